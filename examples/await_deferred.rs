@@ -1,14 +1,14 @@
-//! A `Deferred` is a future: await it, wait for several at once, set it a limit.
+//! A `Deferred` is a future: await one, wait for several at once, set a time limit.
 //!
-//! Run `cargo run --example await_deferred`. Prints `slept`, `6 times 7 is 42`, `both: 1 and 4`, and
-//! `too slow: timed out after 20ms`.
+//! Run `cargo run --example await_deferred`. Prints `slept`, `6 times 7 is 42`, `both: 1 and 4`,
+//! and `too slow: timed out after 20ms`.
 
 use std::time::Duration;
 
 use torsade::clock::TimedOut;
 use torsade::{Clock, Deferred, Failure, Reactor};
 
-/// Multiplies slowly. When nobody wants the product any more, the work is called off.
+/// Multiplies slowly. Cancelling the Deferred, or dropping its future, stops the work.
 fn multiply(reactor: &Reactor, a: u32, b: u32, takes: Duration) -> Deferred<u32> {
     let hard_work = reactor.sleep(takes);
     Deferred::from_future(async move {
@@ -25,7 +25,7 @@ fn main() -> Result<(), Failure> {
 
         println!("6 times 7 is {}", multiply(&reactor, 6, 7, ms(10)).await?);
 
-        // Both are under way before the first is awaited.
+        // Both run before the first is awaited.
         let one = multiply(&reactor, 1, 1, ms(10));
         let four = multiply(&reactor, 2, 2, ms(10));
         println!("both: {} and {}", one.await?, four.await?);
@@ -33,7 +33,7 @@ fn main() -> Result<(), Failure> {
         let slow = multiply(&reactor, 1_000, 1_000, Duration::from_secs(3_600));
         match slow.timeout(ms(20), &reactor).await {
             Ok(product) => println!("got {product}"),
-            // Any other failure goes on up.
+            // Any other failure is returned to the caller.
             Err(failure) => println!("too slow: {}", failure.trap::<TimedOut>()?),
         }
         Ok(())

@@ -1,14 +1,15 @@
-//! A chain of callbacks with an errback in the middle: what a callback may return, and where a failure goes.
+//! A chain of callbacks with an errback in the middle: what a callback may return, and which
+//! errback receives a failure.
 //!
-//! Run `cargo run --example callback_chain`. Prints `1: 22 characters`, `one: 20 characters` (which is no number, so it
-//! is page 0), and `9: gave up: there is no page 9`.
+//! Run `cargo run --example callback_chain`. Prints `1: 22 characters`, `one: 20 characters` (the
+//! word is not a number, so page 0 is fetched), and `9: gave up: there is no page 9`.
 
 use std::num::ParseIntError;
 use std::time::Duration;
 
 use torsade::{Clock, Deferred, Failure, Reactor};
 
-/// Looks a page up, which takes a while.
+/// Fetches a page, which takes a while.
 fn fetch(reactor: &Reactor, page: usize) -> Deferred<&'static [u8]> {
     let (found, resolver) = Deferred::pair();
     reactor.call_later(Duration::from_millis(10), move || match PAGES.get(page) {

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use torsade::protocols::{LineProtocol, Lines};
 use torsade::{Context, Failure, Group};
 
-/// Who is there. Clones are handles to the same room.
+/// The members of the chat. Clones are handles to the same room.
 #[derive(Clone, Default)]
 struct Room {
     group: Group,
@@ -21,7 +21,7 @@ struct Room {
 
 struct Guest {
     room: Room,
-    /// Nothing until a name was given that nobody else has.
+    /// The member's name; `None` until the member has chosen a free one.
     name: Option<String>,
 }
 

@@ -1,12 +1,13 @@
-//! Connecting twice to one server: as a stream, and as a protocol with a handle to ask it questions.
+//! Connecting twice to one server: as a stream, and as a protocol whose handle is asked for a
+//! value.
 //!
-//! Run `cargo run --example connect`. Prints `the server says PING`, `the protocol got 15 bytes`, `that was all`, and,
-//! when the server is gone, `connection refused`.
+//! Run `cargo run --example connect`. Prints `the server says PING`, `the protocol got 15 bytes`,
+//! `that was all`, and, when the server is gone, `connection refused`.
 
-use torsade::net::ConnectionRefused;
+use torsade::net::ConnectError;
 use torsade::{Connection, Context, Deferred, Failure, Protocol, Resolver};
 
-/// Sends back in capitals what it is sent.
+/// Sends back what it receives, in upper case.
 async fn shout(mut conn: Connection) -> Result<(), Failure> {
     while let Some(line) = conn.read_line(80).await? {
         conn.write_all(&line.to_ascii_uppercase()).await?;
@@ -15,7 +16,7 @@ async fn shout(mut conn: Connection) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Says hello, says that this is all, and counts what comes back.
+/// Sends two messages, and counts the bytes that come back.
 struct Count {
     bytes: usize,
     done: Option<Resolver<()>>,
@@ -57,7 +58,7 @@ fn main() -> Result<(), Failure> {
 
         port.stop().await?;
         if let Err(failure) = reactor.connect_stream(&address).await {
-            failure.trap::<ConnectionRefused>()?;
+            assert!(matches!(failure.trap()?, ConnectError::Refused { .. }));
             println!("connection refused");
         }
         Ok(())

@@ -1,7 +1,7 @@
-//! A function that calls itself later, and stops the reactor in the end.
+//! A function that schedules itself again and again, and stops the reactor in the end.
 //!
-//! Run `cargo run --example countdown [N] [SECONDS]`: from N (5) to 1, so many SECONDS (1) apart; fractions will do.
-//! Prints `Start!`, `5 ...`, `4 ...`, `3 ...`, `2 ...`, `1 ...`, `Stop!`.
+//! Run `cargo run --example countdown [N] [SECONDS]`: from N (5) to 1, every SECONDS (1, may be a
+//! fraction). Prints `Start!`, `5 ...`, `4 ...`, `3 ...`, `2 ...`, `1 ...`, `Stop!`.
 
 use std::env;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use torsade::{Clock, Failure, Reactor};
 
 fn count(reactor: Reactor, n: u32, step: Duration) {
     if n == 0 {
-        // Nobody else stops it, so it is running.
+        // No other code stops the reactor, so it is running.
         let _ = reactor.stop();
         return;
     }

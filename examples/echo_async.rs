@@ -1,8 +1,8 @@
-//! An echo server as an async function. While it waits it has no buffer: what comes is read into one that all
-//! connections share.
+//! An echo server as an async function. A waiting connection has no buffer: bytes are read into one
+//! buffer that all connections share.
 //!
-//! Run `cargo run --example echo_async [ADDR]` (default `127.0.0.1:4002`) and talk to it, with `nc 127.0.0.1 4002`
-//! say. Prints `listening on ADDR`.
+//! Run `cargo run --example echo_async [ADDR]` (default `127.0.0.1:4002`) and connect to it, for
+//! example with `nc 127.0.0.1 4002`. Prints `listening on ADDR`.
 
 use std::env;
 use std::io::{self, Write};
@@ -17,7 +17,7 @@ async fn echo(mut conn: Connection) -> Result<(), Failure> {
     };
     while conn.read_with(&mut echo).await? > 0 {
         if out.is_full() {
-            // The peer sends faster than it reads.
+            // The peer sends faster than it reads, so wait until the echo is sent.
             conn.flush().await?;
         }
     }

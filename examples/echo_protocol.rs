@@ -1,7 +1,7 @@
 //! An echo server as a protocol.
 //!
-//! Run `cargo run --example echo_protocol [ADDR]` (default `127.0.0.1:4001`) and talk to it, with `nc 127.0.0.1 4001`
-//! say. Prints `listening on ADDR`.
+//! Run `cargo run --example echo_protocol [ADDR]` (default `127.0.0.1:4001`) and connect to it, for
+//! example with `nc 127.0.0.1 4001`. Prints `listening on ADDR`.
 
 use std::env;
 use std::io::{self, Write};

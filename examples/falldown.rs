@@ -1,7 +1,7 @@
-//! A callback that panics brings down neither the loop nor the next callback.
+//! A callback that panics: the loop goes on, and so does the next callback.
 //!
-//! Run `cargo run --example falldown`. Prints `Starting the reactor.`, then, on standard error, that somebody panicked
-//! with `I fall down.` and where, and last `But I get up again.`
+//! Run `cargo run --example falldown`. Prints `Starting the reactor.`, then, on standard error, the
+//! panic `I fall down.` with its location, and last `But I get up again.`
 
 use torsade::Failure;
 

@@ -1,10 +1,11 @@
-//! A server hands its listening socket to a new process and leaves; no client is refused meanwhile.
+//! A server passes its listening socket to a new process and exits; no client is refused meanwhile.
 //!
-//! The two processes have a UNIX socket between them. Over it the old one gives the listening socket to the new one, which
-//! adopts it and says so; only then does the old one stop. The queue of clients is the same for both.
+//! A UNIX socket connects the two processes. Over it the old process sends the listening socket to
+//! the new one, which adopts it and confirms; only then does the old process stop. Both share the
+//! same queue of clients.
 //!
-//! Run `cargo run --example fd_passing`. Prints `before: served by the old process`, `the new process is ready`,
-//! `after: served by the new process`.
+//! Run `cargo run --example fd_passing`. Prints `before: served by the old process`, `the new
+//! process is ready`, `after: served by the new process`.
 
 use std::env;
 use std::io;
@@ -17,7 +18,7 @@ use torsade::net::ClientEndpoint;
 use torsade::net::ServerEndpoint;
 use torsade::{Address, Failure, Port, Reactor};
 
-/// Listens with a socket that is there already, and tells each client who serves it.
+/// Listens with an open socket, and tells each client which process serves it.
 fn serve(
     reactor: &Reactor,
     listener: impl Into<OwnedFd>,
@@ -72,7 +73,7 @@ async fn new(reactor: Reactor) -> Result<(), Failure> {
     from_old.read_line(100).await?;
     let port = serve(&reactor, listener, "new")?;
     from_old.write_all(b"thank you\n").await?;
-    // Until the old process has left.
+    // Until the old process has exited.
     from_old.read_line(100).await?;
     port.stop().await
 }

@@ -1,11 +1,13 @@
-//! The other end of a `Deferred`: make some, keep their resolvers, fire them when there is something to tell.
+//! The other end of a `Deferred`: create some, keep their resolvers, and fire them when there is a
+//! result.
 //!
-//! Run `cargo run --example fire_deferred`. Prints `boarding`, `Ada saw the train to Crewe`, `Ben saw the train to
-//! Crewe`, `all told`, `Cyd gave up: cancelled`, and `Dot hears: abandoned: the resolver was dropped without firing`.
+//! Run `cargo run --example fire_deferred`. Prints `boarding`, `Ada saw the train to Crewe`, `Ben
+//! saw the train to Crewe`, `all told`, `Cyd gave up: cancelled`, and `Dot hears: abandoned: the
+//! resolver was dropped without firing`.
 
 use torsade::{Deferred, Failure, Resolver};
 
-/// Everybody who waits for the next train.
+/// The resolvers of all who wait for the next train.
 #[derive(Default)]
 struct Platform(Vec<Resolver<&'static str>>);
 
@@ -16,8 +18,8 @@ impl Platform {
         train
     }
 
-    /// Firing consumes the resolver, so nobody can be told twice; and firing is a call: when it returns, the
-    /// callbacks have run.
+    /// Firing consumes the resolver, so a Deferred cannot fire twice. Firing is a call: the
+    /// callbacks have run when it returns.
     fn arrive(&mut self, bound_for: &'static str) {
         for resolver in self.0.drain(..) {
             resolver.callback(bound_for);
@@ -40,7 +42,7 @@ fn main() -> Result<(), Failure> {
         cyd.cancel();
         drop(cyd.add_callbacks(|_| (), |failure| println!("Cyd gave up: {failure}")));
 
-        // A resolver that is dropped fails its Deferred, so nobody waits for ever.
+        // Dropping a resolver fails its Deferred, so nothing waits forever.
         let dot = platform.wait();
         drop(platform);
         if let Err(failure) = dot.await {

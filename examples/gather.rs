@@ -1,7 +1,8 @@
-//! Many fetches, five at a time: a semaphore limits them, `gather` waits for all, and progress is shown.
+//! Many fetches, five at a time: a semaphore limits them, `gather` waits for all, and the progress
+//! is shown.
 //!
-//! Run `cargo run --example gather`. Prints `4 of 12`, `8 of 12`, `12 of 12`, then `at most 5 at once`, then
-//! `144 bytes in all`.
+//! Run `cargo run --example gather`. Prints `4 of 12`, `8 of 12`, `12 of 12`, then `at most 5 at
+//! once`, then `144 bytes in all`.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -13,7 +14,7 @@ use torsade::{Clock, Deferred, Failure, Reactor};
 
 const PAGES: usize = 12;
 
-/// What all fetches share.
+/// The state that all fetches share.
 #[derive(Default)]
 struct Progress {
     running: Cell<usize>,
@@ -36,7 +37,7 @@ impl Progress {
     }
 }
 
-/// Fetches a page, when it is its turn.
+/// Fetches a page, once the semaphore grants a permit.
 fn fetch(reactor: &Reactor, turns: &DeferredSemaphore, progress: &Rc<Progress>) -> Deferred<usize> {
     let (reactor, progress) = (reactor.clone(), progress.clone());
     turns.run(move || async move {

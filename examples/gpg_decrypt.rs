@@ -1,9 +1,11 @@
-//! Decrypts a file with `gpg`, which is given the passphrase on a descriptor of its own and tells how it goes on another: so
-//! neither is mixed up with what it decrypts, nor stands on its command line, where all can see it. (On ours the passphrase does
-//! stand: a program for daily use would ask for it.)
+//! Decrypts a file with `gpg`, which reads the passphrase from one descriptor and writes its status
+//! to another: so neither is mixed with the decrypted text, and the passphrase is not on the
+//! command line of `gpg`, where other users could see it. (It is on ours: a program for daily use
+//! would ask for it.)
 //!
-//! Run `cargo run --example gpg_decrypt FILE PASSPHRASE`. Prints what was in the file, and to standard error `gpg: ` with each of
-//! the words by which it tells how it goes. To make such a file: `gpg --symmetric FILE`.
+//! Run `cargo run --example gpg_decrypt FILE PASSPHRASE`. Prints the contents of the file, and to
+//! standard error `gpg: ` with each keyword of the status. To create such a file: `gpg --symmetric
+//! FILE`.
 
 use std::io::{self, Write};
 
@@ -29,11 +31,11 @@ fn main() -> Result<(), Failure> {
     torsade::run(async |reactor| {
         let mut gpg = command.spawn(&reactor)?;
         let mut secret = gpg.take_pipe(3)?;
-        // Where it has ended already, how it ended says why.
+        // If gpg has exited already, its exit status tells why.
         let _ = secret.write_all(passphrase.as_bytes()).await;
         let _ = secret.close().await;
 
-        // Whoever reads one pipe to its end before the other may wait for ever.
+        // Both pipes are read at once: reading one to its end first could wait forever.
         let mut status = gpg.take_pipe(4)?;
         let told = reactor.spawn(async move {
             while let Some(line) = status.read_line(1000).await? {

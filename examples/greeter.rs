@@ -1,7 +1,8 @@
-//! Connects to an endpoint, says hello, and goodbye a second later.
+//! Connects to an endpoint, and sends hello, and goodbye a second later.
 //!
-//! Run `cargo run --example greeter tcp:127.0.0.1:4001` beside a server such as `echo_protocol`; without an endpoint it greets
-//! a server of its own. Prints `the server got hello`, then `the server got goodbye`.
+//! Run `cargo run --example greeter tcp:127.0.0.1:4001` beside a server such as `echo_protocol`;
+//! without an endpoint it starts a server itself. Prints `the server got hello`, then `the server
+//! got goodbye`.
 
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ async fn print(mut conn: Connection) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A server of our own, as the description of where to find it.
+/// Starts a server, and returns its endpoint as text.
 fn serve(reactor: &Reactor) -> Result<String, Failure> {
     let port = reactor.serve("tcp:0:interface=127.0.0.1", print)?;
     let number = port.local_addr().port().unwrap_or_default();
@@ -43,7 +44,7 @@ fn main() -> Result<(), Failure> {
         };
         let greeter = reactor.connect(endpoint, Greeter).await?;
         greeter.closed().await?;
-        // What was said last may still be on its way.
+        // The last bytes may still be on their way.
         reactor.sleep(Duration::from_millis(50)).await
     })
 }

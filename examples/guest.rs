@@ -1,6 +1,8 @@
-//! A guest of another loop: a program that waits by poll(2) itself, and turns the reactor when there is something to do.
+//! A reactor in a foreign loop: the program itself waits with poll(2), and turns the reactor when
+//! it has work.
 //!
-//! Run `cargo run --example guest`. Prints `the host reads: hello`, `torsade calls later`, `torsade has ended`.
+//! Run `cargo run --example guest`. Prints `the host reads: hello`, `torsade calls later`, `torsade
+//! has ended`.
 
 use std::error::Error;
 use std::io::{self, Read, Write};
@@ -18,8 +20,8 @@ impl Protocol for Echo {
     }
 }
 
-/// Waits until the reactor or the host's own socket has something, for as long as the reactor allows. Returns whether
-/// the socket has.
+/// Waits until the reactor or the host's own socket is ready, for as long as the reactor allows.
+/// Returns whether the socket is readable.
 fn wait(reactor: &Reactor, stream: &TcpStream) -> io::Result<bool> {
     let timeout = reactor.poll_timeout().map(Timespec::try_from);
     let timeout = timeout.transpose().map_err(io::Error::other)?;
@@ -35,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let reactor = Reactor::new()?;
     reactor.start()?;
     let port = reactor.listen("127.0.0.1:0", |_| Echo)?;
-    // What the host itself does.
+    // The host's own work.
     let mut stream = TcpStream::connect(port.local_addr().to_string())?;
     stream.write_all(b"hello")?;
     let mut heard = None;
@@ -48,7 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             stream.read_exact(&mut bytes)?;
             println!("the host reads: {}", bytes.escape_ascii());
             heard = Some(bytes);
-            // It asks the reactor for things as it likes.
+            // The host may call the reactor at any time.
             let stopper = reactor.clone();
             reactor.call_later(Duration::from_millis(10), move || {
                 println!("torsade calls later");

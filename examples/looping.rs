@@ -1,8 +1,10 @@
-//! Again and again: calls on a grid, ticks in async code, and long work in small steps while a ticker ticks.
+//! Repeated calls: on a grid, as ticks in async code, and long work in small steps while a ticker
+//! ticks.
 //!
-//! Run `cargo run --example looping`. It takes no time, for its reactor is one in memory. Prints `0 s: points: 1`,
-//! `3 s: points: 3`, `6 s: points: 3`, `8.5 s: stopped`, `16.5 s: silence for 5 s`, `17 s: a tick`, `19.5 s: a tick`,
-//! `22 s: a tick`, `24.5 s: the ticker`, `25.5 s: the ticker`, `26.5 s: the ticker`, `26.75 s: the sum is 325`.
+//! Run `cargo run --example looping`. The time is virtual, so it ends at once. Prints `0 s: points:
+//! 1`, `3 s: points: 3`, `6 s: points: 3`, `8.5 s: stopped`, `16.5 s: silence for 5 s`, `17 s: a
+//! tick`, `19.5 s: a tick`, `22 s: a tick`, `24.5 s: the ticker`, `25.5 s: the ticker`, `26.5 s:
+//! the ticker`, `26.75 s: the sum is 325`.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -20,7 +22,8 @@ async fn show(reactor: &Reactor) -> Result<(), Failure> {
     let (clock, start) = (reactor.clone(), reactor.now());
     let say = move |what: &str| println!("{} s: {what}", (clock.now() - start).as_secs_f64());
 
-    // Each call takes 2.5 s, so it is made every third second, and is told how many it stands for.
+    // Each call takes 2.5 s, so calls are made every third second; the argument counts the
+    // intervals that a call stands for.
     let (tell, clock) = (say.clone(), reactor.clone());
     let slow = LoopingCall::with_count(move |n| {
         tell(&format!("points: {n}"));
@@ -32,7 +35,7 @@ async fn show(reactor: &Reactor) -> Result<(), Failure> {
     done.await?; // when the call that was under way has ended
     say("stopped");
 
-    // A watchdog: whatever resets it keeps it quiet.
+    // A watchdog: each reset postpones it.
     let tell = say.clone();
     let silence = LoopingCall::new(move || tell("silence for 5 s"));
     let (watchdog, _) = silence.start_later(reactor, SECOND * 5);
@@ -49,7 +52,7 @@ async fn show(reactor: &Reactor) -> Result<(), Failure> {
         reactor.sleep(SECOND * 5 / 2).await?;
     }
 
-    // Long work, ten steps at a time, does not keep a ticker from ticking.
+    // Long work in slices of ten steps, between which a ticker ticks.
     let tell = say.clone();
     let (ticker, _) = LoopingCall::new(move || tell("the ticker")).start(reactor, SECOND);
     let (rest, sum) = (SECOND * 3 / 4, Rc::new(Cell::new(0)));

@@ -1,7 +1,7 @@
-//! Members of a multicast group, who all hear what one of them asks.
+//! Members of a multicast group, who all receive a question that one of them sends.
 //!
-//! Run `cargo run --example multicast`. Prints `Ada hears: who is there?`, `Ben hears: who is there?`,
-//! `Cyd asked, and hears: Ada`, `Cyd asked, and hears: Ben`.
+//! Run `cargo run --example multicast`. Prints `Ada hears: who is there?`, `Ben hears: who is
+//! there?`, `Cyd asked, and hears: Ada`, `Cyd asked, and hears: Ben`.
 
 use std::net::Ipv4Addr;
 
@@ -26,7 +26,7 @@ impl DatagramProtocol for Member {
     }
 }
 
-/// Joins on this host's own interface, so that no network is asked.
+/// Joins on the loopback interface, so that no network is used.
 async fn join(reactor: &Reactor, name: &'static str, number: u16) -> Result<u16, Failure> {
     let options = DatagramOptions::new().listen_multiple(true);
     let port = reactor.listen_datagram((("0.0.0.0", number), &options), Member(name))?;

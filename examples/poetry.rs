@@ -1,18 +1,20 @@
-//! Slow poetry: servers that drip poems a line at a time, and a client that fetches them all at once, on one thread.
-//! One of the servers dies half-way, and one is not there. A server is a protocol, a client an async function.
+//! Slow poetry: servers that send poems a line at a time, and a client that fetches all poems at
+//! once, on one thread. One of the servers dies half-way, and one does not exist. A server is a
+//! protocol, a client an async function.
 //!
-//! Run `cargo run --example poetry`; it takes about five seconds. Prints what it is about, each line as it comes, then a
-//! table (which poem, how many lines in what time, and how it ended), and what to try next.
+//! Run `cargo run --example poetry`; it takes about five seconds. Prints what it is about, each line
+//! when it arrives, then a table (each poem with the number of its lines, the time, and the
+//! result), and what to try next.
 //!
-//! The halves alone: `poetry serve ADDR FILE` prints `listening on ADDR` and drips a file to whoever connects;
-//! `poetry get ADDR...` fetches from all of these at once.
+//! The halves alone: `poetry serve ADDR FILE` prints `listening on ADDR` and sends a file slowly to
+//! every client; `poetry get ADDR...` fetches from all of the addresses at once.
 
 use std::io::{self, Write};
 use std::{env, fs, time::Duration, vec};
 
 use torsade::{Clock, Context, Failure, Port, Protocol, Reactor};
 
-/// The server's side of a connection: a line, a pause, a line, a pause.
+/// The server's side of a connection: sends a line, pauses, sends a line, and so on.
 struct Reciter(vec::IntoIter<String>);
 
 impl Protocol for Reciter {
@@ -33,7 +35,7 @@ fn serve(reactor: &Reactor, address: &str, poem: &str) -> Result<Port, Failure> 
     reactor.listen(address, move |_peer| Reciter(lines.clone().into_iter()))
 }
 
-/// The client's side: one poem. Gives its row of the table.
+/// The client's side: fetches one poem, and returns its row of the table.
 async fn fetch(reactor: Reactor, title: String, address: String) -> String {
     let (start, mut lines) = (reactor.now(), 0);
     let poem = async {
@@ -51,7 +53,7 @@ async fn fetch(reactor: Reactor, title: String, address: String) -> String {
     format!("{title:>22} {lines:>5} {seconds:>5.1} s  {end}")
 }
 
-/// Fetches all poems at once, and shows the table.
+/// Fetches all poems at once, and prints the table.
 async fn get(reactor: &Reactor, poems: Vec<(String, String)>) -> Result<(), Failure> {
     let mut rows = Vec::new();
     for (title, address) in poems {
@@ -65,7 +67,7 @@ async fn get(reactor: &Reactor, poems: Vec<(String, String)>) -> Result<(), Fail
     Ok(())
 }
 
-/// The whole show: every poem has its server, but the last one.
+/// Runs everything: a server for each poem but the last, and the client.
 async fn everything(reactor: &Reactor) -> Result<(), Failure> {
     println!("{ABOUT}");
     let (mut poems, mut ports) = (Vec::new(), Vec::new());

@@ -1,7 +1,7 @@
-//! Counts primes in threads, while a server on the loop's thread tells how far that is.
+//! Counts primes in threads, while a server on the loop's thread reports the progress.
 //!
-//! Run `cargo run --release --example primes [LIMIT]`. Prints `before: 0 of 8 parts`, `meanwhile it answers`,
-//! `after: 8 of 8 parts`, `primes below 200000: 17984`.
+//! Run `cargo run --release --example primes [LIMIT]`. Prints `before: 0 of 8 parts`, `meanwhile it
+//! answers`, `after: 8 of 8 parts`, `primes below 200000: 17984`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use torsade::{Connection, Failure};
 
 const PARTS: u64 = 8;
 
-/// How many primes there are from `from` to below `to`.
+/// Counts the primes from `from` to below `to`.
 fn count(from: u64, to: u64, token: &CancelToken) -> Result<u64, Failure> {
     let mut found = 0;
     for n in from.max(2)..to {

@@ -1,10 +1,10 @@
-//! A TCP proxy: each connection is passed on to another server, as fast as the slower side reads, and so is each end of
-//! file.
+//! A TCP proxy: forwards each connection to another server, as fast as the slower side reads, and
+//! each end of file too.
 //!
-//! Run `cargo run --example proxy [LISTEN [CONNECT]]` (default `127.0.0.1:4010` and `127.0.0.1:4002`, where `echo_async`
-//! listens) and talk to it. Either may be any endpoint: `tcp:80`, `unix:/run/app.sock`, `haproxy:tcp:80`.
-//! Prints `listening on ADDR`, and when a connection ends how many bytes went which way: `PEER: 5 up, 5 down`, or what went
-//! wrong.
+//! Run `cargo run --example proxy [LISTEN [CONNECT]]` (default `127.0.0.1:4010` and
+//! `127.0.0.1:4002`, where `echo_async` listens) and connect to it. Either may be any endpoint:
+//! `tcp:80`, `unix:/run/app.sock`, `haproxy:tcp:80`. Prints `listening on ADDR`, and at the end of
+//! a connection the number of bytes each way: `PEER: 5 up, 5 down`, or the error.
 
 use std::env;
 use std::io::{self, Write};
@@ -14,7 +14,7 @@ use torsade::net::ClientEndpoint;
 use torsade::stream::{ReadHalf, WriteHalf};
 use torsade::{Connection, Failure, Reactor, Transport};
 
-/// Passes on what comes. Waiting for room in `to` is what holds `from` back; dropping `to` says the end of file.
+/// Forwards bytes. Waiting for room in `to` slows `from` down; dropping `to` sends the end of file.
 async fn pass(mut from: ReadHalf, mut to: WriteHalf) -> Result<u64, Failure> {
     let mut buf = vec![0; 16 * 1024];
     let mut passed = 0;

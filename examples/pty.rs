@@ -1,19 +1,19 @@
-//! A program that behaves differently on a terminal: `grep` colours what it finds there.
+//! A program that behaves differently on a terminal: `grep` colours its matches there.
 //!
-//! Run `cargo run --example pty`. Prints `through a pipe: a needle in hay\n` and
-//! `on a terminal: a \x1b[01;31m\x1b[Kneedle\x1b[m\x1b[K in hay\r\n`.
+//! Run `cargo run --example pty`. Prints `through a pipe: a needle in hay\n` and `on a terminal: a
+//! \x1b[01;31m\x1b[Kneedle\x1b[m\x1b[K in hay\r\n`.
 
 use torsade::process::Command;
 use torsade::{Connection, Failure, Reactor};
 
-/// What is found is among this.
+/// The text to search.
 const HAY: &[u8] = b"some hay\na needle in hay\n";
 
 async fn through_a_pipe(reactor: &Reactor, grep: Command) -> Result<Vec<u8>, Failure> {
     let mut child = grep.spawn(&reactor)?;
     let mut stdin = child.take_stdin()?;
     stdin.write_all(HAY).await?;
-    // The end of the pipe is the end of the input.
+    // Closing the pipe ends the input.
     drop(stdin);
     rest(child.take_stdout()?).await
 }
@@ -21,7 +21,7 @@ async fn through_a_pipe(reactor: &Reactor, grep: Command) -> Result<Vec<u8>, Fai
 async fn on_a_terminal(reactor: &Reactor, grep: Command) -> Result<Vec<u8>, Failure> {
     let mut child = grep.pty().spawn(&reactor)?;
     let mut terminal = child.take_stdout()?;
-    // A terminal echoes what is typed, until it is told not to.
+    // A terminal echoes its input unless that is turned off.
     loop {
         match terminal.read_line(80).await? {
             Some(line) if line == b"ready" => break,
@@ -30,7 +30,7 @@ async fn on_a_terminal(reactor: &Reactor, grep: Command) -> Result<Vec<u8>, Fail
         }
     }
     terminal.write_all(HAY).await?;
-    // Control-D is how one who types says that this was all.
+    // Control-D ends the input of a terminal.
     terminal.write_all(b"\x04").await?;
     rest(terminal).await
 }

@@ -1,7 +1,7 @@
-//! A client that stays connected to a server that does not.
+//! A client that stays connected to a server that keeps closing the connection.
 //!
-//! Run `cargo run --example reconnect`. Prints `connected, for the 1st time`, then for the 2nd and the 3rd, then
-//! `gone, and tried 4 times`.
+//! Run `cargo run --example reconnect`. Prints `connected, for the 1st time`, then for the 2nd and
+//! the 3rd, then `gone, and tried 4 times`.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -13,14 +13,14 @@ use torsade::{Context, Failure, Protocol};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// The client's side.
+/// The client's protocol.
 struct Client;
 
 impl Protocol for Client {
     fn data_received(&mut self, _cx: &mut Context<'_, Self>, _data: &[u8]) {}
 }
 
-/// The server's side: hangs up soon.
+/// The server's protocol: closes the connection soon.
 struct HangsUp;
 
 impl Protocol for HangsUp {

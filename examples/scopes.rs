@@ -1,4 +1,5 @@
-//! Work that has an end: children that borrow, a failure that ends the rest, a deadline, and what must finish.
+//! Structured concurrency: child tasks that borrow, a failure that ends the others, a deadline, and
+//! a child that must finish.
 //!
 //! Run `cargo run --example scopes`. Prints `3 pages, 30 words`, then `the journal is closed`, then
 //! `gave up: page 2 is torn`, then `gave up: timed out after 20ms`.
@@ -11,7 +12,7 @@ use torsade::{Clock, Failure, Reactor};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Reads a page, which takes its time. The second one may be torn.
+/// Reads a page, which takes a while. The second page may be torn.
 async fn read(reactor: &Reactor, page: u32, torn: bool) -> Result<u32, Failure> {
     reactor.sleep(MS * page).await?;
     match page {
@@ -20,7 +21,7 @@ async fn read(reactor: &Reactor, page: u32, torn: bool) -> Result<u32, Failure> 
     }
 }
 
-/// Reads three pages at once. All three borrow the sums, which live here.
+/// Reads three pages at once. All three tasks borrow the sums of this function.
 async fn count(reactor: &Reactor, torn: bool) -> Result<(u32, u32), Failure> {
     let (pages, words) = (Cell::new(0), Cell::new(0));
     scope(async |s| {
@@ -34,7 +35,7 @@ async fn count(reactor: &Reactor, torn: bool) -> Result<(u32, u32), Failure> {
             });
         }
         if torn {
-            // Whatever fails, this is waited for.
+            // The scope waits for a shielded task even if another task fails.
             s.spawn_shielded(async {
                 reactor.sleep(MS * 10).await?;
                 println!("the journal is closed");

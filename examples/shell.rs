@@ -1,6 +1,7 @@
-//! Runs a command, and streams what it writes line by line, its errors too, as they come.
+//! Runs a command, and prints its output and its errors line by line, as they arrive.
 //!
-//! Run `cargo run --example shell [COMMAND]`. Prints `out: one`, `err: two`, `out: three`, and `it ended with exit status: 4`.
+//! Run `cargo run --example shell [COMMAND]`. Prints `out: one`, `err: two`, `out: three`, and `it
+//! ended with exit status: 4`.
 
 use torsade::process::{ChildFd, Command};
 use torsade::{Connection, Failure};

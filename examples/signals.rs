@@ -1,9 +1,9 @@
-//! Signals: new settings on SIGHUP, a count on SIGUSR1, and a stop in good order on SIGTERM.
+//! Signals: SIGHUP reads the settings again, SIGUSR1 counts, and SIGTERM stops gracefully.
 //!
-//! Run `cargo run --example signals`; it sends itself all of them, as `kill` would from another terminal.
-//! Prints `settings, reading 1`, `settings, reading 2`, `hint 1`, `hint 2`, `asked to stop by SIGTERM`,
-//! `the work is finished`, `stopped`. A second SIGTERM during the work would stop the loop all the same, and a third one end
-//! the process.
+//! Run `cargo run --example signals`; it sends itself all of them, as `kill` would from another
+//! terminal. Prints `settings, reading 1`, `settings, reading 2`, `hint 1`, `hint 2`, `asked to
+//! stop by SIGTERM`, `the work is finished`, `stopped`. A second SIGTERM during the work would stop
+//! the loop all the same, and a third one would kill the process.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ fn main() -> Result<(), Failure> {
     })
 }
 
-/// What a daemon does about signals while it runs.
+/// Handles signals while the daemon runs.
 async fn serve(reactor: Reactor) -> Result<(), Failure> {
     let mut signals = reactor.signals([SETTINGS, HINT])?;
     let (mut readings, mut hints) = (1, 0);
@@ -42,10 +42,10 @@ async fn serve(reactor: Reactor) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Somebody at another terminal.
+/// Sends the signals, as another terminal would.
 async fn kill(reactor: Reactor) -> Result<(), Failure> {
     for signal in [SETTINGS, HINT, HINT, Signal::TERM] {
-        // Twice the same before anybody looks would be once.
+        // Two equal signals before the loop runs would be merged into one.
         reactor.sleep(Duration::from_millis(1)).await?;
         signal.raise()?;
     }

@@ -1,7 +1,8 @@
-//! An endpoint of the program's own: connecting through a SOCKS5 proxy, with a name for texts (`socks:...`).
+//! An endpoint that the program defines: it connects through a SOCKS5 proxy, and has a name for
+//! text (`socks:...`).
 //!
-//! Run `cargo run --example socks`. Prints `the proxy connects to the echo`, `the echo says HELLO` and
-//! `socks: the proxy says 5`.
+//! Run `cargo run --example socks`. Prints `the proxy connects to the echo`, `the echo says HELLO`
+//! and `socks: the proxy says 5`.
 
 use torsade::net::{ClientEndpoint, ConnectOptions, StreamClientEndpoint, quote};
 use torsade::{Connection, Deferred, Failure, Reactor};
@@ -50,7 +51,7 @@ impl Socks {
     }
 }
 
-/// A proxy that knows one host, `echo`, and is it.
+/// A proxy that knows one host, `echo`, and plays its part itself.
 async fn proxy(mut conn: Connection) -> Result<(), Failure> {
     conn.read_exact(&mut [0; 3]).await?;
     conn.write_all(&[5, 0]).await?;

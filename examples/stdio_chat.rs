@@ -1,8 +1,8 @@
-//! A chat's guest: the terminal (or a pipe, or a file) on one side, the server on the other.
+//! A client of the chat: standard input and output on one side, the server on the other.
 //!
-//! Run `cargo run --example chat`, and beside it `cargo run --example stdio_chat [ADDR]` (default `127.0.0.1:4003`), twice
-//! or more. Prints what the server says, and in the end `* the server has left`, whether anything is typed or not; Ctrl-D
-//! leaves.
+//! Run `cargo run --example chat`, and beside it `cargo run --example stdio_chat [ADDR]` (default
+//! `127.0.0.1:4003`), twice or more. Prints what the server sends, and in the end `* the server has
+//! left`, whether any input was typed or not; Ctrl-D leaves.
 
 use std::env;
 use torsade::net::Stdio;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use torsade::testing::Wire;
 use torsade::{Clock, Context, DelayedCall, Failure, Protocol, VirtualClock};
 
-/// Works with any clock, so also with one whose time is moved by hand.
+/// Takes any clock, so also one whose time is advanced by hand.
 fn remind_monthly(clock: &(impl Clock + Clone + 'static), reminders: &Rc<Cell<u32>>) {
     let (again, count) = (clock.clone(), reminders.clone());
     clock.call_later(MONTH, move || {
@@ -19,7 +19,7 @@ fn remind_monthly(clock: &(impl Clock + Clone + 'static), reminders: &Rc<Cell<u3
     });
 }
 
-/// Echoes, and hangs up after ten seconds of silence.
+/// Echoes, and closes the connection after ten seconds of silence.
 #[derive(Default)]
 struct Impatient {
     patience: Option<DelayedCall>,

@@ -1,7 +1,7 @@
-//! Work in other threads, and other threads that have something done by the loop.
+//! Work in other threads, and other threads that call functions on the loop's thread.
 //!
-//! Run `cargo run --example threads`. Prints `the sum is 4999950000`, `called off: timed out after 50ms`,
-//! `on the loop's thread: true`, `a thread has waited for 42`.
+//! Run `cargo run --example threads`. Prints `the sum is 4999950000`, `called off: timed out after
+//! 50ms`, `on the loop's thread: true`, `a thread has waited for 42`.
 
 use std::rc::Rc;
 use std::thread;
@@ -12,11 +12,11 @@ use torsade::threads::CancelToken;
 
 fn main() -> Result<(), Failure> {
     torsade::run(async |reactor| {
-        // What blocks or takes long goes to a thread of the reactor's pool; the loop goes on meanwhile.
+        // Blocking or long work runs on a thread of the reactor's pool; the loop goes on meanwhile.
         let sum = reactor.spawn_blocking(|| Ok((0..100_000_u64).sum::<u64>()));
         println!("the sum is {}", sum.await?);
 
-        // Work that may take for ever looks whether anybody still waits for it.
+        // Endless work checks whether it was cancelled.
         let endless = reactor.spawn_blocking::<()>(|| {
             let token = CancelToken::current();
             loop {
@@ -28,7 +28,8 @@ fn main() -> Result<(), Failure> {
             println!("called off: {failure}");
         }
 
-        // The other way round: any thread may have something done here, and wait for it.
+        // The other direction: any thread can call a function on the loop's thread, and wait for
+        // its result.
         let (home, remote) = (thread::current().id(), reactor.remote());
         let there = thread::spawn(move || {
             remote.call(move || {

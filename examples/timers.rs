@@ -1,4 +1,4 @@
-//! Calling later, putting off, calling off.
+//! Timers: scheduling, postponing and cancelling calls.
 //!
 //! Run `cargo run --example timers`. Prints `tick 1`, `tick 2`, `late`, and never `never`.
 

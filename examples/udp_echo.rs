@@ -1,8 +1,8 @@
-//! An echo server for datagrams, as a protocol, and a client that is async.
+//! A datagram echo server, as a protocol, and an async client.
 //!
-//! Run `cargo run --example udp_echo [ADDR]` (default `127.0.0.1:4005`) for the server, and send to it, with
-//! `nc -u 127.0.0.1 4005` say. Prints `listening on ADDR`. With `ask ADDR WORD...` it is the client, which asks each
-//! word again every second until it has come back.
+//! Run `cargo run --example udp_echo [ADDR]` (default `127.0.0.1:4005`) for the server, and send to
+//! it, for example with `nc -u 127.0.0.1 4005`. Prints `listening on ADDR`. With `ask ADDR WORD...`
+//! it is the client, which sends each word every second until it is echoed.
 
 use std::env;
 use std::io::{self, Write};
@@ -42,7 +42,7 @@ async fn ask(reactor: Reactor, address: &str, words: &[String]) -> Result<(), Fa
         loop {
             socket.send(word.as_bytes()).await?;
             let patience = reactor.sleep(Duration::from_secs(1));
-            // A receive that is given up while it waits loses nothing.
+            // Dropping a waiting receive loses no datagram.
             if let Either::Left((count, _)) = select(pin!(socket.recv(&mut buf)), patience).await {
                 count?;
                 break;

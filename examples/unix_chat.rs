@@ -1,7 +1,8 @@
-//! A chat room for the users of one machine: a UNIX socket, whose guests need not say who they are.
+//! A chat room for the users of one machine: over a UNIX socket, where the system identifies the
+//! peers.
 //!
-//! Run `cargo run --example unix_chat [ADDR]` (default `unix:/tmp/torsade-chat:mode=666`) and join with
-//! `socat READLINE UNIX-CONNECT:/tmp/torsade-chat`, twice or more. Prints `listening on ADDR`.
+//! Run `cargo run --example unix_chat [ADDR]` (default `unix:/tmp/torsade-chat:mode=666`) and join
+//! with `socat READLINE UNIX-CONNECT:/tmp/torsade-chat`, twice or more. Prints `listening on ADDR`.
 
 use std::env;
 use std::io::{self, Write};
@@ -16,7 +17,7 @@ struct Guest {
 
 impl LineProtocol for Guest {
     fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
-        // The system knows, and nobody can pretend to be somebody else.
+        // The system identifies the peer, so a peer cannot pretend to be another user.
         self.name = match cx.peer_credentials() {
             Ok(peer) => format!("user {}, process {}", peer.uid, peer.pid),
             Err(_) => "somebody".into(),

@@ -1,7 +1,8 @@
-//! Feeds a few verses to `wc`, and tells each thing that happens with it.
+//! Passes a few verses to `wc`, and prints each event of the child process.
 //!
-//! Run `cargo run --example wc`. Prints `made`, then as they come `input closed`, `wrote 6 44 219`, `output closed`,
-//! `errors closed`, `exited with exit status: 0`, and last `ended: 6 lines, 44 words, 219 bytes`.
+//! Run `cargo run --example wc`. Prints `made`, then in order of arrival `input closed`, `wrote 6
+//! 44 219`, `output closed`, `errors closed`, `exited with exit status: 0`, and last `ended: 6
+//! lines, 44 words, 219 bytes`.
 
 use torsade::process::{Command, ExitStatus, Process, ProcessProtocol};
 use torsade::{Context, Failure};

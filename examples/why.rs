@@ -1,8 +1,9 @@
-//! A program that is stuck, and the tree that tells why: two tasks take two locks, each in its own order.
+//! A deadlock, and the dump that explains it: two tasks take two locks in opposite order.
 //!
-//! Run `cargo run --example why`. Prints `stuck; this is why:` and the tree: the task `writer` waits, at the line that asked
-//! for the second lock, for a lock that the task `reader` holds since it passed the line before; that one waits for a
-//! lock that `writer` holds, and this is called `a circle`. (Any program can be asked with SIGUSR1: see `dumps_on_signal`.)
+//! Run `cargo run --example why`. Prints `stuck; this is why:` and a tree: the task `writer` waits,
+//! at the line that requested the second lock, for a lock that the task `reader` has held since the
+//! line before; `reader` waits for a lock that `writer` holds, which the tree calls `a circle`.
+//! (SIGUSR1 prints this tree for any program: see `dumps_on_signal`.)
 
 use std::time::Duration;
 

@@ -1,7 +1,5 @@
-//! Where a connection leads: [`Address`].
-//!
-//! One type for every kind of transport, so that a program need not know which it got. An address is a value: nothing is
-//! looked up, opened or connected by having one.
+//! The address of one end of a connection, of any kind of transport: [`Address`]. An address is a
+//! plain value; creating one neither looks up, opens nor connects anything.
 
 use crate::failure::errors;
 
@@ -14,10 +12,11 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// The address of an end of a connection, or of a port.
+/// The address of one end of a connection, or of a port.
 ///
-/// Printed, it can be read again ([`FromStr`]), also by whatever takes an address. What would not do in a line of text (a name that is no
-/// UTF-8, or has control characters in it) is printed in hexadecimal, so a peer's name cannot upset a log.
+/// The text of an address can be parsed again ([`FromStr`]) and is accepted wherever an endpoint
+/// is. A name that is not UTF-8, or that contains control characters, is printed in hexadecimal, so
+/// that a peer's name cannot corrupt a log.
 ///
 /// # Examples
 ///
@@ -35,27 +34,27 @@ use std::str::FromStr;
 pub enum Address {
     /// An IP address and a port.
     Ip(SocketAddr),
-    /// A socket's name in the file system.
+    /// The path of a UNIX socket in the file system.
     Path(PathBuf),
-    /// A name that Linux keeps outside the file system, without its leading NUL.
+    /// A name in Linux's abstract socket namespace, without its leading NUL.
     #[doc(alias("abstract namespace", "sun_path"))]
     Abstract(Vec<u8>),
-    /// None: the end of a UNIX connection that was not bound, a pipe, a terminal.
+    /// No address: the end of a UNIX connection that was not bound, a pipe or a terminal.
     Unnamed,
 }
 
 impl Address {
-    /// The address of a UNIX socket with a name in the file system.
+    /// Creates the address of a UNIX socket from its path in the file system.
     pub fn from_path(path: impl Into<PathBuf>) -> Self {
         Self::Path(path.into())
     }
 
-    /// The address of a UNIX socket with a name that Linux keeps outside the file system.
+    /// Creates the address of a UNIX socket from its name in Linux's abstract socket namespace.
     pub fn from_abstract(name: impl Into<Vec<u8>>) -> Self {
         Self::Abstract(name.into())
     }
 
-    /// The IP address and port, where it has them.
+    /// Returns the IP address and port; `None` for a UNIX address.
     pub fn inet(&self) -> Option<SocketAddr> {
         match self {
             Self::Ip(address) => Some(*address),
@@ -63,17 +62,17 @@ impl Address {
         }
     }
 
-    /// The IP address, where it has one.
+    /// Returns the IP address; `None` for a UNIX address.
     pub fn ip(&self) -> Option<IpAddr> {
         self.inet().map(|address| address.ip())
     }
 
-    /// The port, where it has one.
+    /// Returns the port number; `None` for a UNIX address.
     pub fn port(&self) -> Option<u16> {
         self.inet().map(|address| address.port())
     }
 
-    /// The name in the file system, where it has one.
+    /// Returns the path; `None` unless the address is a path in the file system.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Path(path) => Some(path),
@@ -130,8 +129,8 @@ impl PartialEq<Address> for SocketAddr {
     }
 }
 
-/// For what takes addresses as the standard library does. What is no IP address is
-/// [`io::ErrorKind::InvalidInput`].
+/// Makes an address usable where the standard library accepts addresses. An address that is not an
+/// IP address fails with [`io::ErrorKind::InvalidInput`].
 impl std::net::ToSocketAddrs for Address {
     type Iter = option::IntoIter<SocketAddr>;
 
@@ -148,7 +147,7 @@ impl fmt::Display for Address {
         match self {
             Self::Ip(address) => address.fmt(f),
             Self::Path(path) => match plain(path.as_os_str().as_encoded_bytes()) {
-                // Without the key it would be taken for a name outside the file system.
+                // Without the key, the path would be parsed as an abstract name.
                 Some(path) if path.starts_with('@') => {
                     f.write_str("unix:path=")?;
                     quoted(f, path)
@@ -183,9 +182,10 @@ impl fmt::Debug for Address {
     }
 }
 
-/// Reads what an [`Address`] prints as: `127.0.0.1:80`, `[::1]:80`, `[fe80::1%2]:80`, `unix:/run/chat`, `unix:@name`,
-/// `unix:path-hex=2f61`, `unix:abstract-hex=6162`, `unnamed`. An IPv6 zone may be the name of a network interface as well:
-/// `[fe80::1%eth0]:80`. No host's name is looked up.
+/// Parses the text that an [`Address`] prints: `127.0.0.1:80`, `[::1]:80`, `[fe80::1%2]:80`,
+/// `unix:/run/chat`, `unix:@name`, `unix:path-hex=2f61`, `unix:abstract-hex=6162`, `unnamed`. An
+/// IPv6 zone may also be the name of a network interface: `[fe80::1%eth0]:80`. Host names are not
+/// looked up.
 ///
 /// # Examples
 ///
@@ -198,31 +198,30 @@ impl fmt::Debug for Address {
 /// }
 /// assert_eq!(
 ///     "localhost:80".parse::<Address>().unwrap_err().to_string(),
-///     "\"localhost:80\" is no address: an IP address and a port are wanted, or `unix:` and a path",
+///     "\"localhost:80\" is not an address: expected an IP address and a port, or `unix:` and a path",
 /// );
-/// # Ok::<(), torsade::net::BadAddress>(())
+/// # Ok::<(), torsade::net::EndpointError>(())
 /// ```
 impl FromStr for Address {
-    type Err = BadAddress;
+    type Err = EndpointError;
 
-    fn from_str(text: &str) -> Result<Self, BadAddress> {
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
         if text == "unnamed" {
             return Ok(Self::Unnamed);
         }
-        let bad = |problem| BadAddress {
+        let bad = |problem| EndpointError::Address {
             text: text.into(),
             problem,
         };
         let Some(field) = text.strip_prefix("unix:") else {
             return socket_addr(text)
                 .map(Self::Ip)
-                .ok_or_else(|| bad("an IP address and a port are wanted, or `unix:` and a path"));
+                .ok_or_else(|| bad("expected an IP address and a port, or `unix:` and a path"));
         };
         let (key, value) = unquoted(field).ok_or_else(|| {
-            bad("a colon or a backslash in the name of a UNIX socket has a backslash before it")
+            bad("in the name of a UNIX socket, a colon and a backslash must be escaped with a backslash")
         })?;
-        let bytes =
-            || hex_bytes(&value).ok_or_else(|| bad("pairs of hexadecimal digits are wanted"));
+        let bytes = || hex_bytes(&value).ok_or_else(|| bad("expected pairs of hexadecimal digits"));
         match (key.as_deref(), value.strip_prefix('@')) {
             (None, Some(name)) => Ok(Self::from_abstract(name)),
             (None | Some("path"), _) if value.is_empty() => Err(bad("the path is empty")),
@@ -230,31 +229,51 @@ impl FromStr for Address {
             (Some("path-hex"), _) => Ok(Self::Path(path_of(bytes()?))),
             (Some("abstract-hex"), _) => Ok(Self::Abstract(bytes()?)),
             _ => Err(bad(
-                "a UNIX socket is named by `path`, `path-hex` or `abstract-hex`",
+                "expected the field `path`, `path-hex` or `abstract-hex`",
             )),
         }
     }
 }
 
-/// Text that is no [`Address`].
+/// The error of reading an address, an endpoint or a network from text.
+#[doc(alias = "InvalidAddressError")]
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BadAddress {
-    text: String,
-    problem: &'static str,
-}
-
-impl BadAddress {
-    /// Returns what was to be read.
-    pub fn text(&self) -> &str {
-        &self.text
-    }
+#[non_exhaustive]
+pub enum EndpointError {
+    /// The text is not an [`Address`].
+    Address {
+        /// The text.
+        text: String,
+        /// The reason.
+        problem: &'static str,
+    },
+    /// The text does not describe an endpoint.
+    Endpoint {
+        /// The text.
+        text: String,
+        /// The position of the error in the text, in bytes from its beginning.
+        position: usize,
+        /// The reason.
+        problem: String,
+    },
+    /// The text is not a network, such as `10.0.0.0/8`, or an IP address.
+    Network {
+        /// The text.
+        text: String,
+    },
 }
 
 errors! {
-    BadAddress { text, problem }: "{text:?} is no address: {problem}";
+    enum EndpointError {
+        Address { text, problem }: "{text:?} is not an address: {problem}";
+        Endpoint { text, position, problem }:
+            "{text:?} is not an endpoint: at byte {position}: {problem}";
+        Network { text }: "{text:?} is not an IP address or a network such as 10.0.0.0/8";
+    }
 }
 
-/// An IP address and a port, as text. An IPv6 zone may be a number or the name of a network interface.
+/// Parses an IP address and a port. An IPv6 zone may be a number or the name of a network
+/// interface.
 pub(crate) fn socket_addr(text: &str) -> Option<SocketAddr> {
     if let Ok(address) = text.parse() {
         return Some(address);
@@ -268,7 +287,7 @@ pub(crate) fn socket_addr(text: &str) -> Option<SocketAddr> {
     host.starts_with('[').then(|| literal(host, port)).flatten()
 }
 
-/// An IP address as text, also in brackets when it is IPv6, with its zone; and a port.
+/// Parses an IP address, which may be in brackets and have a zone if it is IPv6, and adds the port.
 pub(crate) fn literal(text: &str, port: u16) -> Option<SocketAddr> {
     let bare = text
         .strip_prefix('[')
@@ -286,12 +305,12 @@ pub(crate) fn literal(text: &str, port: u16) -> Option<SocketAddr> {
     Some(SocketAddrV6::new(ip, port, 0, zone).into())
 }
 
-/// The number of a network interface, from its number or its name.
+/// Returns the number of a network interface, given its number or its name.
 fn zone_number(zone: &str) -> Option<u32> {
     if zone.bytes().all(|byte| byte.is_ascii_digit()) {
         return zone.parse().ok();
     }
-    // The system's function knows the names; told that this is a number it asks nobody.
+    // `getaddrinfo` translates the interface name; with this flag it never asks a name server.
     let hints = dns_lookup::AddrInfoHints {
         flags: NUMERIC_HOST,
         ..dns_lookup::AddrInfoHints::default()
@@ -304,7 +323,7 @@ fn zone_number(zone: &str) -> Option<u32> {
     })
 }
 
-/// One field of a description, with its key if it has one, as [`quoted`] has written it.
+/// Splits one field of an endpoint's text, written by [`quoted`], into its key, if any, and value.
 fn unquoted(field: &str) -> Option<(Option<String>, String)> {
     let (mut key, mut value) = (None, String::new());
     let mut chars = field.chars();
@@ -319,7 +338,7 @@ fn unquoted(field: &str) -> Option<(Option<String>, String)> {
     Some((key, value))
 }
 
-/// What is said in pairs of hexadecimal digits.
+/// Decodes pairs of hexadecimal digits.
 pub(crate) fn hex_bytes(digits: &str) -> Option<Vec<u8>> {
     let pairs = digits.as_bytes().chunks(2).map(|pair| {
         let pair = std::str::from_utf8(pair).ok()?;
@@ -329,7 +348,7 @@ pub(crate) fn hex_bytes(digits: &str) -> Option<Vec<u8>> {
     pairs.collect()
 }
 
-/// The path that these bytes are.
+/// Converts bytes to a path.
 pub(crate) fn path_of(bytes: Vec<u8>) -> PathBuf {
     #[cfg(unix)]
     return std::ffi::OsString::from_vec(bytes).into();
@@ -343,7 +362,7 @@ const NUMERIC_HOST: i32 = libc::AI_NUMERICHOST;
 #[cfg(not(unix))]
 const NUMERIC_HOST: i32 = 4;
 
-/// The error of an IP address wanted where there is none.
+/// Returns the error of an address that should be an IP address and is not.
 pub(crate) fn not_inet(found: &Address) -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidInput,
@@ -351,13 +370,13 @@ pub(crate) fn not_inet(found: &Address) -> io::Error {
     )
 }
 
-/// A name that can be printed as it is.
+/// Returns the name as text, if it can be printed unchanged.
 fn plain(name: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(name).ok()?;
     (!text.chars().any(char::is_control)).then_some(text)
 }
 
-/// Writes what is a field of an endpoint's description, where a colon would end it and an equals sign its key.
+/// Writes text as one field of an endpoint's text: with `:`, `=` and `\` escaped.
 fn quoted(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     for char in text.chars() {
         if matches!(char, ':' | '\\' | '=') {
@@ -371,7 +390,7 @@ fn quoted(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
 fn hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
 }
-/// Calls a macro with the types of which each value is one address, and no path.
+/// Calls a macro with the types, except paths, whose values are one address each.
 macro_rules! for_each_address {
     ($use_types:ident) => {
         $use_types!(

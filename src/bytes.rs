@@ -1,30 +1,30 @@
-//! Bytes on their way out: a queue of chunks, and a stock of such queues.
+//! The send queue of a connection, and a pool of such queues.
 //!
-//! An idle connection has no queue. One that writes takes a queue out of the stock and gives it back when it is
-//! empty, so that in the long run nothing is allocated.
+//! An idle connection has no queue. A connection that writes takes a queue from the pool and gives
+//! it back once the queue is empty, so that in the long run no memory is allocated.
 //!
 //! # Invariants
 //!
-//! 1. No chunk is empty but the first when it is the only one, and `start` lies within it.
-//! 2. A queue in stock is empty, and keeps at most one chunk's memory.
+//! 1. No chunk is empty except the first when it is the only one, and `start` lies within it.
+//! 2. A queue in the pool is empty, and keeps the memory of at most one chunk.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-/// A queue of bytes.
+/// A queue of bytes to send.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
     first: Vec<u8>,
-    /// How much of the first chunk is gone.
+    /// The number of bytes of the first chunk that were taken.
     start: usize,
-    /// What does not fit into the first chunk. No chunk in it is empty.
+    /// The chunks after the first. None of them is empty.
     rest: VecDeque<Vec<u8>>,
     len: usize,
 }
 
 impl Outgoing {
-    /// How many bytes wait.
+    /// Returns the number of bytes in the queue.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.len
@@ -35,7 +35,7 @@ impl Outgoing {
         self.len == 0
     }
 
-    /// Adds bytes at the end.
+    /// Appends bytes.
     #[inline]
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.len += bytes.len();
@@ -59,19 +59,19 @@ impl Outgoing {
         }
     }
 
-    /// The bytes at the front, as far as they lie in one piece.
+    /// Returns the first chunk's bytes.
     #[inline]
     pub(crate) fn front(&self) -> &[u8] {
         &self.first[self.start..]
     }
 
-    /// Is it one piece, which one system call may take?
+    /// Returns whether the queue is one short chunk, which one system call is likely to take.
     #[inline]
     pub(crate) fn is_short(&self) -> bool {
         self.rest.is_empty() && self.first.len() <= CHUNK
     }
 
-    /// Takes all bytes off one piece.
+    /// Empties a queue of one chunk.
     #[inline]
     pub(crate) fn empty(&mut self) {
         self.first.clear();
@@ -79,13 +79,13 @@ impl Outgoing {
         self.len = 0;
     }
 
-    /// Are there more than [`Outgoing::front`] shows?
+    /// Returns whether there are chunks after [`Outgoing::front`].
     #[inline]
     pub(crate) fn is_split(&self) -> bool {
         !self.rest.is_empty()
     }
 
-    /// Shows the bytes at the front, piece by piece, to one call that writes many.
+    /// Calls `f` with the first chunks, for a vectored write.
     pub(crate) fn with_slices<R>(&self, f: impl FnOnce(&[IoSlice<'_>]) -> R) -> R {
         let mut slices = [IoSlice::new(&[]); SLICES];
         slices[0] = IoSlice::new(self.front());
@@ -97,7 +97,7 @@ impl Outgoing {
         f(&slices[..used])
     }
 
-    /// Takes `count` bytes off the front. They must be there.
+    /// Takes `count` bytes off the front. The queue must have as many.
     #[inline]
     pub(crate) fn consume(&mut self, count: usize) {
         if count == self.len && self.rest.is_empty() {
@@ -138,28 +138,28 @@ impl Outgoing {
     }
 }
 
-/// May the bytes be added to this chunk?
+/// Returns whether the bytes may be appended to this chunk.
 #[inline]
 fn fits(chunk: &Vec<u8>, bytes: &[u8]) -> bool {
     chunk.len() + bytes.len() <= CHUNK.max(chunk.capacity())
 }
 
-/// A stock of empty queues.
+/// A pool of empty queues.
 ///
-/// The boxes are what is kept: a connection holds one as a single word.
+/// The boxes themselves are kept: a connection holds a queue as a single word.
 #[derive(Default)]
 #[allow(
     clippy::vec_box,
     reason = "the boxes themselves are handed out and taken back"
 )]
 pub(crate) struct BufferPool {
-    /// The one that was given back last: where protocols write, no more are needed.
+    /// The queue that was given back last: enough where protocols write.
     last: Cell<Option<Box<Outgoing>>>,
     others: RefCell<Vec<Box<Outgoing>>>,
 }
 
 impl BufferPool {
-    /// Takes a queue out, or makes one.
+    /// Takes a queue out of the pool, or creates one.
     #[inline]
     pub(crate) fn take(&self) -> Box<Outgoing> {
         match self.last.take() {
@@ -168,13 +168,13 @@ impl BufferPool {
         }
     }
 
-    /// Takes a queue back, whatever is in it.
+    /// Puts a queue back, dropping its contents.
     pub(crate) fn give_back(&self, mut queue: Box<Outgoing>) {
         queue.clear();
         self.give_back_empty(queue);
     }
 
-    /// Takes back a queue that is empty.
+    /// Puts an empty queue back.
     #[inline(always)]
     pub(crate) fn give_back_empty(&self, queue: Box<Outgoing>) {
         if queue.first.capacity() > CHUNK {
@@ -193,16 +193,16 @@ impl BufferPool {
     }
 }
 
-/// Small writes are gathered in chunks of this size; a big write is a chunk of its own.
+/// The size of a chunk that gathers small writes; a large write is a chunk of its own.
 const CHUNK: usize = 64 * 1024;
-/// How many chunks one system call is given.
+/// The number of chunks that one system call is given.
 const SLICES: usize = 16;
-/// How many queues are kept in stock.
+/// The number of queues that the pool keeps.
 const KEPT: usize = 64;
-/// So many are kept of those that have little memory: where async code answers many connections in
-/// one turn, each has a queue until the end of that turn.
+/// The number of queues with little memory that the pool keeps: where async code answers many
+/// connections in one turn, each has a queue until the end of the turn.
 const MANY_KEPT: usize = 1024;
-/// What is little memory.
+/// The size of a queue with little memory.
 const SMALL: usize = 4 * 1024;
 
 #[cfg(test)]

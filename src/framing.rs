@@ -1,22 +1,23 @@
-//! Frames: where a message in a stream of bytes ends and the next one begins.
+//! Frames: the messages in a stream of bytes.
 //!
-//! A [`Decoder`] is a value without I/O: it looks at the bytes that have not been used yet and says
-//! where the first frame is. Everything else (keeping what is incomplete, stopping when the
-//! connection is paused, handing the rest to another protocol) is done once, by whoever asks it: a
-//! connection's [`Input`](crate::protocol::Input), a stream's reader, or a [`LineBuffer`].
+//! A [`Decoder`] does no I/O: it looks at the unused bytes and returns the position of the first
+//! frame. The rest (storing incomplete frames, stopping while the connection is paused, passing the
+//! remaining bytes to another protocol) is done by its callers: a connection's
+//! [`Input`](crate::protocol::Input), a stream's reader, or a [`LineBuffer`].
 
 use crate::failure::errors;
 
 use std::ops::Range;
 
-/// Finds the frames in a stream of bytes: lines, netstrings, messages with their length in front.
+/// A parser that finds the frames in a stream of bytes: lines, netstrings, messages with a length
+/// prefix.
 ///
 /// A protocol that receives frames asks for them with
 /// [`Input::next_frame`](crate::protocol::Input::next_frame).
 ///
 /// # Examples
 ///
-/// Messages of at most 255 bytes, each after one byte with its length:
+/// Messages of at most 255 bytes, each with a length prefix of one byte:
 ///
 /// ```
 /// use std::convert::Infallible;
@@ -59,18 +60,18 @@ use std::ops::Range;
 /// ```
 #[doc(alias("codec", "framing"))]
 pub trait Decoder {
-    /// Why bytes are not a frame.
+    /// The error of bytes that are not a valid frame.
     type Error;
 
-    /// Looks for the first frame of `input`, which begins where the last frame ended.
+    /// Finds the first frame of `input`, which begins where the last frame ended.
     ///
-    /// After [`Decoded::More`] it is called again with the same bytes and some more behind them, so
-    /// it may remember how far it has looked. A decoder that never calls a frame too long lets its
-    /// peer fill the memory.
+    /// After [`Decoded::More`] the method is called again with the same bytes and more after them,
+    /// so a decoder may remember how far it has searched. A decoder that never reports a frame as
+    /// too long allows its peer to fill the memory.
     fn decode(&mut self, input: &[u8]) -> Decoded<Self::Error>;
 }
 
-/// What a [`Decoder`] found at the beginning of its input.
+/// The result of [`Decoder::decode`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decoded<E> {
     /// No frame is complete yet.
@@ -79,26 +80,26 @@ pub enum Decoded<E> {
     Skip(usize),
     /// A frame.
     Frame {
-        /// Where in the input its contents are.
+        /// The position of the frame's contents in the input.
         payload: Range<usize>,
-        /// How many bytes of the input it takes up, at least one.
+        /// The number of bytes of the input that the frame takes up, at least one.
         length: usize,
     },
-    /// What begins here is not a valid frame.
+    /// The input does not begin with a valid frame.
     Bad {
-        /// Why.
+        /// The error.
         error: E,
-        /// Where in the input the bytes are that are to be shown for it.
+        /// The position in the input of the bytes to show with the error.
         payload: Range<usize>,
-        /// How many bytes of the input are used up with it, at least one.
+        /// The number of bytes of the input to drop, at least one.
         length: usize,
     },
 }
 
-/// Finds lines, which end with `\n` or `\r\n`.
+/// A decoder of lines, which end with `\n` or `\r\n`.
 ///
-/// Of a line that is longer than the limit the decoder shows, once, what there is, as
-/// [`Decoded::Bad`]; it skips the rest up to the line's end.
+/// For a line that is longer than the limit, the decoder returns [`Decoded::Bad`] once, with the
+/// bytes that have arrived, and skips the rest of the line.
 ///
 /// # Examples
 ///
@@ -113,14 +114,14 @@ pub enum Decoded<E> {
 #[derive(Clone, Debug)]
 pub struct LineDecoder {
     limit: usize,
-    /// Up to here there is no end of a line.
+    /// The number of bytes that contain no end of a line.
     searched: usize,
-    /// The beginning of the present line was too long.
+    /// Whether the rest of a line that is too long is being skipped.
     is_skipping: bool,
 }
 
 impl LineDecoder {
-    /// Makes one for lines of at most `limit` bytes, their ends not counted.
+    /// Creates a decoder for lines of at most `limit` bytes, not counting their ends.
     pub fn new(limit: usize) -> Self {
         Self {
             limit,
@@ -129,17 +130,17 @@ impl LineDecoder {
         }
     }
 
-    /// Sets how many bytes a line may have.
+    /// Sets the length limit of a line, in bytes.
     pub(crate) fn set_limit(&mut self, limit: usize) {
         self.limit = limit;
     }
 
-    /// Bytes were taken out that the decoder had looked at already.
+    /// Searches again from the start, because bytes were taken out that the decoder had searched.
     pub(crate) fn restart(&mut self) {
         self.searched = 0;
     }
 
-    /// Returns how many bytes a line may have.
+    /// Returns the length limit of a line, in bytes.
     pub fn limit(&self) -> usize {
         self.limit
     }
@@ -160,7 +161,7 @@ impl Decoder for LineDecoder {
         }
         let error = LineTooLong { limit: self.limit };
         let line = &input[..end.unwrap_or(input.len())];
-        // Where there is no end yet the last byte may be the first half of it.
+        // Without the end of the line, the last byte may be the first half of it.
         let text = line.strip_suffix(b"\r").unwrap_or(line).len();
         match end {
             Some(end) if text <= self.limit => Decoded::Frame {
@@ -188,10 +189,10 @@ impl Decoder for LineDecoder {
     }
 }
 
-/// A line was longer than it may be.
+/// The error of a line that is longer than the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LineTooLong {
-    /// How many bytes it may have.
+    /// The length limit of a line, in bytes.
     pub limit: usize,
 }
 
@@ -199,18 +200,18 @@ errors! {
     LineTooLong { limit }: "a line is longer than {limit} bytes";
 }
 
-/// Bytes that have not been used yet, of which the first ones are taken out.
+/// A buffer of unused bytes, which are taken out from the front.
 ///
-/// Each byte is moved at most twice, however many are added and taken at a time.
+/// Each byte is moved at most twice, however the bytes are added and taken out.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Unused {
     bytes: Vec<u8>,
-    /// Where they begin.
+    /// The position of the first unused byte.
     start: usize,
 }
 
 impl Unused {
-    /// Adds bytes at the end.
+    /// Appends bytes.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         if self.start > self.bytes.len() / 2 {
             self.bytes.drain(..self.start);
@@ -219,7 +220,7 @@ impl Unused {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Takes the first `count` bytes out. With the last one the memory goes.
+    /// Takes out the first `count` bytes. An empty buffer has no memory.
     pub(crate) fn consume(&mut self, count: usize) {
         self.start += count;
         if self.start >= self.bytes.len() {
@@ -241,11 +242,10 @@ impl Unused {
     }
 }
 
-/// Takes lines out of bytes that come in whatever pieces.
+/// A buffer that splits bytes, which arrive in pieces of any size, into lines.
 ///
-/// A line ends with `\n`, or with `\r\n`; it is given without its end. A line may be as long as the
-/// limit; what is longer is an error as soon as that is known, so no more than the limit and one
-/// piece is ever kept.
+/// A line ends with `\n` or `\r\n` and is returned without its end. A line that is longer than the
+/// limit is an error as soon as that is known, so the buffer holds at most the limit and one piece.
 ///
 /// # Examples
 ///
@@ -267,10 +267,10 @@ pub struct LineBuffer {
 }
 
 impl LineBuffer {
-    /// The longest line by default, as in Twisted.
+    /// The default length limit of a line, in bytes, as in Twisted.
     pub const MAX_LENGTH: usize = 16_384;
 
-    /// Makes an empty one for lines of at most `limit` bytes.
+    /// Creates an empty buffer for lines of at most `limit` bytes.
     pub fn new(limit: usize) -> Self {
         Self {
             unused: Unused::default(),
@@ -278,17 +278,17 @@ impl LineBuffer {
         }
     }
 
-    /// Adds bytes at the end.
+    /// Appends bytes.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.unused.push(bytes);
     }
 
-    /// Takes the next line out, when it is complete.
+    /// Takes out the next line, if it is complete.
     ///
     /// # Errors
     ///
-    /// [`LineTooLong`] when the line is longer than the limit, complete or not; given once. The
-    /// line is dropped, up to its end when that comes, and the next call goes on behind it.
+    /// [`LineTooLong`], once, when the line is longer than the limit, complete or not. The line is
+    /// dropped up to its end, and the next call continues after it.
     pub fn next_line(&mut self) -> Result<Option<Vec<u8>>, LineTooLong> {
         loop {
             let bytes = self.unused.as_slice();
@@ -307,7 +307,7 @@ impl LineBuffer {
         }
     }
 
-    /// Takes out everything that is left, complete or not.
+    /// Takes out all bytes that are left.
     #[doc(alias = "clearLineBuffer")]
     pub fn take_rest(&mut self) -> Vec<u8> {
         let limit = self.decoder.limit;

@@ -1,7 +1,7 @@
 //! The example programs in full.
 //!
-//! Each is one file in the folder `examples` of the repository and says at its top how to run it
-//! and what it prints. The [front page](crate#examples) lists them in reading order.
+//! Each is one file in the folder `examples` of the repository, whose first comment says how to run
+//! it and what it prints. The [front page](crate#examples) lists the examples in reading order.
 
 #![doc = "\n## echo_protocol\n\n````text"]
 #![doc = include_str!("../../examples/echo_protocol.rs")]

@@ -64,16 +64,16 @@
 //!
 //! | limit | default | at the limit |
 //! |---|---|---|
-//! | bytes queued to be sent | 256 KiB ([`DatagramOptions::queue`]) | [`QueueFull`] |
+//! | bytes queued to be sent | 256 KiB ([`DatagramOptions::queue`]) | [`DatagramError::QueueFull`] |
 //! | bytes delivered for one event | 256 KiB, each datagram counting at least 1 KiB | the rest comes in a later turn |
-//! | the time for what is queued at a stop | 5 s in which nothing is sent ([`Grace::stalled`](crate::reactor::Grace::stalled)) | it is dropped and reported as [`DatagramsNotSent`](crate::net::datagram::DatagramsNotSent) |
+//! | the time for what is queued at a stop | 5 s in which nothing is sent ([`Grace::stalled`](crate::reactor::Grace::stalled)) | it is dropped and reported as [`DatagramError::NotSent`] |
 //!
 //! # Names, threads, processes
 //!
 //! | limit | default | at the limit |
 //! |---|---|---|
-//! | look-ups at a time | 8 threads, 500 waiting | [`LookupFailed`] with [`LookupProblem::TooMany`] |
-//! | one attempt to connect | 30 s ([`ConnectOptions::timeout`]) | [`ConnectTimedOut`] |
+//! | look-ups at a time | 8 threads, 500 waiting | [`LookupError`] with [`LookupErrorKind::TooMany`] |
+//! | one attempt to connect | 30 s ([`ConnectOptions::timeout`]) | [`ConnectError::TimedOut`] |
 //! | threads of the pool | 10 ([`ThreadPool::adjust`]) | work waits |
 //! | the wait for threads when a reactor ends | 500 ms ([`Grace::threads`]) | the threads are detached; their Deferreds fail with [`StillRunning`] |
 //! | output of a process that is collected | 64 MiB | the process is killed, [`OutputTooLong`](crate::process::ProcessError::OutputTooLong) |
@@ -116,11 +116,12 @@
 //! [`Limits::hard`]: crate::transport::Limits::hard
 //! [`WriteOverflow`]: crate::ConnectionError::WriteOverflow
 //! [`DatagramOptions::queue`]: crate::net::datagram::DatagramOptions::queue
-//! [`QueueFull`]: crate::net::datagram::QueueFull
-//! [`LookupFailed`]: crate::net::LookupFailed
-//! [`LookupProblem::TooMany`]: crate::net::LookupProblem::TooMany
+//! [`DatagramError::QueueFull`]: crate::net::datagram::DatagramError::QueueFull
+//! [`DatagramError::NotSent`]: crate::net::datagram::DatagramError::NotSent
+//! [`LookupError`]: crate::net::LookupError
+//! [`LookupErrorKind::TooMany`]: crate::net::LookupErrorKind::TooMany
 //! [`ConnectOptions::timeout`]: crate::net::ConnectOptions::timeout
-//! [`ConnectTimedOut`]: crate::net::ConnectTimedOut
+//! [`ConnectError::TimedOut`]: crate::net::ConnectError::TimedOut
 //! [`ThreadPool::adjust`]: crate::threads::ThreadPool::adjust
 //! [`Grace::threads`]: crate::reactor::Grace::threads
 //! [`StillRunning`]: crate::reactor::ReactorError::StillRunning

@@ -2,7 +2,7 @@
 //!
 //! Every program on these pages is compiled and run with the tests.
 //!
-//! To begin:
+//! First steps:
 //!
 //! * [A first server](first_server), as a protocol and as an async function
 //! * [A protocol and its tests](testing_protocols), without a network

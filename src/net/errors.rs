@@ -1,4 +1,4 @@
-//! Why one cannot listen, or connect. Each keeps the address, and the system's error as its source.
+//! The errors of connecting and of listening: [`ConnectError`] and [`ListenError`].
 
 use std::error::Error;
 use std::fmt;
@@ -8,191 +8,232 @@ use std::time::Duration;
 use crate::address::Address;
 #[cfg(unix)]
 use crate::driver::NotAdopted;
-use crate::failure::{Failure, errors};
+use crate::failure::{AsSource, Failure, errors};
 
-/// The address could not be listened at.
-#[doc(alias("CannotListenError", "BindError"))]
-#[derive(Debug)]
-pub struct CannotListen {
-    /// Where.
-    pub address: Address,
-    /// Why.
-    pub error: io::Error,
-}
-
-/// Nobody listens there.
-#[doc(alias = "ConnectionRefusedError")]
-#[derive(Debug)]
-pub struct ConnectionRefused {
-    /// Where.
-    pub address: Address,
-    /// What the system said.
-    pub error: io::Error,
-}
-
-/// The network or the host cannot be reached.
-#[doc(alias = "NoRouteError")]
-#[derive(Debug)]
-pub struct NoRoute {
-    /// Where.
-    pub address: Address,
-    /// What the system said.
-    pub error: io::Error,
-}
-
-/// The connection did not come about in time.
-#[doc(alias("TCPTimedOutError", "TimeoutError"))]
-#[derive(Debug)]
-pub struct ConnectTimedOut {
-    /// Where.
-    pub address: Address,
-    /// Our own limit, if that was what ended it.
-    pub limit: Option<Duration>,
-    /// What the system said, if it gave up first.
-    pub error: Option<io::Error>,
-}
-
-/// The connection failed for some other reason.
-#[doc(alias("ConnectError", "ConnectBindError"))]
-#[derive(Debug)]
-pub struct ConnectFailed {
-    /// Where.
-    pub address: Address,
-    /// What the system said.
-    pub error: io::Error,
-}
-
-/// Several addresses were tried, and none of them answered.
+/// The error of an attempt to connect.
 ///
-/// `Display` tells of all attempts but the last one, which is the source.
-#[doc(alias = "ConnectError")]
+/// The error of the operating system, where there is one, is the field `error` and the source.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::net::ConnectError;
+///
+/// torsade::testing::run(async |reactor| {
+///     let failure = reactor.connect_stream("127.0.0.1:1").await.unwrap_err();
+///     match failure.trap()? {
+///         ConnectError::Refused { address, .. } => assert_eq!(address.port(), Some(1)),
+///         _ => return Err(failure),
+///     }
+///     Ok(())
+/// });
+/// ```
+#[doc(alias("ConnectBindError"))]
 #[derive(Debug)]
-pub struct ConnectFailedEverywhere {
-    /// Each address that was tried, with how that failed, in the order in which they failed.
-    pub attempts: Vec<(Address, Failure)>,
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The peer's host refused the connection: nothing listens at the address.
+    #[doc(alias("ConnectionRefusedError", "ECONNREFUSED"))]
+    Refused {
+        /// The address of the attempt.
+        address: Address,
+        /// The system's error.
+        error: io::Error,
+    },
+    /// The network or the host is unreachable.
+    #[doc(alias("NoRouteError", "EHOSTUNREACH", "ENETUNREACH"))]
+    NoRoute {
+        /// The address of the attempt.
+        address: Address,
+        /// The system's error.
+        error: io::Error,
+    },
+    /// A time limit expired before the connection was established.
+    #[doc(alias("TCPTimedOutError", "TimeoutError", "ETIMEDOUT"))]
+    TimedOut {
+        /// The address of the attempt.
+        address: Address,
+        /// The limit of [`ConnectOptions`](super::ConnectOptions) that expired; `None` if the
+        /// system gave up first.
+        limit: Option<Duration>,
+        /// The system's error, if the system gave up first.
+        error: Option<io::Error>,
+    },
+    /// The attempt failed for another reason.
+    #[doc(alias = "ConnectError")]
+    Failed {
+        /// The address of the attempt.
+        address: Address,
+        /// The system's error.
+        error: io::Error,
+    },
+    /// The attempts to connect to two or more addresses all failed.
+    ///
+    /// `Display` names all attempts except the last, which is the source.
+    AllFailed {
+        /// Each address that was tried, with its error, in the order in which the attempts failed.
+        attempts: Vec<(Address, Failure)>,
+    },
+    /// The list of addresses was empty.
+    NoAddress,
+    /// The state of a [`Connector`](super::Connector) does not allow the call.
+    #[doc(alias = "NotConnectingError")]
+    Busy(ConnectorState),
 }
 
-/// There was no address to try.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NoAddress;
-
-#[cfg(unix)]
-/// A descriptor cannot be adopted: it is not what it should be, or the system would not.
-#[doc(alias("UnsupportedAddressFamily", "UnsupportedSocketType"))]
-#[derive(Debug)]
-pub struct CannotAdopt {
-    pub(super) wanted: &'static str,
-    pub(super) found: Result<String, io::Error>,
+/// The state of a [`Connector`](super::Connector).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectorState {
+    /// There is no connection and no attempt.
+    Disconnected,
+    /// An attempt is under way.
+    Connecting,
+    /// There is a connection.
+    Connected,
 }
 
-#[cfg(unix)]
-/// An adopted socket was used before.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AlreadyAdopted;
+/// The error of opening a port, or of taking over a descriptor: a listening or adopted socket, or
+/// standard input and output.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// The system refused to bind or to listen at the address.
+    #[doc(alias("CannotListenError", "BindError", "EADDRINUSE"))]
+    Failed {
+        /// The address.
+        address: Address,
+        /// The system's error, which is the source.
+        error: io::Error,
+    },
+    /// The list of addresses was empty.
+    NoAddress,
+    /// The port was stopped, or its reactor has ended.
+    Closed,
+    /// The descriptor is not of the kind that the endpoint needs, or the system refused to
+    /// examine it.
+    #[doc(alias("UnsupportedAddressFamily", "UnsupportedSocketType"))]
+    NotAdoptable {
+        /// The kind of socket that the endpoint needs.
+        expected: &'static str,
+        /// The kind of the descriptor, if the system could tell.
+        found: Option<String>,
+        /// The system's error, which is the source.
+        error: Option<io::Error>,
+    },
+    /// The adopted socket was used before, by this endpoint or a clone of it.
+    AlreadyAdopted,
+    /// The process was started without the descriptor.
+    NotGiven {
+        /// The descriptor, as an endpoint names it: `fd:5`, `systemd:index=2`, `systemd:name=web`.
+        descriptor: String,
+        /// The number of descriptors that the supervisor passed (`LISTEN_FDS`).
+        count: usize,
+    },
+    /// Standard input and output are in use as a connection already.
+    StdioInUse,
+}
 
-/// The failure of one attempt, as the error it is.
-pub(super) fn connect_failure(address: Address, error: io::Error) -> Failure {
-    use io::ErrorKind as Kind;
-    match error.kind() {
-        Kind::ConnectionRefused => ConnectionRefused { address, error }.into(),
-        Kind::TimedOut => ConnectTimedOut {
-            address,
-            limit: None,
-            error: Some(error),
+impl ConnectError {
+    /// Returns the error of one attempt, by the kind of the system's error.
+    pub(super) fn new(address: Address, error: io::Error) -> Self {
+        use io::ErrorKind as Kind;
+        match error.kind() {
+            Kind::ConnectionRefused => Self::Refused { address, error },
+            Kind::TimedOut => Self::TimedOut {
+                address,
+                limit: None,
+                error: Some(error),
+            },
+            Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::NetworkDown => {
+                Self::NoRoute { address, error }
+            }
+            _ => Self::Failed { address, error },
         }
-        .into(),
-        Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::NetworkDown => {
-            NoRoute { address, error }.into()
-        }
-        _ => ConnectFailed { address, error }.into(),
     }
 }
 
 errors! {
-    CannotListen { address }: "cannot listen at {address}", source error;
-    ConnectionRefused { address }: "connection refused by {address}", source error;
-    NoRoute { address }: "no route to {address}", source error;
-    ConnectFailed { address }: "cannot connect to {address}", source error;
-    NoAddress: "there is no address to connect to or listen at";
-}
-
-impl fmt::Display for ConnectTimedOut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no connection to {}", self.address)?;
-        match self.limit {
-            Some(limit) => write!(f, " within {limit:?}"),
-            None => Ok(()),
-        }
+    enum ConnectError {
+        Refused { address }: "connection refused by {address}", source error;
+        NoRoute { address }: "no route to {address}", source error;
+        TimedOut { address, limit }:
+            "connecting to {address} timed out{}", with after(*limit), source error;
+        Failed { address }: "cannot connect to {address}", source error;
+        AllFailed { attempts }:
+            "cannot connect to any of {} addresses{}",
+            with attempts.len(), with all_but_last(attempts), source attempts;
+        NoAddress: "cannot connect: the list of addresses is empty";
+        Busy(state): "the connector is {state}";
+    }
+    enum ListenError {
+        Failed { address }: "cannot listen at {address}", source error;
+        NoAddress: "cannot listen: the list of addresses is empty";
+        Closed: "the port is closed";
+        NotAdoptable { expected, found }:
+            "cannot adopt the descriptor as {expected}{}",
+            with which_is(found.as_deref()), source error;
+        AlreadyAdopted: "the adopted socket was used before";
+        NotGiven { descriptor, count }:
+            "this process was started without {descriptor} (its supervisor passed {count} descriptors)";
+        StdioInUse: "standard input and output are in use already";
     }
 }
 
-impl Error for ConnectTimedOut {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(self.error.as_ref()?)
+fn after(limit: Option<Duration>) -> String {
+    limit.map_or_else(String::new, |limit| format!(" after {limit:?}"))
+}
+
+fn which_is(found: Option<&str>) -> String {
+    found.map_or_else(String::new, |found| format!(": it is {found}"))
+}
+
+/// Returns the errors of all attempts except the last, which is the source.
+fn all_but_last(attempts: &[(Address, Failure)]) -> String {
+    let Some((_, [others @ ..])) = attempts.split_last() else {
+        return String::new();
+    };
+    let others: Vec<String> = others
+        .iter()
+        .map(|(_, failure)| format!("{failure:#}"))
+        .collect();
+    match others.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", others.join("; ")),
     }
 }
 
-impl ConnectFailedEverywhere {
-    pub(super) fn new(attempts: Vec<(Address, Failure)>) -> Self {
-        Self { attempts }
-    }
-}
-
-impl fmt::Display for ConnectFailedEverywhere {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "none of {} addresses answered", self.attempts.len())?;
-        let Some((_, told)) = self.attempts.split_last() else {
-            return Ok(());
-        };
-        for (index, (_, failure)) in told.iter().enumerate() {
-            let before = if index == 0 { " (" } else { "; " };
-            write!(f, "{before}{failure:#}")?;
-        }
-        f.write_str(if told.is_empty() { "" } else { ")" })
-    }
-}
-
-impl Error for ConnectFailedEverywhere {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        let (_, last) = self.attempts.last()?;
-        Some(last.error())
+impl AsSource for Vec<(Address, Failure)> {
+    fn as_source(&self) -> Option<&(dyn Error + 'static)> {
+        self.last()?.1.as_source()
     }
 }
 
 // It holds failures, and `?` turns it into one.
-impl Unpin for ConnectFailedEverywhere {}
+impl Unpin for ConnectError {}
 
 #[cfg(unix)]
-impl CannotAdopt {
-    pub(super) fn new(wanted: &'static str, why: NotAdopted) -> Self {
-        let found = match why {
-            NotAdopted::Is(found) => Ok(found),
-            NotAdopted::Io(error) => Err(error),
+impl ListenError {
+    pub(super) fn not_adoptable(expected: &'static str, why: NotAdopted) -> Self {
+        let (found, error) = match why {
+            NotAdopted::Is(found) => (Some(found), None),
+            NotAdopted::Io(error) => (None, Some(error)),
         };
-        Self { wanted, found }
-    }
-}
-
-#[cfg(unix)]
-impl fmt::Display for CannotAdopt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.found {
-            Ok(found) => write!(f, "{} is wanted, and this is {found}", self.wanted),
-            Err(_) => write!(f, "{} is wanted, and this cannot be looked at", self.wanted),
+        Self::NotAdoptable {
+            expected,
+            found,
+            error,
         }
     }
 }
 
-#[cfg(unix)]
-impl Error for CannotAdopt {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(self.found.as_ref().err()?)
+impl fmt::Display for ConnectorState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Disconnected => "disconnected",
+            Self::Connecting => "connecting",
+            Self::Connected => "connected",
+        })
     }
-}
-
-#[cfg(unix)]
-errors! {
-    AlreadyAdopted: "the adopted socket was used already";
 }
 
 #[cfg(all(test, unix))]
@@ -204,48 +245,52 @@ mod tests {
     }
 
     #[test]
-    fn what_the_system_says_is_told_apart_and_kept() {
-        type Kind = fn(&Failure) -> bool;
-        let kinds: [(i32, Kind); 9] = [
-            (libc::ECONNREFUSED, Failure::is::<ConnectionRefused>),
-            (libc::ETIMEDOUT, Failure::is::<ConnectTimedOut>),
-            (libc::ENETUNREACH, Failure::is::<NoRoute>),
-            (libc::EHOSTUNREACH, Failure::is::<NoRoute>),
-            (libc::ENETDOWN, Failure::is::<NoRoute>),
-            (libc::EADDRINUSE, Failure::is::<ConnectFailed>),
-            (libc::EADDRNOTAVAIL, Failure::is::<ConnectFailed>),
-            (libc::ECONNRESET, Failure::is::<ConnectFailed>),
-            (libc::EACCES, Failure::is::<ConnectFailed>),
-        ];
-        for (number, is_right) in kinds {
-            let failure = connect_failure(here(), io::Error::from_raw_os_error(number));
-            assert!(is_right(&failure), "{failure:?}");
+    fn each_error_of_the_system_is_the_source_of_its_variant() {
+        type IsRight = fn(&ConnectError) -> bool;
+        let is_refused: IsRight = |error| matches!(error, ConnectError::Refused { .. });
+        let is_timed_out: IsRight = |error| matches!(error, ConnectError::TimedOut { .. });
+        let is_no_route: IsRight = |error| matches!(error, ConnectError::NoRoute { .. });
+        let is_failed: IsRight = |error| matches!(error, ConnectError::Failed { .. });
+        for (number, is_right) in [
+            (libc::ECONNREFUSED, is_refused),
+            (libc::ETIMEDOUT, is_timed_out),
+            (libc::ENETUNREACH, is_no_route),
+            (libc::EHOSTUNREACH, is_no_route),
+            (libc::ENETDOWN, is_no_route),
+            (libc::EADDRINUSE, is_failed),
+            (libc::EADDRNOTAVAIL, is_failed),
+            (libc::ECONNRESET, is_failed),
+            (libc::EACCES, is_failed),
+        ] {
+            let error = ConnectError::new(here(), io::Error::from_raw_os_error(number));
+            assert!(is_right(&error), "{error:?}");
+            let failure = Failure::new(error);
             let error = failure.find::<io::Error>();
             assert_eq!(error.and_then(io::Error::raw_os_error), Some(number));
         }
     }
 
     #[test]
-    fn each_says_where_and_why() {
+    fn each_error_names_its_address_and_its_cause() {
         let error = || io::Error::other("no");
         let refused = |last| {
             let address = Address::from(([127, 0, 0, last], 80));
             let error = error();
-            let failure = Failure::new(ConnectionRefused {
+            let failure = Failure::new(ConnectError::Refused {
                 address: address.clone(),
                 error,
             });
             (address, failure)
         };
         let (address, limit) = (here(), Some(Duration::from_secs(30)));
-        let timed_out = |limit, error| ConnectTimedOut {
+        let timed_out = |limit, error| ConnectError::TimedOut {
             address: here(),
             limit,
             error,
         };
         for (failure, said) in [
             (
-                Failure::new(CannotListen {
+                Failure::new(ListenError::Failed {
                     address: address.clone(),
                     error: error(),
                 }),
@@ -253,14 +298,14 @@ mod tests {
             ),
             (refused(1).1, "connection refused by 127.0.0.1:80"),
             (
-                Failure::new(NoRoute {
+                Failure::new(ConnectError::NoRoute {
                     address: address.clone(),
                     error: error(),
                 }),
                 "no route to 127.0.0.1:80",
             ),
             (
-                Failure::new(ConnectFailed {
+                Failure::new(ConnectError::Failed {
                     address,
                     error: error(),
                 }),
@@ -268,23 +313,26 @@ mod tests {
             ),
             (
                 timed_out(limit, None).into(),
-                "no connection to 127.0.0.1:80 within 30s",
+                "connecting to 127.0.0.1:80 timed out after 30s",
             ),
             (
                 timed_out(None, Some(error())).into(),
-                "no connection to 127.0.0.1:80",
+                "connecting to 127.0.0.1:80 timed out",
             ),
             (
                 timed_out(None, None).into(),
-                "no connection to 127.0.0.1:80",
+                "connecting to 127.0.0.1:80 timed out",
             ),
             (
-                ConnectFailedEverywhere::new(vec![refused(1), refused(2)]).into(),
-                "none of 2 addresses answered (connection refused by 127.0.0.1:80: no)",
+                ConnectError::AllFailed {
+                    attempts: vec![refused(1), refused(2)],
+                }
+                .into(),
+                "cannot connect to any of 2 addresses (connection refused by 127.0.0.1:80: no)",
             ),
             (
-                NoAddress.into(),
-                "there is no address to connect to or listen at",
+                ConnectError::NoAddress.into(),
+                "cannot connect: the list of addresses is empty",
             ),
         ] {
             assert_eq!(failure.to_string(), said);

@@ -1,4 +1,4 @@
-//! How to listen and how to connect, where the defaults do not fit.
+//! The options of listening and connecting: [`ListenOptions`] and [`ConnectOptions`].
 
 #[cfg(unix)]
 use std::io;
@@ -15,12 +15,14 @@ use crate::reactor::Reactor;
 use crate::report;
 use crate::transport::{ConnConfig, ConnCounter, Limits, PATIENCE, Patience};
 
-/// How to listen. By default the backlog is 1024, addresses are used again at once, and everybody may connect to a UNIX
-/// socket. What does not concern the kind of the address is passed over.
+/// The options of listening. By default the backlog is 1024, addresses can be reused at once, and
+/// everyone may connect to a UNIX socket. Options that do not apply to the kind of address are
+/// ignored.
 ///
-/// Options are given with the endpoint, as a pair: `reactor.listen(("127.0.0.1:80", options), ..)`. What the endpoint's text
-/// sets (`tcp:80:backlog=7`), or what [`ServerEndpoint::options`](crate::net::ServerEndpoint::options) sets, comes before the
-/// options of the pair, and these come before the defaults, each option by itself.
+/// Options are passed in a pair with the endpoint: `reactor.listen(("127.0.0.1:80", options), ..)`.
+/// For each option, the value in the endpoint's text (`tcp:80:backlog=7`) or in its
+/// [`ServerEndpoint::options`](crate::net::ServerEndpoint::options) takes precedence over that in
+/// the pair, and the latter over the default.
 ///
 /// # Examples
 ///
@@ -33,7 +35,7 @@ use crate::transport::{ConnConfig, ConnCounter, Limits, PATIENCE, Patience};
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct ListenOptions {
-    // None of what was not set: the other options decide, then the defaults.
+    // `None` where an option is not set: then the other options decide, then the defaults.
     linger: Option<Duration>,
     backlog: Option<i32>,
     reuse_address: Option<bool>,
@@ -50,12 +52,14 @@ pub struct ListenOptions {
     hook: Option<SocketHook>,
 }
 
-/// How to connect. By default an attempt may take 30 seconds, the whole a minute, the next address is tried after a quarter
-/// of a second without an answer, and the system chooses our address.
+/// The options of connecting. By default an attempt may take 30 seconds and the whole a minute, the
+/// next address is tried after 250 milliseconds without an answer, and the system chooses the local
+/// address.
 ///
-/// Options are given with the endpoint, as a pair: `reactor.connect(("example.org:80", options), ..)`. What the endpoint's
-/// text sets (`tcp:host:80:timeout=5`), or what [`ClientEndpoint::options`](crate::net::ClientEndpoint::options) sets, comes
-/// before the options of the pair, and these come before the defaults, each option by itself.
+/// Options are passed in a pair with the endpoint: `reactor.connect(("example.org:80", options),
+/// ..)`. For each option, the value in the endpoint's text (`tcp:host:80:timeout=5`) or in its
+/// [`ClientEndpoint::options`](crate::net::ClientEndpoint::options) takes precedence over that in
+/// the pair, and the latter over the default.
 ///
 /// # Examples
 ///
@@ -68,7 +72,7 @@ pub struct ListenOptions {
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct ConnectOptions {
-    // None of what was not set: the other options decide, then the defaults.
+    // `None` where an option is not set: then the other options decide, then the defaults.
     linger: Option<Duration>,
     buffers: Buffers,
     timeout: Option<Duration>,
@@ -108,7 +112,7 @@ pub(super) struct ConnectConfig {
     pub(super) hook: Option<SocketHook>,
 }
 
-/// What can be set of connections, however they come about.
+/// The options of connections, both accepted and connected.
 macro_rules! connection_options {
     ($options:ident) => {
         impl $options {
@@ -117,48 +121,56 @@ macro_rules! connection_options {
                 Self::default()
             }
 
-            /// How many bytes the system may hold that were written and not yet acknowledged. (The system may round it, and Linux
-            /// holds twice as much.) Without, the system decides, and changes it as it sees fit.
+            /// Sets the size of the system's send buffer, in bytes: how many written bytes may be
+            /// unacknowledged (`SO_SNDBUF`). The system may round it, and Linux doubles it.
+            /// Default: chosen and adjusted by the system.
             #[doc(alias = "SO_SNDBUF")]
             pub fn send_buffer(mut self, bytes: usize) -> Self {
                 self.buffers.send = Some(bytes);
                 self
             }
 
-            /// How many bytes the system may hold that came and were not yet read; as for [`send_buffer`](Self::send_buffer).
+            /// Sets the size of the system's receive buffer, in bytes: how many received bytes may
+            /// be unread (`SO_RCVBUF`). See [`send_buffer`](Self::send_buffer).
             #[doc(alias = "SO_RCVBUF")]
             pub fn receive_buffer(mut self, bytes: usize) -> Self {
                 self.buffers.receive = Some(bytes);
                 self
             }
 
-            /// Sets how long the socket stays when a connection has ended in good order, until the peer has closed its side as
-            /// well: 2 seconds unless set. Nobody waits for it, but the end of the reactor does.
+            /// Sets how long the socket stays open after a connection was closed normally, until
+            /// the peer has closed its side too. Default: 2 seconds. Only the end of the reactor
+            /// waits for it.
             ///
-            /// What the peer still sends is read and thrown away meanwhile, 1 MiB at most; then the peer is read no more.
+            /// Meanwhile, bytes that the peer sends are read and discarded, at most 1 MiB; then
+            /// nothing more is read.
             #[doc(alias = "SO_LINGER")]
             pub fn linger(mut self, limit: Duration) -> Self {
                 self.linger = Some(limit);
                 self
             }
 
-            /// Resets a connection whose peer accepts no byte for this long while bytes are queued for it: without limit
-            /// unless set, since a peer may well take its time.
+            /// Resets a connection whose peer accepts no byte for this long while bytes are queued
+            /// for it. Default: no limit, since a slow peer is not an error.
             ///
-            /// The connection is lost with [`ConnectionError::SendTimedOut`](crate::transport::ConnectionError::SendTimedOut), and what it had queued is reported
-            /// as [`ConnectionError::NotSent`](crate::transport::ConnectionError::NotSent).
+            /// The connection is lost with
+            /// [`ConnectionError::SendTimedOut`](crate::transport::ConnectionError::SendTimedOut),
+            /// and the bytes that it had queued are reported as
+            /// [`ConnectionError::NotSent`](crate::transport::ConnectionError::NotSent).
             #[doc(alias("write_timeout", "SO_SNDTIMEO"))]
             pub fn send_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
                 self.send_timeout = Some(limit.into());
                 self
             }
 
-            /// Sets the same limit for a connection of which one side is closed while bytes are queued: 60 seconds unless set,
-            /// `None` for no limit.
+            /// Sets the same limit for a connection with one closed side while bytes are queued.
+            /// Default: 60 seconds; `None` means no limit.
             ///
-            /// The program closes its side by [`lose_connection`](crate::Transport::lose_connection),
-            /// [`lose_write`](crate::Transport::lose_write) or dropping a [`Connection`](crate::Connection). A peer that has closed
-            /// its side and still does not read waits for nothing.
+            /// The program closes its side with
+            /// [`lose_connection`](crate::Transport::lose_connection),
+            /// [`lose_write`](crate::Transport::lose_write), or by dropping a
+            /// [`Connection`](crate::Connection). A peer that has closed its side and does not read
+            /// either waits for nothing.
             #[doc(alias("lingering_timeout", "SO_LINGER"))]
             pub fn close_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
                 self.close_timeout = Some(limit.into());
@@ -172,84 +184,92 @@ connection_options!(ListenOptions);
 connection_options!(ConnectOptions);
 
 impl ListenOptions {
-    /// Sets how many connections the system keeps waiting to be accepted: 1024 by default, and never more than the system's
-    /// own limit (`somaxconn` on Linux).
+    /// Sets how many connections the system queues before they are accepted. Default: 1024; the
+    /// system's own limit applies (`somaxconn` on Linux).
     pub fn backlog(mut self, backlog: i32) -> Self {
         self.backlog = Some(backlog);
         self
     }
 
-    /// May the address be used again while old connections to it are still dying?
+    /// Sets whether the address can be bound while old connections to it are in the state
+    /// `TIME_WAIT` (`SO_REUSEADDR`). Default: `true`.
     pub fn reuse_address(mut self, reuse: bool) -> Self {
         self.reuse_address = Some(reuse);
         self
     }
 
-    /// May others, in this process or another one, listen at the same address, so that the system shares the connections
-    /// out? All of them must say so. (Not on Windows.)
+    /// Sets whether other sockets, in this process or another, may listen at the same address; the
+    /// system distributes the connections among them (`SO_REUSEPORT`). All of them must set this.
+    /// Default: `false`. Not available on Windows.
     #[doc(alias = "SO_REUSEPORT")]
     pub fn reuse_port(mut self, reuse: bool) -> Self {
         self.reuse_port = Some(reuse);
         self
     }
 
-    /// Does an IPv6 address take IPv4 connections as well? Their peers' addresses are then of the kind `::ffff:127.0.0.1`.
+    /// Sets whether an IPv6 address also accepts IPv4 connections, whose peers' addresses then have
+    /// the form `::ffff:127.0.0.1`. Default: `false`.
     #[doc(alias("IPV6_V6ONLY", "bindv6only"))]
     pub fn dual_stack(mut self, both: bool) -> Self {
         self.dual_stack = Some(both);
         self
     }
 
-    /// Resets the connection when the handler of [`Reactor::serve`](crate::Reactor::serve) returns an error or panics,
-    /// so that half an answer cannot look whole to the peer.
+    /// Resets the connection when the handler of [`Reactor::serve`](crate::Reactor::serve) returns
+    /// an error or panics, so that the peer cannot take half a response for a whole one. Default:
+    /// `false`.
     ///
-    /// Unless set, what the handler has written by then is sent, and the connection is closed in good order.
+    /// Otherwise, the bytes that the handler has written by then are sent, and the connection is
+    /// closed normally.
     #[doc(alias("abort_on_error", "RST"))]
     pub fn reset_on_error(mut self, reset: bool) -> Self {
         self.reset_on_error = Some(reset);
         self
     }
 
-    /// Who may connect to a UNIX socket: the mode of its file, whatever the process's mask is. By default it is
-    /// `0o666`: everybody who gets to the directory. Only the nine bits of a file's permissions count.
+    /// Sets the mode of a UNIX socket's file, which decides who may connect, independently of the
+    /// process's umask. Only the nine permission bits count. Default: `0o666`, everyone who can
+    /// reach the directory.
     ///
-    /// The mode holds from the beginning: nobody can connect before it is set.
+    /// The mode is set before any peer can connect.
     #[doc(alias("chmod", "umask", "permissions"))]
     pub fn mode(mut self, mode: u32) -> Self {
         self.mode = Some(mode & 0o777);
         self
     }
 
-    /// Is a lock beside a UNIX socket's file, `PATH.lock`, to say whose it is? By default not, but with a description
-    /// (`unix:PATH`) it is, unless that says otherwise.
+    /// Sets whether a lock `PATH.lock` beside a UNIX socket's file names its owner. Default:
+    /// `false`; for a description (`unix:PATH`) `true`, unless its text sets another value.
     ///
-    /// While the process lives nobody else who asks for the lock listens there. When it has died, the next one takes
-    /// the lock over and removes the file that was left behind; without a lock a file in the way is an error. It is the
-    /// lock of Twisted's `wantPID` and of [`DeferredFilesystemLock`](crate::locks::DeferredFilesystemLock).
+    /// While the owning process lives, no other process that uses the lock can listen there. After
+    /// it has died, the next one takes the lock over and removes the stale file; without a lock an
+    /// existing file is an error. The lock is that of Twisted's `wantPID` and of
+    /// [`DeferredFilesystemLock`](crate::locks::DeferredFilesystemLock).
     #[doc(alias("wantPID", "lockfile"))]
     pub fn lock_file(mut self, lock: bool) -> Self {
         self.lock_file = Some(lock);
         self
     }
 
-    /// How much each connection may queue.
+    /// Sets how many bytes each connection may queue.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = Some(limits);
         self
     }
 
-    /// Sets how many connections the port may have at a time; without, any number. While it has so many it accepts none, and
-    /// what comes waits in the system's queue ([`backlog`](Self::backlog)). It can be changed later
-    /// ([`Port::set_max_connections`](crate::Port::set_max_connections)).
+    /// Sets the limit on the number of connections. Default: no limit. While the port has that many
+    /// it accepts none, and new ones wait in the system's queue ([`backlog`](Self::backlog)).
+    /// [`Port::set_max_connections`](crate::Port::set_max_connections) changes the limit later.
     pub fn max_connections(mut self, limit: usize) -> Self {
         self.max_connections = Some(limit);
         self
     }
 
-    /// Has `f` called with the socket before it is bound and listens, for options that have no method here. Of a socket that
-    /// listens already, of standard input and output, and in memory, it is not called.
+    /// Sets a function that is called with the socket before it is bound and listens, to set
+    /// options that have no method here. The function is not called for a socket that listens
+    /// already, for standard input and output, or for an in-memory socket.
     ///
-    /// What it fails with is why the call that listens fails; so is a panic.
+    /// An error or a panic of the function is the error of the method that listens.
     ///
     /// # Examples
     ///
@@ -283,7 +303,7 @@ impl ListenOptions {
         self
     }
 
-    /// Fills in from `other` what these options do not set.
+    /// Fills in the options that are not set from `other`.
     pub(super) fn or(self, other: &Self) -> Self {
         Self {
             linger: self.linger.or(other.linger),
@@ -327,7 +347,7 @@ impl ListenOptions {
 }
 
 impl ListenConfig {
-    /// What the connections of a port have in common.
+    /// Returns the configuration that the connections of a port share.
     pub(super) fn conn_config(
         &self,
         reactor: &Reactor,
@@ -345,52 +365,59 @@ impl ListenConfig {
 }
 
 impl ConnectOptions {
-    /// How long the attempt at one address may take, and how long the look-up of a name.
+    /// Sets the time limit for each address, and for the look-up of a host name. Default: 30
+    /// seconds.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// How long the whole may take, with the look-up and all attempts: twice as long as one, unless told.
+    /// Sets the time limit for the whole: the look-up and all attempts. Default: twice the
+    /// [`timeout`](Self::timeout).
     pub fn overall_timeout(mut self, timeout: Duration) -> Self {
         self.overall = Some(timeout);
         self
     }
 
-    /// How long an attempt may be without an answer before the next address is tried as well (RFC 8305).
+    /// Sets how long an attempt may be without an answer before the next address is tried too (RFC
+    /// 8305). Default: 250 milliseconds.
     ///
-    /// An attempt that fails is followed by the next one at once.
+    /// When an attempt fails, the next one starts at once.
     #[doc(alias("attemptDelay", "happy_eyeballs_delay"))]
     pub fn attempt_delay(mut self, delay: Duration) -> Self {
         self.attempt_delay = Some(delay);
         self
     }
 
-    /// Must the server's lock be held, for a UNIX socket? Then connecting fails with
-    /// [`ConnectionRefused`](crate::net::ConnectionRefused) unless a process that is alive has `PATH.lock`.
+    /// Sets whether the server of a UNIX socket must hold its lock: connecting fails with
+    /// [`ConnectError::Refused`](crate::net::ConnectError::Refused) unless a living process has
+    /// `PATH.lock`. Default: `false`.
     #[doc(alias("checkPID", "lockfile"))]
     pub fn lock_file(mut self, lock: bool) -> Self {
         self.lock_file = Some(lock);
         self
     }
 
-    /// Our own address. A UNIX socket's is a path or a name of its own kind; the file it makes is left there.
+    /// Sets the local address. For a UNIX socket it is a path or an abstract name; the file that
+    /// binding creates is not removed.
     #[doc(alias = "bindAddress")]
     pub fn bind(mut self, address: impl Into<Address>) -> Self {
         self.bind = Some(address.into());
         self
     }
 
-    /// How much the connection may queue.
+    /// Sets how many bytes the connection may queue.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = Some(limits);
         self
     }
 
-    /// Has `f` called with the socket before it is bound and connects, for options that have no method here: once for each
-    /// address that is tried. In memory it is not called.
+    /// Sets a function that is called with the socket before it is bound and connects, once for
+    /// each address that is tried, to set options that have no method here. The function is not
+    /// called for an in-memory socket.
     ///
-    /// What it fails with is why that attempt fails; so is a panic. See [`ListenOptions::configure_socket`].
+    /// An error or a panic of the function is the error of that attempt. See
+    /// [`ListenOptions::configure_socket`].
     #[cfg(unix)]
     #[doc(alias("setsockopt", "SO_BINDTODEVICE", "SO_MARK"))]
     #[track_caller]
@@ -402,7 +429,7 @@ impl ConnectOptions {
         self
     }
 
-    /// Fills in from `other` what these options do not set.
+    /// Fills in the options that are not set from `other`.
     pub(super) fn or(self, other: &Self) -> Self {
         Self {
             linger: self.linger.or(other.linger),
@@ -437,7 +464,7 @@ impl ConnectOptions {
     }
 }
 
-/// The limits that were set, and the defaults.
+/// Returns the limits that are set, or the defaults.
 fn patience(open: Option<Option<Duration>>, closing: Option<Option<Duration>>) -> Patience {
     let default = Patience::default();
     Patience {
@@ -446,7 +473,7 @@ fn patience(open: Option<Option<Duration>>, closing: Option<Option<Duration>>) -
     }
 }
 
-/// What the driver calls, which does not unwind.
+/// Wraps the program's function for the driver, so that it does not unwind.
 #[cfg(unix)]
 fn hook(
     f: impl Fn(BorrowedFd<'_>) -> io::Result<()> + 'static,
@@ -458,7 +485,7 @@ fn hook(
     }))
 }
 
-/// The sizes of `one`, and of `other` where that sets none.
+/// Returns the sizes of `one`, and those of `other` where `one` has none.
 fn or(one: Buffers, other: Buffers) -> Buffers {
     Buffers {
         send: one.send.or(other.send),
@@ -466,7 +493,7 @@ fn or(one: Buffers, other: Buffers) -> Buffers {
     }
 }
 
-/// How long the attempt at one address may take.
+/// The default time limit for each address.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// How long an attempt may be without an answer before the next one is started.
+/// The default time without an answer after which the next attempt starts.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);

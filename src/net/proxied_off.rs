@@ -1,4 +1,4 @@
-//! What stands for the PROXY protocol in a build without the feature `proxy-protocol`: options that have no values.
+//! A stand-in for `proxied` without the feature `proxy-protocol`: options without values.
 
 use std::panic::Location;
 

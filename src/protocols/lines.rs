@@ -1,4 +1,4 @@
-//! Lines: [`Lines`] makes a protocol of one that receives them.
+//! Lines: [`Lines`] turns a [`LineProtocol`] into a [`Protocol`].
 
 use std::ops::{Deref, DerefMut};
 #[cfg(unix)]
@@ -9,10 +9,10 @@ use crate::framing::{LineBuffer, LineDecoder};
 use crate::protocol::{Context, Input, Inside, Protocol};
 use crate::transport::Transport;
 
-/// A protocol that is given whole lines; see [`Lines`].
+/// A protocol that receives whole lines; see [`Lines`].
 ///
-/// Its hooks have a context of their own type, so what is called later with the protocol may be one
-/// of its methods:
+/// The hooks have a context of the `LineProtocol`'s own type, so calls that it schedules may call
+/// its methods:
 ///
 /// ```
 /// use std::time::Duration;
@@ -45,23 +45,23 @@ use crate::transport::Transport;
 /// ```
 #[doc(alias("LineReceiver", "LineOnlyReceiver"))]
 pub trait LineProtocol: Sized + 'static {
-    /// The connection is there.
+    /// Called when the connection is established.
     fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
         let _ = cx;
     }
 
-    /// A line came; it has no end of line.
+    /// Called for each line, without its end of line.
     ///
-    /// After [`pause_producing`](Transport::pause_producing) no line more is given; after
-    /// [`resume_producing`](Transport::resume_producing) the next one is, whether or not more bytes
-    /// come. After [`become_protocol`](Context::become_protocol) the next protocol is given what
-    /// follows this line.
+    /// After [`pause_producing`](Transport::pause_producing) no line is delivered; after
+    /// [`resume_producing`](Transport::resume_producing) the next one is, whether more bytes arrive
+    /// or not. After [`become_protocol`](Context::become_protocol) the next protocol receives the
+    /// bytes after this line.
     #[doc(alias = "lineReceived")]
     fn line_received(&mut self, cx: &mut Context<'_, Self>, line: &[u8]);
 
-    /// A line was longer than the limit; `line` is what there is of it: all without its end, or its
-    /// beginning. Unless it is overridden, the connection ends. If it goes on, the rest of that
-    /// line is dropped and the next one is delivered.
+    /// Called for a line that is longer than the limit; `line` is its beginning, or all of it
+    /// without its end. The default closes the connection. If the connection stays open, the rest
+    /// of the line is dropped and the next line is delivered.
     ///
     /// # Examples
     ///
@@ -91,39 +91,40 @@ pub trait LineProtocol: Sized + 'static {
         cx.lose_connection();
     }
 
-    /// A descriptor came over a UNIX socket. Unless it is overridden, it is closed. See
-    /// [`Protocol::descriptor_received`].
+    /// Called for a descriptor that was received over a UNIX socket. The default closes the
+    /// descriptor. See [`Protocol::descriptor_received`].
     #[cfg(unix)]
     #[doc(alias = "fileDescriptorReceived")]
     fn descriptor_received(&mut self, cx: &mut Context<'_, Self>, descriptor: OwnedFd) {
         cx.refuse_descriptor(descriptor);
     }
 
-    /// The peer has nothing more to say, and all lines were given. Unless it is overridden, the
-    /// connection ends when what is queued has been written. An unfinished last line is not
-    /// delivered.
+    /// Called when the peer has closed its side and all lines were delivered. The default closes
+    /// the connection once its queued bytes are sent. An incomplete last line is not delivered.
     fn eof_received(&mut self, cx: &mut Context<'_, Self>) {
         cx.lose_connection();
     }
 
-    /// The connection was full, and is not any more: go on writing.
+    /// Called when the connection's send queue, which was full, has room again.
     fn write_ready(&mut self, cx: &mut Context<'_, Self>) {
         let _ = cx;
     }
 
-    /// The writing side is closed, and all was written. See [`Protocol::write_closed`].
+    /// Called when the writing side is closed and all bytes were sent. See
+    /// [`Protocol::write_closed`].
     #[doc(alias = "writeConnectionLost")]
     fn write_closed(&mut self, cx: &mut Context<'_, Self>) {
         let _ = cx;
     }
 
-    /// The connection is over.
+    /// Called when the connection is lost.
     fn connection_lost(&mut self, reason: Failure) {
         let _ = reason;
     }
 }
 
-/// Makes a [`Protocol`] of a [`LineProtocol`]. It derefs to it.
+/// A [`Protocol`] that splits its input into lines for a [`LineProtocol`]. It dereferences to the
+/// `LineProtocol`.
 ///
 /// # Examples
 ///
@@ -148,17 +149,17 @@ pub trait LineProtocol: Sized + 'static {
 pub struct Lines<P: 'static> {
     protocol: P,
     decoder: LineDecoder,
-    /// What the protocol's contexts are made from, once it has a connection.
+    /// The source of the inner protocol's contexts, once there is a connection.
     inside: Option<Inside<P, Transport>>,
 }
 
 impl<P: LineProtocol> Lines<P> {
-    /// Makes one with lines of at most [`LineBuffer::MAX_LENGTH`] bytes.
+    /// Wraps a protocol, with lines of at most [`LineBuffer::MAX_LENGTH`] bytes.
     pub fn new(protocol: P) -> Self {
         Self::with_limit(protocol, LineBuffer::MAX_LENGTH)
     }
 
-    /// Makes one with lines of at most `limit` bytes.
+    /// Wraps a protocol, with lines of at most `limit` bytes.
     pub fn with_limit(protocol: P, limit: usize) -> Self {
         Self {
             protocol,
@@ -167,7 +168,7 @@ impl<P: LineProtocol> Lines<P> {
         }
     }
 
-    /// The protocol, and a context for it.
+    /// Returns the inner protocol and a context for it.
     fn split<'a>(&'a mut self, cx: &'a Context<'_, Self>) -> (&'a mut P, Context<'a, P>) {
         let inside = self
             .inside
@@ -182,7 +183,7 @@ impl<P: LineProtocol> Protocol for Lines<P> {
         protocol.connection_made(&mut cx);
     }
 
-    /// Delivers `data` behind what came already.
+    /// Delivers `data` after the bytes that arrived before.
     fn data_received(&mut self, cx: &mut Context<'_, Self>, data: &[u8]) {
         cx.feed(data);
     }

@@ -1,7 +1,8 @@
-//! Framing: protocols for those who do not want to take streams of bytes apart themselves.
+//! Framing: protocols that receive messages instead of a stream of bytes.
 //!
-//! Each is a [`Decoder`], a value that is asked and does no I/O, and a protocol around it. Framings of your own are made
-//! alike: see [`Decoder`] and [`Protocol::input_received`](crate::Protocol::input_received).
+//! Each consists of a [`Decoder`], which finds the messages and does no I/O, and a protocol that
+//! uses it. Other framings are made in the same way: see [`Decoder`] and
+//! [`Protocol::input_received`](crate::Protocol::input_received).
 
 mod lines;
 

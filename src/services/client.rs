@@ -1,10 +1,11 @@
-//! A connection that comes back.
+//! A client that stays connected: [`ClientService`].
 //!
 //! # The idea
 //!
-//! One task connects, waits for the end and connects again ([`Inner::run`]). Whoever stops the service only says so: the
-//! attempt or the wait under way is given up, a connection is ended, and the task notices and tells that it has stopped. So
-//! there is one place where things end, and a protocol that asks its own service to stop is no special case.
+//! One task connects, waits for the connection to be lost, and connects again ([`Inner::run`]).
+//! Stopping the service only sets its state, cancels the attempt or the delay under way, and closes
+//! a connection; the task then ends and fires the Deferreds of `stop`. So there is one place where
+//! a connection ends, and a protocol may stop its own service.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -14,17 +15,17 @@ use std::rc::Rc;
 
 use futures::future::{Either, select};
 
-use super::{Backoff, Service};
+use super::{Backoff, Service, ServiceError};
 use crate::clock::Clock;
 use crate::defer::{Deferred, IntoOutcome, Listeners, Resolver, maybe_deferred_at};
-use crate::failure::{Cancelled, Failure, errors};
+use crate::failure::{Cancelled, Failure};
 use crate::net::{ClientEndpoint, ToClientEndpoint};
 use crate::protocol::{Handle, IntoProtocol, Protocol};
 use crate::reactor::Reactor;
 use crate::report::{self, Origin};
 
-/// Keeps a client connected: it connects when it is started, and again whenever the connection is lost or could not be
-/// made, after a [`Backoff`]. Clones are handles to the same one.
+/// A service that stays connected: it connects when it is started, and again, after a [`Backoff`],
+/// whenever the connection is lost or cannot be made. Clones are handles to the same service.
 ///
 /// ```text
 ///            start                        prepared
@@ -36,7 +37,7 @@ use crate::report::{self, Origin};
 ///    └── Stopping: told to stop while connected, it waits for the end; started then, it connects again after that
 /// ```
 ///
-/// It runs until it is stopped, also when all handles are dropped.
+/// It runs until it is stopped, even if all handles are dropped.
 ///
 /// # Examples
 ///
@@ -67,23 +68,23 @@ struct Inner<P: Protocol> {
     reactor: Reactor,
     endpoint: ClientEndpoint,
     backoff: Cell<Backoff>,
-    /// Empty while they are being called.
+    /// The program's functions; `None` while they are being called.
     build: Cell<Option<Box<Build<P>>>>,
     prepare: Cell<Option<Box<Prepare<P>>>>,
     state: Cell<State>,
-    /// The protocol, from when it is connected until it is lost.
+    /// The protocol's handle, while it is connected.
     connection: RefCell<Option<Handle<P>>>,
-    /// It may be given away: it has been prepared.
+    /// Whether the connection is prepared, so that `when_connected` may return it.
     is_prepared: Cell<bool>,
-    /// Failures since it was last connected.
+    /// The number of failures since it was last connected.
     failures: Cell<u32>,
-    /// How often it has waited since then.
+    /// The number of delays since it was last connected.
     waits: Cell<u32>,
-    /// Those who wait for a connection, and after how many more failures that is given up.
+    /// The Deferreds of `when_connected`, each with the number of failures after which it fails.
     waiting: Listeners<Handle<P>, Option<u32>>,
-    /// Who waits for it to stop.
+    /// Resolvers to fire when the service has stopped.
     stopping: RefCell<Vec<Resolver<()>>>,
-    /// Fired when it is told to stop, for the wait or the attempt under way.
+    /// Fired when the service is stopped, to end the delay or the attempt under way.
     given_up: Cell<Option<Resolver<()>>>,
     location: &'static Location<'static>,
 }
@@ -96,17 +97,20 @@ enum State {
     Stopped,
     Running,
     Stopping,
-    /// As soon as it has stopped it is to start.
+    /// The service is to start again once it has stopped.
     Restarting,
 }
 
 impl<P: Protocol> ClientService<P> {
-    /// A service that connects to `endpoint`, each time with a protocol that `build` makes; if `build` gives none, that
-    /// counts as a failure. So does a panic, which is reported unless somebody waits who is told.
+    /// Creates a service that connects to `endpoint`. `build` makes the protocol of each
+    /// connection; returning `None` counts as a failure to connect. So does a panic, which is
+    /// reported unless a Deferred of [`when_connected_within`](Self::when_connected_within) fails
+    /// with it.
     ///
     /// # Errors
     ///
-    /// [`BadEndpoint`](crate::net::BadEndpoint).
+    /// [`EndpointError::Endpoint`](crate::net::EndpointError::Endpoint) for text that cannot be
+    /// parsed.
     #[track_caller]
     pub fn new<R: IntoProtocol<Protocol = P>>(
         reactor: &Reactor,
@@ -131,15 +135,15 @@ impl<P: Protocol> ClientService<P> {
         })))
     }
 
-    /// Sets how long it waits before it connects again.
+    /// Sets the delays before it connects again.
     #[doc(alias = "retryPolicy")]
     pub fn backoff(self, policy: Backoff) -> Self {
         self.0.backoff.set(policy);
         self
     }
 
-    /// Has `f` called with each new connection before anybody else gets it. A failure ends the connection, and counts as
-    /// one to connect.
+    /// Sets a function that is called with each new connection before `when_connected` returns it.
+    /// If the function fails, the connection is closed, which counts as a failure to connect.
     #[doc(alias = "prepareConnection")]
     #[track_caller]
     pub fn prepare<V: 'static, R: IntoOutcome<V>>(
@@ -152,29 +156,30 @@ impl<P: Protocol> ClientService<P> {
         self
     }
 
-    /// The connection, as soon as there is one.
+    /// Returns the connection; waits until there is one.
     ///
     /// # Errors
     ///
-    /// The Deferred fails with [`Cancelled`] when the service is stopped, or does not run.
+    /// The Deferred fails with [`Cancelled`] if the service is stopped or does not run.
     #[doc(alias = "whenConnected")]
     #[track_caller]
     pub fn when_connected(&self) -> Deferred<Handle<P>> {
         self.wait(None)
     }
 
-    /// The same, but not after `failures` failures to connect: it fails with the last of those.
+    /// Returns the connection; waits until there is one, but for at most this number of failures to
+    /// connect.
     ///
     /// # Errors
     ///
-    /// As for [`when_connected`](Self::when_connected), and why it could not connect.
+    /// As for [`when_connected`](Self::when_connected); also the error of the last failure.
     #[doc(alias = "failAfterFailures")]
     #[track_caller]
     pub fn when_connected_within(&self, failures: u32) -> Deferred<Handle<P>> {
         self.wait(Some(failures.max(1)))
     }
 
-    /// How often in a row it could not connect.
+    /// Returns the number of consecutive failures to connect.
     pub fn failures(&self) -> u32 {
         self.0.failures.get()
     }
@@ -232,27 +237,28 @@ impl<P: Protocol> Service for ClientService<P> {
 impl<P: Protocol> Inner<P> {
     fn begin(self: &Rc<Self>) {
         self.state.set(State::Running);
-        self.begin_anew();
+        self.reset_counts();
         let this = self.clone();
         self.reactor.spawn(async move { this.run().await }).detach();
     }
 
-    /// Connects again and again, until it is stopped.
+    /// Connects again and again, until the service is stopped.
     async fn run(self: Rc<Self>) {
         loop {
             match self.state.get() {
                 State::Running => {}
                 State::Restarting => {
                     self.state.set(State::Running);
-                    self.begin_anew();
-                    self.tell_stopped();
+                    self.reset_counts();
+                    self.fire_stopped();
                 }
                 State::Stopping | State::Stopped => break,
             }
             match self.connect().await {
                 Ok(()) => {}
-                Err(failure) if self.state.get() == State::Running => self.note_failure(failure),
-                // What was given up is no failure to connect, least of all of those who wait for what comes next.
+                Err(failure) if self.state.get() == State::Running => self.record_failure(failure),
+                // A cancelled attempt is not a failure to connect, above all not for Deferreds that
+                // wait for the next start.
                 Err(failure) if !failure.is_panic() => {}
                 Err(panic) => report::deliver(Origin::Call, panic, self.location),
             }
@@ -270,42 +276,42 @@ impl<P: Protocol> Inner<P> {
         }
         self.state.set(State::Stopped);
         self.fail_waiting();
-        self.tell_stopped();
+        self.fire_stopped();
     }
 
-    /// It is connected, or starts: failures and waits are counted from here.
-    fn begin_anew(&self) {
+    /// Resets the counts of failures and delays, on start and when connected.
+    fn reset_counts(&self) {
         self.failures.set(0);
         self.waits.set(0);
     }
 
-    /// Fires when the service is told to stop; at once if it has been.
+    /// Returns a Deferred that fires when the service is stopped; at once if it does not run.
     fn give_up(&self) -> Deferred<()> {
         if self.state.get() != State::Running {
             return Deferred::succeed(());
         }
         let (deferred, resolver) = Deferred::pair();
         drop(self.given_up.replace(Some(resolver)));
-        // What it is dropped with, the next one or the end, is no failure.
+        // The resolver is dropped by the next call or at the end, which is not a failure.
         deferred.add_errback(|_| {})
     }
 
-    /// One connection from its beginning to its end.
+    /// Runs one connection from its beginning to its end.
     async fn connect(&self) -> Result<(), Failure> {
         let protocol = call(&self.build, self.location, |build| build())?.flatten();
-        let protocol = protocol.ok_or(NoProtocol)?;
+        let protocol = protocol.ok_or(ServiceError::NoProtocol)?;
         let connecting = self.reactor.connect(&self.endpoint, protocol);
         let handle = match select(connecting, self.give_up()).await {
             Either::Left((handle, _)) => handle?,
             Either::Right((_, connecting)) => {
                 connecting.cancel();
-                // It may have been made in the very moment.
+                // The connection may have been made at this very moment.
                 connecting.await?
             }
         };
         let mut lost = pin!(handle.closed());
         self.connection.replace(Some(handle.clone()));
-        let left = Left(self);
+        let left = ConnectionGuard(self);
         if self.state.get() != State::Running {
             drop(left);
             let _ = lost.await;
@@ -323,7 +329,7 @@ impl<P: Protocol> Inner<P> {
             }
         }
         if self.state.get() == State::Running {
-            self.begin_anew();
+            self.reset_counts();
             self.is_prepared.set(true);
             for (resolver, _) in self.waiting.take() {
                 resolver.callback(handle.clone());
@@ -334,8 +340,8 @@ impl<P: Protocol> Inner<P> {
         Ok(())
     }
 
-    /// Tells those who do not wait any longer. A panic that is told to nobody is reported.
-    fn note_failure(&self, failure: Failure) {
+    /// Fails the Deferreds that wait no longer. A panic is reported if no Deferred fails with it.
+    fn record_failure(&self, failure: Failure) {
         self.failures.set(self.failures.get().saturating_add(1));
         let over = self.waiting.take_if(|failures_left| {
             *failures_left = failures_left.map(|left| left - 1);
@@ -355,7 +361,7 @@ impl<P: Protocol> Inner<P> {
         }
     }
 
-    fn tell_stopped(&self) {
+    fn fire_stopped(&self) {
         let stopping = self.stopping.take();
         for resolver in stopping {
             resolver.callback(());
@@ -363,10 +369,10 @@ impl<P: Protocol> Inner<P> {
     }
 }
 
-/// The connection is forgotten when it is lost, and closed when whoever tends it is dropped.
-struct Left<'a, P: Protocol>(&'a Inner<P>);
+/// Removes the connection when it is lost, and closes it when the task is dropped.
+struct ConnectionGuard<'a, P: Protocol>(&'a Inner<P>);
 
-impl<P: Protocol> Drop for Left<'_, P> {
+impl<P: Protocol> Drop for ConnectionGuard<'_, P> {
     fn drop(&mut self) {
         self.0.is_prepared.set(false);
         let connection = self.0.connection.take();
@@ -376,7 +382,8 @@ impl<P: Protocol> Drop for Left<'_, P> {
     }
 }
 
-/// Takes a function out, calls it, and puts it back. `None` when it is not there; a panic is the failure.
+/// Takes a function out, calls it, and puts it back. Returns `None` if the function is not there;
+/// fails with its panic.
 fn call<F: ?Sized, R>(
     slot: &Cell<Option<Box<F>>>,
     location: &'static Location<'static>,
@@ -390,20 +397,12 @@ fn call<F: ?Sized, R>(
     result.map(Some)
 }
 
-/// What is prepared, or the reason that comes first.
+/// Waits for the preparation, or for the loss of the connection, which is then the error.
 async fn until(prepared: Deferred<()>, lost: Pin<&mut Deferred<Failure>>) -> Result<(), Failure> {
     match select(prepared, lost).await {
         Either::Left((result, _)) => result,
         Either::Right((reason, _)) => Err(reason?),
     }
-}
-
-/// There was no protocol for the connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NoProtocol;
-
-errors! {
-    NoProtocol: "no protocol was made for the connection";
 }
 
 impl<P: Protocol> Clone for ClientService<P> {

@@ -2,23 +2,25 @@
 //!
 //! # The idea
 //!
-//! A [`Service`] is started and stopped; stopping may take its time. A [`MultiService`] starts its members in order and stops
-//! them in the reverse order, and [`attach`] ties one to a reactor: it starts at once or when the reactor does, and the
-//! reactor's shutdown waits for it to stop, before connections are lost.
+//! A [`Service`] can be started and stopped; stopping may take time. A [`MultiService`] starts its
+//! members in order and stops them in reverse order. [`attach`] ties a service to a reactor: the
+//! service starts at once, and the reactor's shutdown waits until it has stopped, before
+//! connections are lost.
 //!
 //! | service                                                 | while it runs                                          |
 //! |---------------------------------------------------------|--------------------------------------------------------|
-//! | [`MultiService`]                                        | its members do                                         |
-//! | [`ClientService`]                                       | it is connected, or tries to be                        |
-//! | [`PortService`]                                         | a port is open, of connections or of datagrams         |
-//! | [`TimerService`]                                        | a function is called again and again                   |
-//! | [`Cooperator`]                                          | it does its work                                       |
+//! | [`MultiService`]                                        | its members run                                        |
+//! | [`ClientService`]                                       | it is connected, or tries to connect                   |
+//! | [`PortService`]                                         | a port is open, for streams or for datagrams           |
+//! | [`TimerService`]                                        | a function is called at intervals                      |
+//! | [`Cooperator`]                                          | its tasks run                                          |
 //!
 //! # Rules
 //!
-//! 1. Starting what runs, and stopping what does not, changes nothing and is no error.
-//! 2. A service can be started again when it has been stopped.
-//! 3. Stopping never fails: what goes wrong is reported. Each call's Deferred fires when it has stopped.
+//! 1. Starting a running service, and stopping a stopped one, does nothing and is not an error.
+//! 2. A stopped service can be started again.
+//! 3. Stopping never fails: errors are reported. The Deferred of each call fires when the service
+//!    has stopped.
 
 mod client;
 mod multi;
@@ -27,46 +29,68 @@ mod timer;
 
 use std::rc::Rc;
 
-pub use self::client::{ClientService, NoProtocol};
-pub use self::multi::{MultiService, NameTaken};
-pub use self::port::{Closes, PortService};
+pub use self::client::ClientService;
+pub use self::multi::MultiService;
+pub use self::port::{PortService, ServicePort};
 pub use self::timer::TimerService;
 use crate::defer::Deferred;
-use crate::failure::Failure;
+use crate::failure::{Failure, errors};
 pub use crate::net::Backoff;
 use crate::reactor::{Phase, Reactor};
 use crate::repeat::Cooperator;
 
-/// Something that is started and stopped.
+/// A part of a program that can be started and stopped.
 #[doc(alias("IService", "startService", "stopService"))]
 pub trait Service {
-    /// Starts it, if it does not run.
+    /// Starts the service, unless it runs already.
     ///
     /// # Errors
     ///
-    /// Why it does not run.
+    /// The reason why the service does not run.
     #[doc(alias("startService", "privilegedStartService"))]
     fn start(&self) -> Result<(), Failure>;
 
-    /// Stops it. The Deferred fires when it has stopped.
+    /// Stops the service. The Deferred fires when the service has stopped.
     #[doc(alias = "stopService")]
     fn stop(&self) -> Deferred<()>;
 
-    /// Was it started, and not stopped since?
+    /// Returns whether the service was started and not stopped since.
     #[doc(alias = "running")]
     fn is_running(&self) -> bool;
 
-    /// The service of several that this one is, if it is one. `None` unless it is overridden.
+    /// Returns the service as a [`MultiService`], if it is one. The default is `None`.
     ///
-    /// A [`MultiService`] goes through what is given here by itself, and calls neither [`start`](Self::start) nor
-    /// [`stop`](Self::stop) of this one; so services can stand one inside the other to any depth and use no stack. A wrapper
-    /// that only passes on to a `MultiService` overrides it.
+    /// A [`MultiService`] walks the members of the returned service itself, and calls neither
+    /// [`start`](Self::start) nor [`stop`](Self::stop) of this one; so services can be nested to
+    /// any depth without recursion. A wrapper that only forwards to a `MultiService` overrides this
+    /// method.
     fn as_multi(&self) -> Option<&MultiService> {
         None
     }
 }
 
-/// Work that is added while the service does not run waits for it, or, once it has been stopped, is refused.
+/// The error of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ServiceError {
+    /// The [`MultiService`] has a member of this name already.
+    NameTaken {
+        /// The name.
+        name: String,
+    },
+    /// The function that makes a [`ClientService`]'s protocols returned none for a connection.
+    NoProtocol,
+}
+
+errors! {
+    enum ServiceError {
+        NameTaken { name }: "the service has a member called {name:?} already";
+        NoProtocol: "no protocol was made for the connection";
+    }
+}
+
+/// Work that is added before the service starts waits for the start; work that is added after it
+/// has stopped is refused.
 impl Service for Cooperator {
     fn start(&self) -> Result<(), Failure> {
         Self::start(self);
@@ -101,11 +125,11 @@ impl<S: Service + ?Sized> Service for Rc<S> {
     }
 }
 
-/// Starts a service, and has it stopped before the reactor shuts down.
+/// Starts a service, and stops it before the reactor shuts down.
 ///
 /// # Errors
 ///
-/// Why it does not run; then the reactor does not stop it either.
+/// The reason why the service does not start; then the reactor does not stop it either.
 ///
 /// # Examples
 ///
@@ -129,7 +153,7 @@ pub fn attach(reactor: &Reactor, service: impl Service + 'static) -> Result<(), 
     let service = Rc::new(service);
     service.start()?;
     reactor.add_system_event_trigger(Phase::Before, "shutdown", move || {
-        // Whatever becomes of it, the rest of the shutdown goes on.
+        // The shutdown goes on whatever the result.
         service.stop()
     });
     Ok(())

@@ -1,20 +1,21 @@
-//! Several services as one.
+//! A service that consists of others: [`MultiService`].
 
 use std::cell::{Cell, RefCell};
-use std::error::Error;
 use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
 
-use super::Service;
+use super::{Service, ServiceError};
 use crate::defer::{Deferred, Resolver, maybe_deferred_at};
 use crate::failure::Failure;
 use crate::report;
 
-/// Services that start in the order in which they were added, and stop in the reverse order, each when the one after it
-/// has stopped. Clones are handles to the same one.
+/// A service that consists of other services. They start in the order in which they were added, and
+/// stop in reverse order, each once the one after it has stopped. Clones are handles to the same
+/// service.
 ///
-/// They may be such services themselves, to any depth: no stack is used for it. See [`Service::as_multi`].
+/// Members may be `MultiService`s, nested to any depth without recursion: see
+/// [`Service::as_multi`].
 ///
 /// # Examples
 ///
@@ -38,7 +39,7 @@ pub struct MultiService(Rc<Inner>);
 struct Inner {
     members: RefCell<Vec<Member>>,
     state: Cell<State>,
-    /// Who waits for it to stop.
+    /// Resolvers to fire when the service has stopped.
     stopping: RefCell<Vec<Resolver<()>>>,
 }
 
@@ -47,9 +48,9 @@ enum State {
     #[default]
     Stopped,
     Running,
-    /// Some of its members still run.
+    /// Some members have not stopped yet.
     Stopping,
-    /// As soon as it has stopped it is to start.
+    /// The service is to start again once it has stopped.
     Restarting,
 }
 
@@ -57,40 +58,41 @@ enum State {
 struct Member {
     name: Option<Rc<str>>,
     service: Rc<dyn Service>,
-    /// Where it was added.
+    /// The call that added the member.
     location: &'static Location<'static>,
 }
 
 impl MultiService {
-    /// One without members.
+    /// Creates a service without members.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a service. If this one runs, so does it from now on.
+    /// Adds a service. If the `MultiService` runs, the added service is started.
     ///
     /// # Errors
     ///
-    /// Why it did not start; then it is not added.
+    /// The reason why the added service does not start; then it is not added.
     #[track_caller]
     pub fn add(&self, service: impl Service + 'static) -> Result<(), Failure> {
         self.insert(None, Rc::new(service))
     }
 
-    /// The same, with a name to find it by.
+    /// Adds a service with a name, by which [`get`](Self::get) finds it.
     ///
     /// # Errors
     ///
-    /// [`NameTaken`]; or why it did not start. Then it is not added.
+    /// [`ServiceError::NameTaken`]; or the reason why the added service does not start. Then it is
+    /// not added.
     #[track_caller]
     pub fn add_named(&self, name: &str, service: impl Service + 'static) -> Result<(), Failure> {
         if self.get(name).is_some() {
-            return Err(NameTaken(name.into()).into());
+            return Err(ServiceError::NameTaken { name: name.into() }.into());
         }
         self.insert(Some(name.into()), Rc::new(service))
     }
 
-    /// The service of this name.
+    /// Returns the service of this name.
     #[doc(alias = "getServiceNamed")]
     pub fn get(&self, name: &str) -> Option<Rc<dyn Service>> {
         let members = self.0.members.borrow();
@@ -100,8 +102,8 @@ impl MultiService {
         found.map(|member| member.service.clone())
     }
 
-    /// Takes out the service of this name, and stops it. The Deferred fires when it has stopped; at once when there is
-    /// none.
+    /// Removes the service of this name, and stops it. The Deferred fires when the service has
+    /// stopped, or at once if there is none.
     #[doc(alias("removeService", "disownServiceParent"))]
     pub fn remove(&self, name: &str) -> Deferred<()> {
         let mut members = self.0.members.borrow_mut();
@@ -116,12 +118,12 @@ impl MultiService {
         }
     }
 
-    /// How many there are.
+    /// Returns the number of members.
     pub fn len(&self) -> usize {
         self.0.members.borrow().len()
     }
 
-    /// Are there none?
+    /// Returns whether there are no members.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -137,7 +139,8 @@ impl MultiService {
         if self.is_running() {
             start(&member)?;
             if !self.is_running() {
-                // It has stopped us meanwhile, and is none of those that were stopped.
+                // The new member stopped the `MultiService` while it started; it was not among
+                // those that were stopped.
                 stop_one(&member);
             }
         }
@@ -147,8 +150,9 @@ impl MultiService {
 }
 
 impl Service for MultiService {
-    /// Starts all, in order. If one cannot start, those before it are stopped again. While it is still stopping, it starts
-    /// when it has stopped; if that fails, it is reported.
+    /// Starts all members, in order. If one does not start, those before it are stopped again.
+    /// While the service is still stopping, it starts once it has stopped; an error is then
+    /// reported.
     fn start(&self) -> Result<(), Failure> {
         match self.0.state.get() {
             State::Running | State::Restarting => Ok(()),
@@ -162,7 +166,7 @@ impl Service for MultiService {
 
     fn stop(&self) -> Deferred<()> {
         let mut told = Vec::new();
-        let stopped = self.tell_to_stop(&mut told);
+        let stopped = self.request_stop(&mut told);
         end_all(told);
         stopped
     }
@@ -176,12 +180,13 @@ impl Service for MultiService {
     }
 }
 
-/// One that was told to stop, and what fires when it has stopped.
-type Told = (Rc<Inner>, Resolver<()>);
+/// A service that was told to stop, and the resolver to fire when it has stopped.
+type StopRequest = (Rc<Inner>, Resolver<()>);
 
 impl MultiService {
-    /// Has it stop. Whoever calls this passes what is in `told` to [`end_all`]: that does the work.
-    fn tell_to_stop(&self, told: &mut Vec<Told>) -> Deferred<()> {
+    /// Marks the service as stopping. The caller passes the list `told` to [`end_all`], which stops
+    /// the members.
+    fn request_stop(&self, told: &mut Vec<StopRequest>) -> Deferred<()> {
         let inner = &self.0;
         let before = inner.state.get();
         if before == State::Stopped {
@@ -197,22 +202,22 @@ impl MultiService {
     }
 }
 
-/// Stops the members of each, and of those that they consist of.
-fn end_all(mut told: Vec<Told>) {
+/// Stops the members of each service, and those of their members.
+fn end_all(mut told: Vec<StopRequest>) {
     while let Some((inner, resolver)) = told.pop() {
         let members = inner.members.borrow().clone();
         end(inner, members, &mut told).chain_deferred(resolver);
     }
 }
 
-/// Stops these members of it, and tells those who wait for it.
-fn end(inner: Rc<Inner>, members: Vec<Member>, told: &mut Vec<Told>) -> Deferred<()> {
+/// Stops these members, and fires the service's resolvers afterwards.
+fn end(inner: Rc<Inner>, members: Vec<Member>, told: &mut Vec<StopRequest>) -> Deferred<()> {
     stop_all(members, told).add_both(move |_| {
         let again = inner.state.replace(State::Stopped) == State::Restarting;
         let waiting = inner.stopping.take();
         if again {
             let begun = begin(inner);
-            tell_nobody(begun);
+            report_error(begun);
         }
         for resolver in waiting {
             resolver.callback(());
@@ -221,15 +226,15 @@ fn end(inner: Rc<Inner>, members: Vec<Member>, told: &mut Vec<Told>) -> Deferred
     })
 }
 
-/// One whose members are being started.
-struct Opening {
+/// A service whose members are being started.
+struct Starting {
     inner: Rc<Inner>,
     members: Vec<Member>,
-    /// How many were told to.
+    /// The number of members that were told to start.
     begun: usize,
 }
 
-impl Opening {
+impl Starting {
     fn new(inner: Rc<Inner>) -> Self {
         inner.state.set(State::Running);
         let members = inner.members.borrow().clone();
@@ -240,7 +245,8 @@ impl Opening {
         }
     }
 
-    /// What came of the last member that was told to start: the result of the whole, if that is known now.
+    /// Records the result of the last member that was told to start; returns the result of the
+    /// whole, once known.
     fn note(&self, started: Result<(), Failure>) -> Option<Result<(), Failure>> {
         let last = self.begun.checked_sub(1)?;
         match (self.inner.state.get(), started) {
@@ -253,7 +259,7 @@ impl Opening {
                 end_all(told);
                 Some(Err(failure))
             }
-            // It has stopped us meanwhile, and all the others with us.
+            // The member stopped the service while it started, and all others with it.
             (_, Err(failure)) => Some(Err(failure)),
             (_, Ok(())) => {
                 stop_one(&self.members[last]);
@@ -263,9 +269,9 @@ impl Opening {
     }
 }
 
-/// Starts it, and those that it consists of, with a list in place of the stack.
+/// Starts the service and its nested members, with a list instead of recursion.
 fn begin(inner: Rc<Inner>) -> Result<(), Failure> {
-    let mut opening = vec![Opening::new(inner)];
+    let mut opening = vec![Starting::new(inner)];
     let mut result = Ok(());
     while let Some(top) = opening.last_mut() {
         let known = top.note(std::mem::replace(&mut result, Ok(())));
@@ -279,7 +285,7 @@ fn begin(inner: Rc<Inner>) -> Result<(), Failure> {
         match member.service.as_multi() {
             Some(multi) if multi.0.state.get() == State::Stopped => {
                 let inner = multi.0.clone();
-                opening.push(Opening::new(inner));
+                opening.push(Starting::new(inner));
             }
             _ => result = start(member),
         }
@@ -287,31 +293,32 @@ fn begin(inner: Rc<Inner>) -> Result<(), Failure> {
     result
 }
 
-/// Starts one; a panic is why it did not start.
+/// Starts a member; its panic is an error.
 fn start(member: &Member) -> Result<(), Failure> {
     report::catch_rarely(member.location, || member.service.start()).and_then(|started| started)
 }
 
-/// Stops one that nobody waits for.
+/// Stops a member whose end nothing waits for.
 fn stop_one(member: &Member) {
     let mut told = Vec::new();
     drop(stop_all(vec![member.clone()], &mut told));
     end_all(told);
 }
 
-/// Stops the last one, then the one before it, and so on. Never fails. What it tells to stop is for [`end_all`].
-fn stop_all(mut members: Vec<Member>, told: &mut Vec<Told>) -> Deferred<()> {
+/// Stops the last member, then the one before it, and so on. Never fails. The caller passes the
+/// list `told` to [`end_all`].
+fn stop_all(mut members: Vec<Member>, told: &mut Vec<StopRequest>) -> Deferred<()> {
     let Some(last) = members.pop() else {
         return Deferred::succeed(());
     };
     let multi = last.service.as_multi();
-    // A panic that no reactor contains goes on when all have been told to stop.
+    // A panic that no reactor contains continues once all members were told to stop.
     report::enter();
     let stopping = match multi {
-        Some(multi) => multi.tell_to_stop(told),
+        Some(multi) => multi.request_stop(told),
         None => maybe_deferred_at(last.location, || last.service.stop()),
     };
-    let stopping = stopping.add_both(tell_nobody).add_callback(move |()| {
+    let stopping = stopping.add_both(report_error).add_callback(move |()| {
         let mut told = Vec::new();
         let stopping = stop_all(members, &mut told);
         end_all(told);
@@ -321,7 +328,7 @@ fn stop_all(mut members: Vec<Member>, told: &mut Vec<Told>) -> Deferred<()> {
     stopping
 }
 
-/// Services go one after the other, not one inside the other.
+/// Drops nested services one after the other, without recursion.
 impl Drop for Inner {
     fn drop(&mut self) {
         let mut members = std::mem::take(self.members.get_mut());
@@ -340,24 +347,12 @@ impl Drop for Inner {
     }
 }
 
-/// What nobody could do anything about is reported.
-fn tell_nobody(result: Result<(), Failure>) {
+/// Reports an error that no caller receives.
+fn report_error(result: Result<(), Failure>) {
     if let Err(failure) = result {
         drop(Deferred::<()>::fail(failure));
     }
 }
-
-/// There is a service of this name already.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NameTaken(pub String);
-
-impl fmt::Display for NameTaken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "there is a service called {:?} already", self.0)
-    }
-}
-
-impl Error for NameTaken {}
 
 impl fmt::Debug for MultiService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,4 +1,4 @@
-//! A port that is open while its service runs, of connections or of datagrams.
+//! A service that keeps a port open: [`PortService`].
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -9,12 +9,13 @@ use super::Service;
 use crate::defer::Deferred;
 use crate::failure::Failure;
 use crate::net::Port;
-use crate::net::datagram::{DatagramListener, DatagramPort};
+use crate::net::datagram::DatagramPort;
 use crate::reactor::Reactor;
 use crate::report;
 
-/// Opens a port when it is started, and closes it when it is stopped. Connections that were accepted go on. Clones are
-/// handles to the same one. What `open` returns says of what kind the port is: see [`Closes`].
+/// A service that opens a port when it is started, and closes the port when it is stopped. Accepted
+/// connections stay open. Clones are handles to the same service. `open` decides the kind of port:
+/// see [`ServicePort`].
 ///
 /// # Examples
 ///
@@ -31,7 +32,7 @@ use crate::report;
 /// });
 /// ```
 ///
-/// One of datagrams:
+/// A datagram port:
 ///
 /// ```
 /// # use torsade::net::datagram::{DatagramPort, DatagramProtocol};
@@ -58,20 +59,21 @@ use crate::report;
     "UNIXDatagramServer",
     "strports"
 ))]
-pub struct PortService<K: Closes = Port>(Rc<Inner<K>>);
+pub struct PortService<K: ServicePort = Port>(Rc<Inner<K>>);
 
-/// A port of some kind, which can be closed: of connections ([`Port`]), or of datagrams.
-pub trait Closes: Clone + 'static {
-    /// Closes it. The Deferred fires when it is closed, each time.
+/// A port that a [`PortService`] can close: a [`Port`] or a [`DatagramPort`].
+pub trait ServicePort: Clone + 'static {
+    /// ServicePort the port. The Deferred fires when the port is closed; so does that of each later
+    /// call.
     fn close(&self) -> Deferred<()>;
 
-    /// Is it open, and not about to close?
+    /// Returns whether the port is open and not closing.
     fn is_open(&self) -> bool;
 }
 
 struct Inner<K> {
     reactor: Reactor,
-    /// Empty while it is being called.
+    /// The program's function; `None` while it is being called.
     open: Cell<Option<Box<Open<K>>>>,
     port: RefCell<Option<K>>,
     location: &'static Location<'static>,
@@ -79,8 +81,8 @@ struct Inner<K> {
 
 type Open<K> = dyn FnMut(&Reactor) -> Result<K, Failure>;
 
-impl<K: Closes> PortService<K> {
-    /// `open` opens the port, each time the service is started.
+impl<K: ServicePort> PortService<K> {
+    /// Creates a service. `open` opens the port, each time the service is started.
     #[track_caller]
     pub fn new(
         reactor: &Reactor,
@@ -94,7 +96,7 @@ impl<K: Closes> PortService<K> {
         }))
     }
 
-    /// The port, while it is open.
+    /// Returns the port, while it is open.
     pub fn port(&self) -> Option<K> {
         self.last().filter(K::is_open)
     }
@@ -104,7 +106,7 @@ impl<K: Closes> PortService<K> {
     }
 }
 
-impl<K: Closes> Service for PortService<K> {
+impl<K: ServicePort> Service for PortService<K> {
     fn start(&self) -> Result<(), Failure> {
         if self.is_running() {
             return Ok(());
@@ -120,7 +122,7 @@ impl<K: Closes> Service for PortService<K> {
     }
 
     fn stop(&self) -> Deferred<()> {
-        // The port knows of all who wait for its end.
+        // The port fires the Deferred of each call.
         match self.last() {
             Some(port) => port.close(),
             None => Deferred::succeed(()),
@@ -132,7 +134,7 @@ impl<K: Closes> Service for PortService<K> {
     }
 }
 
-impl Closes for Port {
+impl ServicePort for Port {
     fn close(&self) -> Deferred<()> {
         self.stop()
     }
@@ -142,7 +144,7 @@ impl Closes for Port {
     }
 }
 
-impl Closes for DatagramPort {
+impl ServicePort for DatagramPort {
     fn close(&self) -> Deferred<()> {
         self.stop()
     }
@@ -152,23 +154,13 @@ impl Closes for DatagramPort {
     }
 }
 
-impl<P: 'static> Closes for DatagramListener<P> {
-    fn close(&self) -> Deferred<()> {
-        self.port().stop()
-    }
-
-    fn is_open(&self) -> bool {
-        self.port().is_listening()
-    }
-}
-
-impl<K: Closes> Clone for PortService<K> {
+impl<K: ServicePort> Clone for PortService<K> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<K: Closes> fmt::Debug for PortService<K> {
+impl<K: ServicePort> fmt::Debug for PortService<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PortService")
             .field("is_running", &self.is_running())

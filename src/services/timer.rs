@@ -1,4 +1,4 @@
-//! A function that is called again and again while its service runs.
+//! A service that calls a function at intervals: [`TimerService`].
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -12,11 +12,13 @@ use crate::defer::{Deferred, IntoOutcome, Resolver, maybe_deferred_at};
 use crate::failure::Failure;
 use crate::repeat::{Looping, LoopingCall};
 
-/// Calls a function when it is started and after each interval from then on, until it is stopped. As for
-/// [`LoopingCall`], the next call waits for what the function returns.
+/// A service that calls a function when it is started, and after each interval until it is stopped.
+/// As with a [`LoopingCall`], the next call waits for the Deferred or future that the function
+/// returns.
 ///
-/// A failure of the function is reported and ends the calls; the service counts as running until it is stopped. Stopping
-/// waits for a call that is under way. Clones are handles to the same one.
+/// If the function fails, the failure is reported and the calls end; the service counts as running
+/// until it is stopped. Stopping waits for a call that is under way. Clones are handles to the same
+/// service.
 ///
 /// # Examples
 ///
@@ -42,24 +44,24 @@ use crate::repeat::{Looping, LoopingCall};
 pub struct TimerService(Rc<Inner>);
 
 struct Inner {
-    /// Starts the calls; empty while that is being done.
+    /// Starts the calls; `None` while it is being called.
     begin: Cell<Option<Box<Begin>>>,
     /// The calls that were started last.
-    running: RefCell<Option<(Looping, Rc<Over>)>>,
+    running: RefCell<Option<(Looping, Rc<CallsEnd>)>>,
     is_wanted: Cell<bool>,
 }
 
 type Begin = dyn FnMut() -> (Looping, Deferred<()>);
 
-/// The end of the calls, and who waits for it.
+/// The end of the calls, and the resolvers to fire then.
 #[derive(Default)]
-struct Over {
+struct CallsEnd {
     is_over: Cell<bool>,
     waiting: RefCell<Vec<Resolver<()>>>,
 }
 
 impl TimerService {
-    /// `f` may return whatever a callback may.
+    /// Creates a service. `f` may return anything that a callback may.
     #[track_caller]
     pub fn new<V: 'static, R: IntoOutcome<V> + 'static>(
         clock: &(impl Clock + Clone + 'static),
@@ -72,13 +74,13 @@ impl TimerService {
         let begin = move || {
             let slot = slot.clone();
             let call = LoopingCall::new(move || {
-                let mut lent = Lent {
+                let mut lent = TakenFn {
                     f: slot.take(),
                     slot: slot.clone(),
                 };
                 match &mut lent.f {
                     Some(f) => maybe_deferred_at(location, f).map(drop),
-                    // It is running further down this very stack.
+                    // The function is being called further up this stack.
                     None => Deferred::succeed(()),
                 }
             });
@@ -93,13 +95,13 @@ impl TimerService {
     }
 }
 
-/// The function, taken out to be called; it goes back whatever it does.
-struct Lent<F> {
+/// The function, taken out for a call. Dropping this puts it back.
+struct TakenFn<F> {
     f: Option<F>,
     slot: Rc<Cell<Option<F>>>,
 }
 
-impl<F> Drop for Lent<F> {
+impl<F> Drop for TakenFn<F> {
     fn drop(&mut self) {
         if let Some(f) = self.f.take() {
             self.slot.set(Some(f));
@@ -118,7 +120,7 @@ impl Service for TimerService {
         };
         let (looping, done) = begin();
         inner.begin.set(Some(begin));
-        let over = Rc::new(Over::default());
+        let over = Rc::new(CallsEnd::default());
         drop(inner.running.replace(Some((looping, over.clone()))));
         drop(done.add_both(move |result| {
             over.is_over.set(true);
@@ -127,9 +129,9 @@ impl Service for TimerService {
                 resolver.callback(());
             }
             match result {
-                // The clock is no more, which is no failure of the calls.
+                // The clock has stopped, which is not a failure of the calls.
                 Err(failure) if failure.is::<ClockStopped>() => Ok(()),
-                // A failure that nobody takes is reported.
+                // A failure that nothing handles is reported.
                 result => result,
             }
         }));

@@ -18,18 +18,12 @@ use torsade::clock::{ClockStopped, TimedOut};
 use torsade::defer::{self, DeferredError};
 use torsade::failure::FailureError;
 use torsade::locks::{LockError, QueueOverflow};
-use torsade::net::datagram::{
-    AlreadyConnected, DatagramsNotSent, InvalidAddress, MessageTooLong, MulticastJoinError,
-    PortClosed, QueueFull, SendFailed, Truncated,
-};
-use torsade::net::{
-    AlreadyAdopted, CannotListen, ConnectFailed, ConnectFailedEverywhere, ConnectTimedOut,
-    ConnectionRefused, ConnectorBusy, ConnectorState, Network, NoAddress, NoRoute,
-};
+use torsade::net::datagram::DatagramError;
+use torsade::net::{ConnectError, ConnectorState, ListenError, Network};
 use torsade::protocols::LineTooLong;
 use torsade::reactor::{ReactorError, Stopped};
 use torsade::repeat::CooperateError;
-use torsade::services::{NameTaken, NoProtocol};
+use torsade::services::ServiceError;
 use torsade::signals::SignalError;
 use torsade::testing::Wire;
 use torsade::threads::PoolError;
@@ -232,7 +226,7 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
         let error = io::Error::other(format!("{WHY} at {last}"));
         (
             address.clone(),
-            Failure::new(ConnectionRefused { address, error }),
+            Failure::new(ConnectError::Refused { address, error }),
         )
     };
     let fail = || Failure::new(WHY);
@@ -246,56 +240,30 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
         (@ $name:path = $failure:expr) => { Failure::from($failure) };
     }
     each! {
-        AlreadyConnected = AlreadyConnected { to: address() };
-        AlreadyAdopted;
         DeferredError::ResultTaken;
         DeferredError::Abandoned = settled(abandoned());
-        BadNetwork = "10.0.0.0/99".parse::<Network>().unwrap_err();
         Cancelled;
-        CannotListen = CannotListen { address: address(), error: why() };
         ClockStopped;
-        ConnectFailed = ConnectFailed { address: address(), error: why() };
-        ConnectFailedEverywhere = ConnectFailedEverywhere {
-            attempts: vec![refused(1), refused(2), refused(3)]
-        };
-        ConnectTimedOut = ConnectTimedOut {
-            address: address(), limit: Some(MS), error: Some(why())
-        };
         ConnectionError::Aborted;
         ConnectionError::Done;
         ConnectionError::Lost = connection_lost();
-        ConnectionRefused = ConnectionRefused { address: address(), error: why() };
         ConnectionError::NotSent = bytes_not_sent();
-        DatagramsNotSent = DatagramsNotSent { datagrams: 2, bytes: 9, from: address() };
         ConnectionError::DescriptorOverrun = ConnectionError::DescriptorOverrun { left: 1 };
         FailureError = fail().into_error().into_failure();
         FailureGroup = settled(defer::race([Deferred::<()>::fail("one"), Deferred::fail("two")]).map(drop));
         FirstError = settled(defer::gather([Deferred::<()>::fail(WHY)]).map(drop));
         ConnectionError::HandedOver;
-        InvalidAddress = InvalidAddress { address: "x".into(), wanted: "an address" };
         LineTooLong = LineTooLong { limit: 9 };
-        MessageTooLong = MessageTooLong { size: 1 };
-        MulticastJoinError = MulticastJoinError {
-            group: IpAddr::from([224, 0, 0, 1]), error: why()
-        };
-        NameTaken = NameTaken("web".into());
         PoolError::NeverBegun;
-        BadAddress = "x".parse::<Address>().unwrap_err();
-        NoAddress;
         LockError::NoPermits;
-        NoProtocol;
         DeferredError::NoReactor;
-        NoRoute = NoRoute { address: address(), error: why() };
-        ConnectorBusy = ConnectorBusy(ConnectorState::Connected);
         DeferredError::Empty;
         ReactorError::OverBudget = ReactorError::OverBudget { held: 1, used: 3, limit: 2 };
         Panicked = panicked();
         PoolError::Closed;
         PoolError::Full = PoolError::Full { limit: 3 };
         PoolError::NoThread;
-        PortClosed;
         ConnectionError::ProducerRegistered;
-        QueueFull = QueueFull { queued: 1, limit: 2 };
         QueueOverflow = QueueOverflow(3);
         ReactorError::PollerUnavailable = "kevent".parse::<torsade::reactor::Poller>().unwrap_err();
         LockError::QueueUnderflow = LockError::QueueUnderflow { waiting: 3 };
@@ -305,7 +273,6 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
         ReactorError::NotRunning;
         CooperateError::SchedulerStopped;
         LockError::SemaphoreClosed;
-        SendFailed = SendFailed { to: Some(address()), error: why() };
         ConnectionError::SendTimedOut = ConnectionError::SendTimedOut { queued: 1, limit: MS };
         ReactorError::StillRunning;
         Stopped;
@@ -313,7 +280,6 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
         CooperateError::TaskFailed = CooperateError::TaskFailed(fail());
         CooperateError::TaskStopped;
         TimedOut = TimedOut(MS);
-        Truncated = Truncated { size: 2, kept: 1, from: address() };
         SignalError::Fault = SignalError::Fault { signal: Signal::SEGV };
         SignalError::Reserved = SignalError::Reserved { signal: Signal::SEGV };
         SignalError::UnknownName = "SIGNOT".parse::<Signal>().unwrap_err();
@@ -326,11 +292,46 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
     }
     let bad_endpoint =
         testing_failure(async |reactor| reactor.listen("nonsense:1", |_| Spy::echo()).map(drop));
-    all.push(("BadEndpoint", bad_endpoint));
+    all.push(("EndpointError::Endpoint", bad_endpoint));
     let unknown = testing_failure(async |reactor| reactor.resolve("no.such").await.map(drop));
-    all.push(("LookupFailed", unknown));
+    all.push(("LookupError", unknown));
     let bad_name = testing_failure(async |reactor| reactor.resolve("a b").await.map(drop));
-    all.push(("BadHostName", bad_name));
+    all.push(("LookupError::InvalidName", bad_name));
+    each! {
+        ConnectError::Refused = ConnectError::Refused { address: address(), error: why() };
+        ConnectError::NoRoute = ConnectError::NoRoute { address: address(), error: why() };
+        ConnectError::TimedOut = ConnectError::TimedOut {
+            address: address(), limit: Some(MS), error: Some(why())
+        };
+        ConnectError::Failed = ConnectError::Failed { address: address(), error: why() };
+        ConnectError::AllFailed = ConnectError::AllFailed {
+            attempts: vec![refused(1), refused(2), refused(3)]
+        };
+        ConnectError::NoAddress;
+        ConnectError::Busy = ConnectError::Busy(ConnectorState::Connected);
+        ListenError::Failed = ListenError::Failed { address: address(), error: why() };
+        ListenError::NoAddress;
+        ListenError::Closed;
+        ListenError::AlreadyAdopted;
+        ListenError::StdioInUse;
+        EndpointError::Address = "x".parse::<Address>().unwrap_err();
+        EndpointError::Network = "10.0.0.0/99".parse::<Network>().unwrap_err();
+        DatagramError::TooLong = DatagramError::TooLong { size: 1 };
+        DatagramError::Truncated = DatagramError::Truncated { size: 2, kept: 1, from: address() };
+        DatagramError::QueueFull = DatagramError::QueueFull { queued: 1, limit: 2 };
+        DatagramError::NotSent = DatagramError::NotSent { datagrams: 2, bytes: 9, from: address() };
+        DatagramError::SendFailed = DatagramError::SendFailed { to: Some(address()), error: why() };
+        DatagramError::InvalidAddress = DatagramError::InvalidAddress {
+            address: "x".into(), expected: "an address"
+        };
+        DatagramError::AlreadyConnected = DatagramError::AlreadyConnected { to: address() };
+        DatagramError::Closed;
+        DatagramError::MulticastJoin = DatagramError::MulticastJoin {
+            group: IpAddr::from([224, 0, 0, 1]), error: why()
+        };
+        ServiceError::NameTaken = ServiceError::NameTaken { name: "web".into() };
+        ServiceError::NoProtocol;
+    }
     #[cfg(unix)]
     all.extend(errors_of_unix());
     all
@@ -340,7 +341,7 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
 fn errors_of_unix() -> Vec<(&'static str, Failure)> {
     use std::os::fd::OwnedFd;
     use torsade::locks::{DeferredFilesystemLock, FilesystemLockError};
-    use torsade::net::{InBackground, NotATerminal, StdioInUse, activation};
+    use torsade::net::activation;
     use torsade::process::{Command, ExitStatus, ProcessError};
 
     let folder = crate::support::folder::Folder::new();
@@ -379,15 +380,13 @@ fn errors_of_unix() -> Vec<(&'static str, Failure)> {
             "FilesystemLockError::AlreadyWaiting",
             FilesystemLockError::AlreadyWaiting.into(),
         ),
-        ("CannotAdopt", cannot_adopt),
+        ("ListenError::NotAdoptable", cannot_adopt),
         (
             "ProcessError::NoSuchPipe",
             ProcessError::NoSuchPipe { fd: 1 }.into(),
         ),
         ("FilesystemLockError::NotALock", no_lock.into()),
-        ("InBackground", InBackground.into()),
-        ("NotATerminal", NotATerminal.into()),
-        ("NotGiven", activation::take(99).unwrap_err()),
+        ("ListenError::NotGiven", activation::take(99).unwrap_err()),
         ("FilesystemLockError::NotHeld", not_ours.into()),
         ("ProcessError::NotStarted", not_started),
         (
@@ -404,7 +403,6 @@ fn errors_of_unix() -> Vec<(&'static str, Failure)> {
             "ProcessError::StatusTaken",
             ProcessError::StatusTaken.into(),
         ),
-        ("StdioInUse", StdioInUse.into()),
     ]
 }
 
@@ -500,14 +498,14 @@ fn an_error_with_a_cause_tells_it() {
     for (name, failure) in all_errors() {
         let whole = format!("{failure:#}");
         let wanted = match name {
-            "CannotListen"
-            | "ConnectFailed"
-            | "ConnectTimedOut"
-            | "ConnectionRefused"
+            "ConnectError::Failed"
+            | "ConnectError::NoRoute"
+            | "ConnectError::Refused"
+            | "ConnectError::TimedOut"
+            | "DatagramError::MulticastJoin"
+            | "DatagramError::SendFailed"
             | "FirstError"
-            | "MulticastJoinError"
-            | "NoRoute"
-            | "SendFailed"
+            | "ListenError::Failed"
             | "CooperateError::TaskFailed"
             | "Panicked" => WHY,
             "ProcessError::NotStarted" => "No such file",

@@ -13,7 +13,7 @@ use crate::support::{HERE, Log, MS, Spy, nowhere};
 use torsade::clock::TimedOut;
 use torsade::defer;
 use torsade::failure::Panicked;
-use torsade::net::datagram::PortClosed;
+use torsade::net::ListenError;
 use torsade::net::{ClientEndpoint, ServerEndpoint};
 use torsade::reactor::Stopped;
 use torsade::{Clock, ConnectionError, Deferred, Failure, Reactor, Signal, VirtualClock, testing};
@@ -109,7 +109,7 @@ on_both! {
         listener.port().stop().await?;
         let line = line!() + 1;
         let failure = listener.accept().await.map(drop).unwrap_err();
-        assert!(failure.is::<PortClosed>());
+        assert!(is_error!(failure, ListenError::Closed));
         assert_eq!(made_at(&failure), (file!(), line));
     }
 

@@ -1,4 +1,4 @@
-//! The examples do what they promise, and small programs as users would write them.
+//! The examples print what their headers say, and small programs as users write them.
 
 #[macro_use]
 #[path = "../support/mod.rs"]

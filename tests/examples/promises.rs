@@ -1,5 +1,5 @@
-//! The examples do what their headers say. Those that end by themselves print what is promised; the servers are
-//! talked to over real sockets.
+//! The examples do what their headers say. Those that end by themselves print it; the servers are
+//! tested over real sockets.
 
 use std::collections::HashSet;
 use std::io::Write;
@@ -9,7 +9,7 @@ use std::{fs, thread};
 use crate::support::program::PATIENCE;
 use crate::support::program::{Client, Program};
 
-/// Runs an example that ends by itself, and compares its lines with those its header promises.
+/// Runs an example that ends by itself, and compares its output with its header.
 #[track_caller]
 fn check(name: &str, words: &[&str]) {
     let (lines, _) = Program::example(name, words).end();
@@ -52,7 +52,7 @@ fn scopes_prints_what_it_says() {
 }
 
 #[test]
-fn why_draws_the_tree() {
+fn why_prints_the_tree() {
     let (lines, _) = Program::example("why", &[]).end();
     let text = lines.join("\n");
     let start = lines.iter().position(|line| line.contains("`writer`"));
@@ -129,7 +129,7 @@ fn primes_prints_what_it_says() {
 #[test]
 fn multicast_prints_what_it_says() {
     let (lines, _) = Program::example("multicast", &[]).end();
-    // Ada and Ben hear it at the same time.
+    // The callbacks of Ada and Ben may run in either order.
     let sorted = |mut lines: Vec<String>| {
         lines.sort();
         lines
@@ -147,12 +147,12 @@ fn the_datagram_echo_server_echoes() {
 
 #[cfg(unix)]
 #[test]
-fn wc_tells_every_hook_and_its_figures() {
+fn wc_prints_every_hook_and_its_counts() {
     let (lines, _) = Program::example("wc", &[]).end();
     let said = promised("wc");
     assert_eq!(lines[0], said[0]);
     assert_eq!(lines.last(), said.last());
-    // The pipes and the exit come in no order.
+    // The pipes and the exit have no order.
     let sorted = |mut lines: Vec<String>| {
         lines.sort();
         lines
@@ -177,7 +177,7 @@ fn shell_prints_what_it_says() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn gpg_decrypts_what_it_has_the_passphrase_for() {
+fn gpg_decrypts_with_the_right_passphrase() {
     let Some(gpg) = crate::support::foreign::need("gpg") else {
         return;
     };
@@ -229,7 +229,7 @@ fn countdown_prints_what_it_says() {
 }
 
 #[test]
-fn falldown_gets_up_again() {
+fn falldown_goes_on_after_the_panic() {
     let (lines, errors) = Program::example("falldown", &[]).end();
     let promised = promised("falldown");
     assert_eq!(lines, [&*promised[0], &*promised[2]]);
@@ -272,7 +272,7 @@ fn a_whole_megabyte_comes_back() {
 }
 
 #[test]
-fn guests_of_the_chat_talk_to_each_other() {
+fn members_of_the_chat_talk_to_each_other() {
     let server = Program::example("chat", &["127.0.0.1:0"]);
     let address = server.address();
 
@@ -315,7 +315,7 @@ fn guests_of_the_chat_talk_to_each_other() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn the_guest_of_the_chat_reads_a_pipe() {
+fn the_chat_client_reads_a_pipe() {
     use crate::support::program::example_path;
     use std::process::{Command, Stdio};
 
@@ -329,7 +329,7 @@ fn the_guest_of_the_chat_reads_a_pipe() {
     assert_eq!(guest.line(), "What is your name?");
     typing.write_all(b"Ada\n").unwrap();
     assert_eq!(guest.line(), "Welcome, Ada!");
-    // The end of what is typed is the end of what the guest has to say; the server leaves then.
+    // Closing the input ends the client; then the server closes the connection.
     drop(typing);
     let (lines, _) = guest.end();
     assert_eq!(lines, ["* the server has left"]);
@@ -337,7 +337,7 @@ fn the_guest_of_the_chat_reads_a_pipe() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn guests_of_the_unix_chat_are_known_by_what_they_are() {
+fn members_of_the_unix_chat_are_identified_by_their_credentials() {
     use std::io::{BufRead, BufReader};
     use std::os::unix::net::UnixStream;
 
@@ -372,7 +372,7 @@ fn guests_of_the_unix_chat_are_known_by_what_they_are() {
 }
 
 #[test]
-fn the_poems_come_at_once_and_the_table_says_how() {
+fn the_poems_arrive_concurrently_and_the_table_shows_the_results() {
     let (lines, _) = Program::example("poetry", &[]).end();
     let end = lines.iter().position(String::is_empty).unwrap();
     let (shown, table) = (&lines[1..end], &lines[end + 1..]);
@@ -396,7 +396,7 @@ fn the_poems_come_at_once_and_the_table_says_how() {
             "{row}"
         );
     }
-    // At once: each poem had begun before any was whole.
+    // Concurrent: each poem had begun before any was complete.
     let begun: HashSet<_> = shown[..8]
         .iter()
         .filter_map(|line| line.split(':').next())
@@ -405,7 +405,7 @@ fn the_poems_come_at_once_and_the_table_says_how() {
 }
 
 #[test]
-fn a_poem_of_ones_own_is_served_and_fetched() {
+fn a_given_poem_is_served_and_fetched() {
     let server = Program::example(
         "poetry",
         &["serve", "127.0.0.1:0", "examples/poems/rose.txt"],
@@ -426,7 +426,7 @@ fn a_poem_of_ones_own_is_served_and_fetched() {
 
 #[cfg(unix)]
 #[test]
-fn an_interrupted_server_ends_in_good_order() {
+fn an_interrupted_server_stops_gracefully() {
     let server = Program::example("chat", &["127.0.0.1:0"]);
     let mut guest = Client::new(&server.address());
     guest.hears("What is your name?");
@@ -434,7 +434,8 @@ fn an_interrupted_server_ends_in_good_order() {
     server.end();
 }
 
-/// What stands between backticks after the word `Prints` in an example's header, but for what is never printed.
+/// Returns the texts in backticks after the word `Prints` in an example's header, except those
+/// after the word `never`.
 fn promised(name: &str) -> Vec<String> {
     let path = format!("{}/examples/{name}.rs", env!("CARGO_MANIFEST_DIR"));
     let text = fs::read_to_string(path).unwrap();

@@ -1,5 +1,5 @@
-//! The proxy of the examples: nothing is lost or mixed up, either end of file is passed on, who reads slowly holds the writer
-//! up, and who breaks off is heard of on the other side.
+//! The example proxy: it loses and mixes up nothing, forwards each end of file and each reset, and
+//! slows a writer down to the reader's speed.
 #![cfg(target_os = "linux")]
 
 use std::fs;
@@ -23,7 +23,7 @@ fn start_at(listen: &str, server: &TcpListener) -> (Program, String) {
     (proxy, address)
 }
 
-/// The two ends that the proxy is between.
+/// Returns the two ends that the proxy connects.
 fn ends(address: &str, server: &TcpListener) -> [TcpStream; 2] {
     let near = TcpStream::connect(address).unwrap();
     let (far, _) = server.accept().unwrap();
@@ -39,7 +39,7 @@ fn bytes(count: usize, seed: u32) -> Vec<u8> {
     numbers.take(count).map(|n| n as u8).collect()
 }
 
-/// Writes all, and then the end.
+/// Writes all bytes, and then closes its side.
 fn send(stream: &TcpStream, bytes: Vec<u8>) -> thread::JoinHandle<()> {
     let mut stream = stream.try_clone().unwrap();
     thread::spawn(move || {
@@ -80,7 +80,7 @@ fn megabytes_go_both_ways_at_once() {
 }
 
 #[test]
-fn one_end_of_file_is_passed_on_and_the_other_way_stays_open() {
+fn an_end_of_file_is_forwarded_and_the_other_direction_stays_open() {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let (proxy, address) = start(&server);
     for [first, second] in [[0, 1], [1, 0]] {
@@ -95,7 +95,7 @@ fn one_end_of_file_is_passed_on_and_the_other_way_stays_open() {
 }
 
 #[test]
-fn who_reads_slowly_holds_the_writer_up() {
+fn a_slow_reader_slows_the_writer_down() {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let (proxy, address) = start(&server);
     for [writer, reader] in [[0, 1], [1, 0]] {
@@ -107,7 +107,7 @@ fn who_reads_slowly_holds_the_writer_up() {
         let piece = bytes(1 << 16, 4);
         let mut sent = Vec::new();
         let begun = Instant::now();
-        // The buffers of the system on the way take some megabytes.
+        // The system's buffers on the way hold some megabytes.
         loop {
             assert!(
                 sent.len() < 64 << 20,
@@ -137,7 +137,7 @@ fn who_reads_slowly_holds_the_writer_up() {
 }
 
 #[test]
-fn who_breaks_off_is_heard_of_on_the_other_side() {
+fn a_reset_is_forwarded_to_the_other_side() {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let (proxy, address) = start(&server);
     for [first, second] in [[0, 1], [1, 0]] {
@@ -145,7 +145,7 @@ fn who_breaks_off_is_heard_of_on_the_other_side() {
         let (breaks, mut hears) = (both[first].take().unwrap(), both[second].take().unwrap());
         hears.write_all(b"never read").unwrap();
         breaks.peek(&mut [0]).unwrap();
-        // Something that came was not read: that makes a reset of the end.
+        // Unread bytes turn the close into a reset.
         drop(breaks);
         let heard = hears.read(&mut [0]).unwrap_err();
         assert_eq!(heard.kind(), ErrorKind::ConnectionReset);
@@ -155,7 +155,7 @@ fn who_breaks_off_is_heard_of_on_the_other_side() {
 }
 
 #[test]
-fn a_server_that_is_not_there_costs_its_client_only() {
+fn a_missing_server_affects_its_client_only() {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let (proxy, address) = start(&server);
     drop(server);
@@ -188,7 +188,7 @@ fn two_proxies_in_a_row_and_socat() {
 }
 
 #[test]
-fn it_may_itself_be_behind_a_proxy() {
+fn the_proxy_may_be_behind_another_proxy() {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let (proxy, address) = start_at("haproxy:127.0.0.1:0", &server);
     let mut near = TcpStream::connect(&address).unwrap();
@@ -201,7 +201,7 @@ fn it_may_itself_be_behind_a_proxy() {
     assert_eq!(proxy.line(), "192.0.2.7:50001: 5 up, 0 down");
 }
 
-/// How much memory a program has, in kilobytes.
+/// Returns the memory of a program, in kilobytes.
 fn memory_of(program: &Program) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", program.id())).unwrap();
     let line = status

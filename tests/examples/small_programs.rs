@@ -1,4 +1,4 @@
-//! Small whole programs, as their users would write them: they compile, read well, and do what they say.
+//! Small complete programs, as users write them.
 
 use std::cell::{Cell, RefCell};
 use std::future::pending;
@@ -40,7 +40,7 @@ async fn echo(mut conn: Connection) -> Result<(), Failure> {
 }
 
 #[test]
-fn echo_servers_of_every_kind_are_spoken_to_the_same_way() {
+fn echo_servers_of_every_kind_serve_the_same_client() {
     testing::run(async |reactor| {
         let ports = [
             reactor.listen(HERE, |_peer| Echo)?,
@@ -67,7 +67,7 @@ fn echo_servers_of_every_kind_are_spoken_to_the_same_way() {
 }
 
 #[test]
-fn a_deferred_is_awaited_and_may_be_too_slow() {
+fn a_deferred_is_awaited_with_a_time_limit() {
     testing::run(async |reactor| {
         reactor.sleep(ms(10)).await?;
         let (answer, resolver) = Deferred::<u32>::pair();
@@ -99,7 +99,7 @@ impl Waiters {
 }
 
 #[test]
-fn many_wait_for_one_arrival() {
+fn many_tasks_wait_for_one_event() {
     let mut waiters = Waiters::default();
     let sum = Rc::new(Cell::new(0));
     for _ in 0..3 {
@@ -111,7 +111,7 @@ fn many_wait_for_one_arrival() {
 }
 
 #[test]
-fn a_chain_of_everything_a_callback_may_return() {
+fn a_chain_uses_every_return_type_of_a_callback() {
     fn fetch(_reactor: &Reactor, page: u32) -> Deferred<String> {
         Deferred::succeed("x".repeat(page as usize))
     }
@@ -146,7 +146,7 @@ fn a_chain_of_everything_a_callback_may_return() {
 }
 
 #[test]
-fn timers_are_put_off_and_called_off() {
+fn timers_are_postponed_and_cancelled() {
     testing::run(async |reactor| {
         let said = Rc::new(RefCell::new(Vec::new()));
         let say = |word: &'static str| {
@@ -273,7 +273,7 @@ impl LineProtocol for Guest {
 }
 
 #[test]
-fn guests_are_checked_admitted_and_thrown_out() {
+fn clients_are_checked_admitted_and_disconnected() {
     let mut guest = Wire::new(Lines::new(Guest {
         room: Group::default(),
         name: None,
@@ -287,7 +287,7 @@ fn guests_are_checked_admitted_and_thrown_out() {
 }
 
 #[test]
-fn guests_talk_to_each_other() {
+fn clients_talk_to_each_other() {
     testing::run(async |reactor| {
         let room = Group::default();
         let port = reactor.listen(HERE, move |_peer| {

@@ -1,5 +1,6 @@
-//! The text of endpoints, read by Twisted (`twisted_endpoints.py`) and by us: the same text is the same endpoint
-//! with the same defaults, but for what is listed with its reason. Without Twisted it says so and passes.
+//! The text of endpoints, read by Twisted (`twisted_endpoints.py`) and by torsade: the same text is
+//! the same endpoint with the same defaults, except for a list with reasons. Without Twisted the
+//! test says so and passes.
 #![cfg(target_os = "linux")]
 
 use std::io::Write;
@@ -9,7 +10,7 @@ use std::thread;
 use crate::support::foreign::{say, script, twisted};
 use torsade::net::{ClientEndpoint, ServerEndpoint, quote};
 
-/// What both read in the same way, or both refuse.
+/// Text that both read in the same way, or both refuse.
 const SERVERS: &[&str] = &[
     "tcp:80",
     "tcp:port=80",
@@ -118,7 +119,7 @@ const CLIENTS: &[&str] = &[
     r"tcp:example.org:80\",
 ];
 
-/// What is read differently on purpose: the text, what Twisted says, what we say, and why.
+/// Text that is read differently on purpose: the text, Twisted's result, ours, and the reason.
 const DIFFERENT_SERVERS: &[(&str, &str, &str, &str)] = &[
     (
         "127.0.0.1:80",
@@ -423,7 +424,7 @@ fn server(text: &str) -> String {
     format!("{proxy}{said}")
 }
 
-/// The backlog that is set. Where none is, ours is 1,024 on purpose, and Twisted's is 50.
+/// Returns the backlog. Our default is 1,024 on purpose, Twisted's is 50.
 fn backlog(inside: &str) -> &str {
     field(inside, "backlog").unwrap_or("50")
 }
@@ -447,13 +448,13 @@ fn client(text: &str) -> String {
     }
 }
 
-/// What is set for a field, in what is printed for debugging.
+/// Returns the value of a field in the debug text.
 fn field<'a>(inside: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = inside.split_once(&format!(" {name}: ")).unwrap();
     rest.strip_prefix("Some(")?.split([',', ' ', ')']).next()
 }
 
-/// A path without what quotes it.
+/// Removes the quotes of a path.
 fn bare(path: &str) -> String {
     let (mut bare, mut chars) = (String::new(), path.chars());
     while let Some(char) = chars.next() {
@@ -466,7 +467,7 @@ fn bare(path: &str) -> String {
     bare
 }
 
-/// Which descriptor is meant, of two that are called `web` and `admin`.
+/// Names the descriptor, of two that are called `web` and `admin`.
 fn given(which: &str) -> String {
     let (which, family) = which.split_once(":domain=").unwrap_or((which, "any"));
     let number = match which.split_once('=') {

@@ -1,6 +1,6 @@
-//! HAProxy in front of us, saying for whom it connects in every way it can.
+//! HAProxy in front of torsade, sending its header in every form.
 //!
-//! A test whose program is not there says so and passes.
+//! A test whose program is missing says so and passes.
 #![cfg(target_os = "linux")]
 
 use std::cell::RefCell;
@@ -18,13 +18,13 @@ use crate::support::{HERE, MS, until};
 use torsade::net::ServerEndpoint;
 use torsade::{Clock, Connection, Failure, Port, Reactor, testing};
 
-/// Addresses that are free, and will be for a while.
+/// Returns addresses that are free, and will be for a while.
 fn free<const N: usize>() -> [SocketAddr; N] {
     let listeners = [(); N].map(|()| TcpListener::bind(HERE).unwrap());
     listeners.map(|listener| listener.local_addr().unwrap())
 }
 
-/// HAProxy with these listeners.
+/// Starts HAProxy with these listeners.
 fn start(folder: &Folder, listeners: &[String]) -> Program {
     let mut text =
         "defaults\n mode tcp\n timeout connect 9s\n timeout client 9s\n timeout server 9s\n"
@@ -37,7 +37,7 @@ fn start(folder: &Folder, listeners: &[String]) -> Program {
     Program::start(Command::new("haproxy").arg("-db").arg("-f").arg(path))
 }
 
-/// A server that says what its connection's addresses are, and then what it is told.
+/// A server that sends its connection's addresses, and then echoes.
 fn serve(reactor: &Reactor) -> Result<Port, Failure> {
     let endpoint = ServerEndpoint::parse("haproxy:tcp:0:interface=127.0.0.1:trust=127.0.0.1")?;
     reactor.serve(endpoint, async |mut conn| {
@@ -53,7 +53,7 @@ fn serve(reactor: &Reactor) -> Result<Port, Failure> {
     })
 }
 
-/// Connects as soon as there is somebody.
+/// Connects as soon as something listens.
 async fn connect(reactor: &Reactor, to: &str) -> Result<Connection, Failure> {
     let patience = reactor.now() + crate::support::program::PATIENCE;
     loop {
@@ -64,7 +64,7 @@ async fn connect(reactor: &Reactor, to: &str) -> Result<Connection, Failure> {
     }
 }
 
-/// What the server says its connection's addresses are, after it has shown that all else comes through.
+/// Returns the addresses that the server sent, after checking the echo.
 async fn addresses(conn: &mut Connection) -> Result<String, Failure> {
     let said = conn.read_line(500).await?.unwrap_or_default();
     let sent = vec![7; 100_000];
@@ -76,7 +76,7 @@ async fn addresses(conn: &mut Connection) -> Result<String, Failure> {
 }
 
 #[test]
-fn haproxy_tells_both_ends_in_either_version() {
+fn haproxy_sends_both_addresses_in_either_version() {
     if !have("haproxy") {
         return;
     }
@@ -110,7 +110,7 @@ fn haproxy_tells_both_ends_in_either_version() {
 }
 
 #[test]
-fn haproxy_tells_of_unix_sockets_and_of_ipv6() {
+fn haproxy_sends_unix_and_ipv6_addresses() {
     if !have("haproxy") {
         return;
     }
@@ -137,7 +137,8 @@ fn haproxy_tells_of_unix_sockets_and_of_ipv6() {
             listeners.push(format!(" bind {other}\n server s {server} send-proxy-v2"));
         }
         let haproxy = start(&folder, &listeners);
-        // Of UNIX sockets it has nothing to say, in either version: so the addresses are those between the two.
+        // Of UNIX sockets HAProxy sends no addresses, in either version, so they are those of the
+        // socket.
         for socket in [one, two] {
             let mut conn = connect(&reactor, &format!("unix:{}", socket.display())).await?;
             let said = addresses(&mut conn).await?;
@@ -156,7 +157,7 @@ fn haproxy_tells_of_unix_sockets_and_of_ipv6() {
 }
 
 #[test]
-fn haproxy_looks_after_our_health() {
+fn haproxy_health_checks_pass() {
     if !have("haproxy") {
         return;
     }
@@ -179,7 +180,7 @@ fn haproxy_looks_after_our_health() {
             &folder,
             &[format!(" bind {location}\n server s {server} {way}")],
         );
-        // It checks for itself, so it says nothing of addresses.
+        // A health check has no addresses.
         until(|| seen.borrow().contains(&server.to_string())).await;
         let conn = connect(&reactor, &location.to_string()).await?;
         until(|| seen.borrow().contains(&location.to_string())).await;

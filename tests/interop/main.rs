@@ -1,4 +1,4 @@
-//! Programs that nobody here wrote, as peers: socat, curl, HAProxy, systemd, Python and Twisted.
+//! Foreign programs as peers: socat, curl, HAProxy, systemd, Python and Twisted.
 
 #[macro_use]
 #[path = "../support/mod.rs"]

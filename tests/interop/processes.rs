@@ -1,5 +1,5 @@
-//! The same programs under Twisted's `spawnProcess` (`twisted_process.py`) and under ours: the same hooks come, with
-//! the same reasons. Where Twisted is not there it says so and passes.
+//! The same programs under Twisted's `spawnProcess` (`twisted_process.py`) and under torsade: the
+//! same hooks are called, with the same reasons. Without Twisted the test says so and passes.
 #![cfg(target_os = "linux")]
 
 use std::cell::RefCell;
@@ -14,7 +14,7 @@ use crate::support::program::Program;
 use torsade::process::{ChildFd, Command, Process};
 use torsade::{Failure, Reactor, testing};
 
-/// What is run, and what is done when it has begun.
+/// The command, and the action after its start.
 const CASES: [(&str, &str); 10] = [
     ("exit 0", "nothing"),
     ("echo out; echo err >&2; exit 3", "nothing"),
@@ -32,7 +32,7 @@ const CASES: [(&str, &str); 10] = [
 ];
 
 #[test]
-fn twisted_and_we_are_told_the_same() {
+fn twisted_and_torsade_call_the_same_hooks() {
     let Some(twisted) = twisted() else { return };
     for (text, action) in CASES {
         let side = script("twisted_process.py");
@@ -49,7 +49,7 @@ fn twisted_and_we_are_told_the_same() {
     }
 }
 
-/// Which hooks came, sorted, but for the last; and all that was said.
+/// Returns the hooks that were called, sorted except for the last, and all output.
 async fn life(reactor: &Reactor, text: &str, action: &'static str) -> Result<Vec<String>, Failure> {
     let log = Log::new();
     let said = Rc::new(RefCell::new(BTreeMap::<i32, Vec<u8>>::new()));

@@ -1,9 +1,9 @@
-//! Programs that nobody here wrote, against our servers and clients: socat, curl, strace, Python with its own sockets
-//! (`clients.py`), and Twisted (`twisted_side.py`; it is installed into a virtual environment under
-//! `target/`).
+//! Foreign programs against our servers and clients: socat, curl, strace, Python with its own
+//! sockets (`clients.py`), and Twisted (`twisted_side.py`, installed into a virtual environment
+//! under `target/`).
 //!
-//! A test whose program is not there says so and passes. The figures they find are printed. More of everything, 300 MB
-//! through each echo server among it, takes about a minute:
+//! A test whose program is missing says so and passes. The measured figures are printed. Larger
+//! volumes, such as 300 MB through each echo server, take about a minute:
 //!
 //! ```text
 //! cargo build --release --examples && TORSADE_LONG=1 cargo test --release --test interop
@@ -56,7 +56,7 @@ fn what_python_sends_in_pieces_of_all_sizes_comes_back() {
 }
 
 #[test]
-fn a_request_that_python_ends_at_once_gets_its_reply() {
+fn a_request_that_python_half_closes_gets_its_reply() {
     let Some(python) = python() else { return };
     for name in ECHOES {
         let server = Program::example(name, &[HERE]);
@@ -66,7 +66,7 @@ fn a_request_that_python_ends_at_once_gets_its_reply() {
 }
 
 #[test]
-fn a_request_that_socat_ends_at_once_gets_its_reply() {
+fn a_request_that_socat_half_closes_gets_its_reply() {
     if !have("socat") {
         return;
     }
@@ -81,7 +81,7 @@ fn a_request_that_socat_ends_at_once_gets_its_reply() {
 }
 
 #[test]
-fn a_client_that_never_reads_costs_little_and_holds_nobody_up() {
+fn a_client_that_never_reads_costs_little_and_delays_no_other() {
     let Some(python) = python() else { return };
     for name in ECHOES {
         let server = Program::example(name, &[HERE]);
@@ -117,7 +117,7 @@ fn a_client_that_never_reads_costs_little_and_holds_nobody_up() {
 }
 
 #[test]
-fn without_descriptors_the_first_are_served_and_nothing_spins() {
+fn without_descriptors_open_connections_are_served_and_nothing_spins() {
     let Some(python) = python() else { return };
     let Some(prlimit) = need("prlimit") else {
         return;
@@ -174,13 +174,13 @@ fn without_descriptors_the_first_are_served_and_nothing_spins() {
 }
 
 #[test]
-fn our_stream_and_a_server_of_twisted_see_each_others_ends() {
+fn a_stream_and_a_twisted_server_see_each_others_closes() {
     let Some(twisted) = twisted() else { return };
     let script = script("twisted_side.py");
     let server = Program::start(Command::new(twisted).arg(script).arg("serve"));
     let address: SocketAddr = server.address().parse().unwrap();
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
-        // Many lines at once, then an end by us.
+        // Many lines at once, then we close.
         let mut conn = reactor.connect_stream(address).await?;
         let lines: Vec<_> = (0..1000).map(|n| format!("{n:>0$}", n % 200)).collect();
         conn.write_all((lines.join("\r\n") + "\r\n").as_bytes())
@@ -192,20 +192,20 @@ fn our_stream_and_a_server_of_twisted_see_each_others_ends() {
         assert_eq!(rest(&mut conn).await?, "after your end\r\n");
         drop(conn);
 
-        // It loses the connection.
+        // The peer loses the connection.
         let mut conn = reactor.connect_stream(address).await?;
         conn.write_all(b"lose\r\n").await?;
         assert_eq!(rest(&mut conn).await?, "last words\r\n");
         drop(conn);
 
-        // It ends its direction, and still hears us.
+        // The peer half-closes, and still receives.
         let mut conn = reactor.connect_stream(address).await?;
         conn.write_all(b"half\r\n").await?;
         assert_eq!(rest(&mut conn).await?, "last words\r\n");
         conn.write_all(b"note still here\r\n").await?;
         drop(conn);
 
-        // It breaks the connection off.
+        // The peer resets the connection.
         let mut conn = reactor.connect_stream(address).await?;
         conn.write_all(b"abort\r\n").await?;
         let error = conn.read(&mut [0; 10]).await.unwrap_err();
@@ -262,7 +262,7 @@ fn a_client_of_twisted_sees_how_our_server_ends() {
     check(&["say lose", "end", "lose"], &["hear lose", over, lost]);
     let lose = ["made", "data lose\\r\\n", "lost done"];
 
-    // It ends its direction, and still hears us.
+    // The peer half-closes, and still receives.
     let heard = [
         "hear hi",
         "writing is over",
@@ -273,7 +273,7 @@ fn a_client_of_twisted_sees_how_our_server_ends() {
     check(&["say hi", "hear hi", "half", "end", "lose"], &heard);
     let theirs = ["made", "data hi\\r\\n", "eof", "answered", "lost done"];
 
-    // We end ours, and still hear it.
+    // We half-close, and still receive.
     check(
         &["say half", "end", "say still here", "lose"],
         &["hear half", over, lost],
@@ -424,7 +424,7 @@ fn strace_counts_few_system_calls() {
     }
 }
 
-/// HTTP 1.0, as much of it as one page needs.
+/// The part of HTTP 1.0 that one page needs.
 struct Page {
     log: Log,
     page: String,
@@ -444,7 +444,8 @@ impl LineProtocol for Page {
     }
 }
 
-/// Serves so many connections on a thread of its own; gives the address, and what was noted when they are over.
+/// Serves this many connections on a thread; returns the address, and the record of the hooks at
+/// the end.
 fn serve<P: Protocol>(
     count: usize,
     build: impl Fn(&Log) -> P + Send + 'static,
@@ -474,19 +475,19 @@ fn serve<P: Protocol>(
     (address.recv_timeout(PATIENCE).unwrap(), server)
 }
 
-/// What still comes, until the end.
+/// Reads to the end.
 async fn rest(conn: &mut torsade::Connection) -> Result<String, Failure> {
     let mut bytes = Vec::new();
     conn.read_to_end(&mut bytes).await?;
     Ok(String::from_utf8_lossy(&bytes).into())
 }
 
-/// Sends bytes through an echo server by socat; says how long it took, and whether they came back.
+/// Sends bytes through an echo server with socat; returns the time, and whether they came back.
 #[track_caller]
 fn through_socat(address: &str, bytes: &[u8]) -> (f32, bool) {
     let (to, from) = (scratch("socat-in"), scratch("socat-out"));
     fs::write(&to, bytes).unwrap();
-    // What is read from one file goes to the server, and what comes from it to the other.
+    // The first file is sent to the server, and its reply written to the other.
     let files = format!("OPEN:{},rdonly!!CREATE:{}", to.display(), from.display());
     let begin = Instant::now();
     let mut command = Command::new("socat");
@@ -499,7 +500,7 @@ fn through_socat(address: &str, bytes: &[u8]) -> (f32, bool) {
     (seconds, same)
 }
 
-/// Each client sends 64 bytes, then each waits for its reply; so many times.
+/// Each client sends 64 bytes, then each waits for its reply; this many times.
 fn exchange(clients: &mut [Client], rounds: usize) {
     let mut reply = [0; 64];
     for _ in 0..rounds {
@@ -512,7 +513,7 @@ fn exchange(clients: &mut [Client], rounds: usize) {
     }
 }
 
-/// Is a new client answered, when no step may take longer than this?
+/// Returns whether a new client gets an answer within this time.
 fn answers(address: &str, patience: Duration) -> bool {
     let try_it = || {
         let mut stream = TcpStream::connect_timeout(&address.parse().unwrap(), patience)?;
@@ -523,7 +524,7 @@ fn answers(address: &str, patience: Duration) -> bool {
     try_it().is_ok()
 }
 
-/// Waits until somebody traces a process; gives up after a while.
+/// Waits until a process is traced; gives up after a while.
 fn is_traced(id: u32) -> bool {
     let deadline = Instant::now() + Duration::from_secs(5);
     while status(id, "TracerPid:") == 0 {
@@ -535,7 +536,7 @@ fn is_traced(id: u32) -> bool {
     true
 }
 
-/// The system calls in a table of strace's, and how many there were of each.
+/// Returns the number of each system call in strace's table.
 fn counts(table: &str) -> Vec<(&str, usize)> {
     let mut counts = Vec::new();
     for line in table.lines() {
@@ -551,12 +552,12 @@ fn counts(table: &str) -> Vec<(&str, usize)> {
     counts
 }
 
-/// The most memory a process ever had, in bytes.
+/// Returns the peak memory of a process, in bytes.
 fn peak_memory(id: u32) -> u64 {
     status(id, "VmHWM:") * 1024
 }
 
-/// A number from the status of a process.
+/// Returns a number from the status of a process.
 fn status(id: u32, name: &str) -> u64 {
     let text = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(name));
@@ -564,24 +565,25 @@ fn status(id: u32, name: &str) -> u64 {
     word.unwrap().parse().unwrap()
 }
 
-/// The time a process was busy, its own and the system's for it.
+/// Returns the user and system time of a process.
 fn cpu_time(id: u32) -> Duration {
     let text = fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
-    // The name, in parentheses, may hold anything; user's and system's are the 14th and 15th field.
+    // The name, in parentheses, may contain anything; user and system time are the 14th and 15th
+    // field.
     let (_, fields) = text.rsplit_once(") ").unwrap();
     let ticks = fields.split(' ').skip(11).take(2);
     let ticks: u32 = ticks.map(|field| field.parse::<u32>().unwrap()).sum();
     MS * 10 * ticks
 }
 
-/// A client of `clients.py`.
+/// Starts a client of `clients.py`.
 fn clients(python: &Path, what: &str, address: &str, number: usize) -> Program {
     let mut command = Command::new(python);
     command.arg(script("clients.py")).args([what, address]);
     Program::start(command.arg(number.to_string()))
 }
 
-/// A client of `twisted_side.py`.
+/// Starts a client of `twisted_side.py`.
 fn talk(twisted: &Path, address: &str, steps: &[&str]) -> Program {
     let mut command = Command::new(twisted);
     command
@@ -590,14 +592,14 @@ fn talk(twisted: &Path, address: &str, steps: &[&str]) -> Program {
     Program::start(command.args(steps))
 }
 
-/// A file of this test's own.
+/// Returns the path of a temporary file.
 fn scratch(name: &str) -> PathBuf {
     let thread = thread::current();
     let test = thread.name().unwrap_or_default().replace(':', "-");
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{test}-{name}"))
 }
 
-/// So many bytes of no pattern.
+/// Returns bytes without a pattern.
 fn noise(count: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     (0..count)
@@ -610,7 +612,7 @@ fn noise(count: usize) -> Vec<u8> {
         .collect()
 }
 
-/// How much goes through an echo server.
+/// Returns the number of bytes to send through an echo server.
 fn volume() -> usize {
     if is_long() { 300 << 20 } else { 3 << 20 }
 }
@@ -625,5 +627,5 @@ fn is_long() -> bool {
 
 const ECHOES: [&str; 2] = ["echo_protocol", "echo_async"];
 
-/// The bytes a server reads at once.
+/// The number of bytes that a server reads at once.
 const READ_BUFFER: usize = 64 << 10;

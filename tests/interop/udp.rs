@@ -1,5 +1,5 @@
-//! Datagrams to and from programs that nobody here wrote: socat, and Twisted (`twisted_udp.py`). A test whose
-//! program is not there says so and passes.
+//! Datagrams to and from foreign programs: socat, and Twisted (`twisted_udp.py`). A test whose
+//! program is missing says so and passes.
 #![cfg(target_os = "linux")]
 
 use std::io::Write;
@@ -76,7 +76,7 @@ fn socat_answers_what_it_receives() {
     run_on(Reactor::new().unwrap(), async |reactor| {
         let socket = reactor.bind_datagram(HERE)?;
         let free = reactor.bind_datagram(HERE)?.local_addr().port().unwrap();
-        // It is closed in the next turn.
+        // The socket is closed in the next turn.
         torsade::yield_now().await;
         torsade::yield_now().await;
         let mut socat = Command::new("socat")
@@ -86,7 +86,7 @@ fn socat_answers_what_it_receives() {
         let to = (Ipv4Addr::LOCALHOST, free);
         let mut buf = [0; 100];
         let count = loop {
-            // Until it has begun nobody is there.
+            // Nothing listens until the program has started.
             socket.send_to(b"loud", to).await?;
             let receiving = std::pin::pin!(socket.recv(&mut buf));
             let patience = torsade::Clock::sleep(&reactor, crate::support::MS * 50);

@@ -1,7 +1,7 @@
-//! Programs that nobody here wrote, over UNIX sockets: Twisted with its lock and its descriptors
-//! (`twisted_unix.py`), socat, another user, and systemd's own starter of servers.
+//! Foreign programs over UNIX sockets: Twisted with its lock and its descriptors
+//! (`twisted_unix.py`), socat, another user, and systemd's socket activation.
 //!
-//! A test whose program is not there says so and passes.
+//! A test whose program is missing says so and passes.
 #![cfg(target_os = "linux")]
 
 use std::fs::File;
@@ -15,7 +15,7 @@ use crate::support::folder::Folder;
 use crate::support::foreign::{have, say, script, twisted};
 use crate::support::program::{PATIENCE, Program, example_path};
 use crate::support::{Log, Spy, until};
-use torsade::net::{CannotListen, ConnectOptions, ConnectionRefused, ListenOptions};
+use torsade::net::{ConnectError, ConnectOptions, ListenError, ListenOptions};
 use torsade::{Context, Failure, Protocol, Reactor, testing};
 
 fn side(twisted: &Path, words: &[&str]) -> Program {
@@ -32,7 +32,7 @@ fn run(test: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) {
     testing::run_on(Reactor::new().unwrap(), test);
 }
 
-/// What a program says, while the loop goes on.
+/// Returns a program's next line, while the loop goes on.
 async fn line_of(program: &Program) -> String {
     let mut said = None;
     until(|| {
@@ -60,7 +60,7 @@ fn a_server_of_twisted_and_its_lock() {
         let failure = reactor
             .listen((folder.socket(), &locked()), |_| Spy::echo())
             .unwrap_err();
-        let error = failure.trap::<CannotListen>()?.error.to_string();
+        let error = expect_error!(failure, ListenError::Failed { error, .. } => error).to_string();
         assert!(
             error.starts_with(&format!("process {} has the lock", server.id())),
             "{error}"
@@ -72,7 +72,7 @@ fn a_server_of_twisted_and_its_lock() {
             .connect_stream((folder.socket(), &want))
             .await
             .unwrap_err();
-        failure.trap::<ConnectionRefused>()?;
+        assert!(matches!(failure.trap()?, ConnectError::Refused { .. }));
         let port = reactor.listen((folder.socket(), &locked()), |_| Spy::echo())?;
         port.stop().await
     });
@@ -105,7 +105,7 @@ fn clients_of_twisted_and_our_lock() {
 }
 
 #[test]
-fn what_our_dead_server_left_twisted_takes_over() {
+fn twisted_takes_over_the_socket_of_our_dead_server() {
     let Some(twisted) = twisted() else { return };
     let folder = Folder::new();
     let server = Program::example("echo_async", &[&folder.socket().to_string()]);
@@ -120,7 +120,7 @@ fn what_our_dead_server_left_twisted_takes_over() {
 }
 
 #[test]
-fn twisted_takes_and_gives_descriptors() {
+fn twisted_receives_and_sends_descriptors() {
     let Some(twisted) = twisted() else { return };
     run(async |reactor| {
         let folder = Folder::new();
@@ -153,7 +153,7 @@ fn twisted_takes_and_gives_descriptors() {
     });
 }
 
-/// Reads what it is given to the end, and answers lines.
+/// A protocol that reads received descriptors to the end, and answers lines.
 struct Reads(Log);
 
 impl Protocol for Reads {
@@ -173,7 +173,7 @@ fn all_of(pipe: OwnedFd) -> String {
 }
 
 #[test]
-fn our_protocol_takes_what_a_client_of_twisted_gives() {
+fn our_protocol_receives_descriptors_from_a_twisted_client() {
     let Some(twisted) = twisted() else { return };
     run(async |reactor| {
         let (folder, log) = (Folder::new(), Log::new());
@@ -193,7 +193,7 @@ fn our_protocol_takes_what_a_client_of_twisted_gives() {
     });
 }
 
-/// Sends bytes through socat, says the end at once, and reads to the end.
+/// Sends bytes with socat, half-closes at once, and reads to the end.
 fn through_socat(to: &str, bytes: &[u8]) -> Vec<u8> {
     let mut socat = Command::new("socat")
         .args(["-t", "20", "STDIO", to])
@@ -211,7 +211,7 @@ fn through_socat(to: &str, bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn what_socat_sends_over_a_path_or_a_name_comes_back_though_it_ends_at_once() {
+fn socat_gets_its_echo_over_a_path_or_a_name_although_it_half_closes_at_once() {
     if !have("socat") {
         return;
     }
@@ -242,7 +242,7 @@ fn what_socat_sends_over_a_path_or_a_name_comes_back_though_it_ends_at_once() {
 }
 
 #[test]
-fn another_user_connects_only_if_the_mode_lets_it() {
+fn another_user_connects_only_if_the_mode_permits_it() {
     if !have("setpriv") || !have("socat") {
         return;
     }
@@ -275,7 +275,7 @@ fn systemd_starts_a_server_with_its_socket() {
         let mut command = Command::new("systemd-socket-activate");
         command.arg("-l").arg(&path).arg("--fdname=chat");
         let server = Program::start(command.arg(example_path("echo_async")).arg(address));
-        // The file is there a moment before anybody listens.
+        // The file exists a moment before the server listens.
         let mut client = loop {
             if let Ok(client) = UnixStream::connect(&path) {
                 break client;

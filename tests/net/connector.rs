@@ -1,21 +1,18 @@
-//! Connecting with a factory: what it is told, and what it can ask for.
+//! Connecting with a factory: the calls that it gets, and the requests of its connector.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::support::{HERE, Log, MS, Spy, how, nowhere, until};
-use torsade::net::{
-    Backoff, ClientFactory, ConnectionRefused, Connector, ConnectorBusy, ConnectorState,
-    Reconnecting,
-};
+use torsade::net::{Backoff, ClientFactory, ConnectError, Connector, ConnectorState, Reconnecting};
 use torsade::{Address, Cancelled, Clock, Failure, Reactor};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 type Hook = Box<dyn FnMut(&Connector)>;
 
-/// Notes what it is told.
+/// A factory that records its calls.
 struct Telling {
     log: Log,
     builds: bool,
@@ -38,7 +35,7 @@ impl Telling {
         self
     }
 
-    /// When it failed or was lost.
+    /// Sets a function to call after a failure or a loss.
     fn at_end(mut self, f: impl FnMut(&Connector) + 'static) -> Self {
         self.ends = Some(Box::new(f));
         self
@@ -68,7 +65,7 @@ impl ClientFactory for Telling {
     }
 
     fn connection_failed(&mut self, connector: &Connector, reason: Failure) {
-        let refused = reason.is::<ConnectionRefused>();
+        let refused = is_error!(reason, ConnectError::Refused { .. });
         let what = match reason.is::<Cancelled>() {
             true => "cancelled",
             false if refused => "refused",
@@ -93,24 +90,24 @@ impl ClientFactory for Telling {
 }
 
 on_both! {
-    async fn a_connection_is_told_from_its_beginning_to_its_end_the_protocol_first(reactor) {
+    async fn the_factory_is_called_for_each_step_after_the_protocol(reactor) {
         let log = Log::new();
         let port = reactor.listen(HERE, |_| Spy::echo())?;
         let connector = Connector::start(&reactor, port.local_addr(), Telling::new(&log))?;
         assert!(log.is_empty() && connector.state() == ConnectorState::Connecting);
-        assert_eq!(connector.connect(), Err(ConnectorBusy(ConnectorState::Connecting)));
+        assert!(matches!(connector.connect(), Err(ConnectError::Busy(ConnectorState::Connecting))));
         until(|| log.has("made")).await;
         assert_eq!(connector.state(), ConnectorState::Connected);
-        assert_eq!(connector.stop_connecting(), Err(ConnectorBusy(ConnectorState::Connected)));
+        assert!(matches!(connector.stop_connecting(), Err(ConnectError::Busy(ConnectorState::Connected))));
         connector.disconnect();
         assert!(!log.has("lost done"));
         until(|| log.has("stopped")).await;
         let all = ["started", "connecting", "build", "made", "lost done", "over done", "stopped"];
         assert_eq!(log.take(), all);
-        assert_eq!(connector.stop_connecting(), Err(ConnectorBusy(ConnectorState::Disconnected)));
+        assert!(matches!(connector.stop_connecting(), Err(ConnectError::Busy(ConnectorState::Disconnected))));
         connector.disconnect();
 
-        // It can be used again.
+        // The connector can be used again.
         connector.connect()?;
         until(|| log.has("made")).await;
         connector.disconnect();
@@ -119,7 +116,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_factory_that_asks_for_another_attempt_is_not_stopped_between(reactor) {
+    async fn a_factory_that_retries_is_not_stopped_between_attempts(reactor) {
         let log = Log::new();
         let mut left = 2;
         let factory = Telling::new(&log).at_end(move |connector| {
@@ -137,7 +134,7 @@ on_both! {
         assert_eq!(log.take(), all);
     }
 
-    async fn an_attempt_is_given_up_before_it_begins_at_its_beginning_and_later(reactor) {
+    async fn an_attempt_is_cancelled_before_at_and_after_its_start(reactor) {
         let log = Log::new();
         let port = reactor.listen(HERE, |_| Spy::echo())?;
         let connector = Connector::start(&reactor, port.local_addr(), Telling::new(&log))?;
@@ -163,7 +160,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn no_protocol_ends_the_connection_in_good_order(reactor) {
+    async fn without_a_protocol_the_connection_is_closed_normally(reactor) {
         let (log, server) = (Log::new(), Log::new());
         let seen = server.clone();
         let port = reactor.listen(HERE, move |_| Spy::new(&seen))?;
@@ -176,7 +173,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_hook_that_panics_does_not_keep_the_rest_from_being_told(reactor) {
+    async fn a_panic_in_a_hook_does_not_skip_the_other_hooks(reactor) {
         torsade::testing::expect_failures(&reactor);
         let log = Log::new();
         let factory = Telling::new(&log)
@@ -188,7 +185,7 @@ on_both! {
         assert_eq!(torsade::testing::take_reports(&reactor).len(), 2);
     }
 
-    async fn a_protocol_that_panics_at_its_end_does_not_keep_the_end_from_its_factory(reactor) {
+    async fn a_panic_in_connection_lost_does_not_skip_the_factorys(reactor) {
         let reports = crate::support::expect_reports(&reactor);
         let (log, port) = (Log::new(), reactor.listen(HERE, |_| Spy::echo())?);
         struct Bad(Log);
@@ -213,7 +210,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_connection_that_was_lost_is_made_anew_without_a_stop_between(reactor) {
+    async fn reconnecting_after_a_loss_does_not_call_stopped(reactor) {
         let log = Log::new();
         let mut left = 2;
         let port = reactor.listen(HERE, |_| Spy::echo().on_made(|cx| cx.lose_connection()))?;
@@ -233,7 +230,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_reconnecting_factory_tries_so_often_and_no_more_until_it_is_told(reactor) {
+    async fn a_reconnecting_factory_stops_after_max_retries(reactor) {
         let log = Log::new();
         let quick = Backoff::new().initial(MS).factor(1.0).jitter(Duration::ZERO);
         let factory = Reconnecting::new(Telling::new(&log)).backoff(quick).max_retries(3);
@@ -266,7 +263,7 @@ on_both! {
         retries.stop_trying();
     }
 
-    async fn a_reconnecting_factory_leaves_a_connection_alone_when_it_is_to_stop(reactor) {
+    async fn stop_trying_leaves_an_established_connection_open(reactor) {
         let log = Log::new();
         let port = reactor.listen(HERE, |_| Spy::echo())?;
         let quick = Backoff::new().initial(MS).factor(1.0).jitter(Duration::ZERO);
@@ -288,7 +285,7 @@ on_both! {
     }
 }
 
-/// In memory, where time is moved.
+/// Runs a test in memory, where time is virtual.
 fn in_memory(test: impl AsyncFnOnce(Reactor) -> Result<(), Failure> + 'static) {
     torsade::testing::run_on(Reactor::in_memory().unwrap(), test);
 }
@@ -302,7 +299,7 @@ fn exact() -> Backoff {
 }
 
 #[test]
-fn it_connects_again_after_waits_that_grow_until_a_connection_is_made() {
+fn it_reconnects_after_growing_delays_until_it_succeeds() {
     in_memory(async |reactor| {
         let log = Log::new();
         let tries = Rc::new(RefCell::new(Vec::new()));
@@ -322,7 +319,7 @@ fn it_connects_again_after_waits_that_grow_until_a_connection_is_made() {
         assert_eq!((tries.take(), retries.count()), (vec![17], 0));
         connector.disconnect();
         reactor.sleep(SECOND * 2).await?;
-        // The connection that was ended comes back as well, and soon.
+        // The connection that was closed is made again, after a short delay.
         assert_eq!(
             (tries.take(), connector.state()),
             (vec![19], ConnectorState::Connected)
@@ -336,7 +333,7 @@ fn it_connects_again_after_waits_that_grow_until_a_connection_is_made() {
 }
 
 #[test]
-fn after_a_loss_the_first_wait_is_taken_once_and_those_after_it_grow() {
+fn after_a_loss_the_first_delay_is_used_once_and_later_ones_grow() {
     in_memory(async |reactor| {
         let log = Log::new();
         let tries = Rc::new(RefCell::new(Vec::new()));
@@ -360,7 +357,7 @@ fn after_a_loss_the_first_wait_is_taken_once_and_those_after_it_grow() {
 }
 
 #[test]
-fn it_stops_trying_when_told_to_or_after_so_many_retries() {
+fn stop_trying_and_max_retries_end_the_retries() {
     in_memory(async |reactor| {
         let log = Log::new();
         let factory = Reconnecting::new(Telling::new(&log)).max_retries(3);
@@ -368,7 +365,7 @@ fn it_stops_trying_when_told_to_or_after_so_many_retries() {
         reactor.sleep(SECOND * 600).await?;
         assert_eq!(log.count("failed refused"), 4);
 
-        // A connection that no protocol was made for is no success.
+        // A connection without a protocol is no success.
         log.take();
         let port = reactor.listen("10.0.0.2:80", |_| Spy::echo())?;
         let mut factory = Telling::new(&log);
@@ -392,7 +389,7 @@ fn it_stops_trying_when_told_to_or_after_so_many_retries() {
 }
 
 #[test]
-fn its_waits_begin_anew_when_told_to_and_it_goes_on_after_it_was_stopped() {
+fn reset_restarts_the_delays_and_continue_trying_resumes() {
     in_memory(async |reactor| {
         let log = Log::new();
         let (tries, clock) = (Rc::new(RefCell::new(Vec::new())), reactor.clone());
@@ -407,7 +404,7 @@ fn its_waits_begin_anew_when_told_to_and_it_goes_on_after_it_was_stopped() {
         reactor.sleep(SECOND * 4).await?;
         retries.reset();
         reactor.sleep(SECOND * 8 + SECOND / 2).await?;
-        // The wait under way is as long as it was; those after it begin with the first.
+        // The delay under way keeps its length; later ones start over.
         assert_eq!(tries.take(), [0, 1, 3, 7, 8, 10]);
         retries.stop_trying();
         assert!(!retries.is_trying() && retries.count() > 0);

@@ -8,14 +8,14 @@ use crate::support::{HERE, Log, MS, Spy, expect_reports, some_turns, until};
 use futures::StreamExt;
 use torsade::clock::TimedOut;
 use torsade::net::{
-    BadEndpoint, ClientEndpoint, ClientFactory, ConnectOptions, Connector, Incoming, ListenOptions,
-    ServerEndpoint, StreamClientEndpoint, StreamServerEndpoint,
+    ClientEndpoint, ClientFactory, ConnectOptions, Connector, EndpointError, Incoming,
+    ListenOptions, ServerEndpoint, StreamClientEndpoint, StreamServerEndpoint,
 };
 use torsade::services::{ClientService, Service};
 use torsade::transport::{ConnectionError, Limits};
 use torsade::{Address, Cancelled, Clock, Connection, Deferred, Factory, Failure, Port, Reactor};
 
-/// Says a word before everything else.
+/// An endpoint that sends a word before everything else.
 #[derive(Clone)]
 struct Knocks {
     to: Address,
@@ -29,14 +29,14 @@ impl StreamClientEndpoint for Knocks {
         Deferred::from_future(async move {
             let mut conn = connecting.await?;
             conn.write_all(line.as_bytes()).await?;
-            // What comes after this line is whoever's has the connection.
+            // The bytes after this line belong to the next handler.
             conn.read_line(80).await?;
             Ok(conn)
         })
     }
 }
 
-/// Lets in who says its word, and answers it.
+/// An endpoint that accepts peers that send its word, and answers it.
 struct Guarded(&'static str);
 
 impl StreamServerEndpoint for Guarded {
@@ -49,7 +49,7 @@ impl StreamServerEndpoint for Guarded {
         let word = self.0;
         reactor.serve((HERE, options), async move |mut conn| {
             if conn.read_line(80).await?.as_deref() == Some(word.as_bytes()) {
-                // In one piece with what the user says first.
+                // In one piece with the handler's first bytes.
                 conn.write_all(b"enter\n").await?;
                 incoming.accept(conn);
             }
@@ -58,7 +58,7 @@ impl StreamServerEndpoint for Guarded {
     }
 }
 
-/// Lets everybody in at once, and counts.
+/// An endpoint that accepts every peer at once, and counts them.
 struct Straight(Rc<Cell<u32>>);
 
 impl StreamServerEndpoint for Straight {
@@ -77,14 +77,14 @@ impl StreamServerEndpoint for Straight {
     }
 }
 
-fn knock(port: &Port) -> Knocks {
+fn greeting(port: &Port) -> Knocks {
     Knocks {
         to: port.local_addr(),
         word: "friend",
     }
 }
 
-/// Makes spies, and tells of the port.
+/// A factory of spies that records the calls for its port.
 struct Spies(Log);
 
 impl Factory for Spies {
@@ -116,7 +116,7 @@ impl ClientFactory for Spies {
 }
 
 on_both! {
-    async fn either_side_goes_wherever_an_endpoint_goes(reactor) {
+    async fn custom_endpoints_are_accepted_wherever_endpoints_are(reactor) {
         let log = Log::new();
         let ports = [
             reactor.listen_factory(Guarded("friend"), Spies(log.clone()))?,
@@ -127,7 +127,7 @@ on_both! {
             })?,
         ];
         for port in &ports {
-            let mut stream = reactor.connect_stream(knock(port)).await?;
+            let mut stream = reactor.connect_stream(greeting(port)).await?;
             stream.write_all(b"hello\n").await?;
             let mut said = [0; 5];
             stream.read_exact(&mut said).await?;
@@ -135,13 +135,13 @@ on_both! {
             drop(stream);
 
             let client = Log::new();
-            let handle = reactor.connect(knock(port), Spy::new(&client)).await?;
+            let handle = reactor.connect(greeting(port), Spy::new(&client)).await?;
             handle.transport().unwrap().write("hello\n");
             until(|| client.all().iter().any(|note| note.starts_with("data hello"))).await;
             handle.transport().unwrap().lose_connection();
 
             let clients = Log::new();
-            Connector::start(&reactor, knock(port), Spies(clients.clone()))?;
+            Connector::start(&reactor, greeting(port), Spies(clients.clone()))?;
             until(|| clients.has("client made")).await;
             until(|| port.connections() > 0).await;
             port.stop().await?;
@@ -152,12 +152,12 @@ on_both! {
         assert_eq!((log.count("started"), log.count("stopped")), (1, 1));
     }
 
-    async fn who_accepts_by_itself_gets_them_one_by_one(reactor) {
+    async fn a_listener_gets_the_connections_one_by_one(reactor) {
         let mut listener = reactor.bind(Guarded("friend"))?;
         let port = listener.port().clone();
-        let one = reactor.connect_stream(knock(&port)).await?;
-        // One waits already, so nobody else is let in.
-        let two = reactor.connect_stream(knock(&port));
+        let one = reactor.connect_stream(greeting(&port)).await?;
+        // One connection waits already, so no other is accepted.
+        let two = reactor.connect_stream(greeting(&port));
         some_turns().await;
         assert_eq!(port.connections(), 0);
         let server = listener.accept().await?;
@@ -170,7 +170,7 @@ on_both! {
         assert!(listener.next().await.is_none());
     }
 
-    async fn while_nobody_asks_hardly_anybody_is_accepted(reactor) {
+    async fn without_a_request_few_connections_are_accepted(reactor) {
         let accepted = Rc::new(Cell::new(0));
         let mut listener = reactor.bind(Straight(accepted.clone()))?;
         let mut conns = Vec::new();
@@ -179,7 +179,7 @@ on_both! {
             some_turns().await;
         }
         assert_eq!(accepted.get(), 1);
-        // The user's own pause is another matter.
+        // The listener's own pause is independent.
         listener.port().pause_accepting();
         listener.port().resume_accepting();
         some_turns().await;
@@ -191,7 +191,7 @@ on_both! {
         listener.port().stop().await?;
     }
 
-    async fn when_a_port_is_full_the_rest_waits_outside(reactor) {
+    async fn when_a_port_is_full_connections_wait_in_the_systems_queue(reactor) {
         let accepted = Rc::new(Cell::new(0));
         let port = reactor.listen(Straight(accepted.clone()), |_| Spy::echo())?;
         port.set_max_connections(2);
@@ -206,7 +206,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_write_that_failed_is_the_reason_of_the_end_for_the_next_user_too(reactor) {
+    async fn a_failed_write_is_the_reason_of_the_loss_for_the_next_handler_too(reactor) {
         struct Fails(Rc<Cell<u32>>);
         impl StreamServerEndpoint for Fails {
             fn listen(&self, reactor: &Reactor, options: &ListenOptions, incoming: Incoming) -> Result<Port, Failure> {
@@ -236,7 +236,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn what_is_queued_on_one_that_nobody_takes_is_reported(reactor) {
+    async fn bytes_queued_on_a_dropped_connection_are_reported(reactor) {
         struct Greets;
         impl StreamServerEndpoint for Greets {
             fn listen(&self, reactor: &Reactor, options: &ListenOptions, incoming: Incoming) -> Result<Port, Failure> {
@@ -266,11 +266,11 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_service_stays_connected_through_one(reactor) {
+    async fn a_client_service_uses_a_custom_endpoint(reactor) {
         let port = reactor.listen(Guarded("friend"), |_| Spy::echo())?;
         let log = Log::new();
         let seen = log.clone();
-        let service = ClientService::new(&reactor, knock(&port), move || Spy::new(&seen))?;
+        let service = ClientService::new(&reactor, greeting(&port), move || Spy::new(&seen))?;
         service.start()?;
         service.when_connected().await?.transport().unwrap().abort_connection();
         while log.count("made") < 2 {
@@ -280,7 +280,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn the_options_of_the_call_are_handed_on(reactor) {
+    async fn the_options_of_the_call_are_passed_on(reactor) {
         let limits = Limits { high: 1000, ..Limits::default() };
         let log = Log::new();
         let seen = log.clone();
@@ -290,7 +290,7 @@ on_both! {
             Ok(())
         })?;
         let options = ConnectOptions::new().limits(limits).bind(([127, 0, 0, 9], 0));
-        let conn = reactor.connect_stream((knock(&port), &options)).await?;
+        let conn = reactor.connect_stream((greeting(&port), &options)).await?;
         assert_eq!(conn.transport().limits().high, 1000);
         assert_eq!(conn.local_addr()?.ip().unwrap().to_string(), "127.0.0.9");
         until(|| log.has("1000")).await;
@@ -298,7 +298,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn nothing_happens_inside_the_call_and_giving_up_cancels(reactor) {
+    async fn nothing_happens_inside_the_call_and_cancelling_is_passed_on(reactor) {
         struct Never(Rc<Cell<u32>>, Log);
         impl StreamClientEndpoint for Never {
             fn connect(&self, _: &Reactor, _: &ConnectOptions) -> Deferred<Connection> {
@@ -344,7 +344,7 @@ on_both! {
         assert!(reactor.listen(Panics, |_| Spy::echo()).unwrap_err().is_panic());
     }
 
-    async fn one_without_a_port_of_its_own_can_be_stopped(reactor) {
+    async fn an_endpoint_without_another_port_can_be_stopped(reactor) {
         struct Once(Cell<Option<Connection>>, Log);
         impl StreamServerEndpoint for Once {
             fn listen(&self, _: &Reactor, _: &ListenOptions, incoming: Incoming) -> Result<Port, Failure> {
@@ -374,7 +374,7 @@ on_both! {
         inner.stop().await?;
     }
 
-    async fn a_header_of_a_proxy_is_read_before(reactor) {
+    async fn a_proxys_header_is_read_first(reactor) {
         let port = reactor.serve(ServerEndpoint::custom(Guarded("friend")).proxied(ProxyOptions::new()), async |mut conn| {
             let hello = format!("{} {:?}\n", conn.peer(), conn.read_line(80).await?.map(|line| line.len()));
             Ok(conn.write_all(hello.as_bytes()).await?)
@@ -387,8 +387,8 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn much_that_was_read_ahead_goes_on_to_the_user(reactor) {
-        /// Reads a line as long as it comes before it hands the connection on.
+    async fn bytes_read_ahead_reach_the_protocol(reactor) {
+        /// An endpoint that reads a line of any length before it passes the connection on.
         struct Patient;
         impl StreamServerEndpoint for Patient {
             fn listen(&self, reactor: &Reactor, options: &ListenOptions, incoming: Incoming) -> Result<Port, Failure> {
@@ -414,7 +414,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn text_is_read_by_the_name_that_was_registered(reactor) {
+    async fn text_of_a_registered_type_is_parsed(reactor) {
         let port = reactor.listen(Guarded("friend"), |_| Spy::echo())?;
         let to = port.local_addr();
         ClientEndpoint::register(&reactor, "Knock", move |fields| {
@@ -429,32 +429,32 @@ on_both! {
         drop(reactor.connect_stream("knock:friend").await?);
         drop(reactor.connect_stream("KNOCK:word=friend").await?);
         for (text, said) in [
-            ("knock:", "bad endpoint \"knock:\", at byte 6: the word is missing"),
-            ("knock:enemy", "bad endpoint \"knock:enemy\", at byte 0: it is no word"),
-            ("knock:friend:2", "bad endpoint \"knock:friend:2\", at byte 13: nothing is known of a field \"2\" here"),
+            ("knock:", "\"knock:\" is not an endpoint: at byte 6: the word is missing"),
+            ("knock:enemy", "\"knock:enemy\" is not an endpoint: at byte 0: it is no word"),
+            ("knock:friend:2", "\"knock:friend:2\" is not an endpoint: at byte 13: unexpected field \"2\""),
         ] {
             let failure = reactor.connect_stream(text).await.unwrap_err();
-            assert_eq!(failure.trap::<BadEndpoint>()?.to_string(), said);
+            assert_eq!(failure.trap::<EndpointError>()?.to_string(), said);
         }
         let guarded = reactor.serve("haproxy:guard:friend:trust=10.0.0.0/8", async |_conn| Ok(()))?;
         guarded.stop().await?;
         let builtin = "tcp, tcp6, unix, systemd, fd, stdio, haproxy";
         for (failure, or) in [
-            (reactor.connect_stream("nock:a:b").await.unwrap_err(), "or a registered one: knock"),
-            (reactor.serve("nock:a:b", async |_conn| Ok(())).unwrap_err(), "or a registered one: guard"),
+            (reactor.connect_stream("nock:a:b").await.unwrap_err(), "or a registered type: knock"),
+            (reactor.serve("nock:a:b", async |_conn| Ok(())).unwrap_err(), "or a registered type: guard"),
             (
                 ClientEndpoint::parse("knock:a:b").unwrap_err(),
-                "or, in text that is given to a reactor, one registered with `ClientEndpoint::register`",
+                "or a type registered with `ClientEndpoint::register` if a reactor reads the text",
             ),
             (
                 ServerEndpoint::parse("guard:a:b").unwrap_err(),
-                "or, in text that is given to a reactor, one registered with `ServerEndpoint::register`",
+                "or a type registered with `ServerEndpoint::register` if a reactor reads the text",
             ),
         ] {
             let said = failure.to_string();
             assert!(said.ends_with(&format!("one of {builtin}, {or}")), "{said}");
         }
-        // Another reactor knows nothing of it.
+        // The name is not known without the reactor.
         assert!(ClientEndpoint::parse("knock:friend").is_err());
         port.stop().await?;
     }
@@ -466,7 +466,7 @@ fn an_unknown_name_points_to_registering_where_no_name_is_registered() {
         let failure = reactor.connect_stream("nock:a:b").await.unwrap_err();
         let said = failure.to_string();
         assert!(
-            said.ends_with(", or one registered with `ClientEndpoint::register`"),
+            said.ends_with(", or a type registered with `ClientEndpoint::register`"),
             "{said}"
         );
         Ok(())
@@ -474,7 +474,7 @@ fn an_unknown_name_points_to_registering_where_no_name_is_registered() {
 }
 
 #[test]
-fn a_name_that_has_a_meaning_already_cannot_be_registered() {
+fn a_built_in_name_cannot_be_registered() {
     for name in ["tcp", "UNIX", "haproxy", "", "a b"] {
         let reactor = Reactor::in_memory().unwrap();
         let registered = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {

@@ -1,5 +1,5 @@
-//! Descriptors that come when this process can have no more; and none is left open in the end. In a process of
-//! its own, whose limit is lowered and whose descriptors are counted.
+//! Descriptors that arrive when the process has reached its limit; none of them leaks. Runs in its
+//! own process, whose limit is lowered and whose descriptors are counted.
 #![cfg(target_os = "linux")]
 
 use std::fs::File;
@@ -15,21 +15,21 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use torsade::net::ListenOptions;
 use torsade::{Reactor, testing};
 
-/// How many descriptors this process has.
+/// Returns the number of open descriptors.
 fn open() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
 #[test]
-fn what_there_is_no_room_for_ends_its_connection_alone_and_nothing_is_left_open() {
+fn a_descriptor_over_the_limit_closes_its_connection_only_and_nothing_leaks() {
     own::alone(
-        "what_there_is_no_room_for_ends_its_connection_alone_and_nothing_is_left_open",
+        "a_descriptor_over_the_limit_closes_its_connection_only_and_nothing_leaks",
         lose_some,
     );
 }
 
 fn lose_some() {
-    // The first reactor of a process makes what all share.
+    // The first reactor of a process opens descriptors that all reactors share.
     testing::run_on(Reactor::new().unwrap(), async |_reactor| Ok(()));
     let before = open();
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
@@ -69,7 +69,7 @@ fn lose_some() {
         Ok(())
     });
 
-    // All the ways in which they may come and go.
+    // All ways in which descriptors arrive and are closed.
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let folder = Folder::new();
         let options = ListenOptions::new().lock_file(true);
@@ -95,7 +95,8 @@ fn lose_some() {
         until(|| crate::support::alive(&reactor).is_empty()).await;
         Ok(())
     });
-    // Whoever else has a thread here may have one open for a moment; a leak grows by what was passed.
+    // Another thread may have a descriptor open for a moment; a leak would grow with each
+    // descriptor passed.
     let now = open();
     assert!(now <= before + 1, "{now} open, {before} before");
 }

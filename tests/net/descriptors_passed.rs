@@ -1,4 +1,5 @@
-//! Descriptors passed over UNIX sockets: with their bytes, in order, closed where nobody wants them, and never too many.
+//! Descriptors passed over UNIX sockets: with their bytes, in order, closed if unused, and limited
+//! in number.
 #![cfg(target_os = "linux")]
 
 use std::cell::{Cell, RefCell};
@@ -17,7 +18,8 @@ use torsade::protocols::{LineProtocol, Lines};
 use torsade::transport::ConnectionError;
 use torsade::{Address, Connection, Context, Failure, Port, Protocol, Reactor, Transport};
 
-/// Notes what it is given, in order; each descriptor by what it says when it is written to.
+/// A protocol that records what it receives, in order; each descriptor by the text that is written
+/// to it.
 #[derive(Clone, Default)]
 struct Taker {
     log: Log,
@@ -47,7 +49,7 @@ impl Protocol for Taker {
 
 type Conns = Rc<RefCell<Option<Transport>>>;
 
-/// Pauses at each descriptor.
+/// A protocol that pauses at each descriptor.
 struct Pauses(Log, Conns);
 
 impl Protocol for Pauses {
@@ -72,12 +74,12 @@ fn resume(conns: &Conns) {
     }
 }
 
-/// Pairs of sockets, to be read and to be given away. (A pipe would need a newer Rust.)
+/// Pairs of sockets, one end to read and one to pass. (Pipes would need a newer Rust.)
 fn pipes(count: usize) -> (Vec<UnixStream>, Vec<UnixStream>) {
     (0..count).map(|_| UnixStream::pair().unwrap()).unzip()
 }
 
-/// Has the last copy of the other end been closed, with nothing written?
+/// Returns whether the last copy of the other end was closed, with nothing written.
 fn is_closed(reader: &UnixStream) -> bool {
     rustix::io::ioctl_fionread(reader).unwrap() == 0 && {
         rustix::fs::fcntl_setfl(reader, rustix::fs::OFlags::NONBLOCK).unwrap();
@@ -85,7 +87,7 @@ fn is_closed(reader: &UnixStream) -> bool {
     }
 }
 
-/// A client, and what a listening taker has noted.
+/// Returns a client, and the record of a listening protocol.
 async fn given(
     reactor: &Reactor,
     folder: &Folder,
@@ -97,7 +99,7 @@ async fn given(
 }
 
 on_both! {
-    async fn each_comes_before_the_byte_that_brings_it_and_works(reactor) {
+    async fn each_descriptor_arrives_before_its_byte_and_works(reactor) {
         let (folder, taker) = (Folder::new(), Taker::default());
         let (mut conn, port) = given(&reactor, &folder, &taker).await?;
         let (mut readers, writers) = pipes(3);
@@ -124,7 +126,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn it_waits_for_a_byte_to_ride_on(reactor) {
+    async fn a_descriptor_waits_for_a_byte_to_be_sent_with(reactor) {
         let (folder, taker) = (Folder::new(), Taker::default());
         let (mut conn, port) = given(&reactor, &folder, &taker).await?;
         conn.send_descriptor(pipes(1).1.remove(0))?;
@@ -139,7 +141,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn it_rides_on_what_was_written_before_and_has_not_left(reactor) {
+    async fn a_descriptor_is_sent_with_bytes_that_are_queued(reactor) {
         let (folder, taker) = (Folder::new(), Taker::default());
         let (conn, port) = given(&reactor, &folder, &taker).await?;
         let transport = conn.transport();
@@ -152,7 +154,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn more_than_there_are_bytes_for_is_an_overrun(reactor) {
+    async fn more_descriptors_than_bytes_are_an_overrun(reactor) {
         for end in [Transport::lose_connection, Transport::lose_write] {
             let (folder, taker, lost) = (Folder::new(), Taker::default(), Rc::new(Cell::new(None)));
             let (readers, writers) = pipes(3);
@@ -178,7 +180,7 @@ on_both! {
         }
     }
 
-    async fn what_is_sent_after_the_end_is_closed(reactor) {
+    async fn descriptors_sent_after_the_end_are_closed(reactor) {
         let (folder, taker) = (Folder::new(), Taker::default());
         let (conn, port) = given(&reactor, &folder, &taker).await?;
         let (readers, mut writers) = pipes(2);
@@ -193,7 +195,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_protocol_that_wants_none_goes_on_and_they_are_closed(reactor) {
+    async fn descriptors_that_a_protocol_ignores_are_closed(reactor) {
         struct Plain(Log);
         impl LineProtocol for Plain {
             fn line_received(&mut self, _cx: &mut Context<'_, Self>, line: &[u8]) {
@@ -220,7 +222,7 @@ on_both! {
         plain.stop().await?;
     }
 
-    async fn a_wrapped_protocol_is_given_them(reactor) {
+    async fn a_wrapped_protocol_receives_descriptors(reactor) {
         struct Wants(Log);
         impl LineProtocol for Wants {
             fn line_received(&mut self, _cx: &mut Context<'_, Self>, _line: &[u8]) {
@@ -242,7 +244,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn who_pauses_at_a_descriptor_is_given_nothing_more_until_it_resumes(reactor) {
+    async fn pausing_at_a_descriptor_stops_delivery_until_resumed(reactor) {
         let (folder, log, conns) = (Folder::new(), Log::new(), Conns::default());
         let (to, kept) = (log.clone(), conns.clone());
         let port = reactor.listen(folder.socket(), move |_| Pauses(to.clone(), kept.clone()))?;
@@ -267,7 +269,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn who_ends_the_connection_is_given_no_more(reactor) {
+    async fn no_descriptor_arrives_after_lose_connection(reactor) {
         for end in [Transport::lose_connection, Transport::abort_connection] {
             let (folder, mut taker) = (Folder::new(), Taker::default());
             taker.on_descriptor = Some(end);
@@ -300,7 +302,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn async_code_waits_for_one_and_loses_no_bytes(reactor) {
+    async fn async_code_waits_for_a_descriptor_and_loses_no_bytes(reactor) {
         let folder = Folder::new();
         let (mut client, mut server, port) = ends(&reactor, folder.socket()).await?;
         let waiting = torsade::spawn(async move {
@@ -325,7 +327,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn halves_pass_them_too(reactor) {
+    async fn the_halves_of_a_connection_pass_descriptors_too(reactor) {
         let folder = Folder::new();
         let (client, server, port) = ends(&reactor, folder.socket()).await?;
         let ((_reader, mut writer), (mut reader, _writer)) = (client.split(), server.split());
@@ -336,7 +338,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn bytes_without_end_are_not_kept_for_one_that_waits_for_a_descriptor(reactor) {
+    async fn waiting_for_a_descriptor_does_not_buffer_endless_bytes(reactor) {
         let folder = Folder::new();
         let (mut client, mut server, port) = ends(&reactor, folder.socket()).await?;
         client.write_all(&vec![b'x'; 20_000]).await?;
@@ -347,7 +349,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn of_a_flood_that_nobody_takes_few_are_kept(reactor) {
+    async fn few_descriptors_of_an_unread_flood_are_kept(reactor) {
         let folder = Folder::new();
         for (asked, kept) in [(false, 4), (true, 64)] {
             let (client, mut server, port) = ends(&reactor, folder.socket()).await?;
@@ -372,7 +374,7 @@ on_both! {
         }
     }
 
-    async fn many_at_once_come_in_order_and_make_the_connection_full(reactor) {
+    async fn many_descriptors_arrive_in_order_and_fill_the_queue(reactor) {
         let (folder, taker) = (Folder::new(), Taker::default());
         let (conn, port) = given(&reactor, &folder, &taker).await?;
         let (readers, writers) = pipes(300);
@@ -392,7 +394,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn no_more_than_a_thousand_wait(reactor) {
+    async fn at_most_a_thousand_descriptors_are_queued(reactor) {
         let folder = Folder::new();
         let (client, server, port) = ends(&reactor, folder.socket()).await?;
         let null = File::open("/dev/null")?;
@@ -406,7 +408,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn over_other_sockets_nothing_is_passed(reactor) {
+    async fn other_sockets_pass_no_descriptors(reactor) {
         let port = reactor.listen(HERE, |_| Spy::echo())?;
         let mut conn = reactor.connect_stream(port.local_addr()).await?;
         let (readers, mut writers) = pipes(1);
@@ -421,7 +423,7 @@ on_both! {
 }
 
 #[test]
-fn several_in_one_message_all_come_before_its_bytes() {
+fn all_descriptors_of_a_message_arrive_before_its_bytes() {
     torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let taker = Taker::default();
         let (ours, theirs) = UnixStream::pair()?;
@@ -445,9 +447,9 @@ fn several_in_one_message_all_come_before_its_bytes() {
     });
 }
 
-/// The system adds who the sender is, if somebody who shares the socket has asked for that.
+/// The system adds the sender's credentials if another user of the socket has requested them.
 #[test]
-fn descriptors_are_found_behind_what_nobody_asked_for() {
+fn descriptors_are_found_after_other_control_messages() {
     torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let (ours, theirs) = UnixStream::pair()?;
         rustix::net::sockopt::set_socket_passcred(&ours, true)?;
@@ -467,7 +469,7 @@ fn descriptors_are_found_behind_what_nobody_asked_for() {
 }
 
 #[test]
-fn of_several_in_one_message_those_after_a_pause_wait_with_the_bytes() {
+fn descriptors_after_a_pause_wait_with_their_bytes() {
     torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let (log, conns) = (Log::new(), Conns::default());
         let (ours, theirs) = UnixStream::pair()?;
@@ -492,9 +494,9 @@ fn of_several_in_one_message_those_after_a_pause_wait_with_the_bytes() {
     });
 }
 
-/// A message is taken as a whole, or as far as there is room: the next one finds what is left.
+/// A control message is received whole, or as far as there is room; the next read finds the rest.
 #[test]
-fn large_messages_leave_no_more_than_one_of_them() {
+fn large_control_messages_leak_at_most_one_descriptor() {
     torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {
         for (asked, kept) in [(false, 4), (true, 64)] {
             let (ours, theirs) = UnixStream::pair()?;
@@ -515,9 +517,9 @@ fn large_messages_leave_no_more_than_one_of_them() {
     });
 }
 
-/// The system may put other things beside the bytes: here who has sent them, with every message.
+/// The system may add other control messages: here the sender's credentials, with every message.
 #[test]
-fn what_else_comes_with_a_message_is_passed_over() {
+fn other_control_messages_are_ignored() {
     torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let taker = Taker::default();
         let (ours, theirs) = UnixStream::pair()?;
@@ -543,7 +545,7 @@ fn what_else_comes_with_a_message_is_passed_over() {
 }
 
 #[test]
-fn nothing_spins_while_one_waits_for_its_byte() {
+fn nothing_spins_while_a_descriptor_waits_for_its_byte() {
     torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {
         use torsade::Clock;
         let (ours, _theirs) = UnixStream::pair()?;

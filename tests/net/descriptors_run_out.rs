@@ -1,4 +1,4 @@
-//! A server that has no descriptors left: whom it has it serves, it does not spin, and it accepts again.
+//! A server without free descriptors: it serves its connections, does not spin, and accepts again.
 #![cfg(unix)]
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -31,7 +31,7 @@ fn child() {
 }
 
 #[test]
-fn a_server_without_descriptors_serves_whom_it_has_and_accepts_again() {
+fn a_server_without_descriptors_serves_its_connections_and_accepts_again() {
     let mut child = Command::new("sh")
         .args(["-c", "ulimit -n 64; exec \"$0\" \"$@\""])
         .arg(own::program())
@@ -53,7 +53,7 @@ fn a_server_without_descriptors_serves_whom_it_has_and_accepts_again() {
     let soon = Duration::from_millis(200);
     let mut clients = Vec::new();
     for _ in 0..200 {
-        // When the queue of the port is full as well, the rest is put off for a second.
+        // When the port's queue is full too, the system retries after a second.
         let Some(client) = connect(address, 5) else {
             break;
         };
@@ -113,14 +113,14 @@ fn a_server_without_descriptors_serves_whom_it_has_and_accepts_again() {
     assert_eq!(said.matches(&again).count(), 1, "{said}");
 }
 
-/// Connects, in so many attempts at most. Each is short: a call that finds a port's queue full is repeated by the
-/// system after a second only.
+/// Connects, in at most this many attempts. Each is short: the system repeats a connect that finds
+/// the queue full after a second only.
 fn connect(address: SocketAddr, attempts: u32) -> Option<TcpStream> {
     let short = Duration::from_millis(20);
     (0..attempts).find_map(|_| TcpStream::connect_timeout(&address, short).ok())
 }
 
-/// User and system time of a process.
+/// Returns the user and system time of a process.
 fn cpu_ticks(pid: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let rest = stat.rsplit_once(')').unwrap().1;

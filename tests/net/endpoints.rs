@@ -1,14 +1,14 @@
-//! Endpoints as text: what is understood, and what is said about what is not.
+//! Endpoints as text: parsing, printing, and the errors of invalid text.
 
 use crate::support::HERE;
 use torsade::Address;
 use torsade::net::{
-    BadEndpoint, ClientEndpoint, ConnectOptions, ListenOptions, ServerEndpoint, quote,
+    ClientEndpoint, ConnectOptions, EndpointError, ListenOptions, ServerEndpoint, quote,
 };
 use torsade::testing::Random;
 use torsade::transport::Limits;
 
-/// Does this system have endpoints of this type? Descriptors are for Unix alone.
+/// Returns whether this system has endpoints of this type. Descriptors exist on Unix only.
 fn is_known(text: &str) -> bool {
     let text = text.strip_prefix("haproxy:").unwrap_or(text);
     let is_descriptor = ["systemd:", "fd:", "stdio:"].map(|kind| text.starts_with(kind));
@@ -101,159 +101,155 @@ fn text_to_connect_to_is_read_as_a_host_or_a_description() {
 }
 
 #[test]
-fn what_is_not_understood_is_named_with_its_place() {
+fn errors_name_the_position_of_unknown_text() {
     for (text, at, problem) in [
-        ("", 0, "a host and a port are wanted, with a colon between"),
-        (
-            "80",
-            2,
-            "a host and a port are wanted, with a colon between",
-        ),
+        ("", 0, "expected a host and a port, separated by a colon"),
+        ("80", 2, "expected a host and a port, separated by a colon"),
         (":80", 0, "the host is missing"),
         (
             "127.0.0.1:http",
             10,
-            "the port is a number up to 65535, not \"http\"",
+            "the port must be a number up to 65535, not \"http\"",
         ),
         (
             "127.0.0.1:65536",
             10,
-            "the port is a number up to 65535, not \"65536\"",
+            "the port must be a number up to 65535, not \"65536\"",
         ),
         (
             "127.0.0.1:-1",
             10,
-            "the port is a number up to 65535, not \"-1\"",
+            "the port must be a number up to 65535, not \"-1\"",
         ),
         (
             "example.org:80",
             0,
-            "\"example.org\" is no IP address, and names are not looked up here",
+            "\"example.org\" is not an IP address, and host names are not looked up here",
         ),
         (
             "ssl:443",
             0,
-            "there is no TLS here, so nothing that is \"ssl\"",
+            "TLS is not supported, so the type \"ssl\" is not either",
         ),
         (
             "TLS:443:privateKey=x",
             0,
-            "there is no TLS here, so nothing that is \"TLS\"",
+            "TLS is not supported, so the type \"TLS\" is not either",
         ),
         (
             "udp:80:80",
             0,
-            "neither a host and a port nor a description; its type would be one of tcp, tcp6, unix, systemd, fd, stdio, haproxy, or, in text that is given to a reactor, one registered with `ServerEndpoint::register`",
+            "expected a host and a port, or an endpoint whose type is one of tcp, tcp6, unix, systemd, fd, stdio, haproxy, or a type registered with `ServerEndpoint::register` if a reactor reads the text",
         ),
         ("tcp:", 4, "the port is empty"),
         ("tcp:interface=::1", 15, "the port is empty"),
         (
             "tcp:80:interface=nowhere",
             7,
-            "\"nowhere\" is no IP address, and names are not looked up here",
+            "\"nowhere\" is not an IP address, and host names are not looked up here",
         ),
         (
             "tcp:80:backlog=many",
             7,
-            "the backlog is a number, not \"many\"",
+            "the backlog must be a number, not \"many\"",
         ),
         (
             "tcp:80:colour=blue",
             7,
-            "nothing is called \"colour\" here, or it is said twice",
+            "unknown or repeated field \"colour\"",
         ),
         (
             "tcp:80:backlog=1:backlog=2",
             17,
-            "nothing is called \"backlog\" here, or it is said twice",
+            "unknown or repeated field \"backlog\"",
         ),
-        ("tcp:80:81", 7, "nothing is known of a field \"81\" here"),
-        (r"tcp:80\", 6, "a backslash ends the text"),
+        ("tcp:80:81", 7, "unexpected field \"81\""),
+        (r"tcp:80\", 6, "the text ends with a backslash"),
         ("unix:", 5, "the path is empty"),
         ("unix:mode=600", 13, "the path is missing"),
         (
             "unix:a:mode=888",
             7,
-            "the mode is an octal number up to 777, not \"888\"",
+            "the mode must be an octal number up to 777, not \"888\"",
         ),
         (
             "unix:a:mode=1777",
             7,
-            "the mode is an octal number up to 777, not \"1777\"",
+            "the mode must be an octal number up to 777, not \"1777\"",
         ),
         (
             "unix:a:mode=+77",
             7,
-            "the mode is an octal number up to 777, not \"+77\"",
+            "the mode must be an octal number up to 777, not \"+77\"",
         ),
         (
             "unix:a:lockfile=yes",
             7,
-            "the lockfile is 0 or 1, not \"yes\"",
+            "the lockfile must be 0 or 1, not \"yes\"",
         ),
         (
             "unix:abstract-hex=0",
             5,
-            "pairs of hexadecimal digits are wanted, not \"0\"",
+            "expected pairs of hexadecimal digits, not \"0\"",
         ),
         (
             "unix:path-hex=+1é",
             5,
-            "pairs of hexadecimal digits are wanted, not \"+1é\"",
+            "expected pairs of hexadecimal digits, not \"+1é\"",
         ),
         ("unix:a=b", 8, "the path is missing"),
         (
             "systemd:domain=INET",
             19,
-            "an index or a name is wanted, one of the two",
+            "expected either an index or a name",
         ),
         (
             "systemd:index=0:name=web",
             24,
-            "an index or a name is wanted, one of the two",
+            "expected either an index or a name",
         ),
         (
             "systemd:index=0:domain=inet",
             16,
-            "the domain is INET, INET6 or UNIX, not \"inet\"",
+            "the domain must be INET, INET6 or UNIX, not \"inet\"",
         ),
-        ("fd:x", 3, "the descriptor is a number, not \"x\""),
-        ("fd:-1", 3, "the descriptor is a number, not \"-1\""),
+        ("fd:x", 3, "the descriptor must be a number, not \"x\""),
+        ("fd:-1", 3, "the descriptor must be a number, not \"-1\""),
         (
             "haproxy:",
             8,
-            "a host and a port are wanted, with a colon between",
+            "expected a host and a port, separated by a colon",
         ),
         (
             "haproxy:80",
             10,
-            "a host and a port are wanted, with a colon between",
+            "expected a host and a port, separated by a colon",
         ),
         (
             "haproxy:haproxy:tcp:80",
             8,
-            "neither a host and a port nor a description; its type would be one of tcp, tcp6, unix, systemd, fd, stdio, haproxy, or, in text that is given to a reactor, one registered with `ServerEndpoint::register`",
+            "expected a host and a port, or an endpoint whose type is one of tcp, tcp6, unix, systemd, fd, stdio, haproxy, or a type registered with `ServerEndpoint::register` if a reactor reads the text",
         ),
         ("haproxy:tcp:", 12, "the port is empty"),
         (
             "haproxy:tcp:80:trust=10/8",
             15,
-            "an address or a network (10.0.0.0/8) is wanted, not \"10/8\"",
+            "\"10/8\" is not an IP address or a network such as 10.0.0.0/8",
         ),
         (
             "haproxy:tcp:80:trust=",
             15,
-            "an address or a network (10.0.0.0/8) is wanted, not \"\"",
+            "\"\" is not an IP address or a network such as 10.0.0.0/8",
         ),
         (
             "haproxy:tcp:80:headertimeout=soon",
             15,
-            "the headertimeout is a number, not \"soon\"",
+            "the headertimeout must be a number, not \"soon\"",
         ),
         (
             "tcp:80:trust=127.0.0.1",
             7,
-            "nothing is called \"trust\" here, or it is said twice",
+            "unknown or repeated field \"trust\"",
         ),
     ] {
         if !is_known(text) {
@@ -264,9 +260,10 @@ fn what_is_not_understood_is_named_with_its_place() {
             false => problem.replace("systemd, fd, stdio, ", ""),
         };
         let failure = ServerEndpoint::parse(text).unwrap_err();
-        let bad = failure.downcast_ref::<BadEndpoint>().unwrap();
-        let whole = format!("bad endpoint {text:?}, at byte {at}: {problem}");
-        assert_eq!((bad.to_string(), bad.position()), (whole, at));
+        let position =
+            expect_error!(failure, EndpointError::Endpoint { position, .. } => *position);
+        let whole = format!("{text:?} is not an endpoint: at byte {at}: {problem}");
+        assert_eq!((failure.to_string(), position), (whole, at));
     }
     for (text, at, problem) in [
         ("tcp:example.org", 15, "the port is missing"),
@@ -274,40 +271,36 @@ fn what_is_not_understood_is_named_with_its_place() {
         (
             "tcp:h:80:bindAddress=home",
             9,
-            "\"home\" is no IP address, and names are not looked up here",
+            "\"home\" is not an IP address, and host names are not looked up here",
         ),
         (
             "tcp:h:80:timeout=-1",
             9,
-            "the timeout is a number, not \"-1\"",
+            "the timeout must be a number, not \"-1\"",
         ),
         (
             "tcp6:h:80",
             0,
-            "one listens at \"tcp6\"; to connect, give the host to \"tcp\"",
+            "\"tcp6\" is a type for listening; to connect, use \"tcp\"",
         ),
         (
             "fd:3",
             0,
-            "one listens with a socket that was given, and does not connect",
+            "inherited sockets are for listening, not for connecting",
         ),
-        (
-            "unix:a:mode=600",
-            7,
-            "nothing is called \"mode\" here, or it is said twice",
-        ),
+        ("unix:a:mode=600", 7, "unknown or repeated field \"mode\""),
     ] {
         if !is_known(text) {
             continue;
         }
         let failure = ClientEndpoint::parse(text).unwrap_err();
-        let whole = format!("bad endpoint {text:?}, at byte {at}: {problem}");
+        let whole = format!("{text:?} is not an endpoint: at byte {at}: {problem}");
         assert_eq!(failure.to_string(), whole);
     }
 }
 
 #[test]
-fn whatever_is_quoted_is_one_field() {
+fn quoted_text_is_one_field() {
     for name in ["", "a:b", r"a\b", r"\:", "=", "a=b", "é:ü", r"\\::"] {
         for field in ["host=", ""] {
             let text = format!("tcp:{field}{}x:port=80", quote(name));
@@ -317,7 +310,7 @@ fn whatever_is_quoted_is_one_field() {
     }
 }
 
-/// Whatever text is read, it is an endpoint or named as bad, at a place that is in it.
+/// Any text is an endpoint, or an error with a position in the text.
 #[test]
 fn no_text_does_harm() {
     const PIECES: [&str; 32] = [
@@ -371,11 +364,9 @@ fn no_text_does_harm() {
                     read += 1;
                 }
                 Err(failure) => {
-                    let bad = failure
-                        .downcast_ref::<BadEndpoint>()
-                        .expect("a failure to read text");
-                    assert!(text.is_char_boundary(bad.position()), "{bad}");
-                    assert_eq!(bad.text(), text);
+                    let (whole, position) = expect_error!(failure, EndpointError::Endpoint { text, position, .. } => (text, *position));
+                    assert!(text.is_char_boundary(position), "{failure}");
+                    assert_eq!(*whole, text);
                 }
             }
         }
@@ -420,55 +411,55 @@ fn an_address_is_read_as_it_prints_itself() {
 }
 
 #[test]
-fn what_is_no_address_is_said() {
+fn invalid_addresses_are_explained() {
     for (text, problem) in [
         (
             "",
-            "an IP address and a port are wanted, or `unix:` and a path",
+            "expected an IP address and a port, or `unix:` and a path",
         ),
         (
             "localhost:80",
-            "an IP address and a port are wanted, or `unix:` and a path",
+            "expected an IP address and a port, or `unix:` and a path",
         ),
         (
             "127.0.0.1",
-            "an IP address and a port are wanted, or `unix:` and a path",
+            "expected an IP address and a port, or `unix:` and a path",
         ),
         (
             "::1:80",
-            "an IP address and a port are wanted, or `unix:` and a path",
+            "expected an IP address and a port, or `unix:` and a path",
         ),
         (
             "[fe80::1%nosuch]:80",
-            "an IP address and a port are wanted, or `unix:` and a path",
+            "expected an IP address and a port, or `unix:` and a path",
         ),
         (
             "[::1]:+80",
-            "an IP address and a port are wanted, or `unix:` and a path",
+            "expected an IP address and a port, or `unix:` and a path",
         ),
         ("unix:", "the path is empty"),
-        ("unix:path-hex=4", "pairs of hexadecimal digits are wanted"),
+        ("unix:path-hex=4", "expected pairs of hexadecimal digits"),
         (
             "unix:mode=660",
-            "a UNIX socket is named by `path`, `path-hex` or `abstract-hex`",
+            "expected the field `path`, `path-hex` or `abstract-hex`",
         ),
         (
             "unix:/a:mode=660",
-            "a colon or a backslash in the name of a UNIX socket has a backslash before it",
+            "in the name of a UNIX socket, a colon and a backslash must be escaped with a backslash",
         ),
     ] {
         let bad = text.parse::<Address>().unwrap_err();
         assert_eq!(
             bad.to_string(),
-            format!("{text:?} is no address: {problem}")
+            format!("{text:?} is not an address: {problem}")
         );
-        assert_eq!(bad.text(), text);
+        assert!(matches!(bad, EndpointError::Address { text: whole, .. } if whole == text));
     }
 }
 
-/// What a good description becomes when a few of its bytes are others.
+/// Valid descriptions with a few bytes changed.
 #[test]
-fn a_slip_of_the_pen_does_no_harm() {
+fn damaged_descriptions_do_no_harm() {
     let good = [
         "tcp:80:interface=127.0.0.1:backlog=7",
         r"haproxy:tcp6:80:trust=10.0.0.0/8,fd00\:\:/8:headertimeout=3",
@@ -491,25 +482,24 @@ fn a_slip_of_the_pen_does_no_harm() {
         .into_iter()
         .flatten()
         {
-            let bad = failure
-                .downcast_ref::<BadEndpoint>()
-                .expect("a failure to read text");
-            assert!(text.is_char_boundary(bad.position()), "{bad}");
+            let position =
+                expect_error!(failure, EndpointError::Endpoint { position, .. } => *position);
+            assert!(text.is_char_boundary(position), "{failure}");
         }
     }
 }
 
 on_both! {
-    async fn a_failure_to_read_text_is_told_by_the_call_at_its_line(reactor) {
+    async fn a_failure_to_parse_text_has_the_callers_location(reactor) {
         let failure = reactor.listen("nowhere:80", |_| crate::support::Spy::echo()).unwrap_err();
-        failure.trap::<BadEndpoint>()?;
+        assert!(matches!(failure.trap()?, EndpointError::Endpoint { .. }));
         assert_eq!(failure.location().file(), file!());
         let failure = reactor.connect_stream("nowhere").await.unwrap_err();
-        failure.trap::<BadEndpoint>()?;
+        assert!(matches!(failure.trap()?, EndpointError::Endpoint { .. }));
         assert_eq!(failure.location().file(), file!());
     }
 
-    async fn descriptions_are_listened_at_and_connected_to(reactor) {
+    async fn descriptions_work_for_listening_and_connecting(reactor) {
         let port = reactor.serve("tcp:0:interface=127.0.0.1", async |mut conn| {
             conn.write_all(b"hello\n").await?;
             Ok(())
@@ -521,7 +511,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn the_options_of_an_endpoint_go_before_those_of_the_call(reactor) {
+    async fn the_options_of_an_endpoint_precede_those_of_the_call(reactor) {
         let port = reactor.listen(HERE, |_| crate::support::Spy::echo())?;
         let from = ClientEndpoint::parse(&format!("tcp:127.0.0.1:{}:bindAddress=127.0.0.9", port.local_addr().port().unwrap()))?;
         let conn = reactor.connect_stream(from).await?;
@@ -573,7 +563,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn what_an_endpoint_sets_itself_goes_before_each_option_by_itself(reactor) {
+    async fn each_option_of_an_endpoint_takes_precedence_separately(reactor) {
         let port = reactor.listen(HERE, |_| crate::support::Spy::echo())?;
         let number = port.local_addr().port().unwrap();
         let text = format!("tcp:127.0.0.1:{number}:bindAddress=127.0.0.9");

@@ -1,5 +1,5 @@
-//! Several addresses for one connection: who is tried when, who wins, and what is left behind. Mostly in memory, so that
-//! each moment is exact.
+//! Several addresses for one connection: the order of attempts, the winner, and nothing left
+//! behind. Mostly in memory, so that times are exact.
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
@@ -8,29 +8,28 @@ use std::time::Duration;
 
 use crate::support::{HERE, Log, MS, Spy, alive, how, some_turns};
 use torsade::net::{
-    ConnectFailedEverywhere, ConnectOptions, ConnectTimedOut, ConnectionRefused, HostsTable,
-    LookupFailed, LookupProblem, NameResolver, NoAddress,
+    ConnectError, ConnectOptions, HostsTable, LookupError, LookupErrorKind, NameResolver,
 };
 use torsade::testing;
 use torsade::{Address, Cancelled, Clock, Deferred, Failure, Reactor};
 
-/// Addresses at which nobody answers.
+/// Addresses that never answer.
 const SILENT_4: &str = "192.0.2.1:80";
 const SILENT_6: &str = "[2001:db8::1]:80";
 const SECOND: Duration = Duration::from_secs(1);
-/// After so long without an answer the next address is tried.
+/// The time without an answer after which the next address is tried.
 const DELAY: Duration = Duration::from_millis(250);
 
 fn addr(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-/// Where nobody listens, which is told at once.
+/// An address that refuses at once.
 fn refusing(last: u8) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, last], 9))
 }
 
-/// To whom attempts are under way.
+/// Returns the addresses of the attempts under way.
 fn under_way(reactor: &Reactor) -> Vec<String> {
     let dump = reactor.dump();
     let attempts = dump
@@ -41,7 +40,7 @@ fn under_way(reactor: &Reactor) -> Vec<String> {
 }
 
 #[test]
-fn an_address_that_is_silent_for_a_quarter_of_a_second_is_joined_by_the_next() {
+fn after_250_ms_of_silence_the_next_address_is_tried_too() {
     testing::run(async |reactor| {
         let port = reactor.listen(HERE, |_| Spy::echo())?;
         let all = [addr(SILENT_4), port.local_addr().inet().unwrap()];
@@ -49,19 +48,19 @@ fn an_address_that_is_silent_for_a_quarter_of_a_second_is_joined_by_the_next() {
         let conn = reactor.connect_stream(&all[..]).await?;
         assert_eq!(reactor.now() - start, DELAY);
         assert_eq!(conn.peer(), port.local_addr());
-        // The silent one was called off, with its time limit.
+        // The silent attempt was cancelled, with its time limit.
         assert!(under_way(&reactor).is_empty());
         drop(conn);
         port.stop().await
     });
 }
 
-/// An address that does not answer: of nobody in memory; on the machine of a listener whose queue is full, which is given
-/// back to be kept.
+/// An address that does not answer: in memory an unused one; on the machine that of a listener
+/// whose queue is full, which the caller must keep.
 fn silent(reactor: &Reactor) -> (SocketAddr, Option<impl Sized>) {
     #[cfg(unix)]
     let is_in_memory = testing::Stdio::new(reactor).is_ok();
-    // What listens in memory is not found from outside.
+    // In-memory listeners cannot be found from outside.
     #[cfg(windows)]
     let is_in_memory = {
         let port = reactor.listen(HERE, |_| Spy::echo()).unwrap();
@@ -81,7 +80,7 @@ fn silent(reactor: &Reactor) -> (SocketAddr, Option<impl Sized>) {
 }
 
 on_both! {
-    async fn the_first_that_is_connected_wins_and_the_others_are_called_off(reactor) {
+    async fn the_first_connection_wins_and_the_other_attempts_are_cancelled(reactor) {
         let port = reactor.listen(HERE, |_| Spy::echo())?;
         let there = port.local_addr().inet().unwrap();
         let (silent, _kept) = silent(&reactor);
@@ -97,7 +96,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn giving_up_calls_all_attempts_and_timers_off(reactor) {
+    async fn cancelling_ends_all_attempts_and_timers(reactor) {
         let (silent, _kept) = silent(&reactor);
         let options = ConnectOptions::new().attempt_delay(MS);
         let log = Log::new();
@@ -141,7 +140,7 @@ fn a_failure_beside_a_silent_attempt_starts_the_next_one_at_once() {
         ];
         let start = reactor.now();
         drop(reactor.connect_stream(&all[..]).await?);
-        // One delay for the silent one, and none for the one that refused.
+        // One delay for the silent address, and none for the one that refused.
         assert_eq!(reactor.now() - start, DELAY);
         port.stop().await
     });
@@ -165,7 +164,7 @@ fn families_take_turns_and_every_delay_adds_an_attempt() {
                 seen.push(last.len());
             }
             reactor.sleep(DELAY).await?;
-            // The next attempt begins when nothing of the last one is to be seen.
+            // The next attempt begins when nothing of the last one is left.
             some_turns().await;
         }
         let order = [
@@ -192,7 +191,7 @@ fn families_take_turns_and_every_delay_adds_an_attempt() {
 }
 
 #[test]
-fn all_failed_tells_what_came_of_each() {
+fn all_failed_has_the_error_of_each_attempt() {
     testing::run(async |reactor| {
         let all = [addr(SILENT_4), addr(SILENT_6), refusing(1)];
         let options = ConnectOptions::new().timeout(SECOND);
@@ -202,32 +201,37 @@ fn all_failed_tells_what_came_of_each() {
             .await
             .map(drop)
             .unwrap_err();
-        // The last one to end began after one delay, and had a second.
+        // The last attempt began after one delay, and had a second.
         assert_eq!(reactor.now() - start, SECOND + DELAY);
-        let everywhere = failure.trap::<ConnectFailedEverywhere>()?;
-        let told: Vec<(Address, bool)> = everywhere
-            .attempts
+        let attempts = expect_error!(failure, ConnectError::AllFailed { attempts } => attempts);
+        let told: Vec<(Address, bool)> = attempts
             .iter()
-            .map(|(address, why)| (address.clone(), why.is::<ConnectTimedOut>()))
+            .map(|(address, why)| {
+                (
+                    address.clone(),
+                    is_error!(why, ConnectError::TimedOut { .. }),
+                )
+            })
             .collect();
         let [silent_4, silent_6, refused] = all.map(Address::from);
         assert_eq!(
             told,
             [(refused, false), (silent_4, true), (silent_6.clone(), true)]
         );
-        assert_eq!(failure.find::<ConnectTimedOut>().unwrap().address, silent_6);
-        assert_eq!(failure.location().file(), file!());
+        let source = failure.chain().nth(1).unwrap().downcast_ref();
         assert!(
-            failure
-                .to_string()
-                .starts_with("none of 3 addresses answered (connection refused by 127.0.0.1:9: ")
+            matches!(source, Some(ConnectError::TimedOut { address, .. }) if *address == silent_6)
         );
+        assert_eq!(failure.location().file(), file!());
+        assert!(failure.to_string().starts_with(
+            "cannot connect to any of 3 addresses (connection refused by 127.0.0.1:9: "
+        ));
         Ok(())
     });
 }
 
 #[test]
-fn one_address_fails_as_itself() {
+fn a_single_address_fails_with_its_own_error() {
     testing::run(async |reactor| {
         let hosts = HostsTable::new();
         hosts.add("one.example", [IpAddr::from([127, 0, 0, 1])]);
@@ -237,22 +241,27 @@ fn one_address_fails_as_itself() {
             .await
             .map(drop)
             .unwrap_err();
-        assert_eq!(failure.trap::<ConnectionRefused>()?.address, refusing(1));
+        assert_eq!(
+            *expect_error!(failure, ConnectError::Refused { address, .. } => address),
+            refusing(1)
+        );
         assert_eq!(failure.location().file(), file!());
 
         let options = ConnectOptions::new().timeout(SECOND);
         let start = reactor.now();
         let late = reactor.connect_stream((SILENT_4, &options)).await;
         let failure = late.map(drop).unwrap_err();
-        let timed_out = failure.trap::<ConnectTimedOut>()?;
-        assert_eq!(timed_out.limit, Some(SECOND));
+        assert_eq!(
+            *expect_error!(failure, ConnectError::TimedOut { limit, .. } => limit),
+            Some(SECOND)
+        );
         assert_eq!(reactor.now() - start, SECOND);
         Ok(())
     });
 }
 
 #[test]
-fn the_whole_has_a_limit_as_well() {
+fn the_whole_race_has_a_limit_too() {
     testing::run(async |reactor| {
         let all: Vec<SocketAddr> = (1..=250).map(|n| ([192, 0, 2, n], 80).into()).collect();
         let options = ConnectOptions::new()
@@ -265,18 +274,15 @@ fn the_whole_has_a_limit_as_well() {
             .map(drop)
             .unwrap_err();
         assert_eq!(reactor.now() - start, SECOND * 3 / 2);
-        let everywhere = failure.trap::<ConnectFailedEverywhere>()?;
-        let limits: Vec<_> = everywhere
-            .attempts
+        let attempts = expect_error!(failure, ConnectError::AllFailed { attempts } => attempts);
+        let limits: Vec<_> = attempts
             .iter()
             .map(|(_, why)| {
-                why.downcast_ref::<ConnectTimedOut>()
-                    .unwrap()
-                    .limit
-                    .unwrap()
+                expect_error!(why, ConnectError::TimedOut { limit, .. } => limit).unwrap()
             })
             .collect();
-        // Two began early enough to use up their own second; each failure, and each quarter of a second, began another.
+        // Two attempts began early enough to use their whole second; each failure, and each 250 ms,
+        // started another.
         let whole = SECOND * 3 / 2;
         assert_eq!(limits, [SECOND, SECOND, whole, whole, whole, whole]);
         Ok(())
@@ -284,7 +290,7 @@ fn the_whole_has_a_limit_as_well() {
 }
 
 #[test]
-fn without_a_wish_the_whole_may_take_twice_as_long_as_one() {
+fn the_default_overall_timeout_is_twice_that_of_one_attempt() {
     testing::run(async |reactor| {
         let hosts = HostsTable::new();
         hosts.add("slow.example", [[192, 0, 2, 1]]);
@@ -292,20 +298,26 @@ fn without_a_wish_the_whole_may_take_twice_as_long_as_one() {
         reactor.set_resolver(hosts);
         let start = reactor.now();
         let failure = reactor.connect_stream("slow.example:80").await;
-        failure.map(drop).unwrap_err().trap::<ConnectTimedOut>()?;
+        assert!(matches!(
+            failure.map(drop).unwrap_err().trap()?,
+            ConnectError::TimedOut { .. }
+        ));
         assert_eq!(reactor.now() - start, SECOND * 55);
         let options = ConnectOptions::new().overall_timeout(SECOND * 40);
         let start = reactor.now();
         let failure = reactor.connect_stream(("slow.example:80", &options)).await;
         let failure = failure.map(drop).unwrap_err();
-        assert_eq!(failure.trap::<ConnectTimedOut>()?.limit, Some(SECOND * 40));
+        assert_eq!(
+            *expect_error!(failure, ConnectError::TimedOut { limit, .. } => limit),
+            Some(SECOND * 40)
+        );
         assert_eq!(reactor.now() - start, SECOND * 40);
         Ok(())
     });
 }
 
 #[test]
-fn a_delay_of_ones_own_is_kept() {
+fn the_attempt_delay_option_is_used() {
     testing::run(async |reactor| {
         let port = reactor.listen(HERE, |_| Spy::echo())?;
         let all = [
@@ -316,7 +328,7 @@ fn a_delay_of_ones_own_is_kept() {
         let options = ConnectOptions::new().attempt_delay(MS * 10);
         let start = reactor.now();
         drop(reactor.connect_stream((&all[..], &options)).await?);
-        // The second silent one is of the other family, so the port comes third.
+        // The second silent address is of the other family, so the port comes third.
         assert_eq!(reactor.now() - start, MS * 20);
         port.stop().await
     });
@@ -348,23 +360,26 @@ fn a_host_is_looked_up_and_all_its_addresses_are_raced() {
 }
 
 #[test]
-fn a_name_that_is_not_found_is_a_failure_of_its_own() {
+fn an_unknown_name_has_its_own_error() {
     testing::run(async |reactor| {
         let failure = reactor.connect_stream("nowhere.example:80").await;
         let failure = failure.map(drop).unwrap_err();
-        let lookup = failure.trap::<LookupFailed>()?;
-        assert_eq!(lookup.problem, LookupProblem::NoSuchName);
+        let lookup = failure.trap::<LookupError>()?;
+        assert_eq!(lookup.kind, LookupErrorKind::NoSuchName);
         assert_eq!(lookup.host, "nowhere.example");
         assert_eq!(failure.location().file(), file!());
         let none: [SocketAddr; 0] = [];
         let failure = reactor.connect_stream(&none[..]).await;
-        failure.map(drop).unwrap_err().trap::<NoAddress>()?;
+        assert!(matches!(
+            failure.map(drop).unwrap_err().trap()?,
+            ConnectError::NoAddress
+        ));
         Ok(())
     });
 }
 
 #[test]
-fn a_lookup_that_is_never_answered_times_out_and_is_called_off() {
+fn an_unanswered_look_up_times_out_and_is_cancelled() {
     testing::run(async |reactor| {
         let called_off = Rc::new(Cell::new(false));
         struct Silent(
@@ -384,8 +399,8 @@ fn a_lookup_that_is_never_answered_times_out_and_is_called_off() {
         let failure = reactor.connect_stream("host.example:80").await;
         let failure = failure.map(drop).unwrap_err();
         assert_eq!(
-            failure.trap::<LookupFailed>()?.problem,
-            LookupProblem::TimedOut
+            failure.trap::<LookupError>()?.kind,
+            LookupErrorKind::TimedOut
         );
         assert_eq!(reactor.now() - start, SECOND * 30);
         assert!(called_off.get());
@@ -394,7 +409,7 @@ fn a_lookup_that_is_never_answered_times_out_and_is_called_off() {
 }
 
 #[test]
-fn cancelling_while_the_name_is_looked_up_leaves_nothing() {
+fn cancelling_during_the_look_up_leaves_nothing_behind() {
     testing::run(async |reactor| {
         let hosts = HostsTable::new();
         hosts.add("host.example", [[127, 0, 0, 1]]);
@@ -425,7 +440,7 @@ fn a_late_answer_of_a_resolver_that_cannot_be_cancelled_is_ignored() {
             fn resolve(&self, _: &Reactor, _: &str, port: u16) -> Deferred<Vec<SocketAddr>> {
                 let (deferred, resolver) = Deferred::pair();
                 self.0.replace(Some(resolver));
-                // Whatever happens, it has an answer.
+                // The resolver answers whatever happens.
                 deferred.add_errback(move |_| Ok(vec![SocketAddr::from(([127, 0, 0, 1], port))]))
             }
         }
@@ -465,15 +480,15 @@ fn a_resolver_that_panics_or_finds_nothing_fails_the_connection_only() {
         let failure = reactor.connect_stream("empty.example:80").await;
         let failure = failure.map(drop).unwrap_err();
         assert_eq!(
-            failure.trap::<LookupFailed>()?.problem,
-            LookupProblem::NoSuchName
+            failure.trap::<LookupError>()?.kind,
+            LookupErrorKind::NoSuchName
         );
         Ok(())
     });
 }
 
 #[test]
-fn a_thousand_addresses_are_well() {
+fn a_thousand_addresses_are_tried() {
     testing::run(async |reactor| {
         let port = reactor.listen(HERE, |_| Spy::echo())?;
         let mut all: Vec<SocketAddr> = (0..1000).map(|n| refusing(n as u8)).collect();
@@ -487,7 +502,7 @@ fn a_thousand_addresses_are_well() {
 }
 
 #[test]
-fn what_is_raced_or_looked_up_when_the_reactor_stops_fails_then() {
+fn stopping_the_reactor_fails_races_and_look_ups() {
     let reactor = Reactor::in_memory().unwrap();
     let hosts = HostsTable::new();
     hosts.keep_silent("silent.example");

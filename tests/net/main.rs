@@ -1,4 +1,5 @@
-//! Ports, connections and datagrams: TCP, UDP, UNIX sockets, endpoints, names, proxies, adopted sockets.
+//! Ports, connections and datagrams: TCP, UDP, UNIX sockets, endpoints, names, proxies, adopted
+//! sockets.
 
 #[macro_use]
 #[path = "../support/mod.rs"]

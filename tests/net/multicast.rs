@@ -1,13 +1,13 @@
-//! Multicast: joining, leaving, several ports of one number, what is heard by oneself; on the loopback interface and in
-//! memory.
+//! Multicast: joining, leaving, several ports with one number, loopback; on the loopback interface
+//! and in memory.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::support::{HERE, poll_once, some_turns};
 #[cfg(unix)]
 use libc::{EADDRINUSE, EADDRNOTAVAIL, EINVAL};
-use torsade::net::CannotListen;
-use torsade::net::datagram::{DatagramOptions, Interface, MulticastJoinError, PortClosed};
+use torsade::net::ListenError;
+use torsade::net::datagram::{DatagramError, DatagramOptions, Interface};
 use torsade::{Failure, Reactor, UdpSocket};
 #[cfg(windows)]
 use windows_sys::Win32::Networking::WinSock::{
@@ -17,7 +17,7 @@ use windows_sys::Win32::Networking::WinSock::{
 const GROUP: Ipv4Addr = Ipv4Addr::new(239, 1, 2, 3);
 const LO: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
-/// A member of the group, at a port that others may have, too.
+/// A member of the group, at a port that other sockets may share.
 async fn member(reactor: &Reactor, number: u16) -> Result<UdpSocket, Failure> {
     let options = DatagramOptions::new().listen_multiple(true);
     let socket = reactor.bind_datagram((("0.0.0.0", number), &options))?;
@@ -29,7 +29,7 @@ fn number(socket: &UdpSocket) -> u16 {
     socket.local_addr().port().unwrap()
 }
 
-/// One who sends to the group by the loopback interface.
+/// A socket that sends to the group on the loopback interface.
 fn sender(reactor: &Reactor) -> Result<UdpSocket, Failure> {
     let socket = reactor.bind_datagram(HERE)?;
     socket.port().set_outgoing_interface(LO)?;
@@ -44,7 +44,7 @@ async fn hears_nothing(socket: &UdpSocket) -> bool {
 }
 
 on_both! {
-    async fn a_group_hears_what_is_sent_to_it_until_it_is_left(reactor) {
+    async fn members_receive_group_datagrams_until_they_leave(reactor) {
         let member = member(&reactor, 0).await?;
         let sender = sender(&reactor)?;
         let to = (GROUP, number(&member));
@@ -59,7 +59,7 @@ on_both! {
         assert_eq!(member.recv(&mut buf).await?, 4);
     }
 
-    async fn who_has_not_joined_hears_nothing(reactor) {
+    async fn a_port_that_has_not_joined_receives_nothing(reactor) {
         let first = member(&reactor, 0).await?;
         let to = (GROUP, number(&first));
         let options = DatagramOptions::new().listen_multiple(true);
@@ -69,7 +69,7 @@ on_both! {
         assert!(hears_nothing(&stranger).await);
     }
 
-    async fn each_of_several_ports_of_one_number_hears_it(reactor) {
+    async fn several_ports_with_one_number_all_receive_it(reactor) {
         let first = member(&reactor, 0).await?;
         let to = (GROUP, number(&first));
         let others = [member(&reactor, to.1).await?, member(&reactor, to.1).await?];
@@ -78,10 +78,10 @@ on_both! {
             assert_eq!(socket.recv(&mut [0; 8]).await?, 3);
         }
         let alone = reactor.bind_datagram(("0.0.0.0", to.1)).unwrap_err();
-        assert!(alone.is::<CannotListen>(), "who does not share gets none: {alone:?}");
+        assert!(is_error!(alone, ListenError::Failed { .. }), "who does not share gets none: {alone:?}");
     }
 
-    async fn one_hears_oneself_unless_told_otherwise(reactor) {
+    async fn loopback_mode_is_on_by_default(reactor) {
         let member = member(&reactor, 0).await?;
         let to = (GROUP, number(&member));
         let port = member.port();
@@ -93,41 +93,41 @@ on_both! {
         assert!(!port.loopback_mode()?);
     }
 
-    async fn ports_can_be_set_up(reactor) {
+    async fn ports_can_be_configured(reactor) {
         let port = sender(&reactor)?.port();
         assert_eq!(port.multicast_ttl()?, 1);
         port.set_multicast_ttl(7)?;
         assert_eq!(port.multicast_ttl()?, 7);
         assert_eq!(port.outgoing_interface()?, Interface::Address(LO));
-        // A machine without a network has none to choose.
+        // A machine without a network has no default interface.
         if port.set_outgoing_interface(Interface::Any).is_ok() {
             assert_eq!(port.outgoing_interface()?, Interface::Any);
         }
         assert!(port.set_outgoing_interface(1).is_err(), "a number is for IPv6");
     }
 
-    async fn what_cannot_be_joined_says_why(reactor) {
+    async fn a_failed_join_says_why(reactor) {
         let member = member(&reactor, 0).await?;
         let port = member.port();
         let failure = port.join_group(LO).await.unwrap_err();
-        let error = failure.downcast_ref::<MulticastJoinError>().unwrap();
-        assert_eq!(error.group, IpAddr::V4(LO));
+        let (group, error) = expect_error!(failure, DatagramError::MulticastJoin { group, error } => (*group, error));
+        assert_eq!(group, IpAddr::V4(LO));
         assert_eq!(error.raw_os_error(), Some(EINVAL));
         let failure = port.join_group_on(GROUP, LO).await.unwrap_err();
-        let error = failure.downcast_ref::<MulticastJoinError>().unwrap();
-        assert_eq!(error.group, IpAddr::V4(GROUP));
+        let (group, error) = expect_error!(failure, DatagramError::MulticastJoin { group, error } => (*group, error));
+        assert_eq!(group, IpAddr::V4(GROUP));
         assert_eq!(error.raw_os_error(), Some(EADDRINUSE), "joined twice");
         let other = Ipv4Addr::new(239, 9, 9, 9);
         let failure = port.leave_group_on(other, LO).await.unwrap_err();
-        let error = failure.downcast_ref::<MulticastJoinError>().unwrap();
-        assert_eq!(error.group, IpAddr::V4(other));
+        let (group, error) = expect_error!(failure, DatagramError::MulticastJoin { group, error } => (*group, error));
+        assert_eq!(group, IpAddr::V4(other));
         assert_eq!(error.raw_os_error(), Some(EADDRNOTAVAIL), "never joined");
         port.stop().await?;
-        assert!(port.join_group_on(GROUP, LO).await.unwrap_err().is::<PortClosed>());
+        assert!(is_error!(port.join_group_on(GROUP, LO).await.unwrap_err(), DatagramError::Closed));
     }
 
     async fn ipv6_has_groups_too(reactor) {
-        // Of this interface only, so it goes nowhere else.
+        // An interface-local group, so that no datagram leaves the machine.
         let group: Ipv6Addr = "ff01::7:7".parse()?;
         let Some(interface) = an_interface_with_ipv6() else {
             eprintln!("skipped: there is no interface for multicast of IPv6");
@@ -149,11 +149,11 @@ on_both! {
         assert!(hears_nothing(&member).await);
         assert!(sender.port().set_outgoing_interface(LO).is_err(), "an address is for IPv4");
         let failure = member.port().join_group(Ipv6Addr::LOCALHOST).await.unwrap_err();
-        assert!(failure.is::<MulticastJoinError>());
+        assert!(is_error!(failure, DatagramError::MulticastJoin { .. }));
     }
 }
 
-/// The number of one that is not the loopback interface, which takes no groups of IPv6.
+/// The index of an interface that is not the loopback interface, which has no IPv6 groups.
 fn an_interface_with_ipv6() -> Option<u32> {
     let all = std::fs::read_to_string("/proc/net/if_inet6").ok()?;
     let mut lines = all
@@ -163,9 +163,10 @@ fn an_interface_with_ipv6() -> Option<u32> {
     u32::from_str_radix(line.get(1)?, 16).ok()
 }
 
-/// On the machine what leaves by the loopback interface comes back by it, so only in memory.
+/// On the machine, datagrams sent on the loopback interface always come back, so this is tested in
+/// memory only.
 #[test]
-fn who_does_not_want_to_hear_itself_does_not() {
+fn loopback_mode_can_be_turned_off() {
     torsade::testing::run(async |reactor| {
         let member = member(&reactor, 0).await?;
         let to = (GROUP, number(&member));

@@ -1,4 +1,4 @@
-//! Names: what is answered without asking, what the system is asked, and how that fails.
+//! Host names: literal names, the system's resolver, and its errors.
 
 use std::cell::Cell;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -8,12 +8,11 @@ use std::time::Duration;
 
 use crate::support::{HERE, MS, alive, nowhere, some_turns};
 use torsade::net::{
-    BadHostName, ConnectFailedEverywhere, ConnectionRefused, HostsTable, LookupFailed,
-    LookupProblem, NameResolver, SystemResolver,
+    ConnectError, HostsTable, LookupError, LookupErrorKind, NameResolver, SystemResolver,
 };
 use torsade::{Cancelled, Clock, Deferred, Reactor};
 
-/// A resolver that must not be asked.
+/// A resolver that must not be called.
 struct Never;
 
 impl NameResolver for Never {
@@ -22,7 +21,7 @@ impl NameResolver for Never {
     }
 }
 
-/// A resolver that finds the same whatever it is asked for.
+/// A resolver that always returns the same addresses.
 struct Always(Vec<SocketAddr>);
 
 impl NameResolver for Always {
@@ -35,7 +34,7 @@ const NUMBER: &str =
     "it is a number, as addresses were once written; write four decimal numbers, as in `127.0.0.1`";
 
 on_both! {
-    async fn literal_addresses_and_localhost_are_answered_at_once_and_nobody_is_asked(reactor) {
+    async fn literal_addresses_and_localhost_need_no_resolver(reactor) {
         reactor.set_resolver(Never);
         for (host, found) in [
             ("127.0.0.1", "[127.0.0.1:0]"),
@@ -53,7 +52,7 @@ on_both! {
         }
     }
 
-    async fn what_cannot_be_a_name_is_refused_and_nobody_is_asked(reactor) {
+    async fn invalid_names_fail_without_a_resolver(reactor) {
         reactor.set_resolver(Never);
         let long = format!("{}.example", "a".repeat(64));
         let longer = "a.".repeat(127) + "a";
@@ -71,17 +70,18 @@ on_both! {
             ("256.1.1.1", NUMBER),
             ("host.1", NUMBER),
             ("fe80::1%nosuch", "its zone is the name of no network interface"),
-            ("a b", "it has characters that no host's name has"),
-            ("a\0b", "it has characters that no host's name has"),
-            ("a\n", "it has characters that no host's name has"),
+            ("a b", "it has characters that no host name has"),
+            ("a\0b", "it has characters that no host name has"),
+            ("a\n", "it has characters that no host name has"),
             ("bücher.example", "it is not ASCII; give its form that begins with `xn--`"),
             (&*long, "a part of it has more than 63 characters"),
             (&*longer, "it has more than 253 characters"),
         ] {
             let failure = reactor.resolve(host).await.unwrap_err();
-            let bad = failure.trap::<BadHostName>()?;
-            assert_eq!(bad.to_string(), format!("{host:?} is no host's name: {problem}"));
-            assert_eq!(bad.host(), host);
+            let bad = failure.trap::<LookupError>()?;
+            let whole = format!("cannot look up {host:?}: it is not a host name ({problem})");
+            assert_eq!((bad.to_string(), &*bad.host), (whole, host));
+            assert_eq!(bad.kind, LookupErrorKind::InvalidName);
             assert_eq!(failure.location().file(), file!());
         }
     }
@@ -89,8 +89,8 @@ on_both! {
     async fn a_name_below_invalid_does_not_exist(reactor) {
         reactor.set_resolver(Never);
         let failure = reactor.resolve("host.invalid").await.unwrap_err();
-        assert_eq!(failure.trap::<LookupFailed>()?.problem, LookupProblem::NoSuchName);
-        assert!(!failure.trap::<LookupFailed>()?.may_pass());
+        assert_eq!(failure.trap::<LookupError>()?.kind, LookupErrorKind::NoSuchName);
+        assert!(!failure.trap::<LookupError>()?.is_temporary());
         assert_eq!(failure.location().file(), file!());
     }
 
@@ -104,16 +104,16 @@ on_both! {
         assert_eq!(reactor.resolve("host.EXAMPLE").await?, [SocketAddr::from(([10, 0, 0, 2], 0))]);
     }
 
-    async fn the_system_is_asked_in_threads_of_its_own(reactor) {
+    async fn the_system_resolver_has_its_own_threads(reactor) {
         reactor.set_resolver(SystemResolver::new());
-        // The user's pool is full, and stays so.
+        // The reactor's own pool is full, and stays full.
         reactor.thread_pool().adjust(0, 1);
         let (release, held) = mpsc::channel::<()>();
         let blocked = reactor.spawn_blocking(move || {
             let _ = held.recv();
             Ok(())
         });
-        // A literal address in an old form: no server is asked for it.
+        // A literal address in an old form: no name server is asked.
         let resolving = SystemResolver::new().resolve(&reactor, "127.1", 80);
         assert!(!resolving.is_settled());
         assert_eq!(resolving.await?, [SocketAddr::from(([127, 0, 0, 1], 80))]);
@@ -121,8 +121,8 @@ on_both! {
         blocked.await?;
     }
 
-    async fn more_look_ups_than_may_wait_are_refused_and_cancelled_ones_make_room(reactor) {
-        // One thread, which is given work faster than it can be done; at least one look-up waits.
+    async fn look_ups_over_the_limit_fail_and_cancelled_ones_make_room(reactor) {
+        // One thread, with more work than it can do; at least one look-up waits.
         let system = SystemResolver::with_limits(1, 1);
         let all: Vec<_> = (0..200).map(|_| system.resolve(&reactor, "127.1", 80)).collect();
         let (mut found, mut refused) = (0, 0);
@@ -133,7 +133,7 @@ on_both! {
                     found += 1;
                 }
                 Err(failure) => {
-                    assert_eq!(failure.trap::<LookupFailed>()?.problem, LookupProblem::TooMany);
+                    assert_eq!(failure.trap::<LookupError>()?.kind, LookupErrorKind::TooMany);
                     refused += 1;
                 }
             }
@@ -145,7 +145,7 @@ on_both! {
         assert!(alive(&reactor).is_empty());
     }
 
-    async fn a_host_of_this_machine_is_connected_to(reactor) {
+    async fn connecting_to_a_host_of_this_machine_works(reactor) {
         let port = reactor.serve("localhost:0", async |mut conn| Ok(conn.write_all(b"hello\n").await?))?;
         let number = port.local_addr().port().unwrap();
         let mut conn = reactor.connect_stream(("localhost", number)).await?;
@@ -154,7 +154,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_host_is_connected_to_at_its_first_address_that_answers(reactor) {
+    async fn connecting_to_a_host_uses_the_first_address_that_answers(reactor) {
         let (first, second) = (nowhere(&reactor).await?, nowhere(&reactor).await?);
         let port = reactor.serve(HERE, async |mut conn| Ok(conn.write_all(b"hello\n").await?))?;
         let there = port.local_addr().inet().unwrap();
@@ -163,34 +163,34 @@ on_both! {
         let mut conn = reactor.connect_stream("host.example:80").await?;
         assert_eq!(conn.peer(), there);
         assert_eq!(conn.read_line(80).await?.as_deref(), Some(&b"hello"[..]));
-        // Who refuses is followed at once.
+        // A refusal is followed by the next attempt at once.
         assert!(reactor.now() - start < MS * 200);
         drop(conn);
         port.stop().await?;
     }
 
-    async fn a_host_nobody_answers_at_tells_of_each_address_and_one_without_any_that_it_has_none(reactor) {
+    async fn connecting_to_an_unreachable_host_fails_with_each_address_or_with_no_address(reactor) {
         let all = [nowhere(&reactor).await?, nowhere(&reactor).await?];
         reactor.set_resolver(Always(all.to_vec()));
         let start = reactor.now();
         let failure = reactor.connect_stream("host.example:80").await.map(drop).unwrap_err();
-        let everywhere = failure.trap::<ConnectFailedEverywhere>()?;
-        for ((address, why), tried) in everywhere.attempts.iter().zip(all) {
+        let attempts = expect_error!(failure, ConnectError::AllFailed { attempts } => attempts);
+        for ((address, why), tried) in attempts.iter().zip(all) {
             assert_eq!(*address, tried);
-            assert_eq!(why.trap::<ConnectionRefused>()?.address, tried);
+            assert_eq!(*expect_error!(why, ConnectError::Refused { address, .. } => address), tried);
         }
         reactor.set_resolver(Always(vec![all[0]]));
         let failure = reactor.connect_stream("host.example:80").await.map(drop).unwrap_err();
-        failure.trap::<ConnectionRefused>()?;
+        assert!(matches!(failure.trap()?, ConnectError::Refused { .. }));
         assert!(reactor.now() - start < MS * 200);
         reactor.set_resolver(Always(Vec::new()));
         let failure = reactor.connect_stream("host.example:80").await.map(drop).unwrap_err();
-        assert_eq!(failure.trap::<LookupFailed>()?.problem, LookupProblem::NoSuchName);
+        assert_eq!(failure.trap::<LookupError>()?.kind, LookupErrorKind::NoSuchName);
         let failure = reactor.connect_stream(("no host", 80)).await.map(drop).unwrap_err();
-        failure.trap::<BadHostName>()?;
+        assert_eq!(failure.trap::<LookupError>()?.kind, LookupErrorKind::InvalidName);
     }
 
-    async fn giving_up_while_a_host_is_looked_up_is_a_cancel_and_calls_the_look_up_off(reactor) {
+    async fn cancelling_during_a_look_up_cancels_the_look_up(reactor) {
         let given_up = Rc::new(Cell::new(false));
         struct Silent(Rc<Cell<bool>>);
         impl NameResolver for Silent {
@@ -214,18 +214,18 @@ on_both! {
 }
 
 #[test]
-fn in_memory_only_the_table_is_known_and_its_answers_take_their_time() {
+fn in_memory_only_the_table_answers_after_its_delay() {
     torsade::testing::run(async |reactor| {
         let failure = reactor.resolve("example.org").await.unwrap_err();
         assert_eq!(
-            failure.trap::<LookupFailed>()?.problem,
-            LookupProblem::NoSuchName
+            failure.trap::<LookupError>()?.kind,
+            LookupErrorKind::NoSuchName
         );
         let hosts = HostsTable::new();
         reactor.set_resolver(hosts.clone());
         hosts.add("example.org", [Ipv6Addr::LOCALHOST]);
         hosts.set_delay(MS * 7);
-        hosts.fail("broken.example", LookupProblem::TryAgain);
+        hosts.fail("broken.example", LookupErrorKind::TryAgain);
         let start = reactor.now();
         assert_eq!(
             reactor.resolve("example.org").await?,
@@ -235,7 +235,7 @@ fn in_memory_only_the_table_is_known_and_its_answers_take_their_time() {
         let failure = reactor.resolve("broken.example").await.unwrap_err();
         assert_eq!(
             failure.to_string(),
-            "cannot look up \"broken.example\": no answer could be had now"
+            "cannot look up \"broken.example\": no answer is available now"
         );
         hosts.keep_silent("silent.example");
         let late = reactor
@@ -246,30 +246,30 @@ fn in_memory_only_the_table_is_known_and_its_answers_take_their_time() {
     });
 }
 
-/// Whatever network there is: the name does not exist, or nobody can say so.
+/// On any network: the name does not exist, or there is no answer.
 #[test]
-fn a_name_that_does_not_exist_is_told_from_one_that_could_not_be_asked_for() {
+fn an_unknown_name_differs_from_a_missing_answer() {
     torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let name = "no-such-host-at-all.example";
         let failure = reactor.resolve(name).await.unwrap_err();
-        let lookup = failure.trap::<LookupFailed>()?;
+        let lookup = failure.trap::<LookupError>()?;
         assert_eq!(lookup.host, name);
         let code = lookup.code.expect("the system was asked");
         #[cfg(unix)]
         let (none, no_data, again) = (libc::EAI_NONAME, libc::EAI_NODATA, libc::EAI_AGAIN);
         #[cfg(windows)]
         let (none, no_data, again) = (11_001, 11_004, 11_002);
-        let told = match lookup.problem {
-            LookupProblem::NoSuchName => code == none || code == no_data,
-            LookupProblem::TryAgain => code == again,
+        let told = match lookup.kind {
+            LookupErrorKind::NoSuchName => code == none || code == no_data,
+            LookupErrorKind::TryAgain => code == again,
             _ => true,
         };
-        assert!(told && lookup.said.is_some(), "{failure:?}");
+        assert!(told && lookup.message.is_some(), "{failure:?}");
         Ok(())
     });
 }
 
-/// The number of the interface that every machine has.
+/// The index of the interface that every machine has.
 #[cfg(target_os = "linux")]
 fn loopback() -> u32 {
     let number = std::fs::read_to_string("/sys/class/net/lo/ifindex").unwrap();
@@ -279,7 +279,7 @@ fn loopback() -> u32 {
 #[cfg(target_os = "linux")]
 mod zones {
     use super::*;
-    use torsade::net::{BadEndpoint, BadHostName, ClientEndpoint, ServerEndpoint};
+    use torsade::net::{ClientEndpoint, EndpointError, ServerEndpoint};
     use torsade::{Address, Failure};
 
     #[test]
@@ -303,7 +303,7 @@ mod zones {
         assert_eq!(ClientEndpoint::host("fe80::1%lo", 80).to_string(), said);
         assert_eq!("[fe80::1%lo]:80".parse::<Address>()?.to_string(), said);
         let failure = ServerEndpoint::parse(r"tcp6:80:interface=fe80\:\:1%nosuch").unwrap_err();
-        let bad = failure.trap::<BadEndpoint>()?.to_string();
+        let bad = failure.trap::<EndpointError>()?.to_string();
         assert!(
             bad.ends_with(r#"there is no network interface "nosuch""#),
             "{bad}"
@@ -316,7 +316,8 @@ mod zones {
         torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {
             let found = reactor.resolve("fe80::1%lo").await?;
             assert_eq!(found[0].to_string(), format!("[fe80::1%{}]:0", loopback()));
-            // Nobody is there, but the way there is known: without a zone it would be an invalid argument.
+            // Nothing listens there, but the route is known: without a zone the argument would be
+            // invalid.
             let failure = reactor.connect_stream(("fe80::1%lo", 1)).await.unwrap_err();
             let errno = failure
                 .find::<std::io::Error>()
@@ -332,7 +333,8 @@ mod zones {
                 .connect_stream(("fe80::1%nosuch", 1))
                 .await
                 .unwrap_err();
-            failure.trap::<BadHostName>()?;
+            let kind = failure.trap::<LookupError>()?.kind;
+            assert_eq!(kind, LookupErrorKind::InvalidName);
             Ok::<(), Failure>(())
         });
     }

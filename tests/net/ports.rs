@@ -1,11 +1,12 @@
-//! What can be asked of a port besides listening: how many connections, their end, a limit, a pause; and accepting by hand.
+//! Ports besides listening: counting connections, closing them, a limit, a pause; and accepting by
+//! hand.
 
 use std::time::Duration;
 
 use crate::support::{HERE, Log, MS, Spy, expect_reports, poll_once, some_turns, until};
 use futures::StreamExt;
+use torsade::net::ListenError;
 use torsade::net::ListenOptions;
-use torsade::net::datagram::PortClosed;
 use torsade::transport::ConnectionError;
 use torsade::{Address, Cancelled, Clock, Connection, Context, Failure, Port, Protocol, Reactor};
 
@@ -17,7 +18,7 @@ async fn connect(reactor: &Reactor, port: &Port) -> Result<Connection, Failure> 
     connecting.timeout(LONG, reactor).await
 }
 
-/// A first protocol, which gives its connection to an echo when something comes.
+/// A protocol that hands its connection to an echo protocol when bytes arrive.
 struct First;
 
 impl Protocol for First {
@@ -45,7 +46,7 @@ on_both! {
         assert_eq!(log.count("spy lost done"), 2);
     }
 
-    async fn those_that_are_turned_away_do_not_count(reactor) {
+    async fn refused_connections_do_not_count(reactor) {
         let port = reactor.listen(HERE, |_| None::<Spy>)?;
         let mut conn = connect(&reactor, &port).await?;
         assert_eq!(conn.read(&mut [0; 4]).await?, 0);
@@ -53,7 +54,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn one_that_changes_its_protocol_counts_once_and_is_waited_for(reactor) {
+    async fn a_connection_that_changes_its_protocol_counts_once(reactor) {
         let port = reactor.listen(HERE, |_| First)?;
         let mut conn = connect(&reactor, &port).await?;
         conn.write_all(b"x").await?;
@@ -67,7 +68,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn connections_are_ended_when_what_they_have_written_is_sent(reactor) {
+    async fn lose_connections_sends_queued_bytes_first(reactor) {
         const SIZE: usize = 3_000_000;
         let port = reactor.listen(HERE, |_| Spy::new(&Log::new()).on_made(|cx| cx.write(vec![7; SIZE])))?;
         let mut conns = Vec::new();
@@ -88,11 +89,11 @@ on_both! {
             assert_eq!(bytes, SIZE);
         }
         assert_eq!(all.await?, 0);
-        // There is nobody left.
+        // No connection is left.
         assert_eq!(port.lose_connections(LONG).await?, 0);
     }
 
-    async fn those_that_take_too_long_are_aborted_and_later_ones_are_left_alone(reactor) {
+    async fn connections_over_the_limit_are_aborted_and_later_ones_stay(reactor) {
         let log = Log::new();
         let seen = log.clone();
         let port = reactor.listen(HERE, move |_| Spy::named(&seen, "spy").on_made(|cx| {
@@ -107,7 +108,7 @@ on_both! {
         assert_eq!(all.await?, 1);
         assert_eq!(log.count("spy lost aborted"), 1);
         assert_eq!(port.connections(), 1);
-        // Nobody has asked for this abort by name.
+        // No caller requested this abort itself.
         until(|| !reports.borrow().is_empty()).await;
         let loss = reports.borrow()[0].failure().clone();
         assert!(
@@ -120,7 +121,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn giving_up_the_wait_takes_the_limit_away(reactor) {
+    async fn cancelling_the_wait_removes_the_limit(reactor) {
         let port = reactor.listen(HERE, |_| Spy::new(&Log::new()).on_made(|cx| cx.write(vec![7; 10_000_000])))?;
         let never_reads = connect(&reactor, &port).await?;
         until(|| port.connections() == 1).await;
@@ -134,7 +135,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn no_more_connections_are_accepted_than_there_may_be(reactor) {
+    async fn max_connections_limits_accepting(reactor) {
         let options = ListenOptions::new().max_connections(2);
         let port = reactor.listen((HERE, &options), |_| Spy::echo())?;
         assert_eq!(port.max_connections(), Some(2));
@@ -184,12 +185,12 @@ on_both! {
         for _ in 0..100 {
             all.push(connect(&reactor, &port).await?);
         }
-        // Where there is no room the system tries again after a second.
+        // When the queue is full, the system retries after a second.
         assert!(reactor.now() - before < Duration::from_millis(900));
         port.stop().await?;
     }
 
-    async fn async_code_accepts_in_turn_and_only_what_it_asks_for(reactor) {
+    async fn async_code_accepts_in_order_and_only_on_request(reactor) {
         let mut listener = reactor.bind(HERE)?;
         let mut clients = Vec::new();
         for name in ["one\n", "two\n"] {
@@ -208,15 +209,15 @@ on_both! {
         assert_eq!(two.read_line(80).await?.as_deref(), Some(&b"two"[..]));
         listener.port().stop().await?;
         let failure = listener.accept().await.unwrap_err();
-        failure.trap::<PortClosed>()?;
+        assert!(matches!(failure.trap()?, ListenError::Closed));
         assert!(listener.next().await.is_none());
-        // They go on without it.
+        // The connections stay open without the listener.
         drop(listener);
         one.write_all(b"still here\n").await?;
         assert_eq!(clients[0].read_line(80).await?.as_deref(), Some(&b"still here"[..]));
     }
 
-    async fn nothing_is_accepted_for_who_has_gone_and_nothing_is_lost(reactor) {
+    async fn a_dropped_accept_accepts_nothing_and_loses_nothing(reactor) {
         let mut listener = reactor.bind(HERE)?;
         assert!(poll_once(&mut Box::pin(listener.accept())).await.is_pending());
         let mut client = reactor.connect_stream(listener.local_addr()).await?;
@@ -225,7 +226,7 @@ on_both! {
         {
             let mut asking = Box::pin(listener.accept());
             assert!(poll_once(&mut asking).await.is_pending());
-            // It is accepted, and nobody looks.
+            // The connection is accepted and unused.
             some_turns().await;
         }
         assert_eq!(listener.port().connections(), 1);
@@ -267,7 +268,7 @@ on_both! {
         drop(waiting);
     }
 
-    async fn behind_a_proxy_a_silent_one_keeps_no_other_waiting(reactor) {
+    async fn behind_a_proxy_a_silent_peer_delays_no_other(reactor) {
         let mut listener = reactor.bind("haproxy:127.0.0.1:0")?;
         let silent = reactor.connect_stream(listener.local_addr()).await?;
         let mut client = reactor.connect_stream(listener.local_addr()).await?;
@@ -299,7 +300,7 @@ on_both! {
     async fn a_broken_pipe_in_a_handler_is_not_reported(reactor) {
         let log = Log::new();
         let seen = log.clone();
-        // Over TCP the first that a writer is told is a reset.
+        // Over TCP, the first error of a writer is a reset.
         let name = format!("torsade-ports-{}", std::process::id());
         let here = if cfg!(target_os = "linux") { Address::from_abstract(name) } else { HERE.parse::<std::net::SocketAddr>().unwrap().into() };
         let port = reactor.serve(here, async move |mut conn| {
@@ -316,7 +317,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_reset_of_somebody_elses_is_reported(reactor) {
+    async fn a_reset_of_another_connection_is_reported(reactor) {
         let heard = expect_reports(&reactor);
         let port = reactor.serve(HERE, async |_conn| {
             Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into())

@@ -1,12 +1,12 @@
-//! Behind a proxy: the header is read before anybody is told, its addresses are the connection's, and who sends none is cut
-//! off.
+//! Endpoints behind a proxy: the header is read before the protocol is made, the connection has its
+//! addresses, and invalid connections are closed.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::support::{HERE, Log, MS, Spy, alive, expect_reports, own, some_turns, until};
-use torsade::net::{BadEndpoint, ProxyOptions, ServerEndpoint};
+use torsade::net::{EndpointError, ProxyOptions, ServerEndpoint};
 use torsade::reactor::Stopped;
 use torsade::testing::Random;
 use torsade::{Address, Clock, Connection, Factory, Failure, Port, Reactor, testing};
@@ -22,7 +22,7 @@ fn here() -> Result<ServerEndpoint, Failure> {
     ServerEndpoint::parse(HERE)
 }
 
-/// A port that notes whom it was told of, and what they say.
+/// A port that records the peers and their bytes.
 fn listen(reactor: &Reactor, endpoint: ServerEndpoint, log: &Log) -> Result<Port, Failure> {
     let log = log.clone();
     reactor.listen(endpoint, move |peer| {
@@ -61,7 +61,7 @@ impl Factory for Noting {
 }
 
 on_both! {
-    async fn the_addresses_of_the_header_are_the_connections(reactor) {
+    async fn the_connection_has_the_addresses_of_the_header(reactor) {
         for header in [LINE, BINARY] {
             let log = Log::new();
             let port = listen(&reactor, here()?.proxied(ProxyOptions::new()), &log)?;
@@ -78,7 +78,7 @@ on_both! {
         }
     }
 
-    async fn a_header_may_come_byte_by_byte(reactor) {
+    async fn a_header_may_arrive_byte_by_byte(reactor) {
         for header in [LINE, BINARY] {
             let log = Log::new();
             let port = listen(&reactor, here()?.proxied(ProxyOptions::new()), &log)?;
@@ -99,7 +99,7 @@ on_both! {
         }
     }
 
-    async fn whatever_the_pieces_all_that_follows_is_delivered(reactor) {
+    async fn the_bytes_after_the_header_are_delivered_however_they_are_split(reactor) {
         let said: Rc<RefCell<Vec<u8>>> = Rc::default();
         let ended = Rc::new(Cell::new(0));
         let (kept, count) = (said.clone(), ended.clone());
@@ -142,7 +142,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_header_that_says_nothing_leaves_the_addresses_as_they_are(reactor) {
+    async fn a_header_without_addresses_keeps_those_of_the_socket(reactor) {
         for header in [LOCAL, UNKNOWN] {
             let log = Log::new();
             let port = listen(&reactor, here()?.proxied(ProxyOptions::new()), &log)?;
@@ -157,7 +157,7 @@ on_both! {
         }
     }
 
-    async fn who_sends_no_header_is_cut_off_and_the_port_goes_on(reactor) {
+    async fn without_a_header_the_connection_is_closed_and_the_port_goes_on(reactor) {
         let log = Log::new();
         let port = listen(&reactor, here()?.proxied(ProxyOptions::new()), &log)?;
         for bad in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\r\n\r\n\0\r\nQUIT\n\x31\0\0\0", b"PROXY TCP4 1.1.1.1 2.2.2.2 x 1\r\n"] {
@@ -165,7 +165,7 @@ on_both! {
             conn.write_all(bad).await?;
             assert!(is_cut_off(conn).await);
         }
-        // The end in the middle, and the end before the beginning.
+        // The end in the middle of the header, and before it.
         for cut in [&LINE[..20], b""] {
             let (mut read, mut write) = reactor.connect_stream(port.local_addr()).await?.split();
             write.write_all(cut).await?;
@@ -182,7 +182,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_header_that_takes_too_long_is_cut_off(reactor) {
+    async fn a_late_header_closes_the_connection(reactor) {
         let log = Log::new();
         let options = ProxyOptions::new().timeout(MS * 30);
         let port = listen(&reactor, here()?.proxied(options), &log)?;
@@ -205,7 +205,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn only_who_is_trusted_is_believed(reactor) {
+    async fn only_trusted_peers_may_send_a_header(reactor) {
         let log = Log::new();
         for (trusted, is_believed) in [("192.0.2.0/24", false), ("127.0.0.0/8", true), ("::/0", false)] {
             let options = ProxyOptions::new().trust(trusted.parse()?);
@@ -219,7 +219,7 @@ on_both! {
                 until(|| log.has("lost done")).await;
                 log.take();
             } else if let Ok(mut conn) = conn {
-                // It may have been cut off before or after this.
+                // The connection may be closed before or after this.
                 let _ = conn.write_all(LINE).await;
                 assert!(is_cut_off(conn).await);
             }
@@ -228,7 +228,7 @@ on_both! {
         }
     }
 
-    async fn a_port_that_is_closed_ends_those_whose_header_is_still_coming(reactor) {
+    async fn closing_a_port_closes_connections_without_a_header(reactor) {
         let log = Log::new();
         let port = reactor.listen_factory(here()?.proxied(ProxyOptions::new()), Noting(log.clone()))?;
         let mut done = reactor.connect_stream(port.local_addr()).await?;
@@ -248,7 +248,7 @@ on_both! {
         assert_eq!(log.all(), all);
     }
 
-    async fn a_panic_of_the_builder_costs_its_connection_only(reactor) {
+    async fn a_panic_of_the_builder_closes_its_connection_only(reactor) {
         let reports = expect_reports(&reactor);
         let log = Log::new();
         let (first, noted) = (Cell::new(true), log.clone());
@@ -268,7 +268,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_builder_may_stop_its_port_and_turn_away(reactor) {
+    async fn a_builder_may_stop_its_port_and_refuse_the_connection(reactor) {
         let port: Rc<RefCell<Option<Port>>> = Rc::default();
         let kept = port.clone();
         let made = reactor.listen(here()?.proxied(ProxyOptions::new()), move |_peer| {
@@ -286,7 +286,7 @@ on_both! {
         made.stop().await?;
     }
 
-    async fn text_says_it_all(reactor) {
+    async fn the_options_can_be_given_as_text(reactor) {
         let log = Log::new();
         let endpoint = ServerEndpoint::parse("haproxy:tcp:0:interface=127.0.0.1:trust=127.0.0.0/8,10.0.0.1:headertimeout=5")?;
         let port = listen(&reactor, endpoint, &log)?;
@@ -300,7 +300,7 @@ on_both! {
 }
 
 on_both_by_hand! {
-    fn the_end_of_the_reactor_ends_those_whose_header_is_still_coming(reactor) {
+    fn the_end_of_the_reactor_closes_connections_without_a_header(reactor) {
         let log = Log::new();
         let noted = log.clone();
         let result = reactor.run_until(async {
@@ -345,7 +345,7 @@ mod unix {
     use std::io::Read;
 
     on_both! {
-        async fn unix_sockets_have_proxies_too_and_their_descriptors_come_to_whom_they_are_for(reactor) {
+        async fn proxied_unix_sockets_pass_descriptors_to_the_protocol(reactor) {
             let folder = Folder::new();
             let text = format!("haproxy:{}:trust=192.0.2.0/24", folder.socket());
             let port = reactor.serve(text, async |mut conn| {
@@ -377,20 +377,20 @@ mod unix {
 }
 
 #[test]
-fn where_no_subscriber_listens_the_first_cut_of_a_port_is_written_to_standard_error() {
-    let output = own::command("cuts_two_off_if_asked")
+fn without_a_subscriber_the_first_closed_connection_is_logged_to_stderr() {
+    let output = own::command("closes_two_connections_in_the_child")
         .env("TORSADE_CHILD", "yes")
         .output()
         .unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{said}");
-    assert_eq!(said.matches("torsade: the proxy ").count(), 1, "{said}");
-    assert_eq!(said.matches(" is cut off: ").count(), 1, "{said}");
+    let closed = "torsade: closed the connection of the proxy ";
+    assert_eq!(said.matches(closed).count(), 1, "{said}");
 }
 
 /// Does nothing in the parent.
 #[test]
-fn cuts_two_off_if_asked() {
+fn closes_two_connections_in_the_child() {
     if std::env::var_os("TORSADE_CHILD").is_none() {
         return;
     }
@@ -408,14 +408,20 @@ fn cuts_two_off_if_asked() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn no_proxy_connects_to_standard_input() {
+fn standard_input_cannot_be_behind_a_proxy() {
     let failure = ServerEndpoint::parse("haproxy:stdio:").unwrap_err();
-    failure.trap::<BadEndpoint>().unwrap();
+    assert!(matches!(
+        failure.trap().unwrap(),
+        EndpointError::Endpoint { .. }
+    ));
     let reactor = Reactor::new().unwrap();
     let endpoint = ServerEndpoint::parse("stdio:")
         .unwrap()
         .proxied(ProxyOptions::new());
     let failure = reactor.listen(endpoint, |_| Spy::echo()).unwrap_err();
     assert_eq!(failure.location().file(), file!());
-    failure.trap::<BadEndpoint>().unwrap();
+    assert!(matches!(
+        failure.trap().unwrap(),
+        EndpointError::Endpoint { .. }
+    ));
 }

@@ -1,4 +1,5 @@
-//! The ends of a connection: polite, at once, by the peer, by a panic, with the reactor.
+//! The ways in which a connection ends: normally, at once, by the peer, by a panic, with the
+//! reactor.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -7,7 +8,7 @@ use crate::support::{HERE, Log, MS, Spy, expect_reports, some_turns, until};
 use torsade::transport::{ConnectionError, Limits};
 use torsade::{Clock, Failure, Handle, Port, Reactor, Transport, yield_now};
 
-/// A server and a client that note what happens, and their handles.
+/// A server and a client that record their hooks, and their handles.
 async fn pair(
     reactor: &Reactor,
     mut server: impl FnMut() -> Spy + 'static,
@@ -74,7 +75,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn losing_twice_or_after_the_end_changes_nothing(reactor) {
+    async fn lose_connection_is_idempotent(reactor) {
         let (server, client) = (Log::new(), Log::new());
         let log = server.clone();
         let (port, transport, handle) = pair(&reactor, move || Spy::new(&log), Spy::new(&client)).await?;
@@ -106,7 +107,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn one_that_is_aborted_or_paused_by_another_ones_hook_gets_no_more_data(reactor) {
+    async fn a_connection_aborted_or_paused_by_another_hook_gets_no_data(reactor) {
         // Both have data in the same batch of events; the first to be called ends the other.
         let log = Log::new();
         let all: Rc<RefCell<Vec<Transport>>> = Rc::default();
@@ -135,7 +136,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_peer_that_closes_is_an_end_in_good_order(reactor) {
+    async fn a_peer_that_closes_gives_connection_done(reactor) {
         let (server, client) = (Log::new(), Log::new());
         let log = server.clone();
         let (port, _, handle) = pair(&reactor, move || Spy::new(&log), Spy::new(&client)).await?;
@@ -206,7 +207,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_panic_in_a_hook_is_the_reason_and_others_live_on(reactor) {
+    async fn a_panic_in_a_hook_is_the_reason_and_other_connections_go_on(reactor) {
         for bad in ["made", "data", "eof", "ready", "lost"] {
             let reports = expect_reports(&reactor);
             let (log, to) = (Log::new(), Log::new());
@@ -256,7 +257,7 @@ on_both! {
         }
     }
 
-    async fn a_connection_dropped_in_the_middle_of_writing_still_flushes(reactor) {
+    async fn a_connection_dropped_while_writing_still_flushes(reactor) {
         let log = Log::new();
         let port = reactor.serve(HERE, async |mut conn| {
             conn.write_all(&vec![b'x'; 5 << 20]).await?;
@@ -276,7 +277,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_closing_socket_does_not_stay_for_a_peer_that_never_ends(reactor) {
+    async fn a_closing_socket_does_not_wait_forever_for_its_peer(reactor) {
         let port = reactor.listen(HERE, |_| {
             Spy::new(&Log::new()).on_data(|cx, _| {
                 cx.write(vec![b'x'; 20_000]);
@@ -297,7 +298,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_peer_that_floods_a_closing_socket_is_read_for_a_while_only(reactor) {
+    async fn a_closing_socket_reads_a_flood_for_a_limited_time(reactor) {
         let port = reactor.listen(HERE, |_| {
             Spy::new(&Log::new()).on_data(|cx, _| {
                 cx.write("too much");
@@ -314,9 +315,9 @@ on_both! {
             }
         });
         reactor.sleep(MS * 500).await?;
-        // A mebibyte, and what the system holds for either side.
+        // A mebibyte, and the system's buffers of both sides.
         assert!(taken.get() < 24 << 20, "{}", taken.get());
-        // What it was told is there to be read.
+        // Its bytes can still be read.
         let mut told = [0; 8];
         reader.read_exact(&mut told).await?;
         assert_eq!(&told, b"too much");
@@ -325,7 +326,7 @@ on_both! {
         reactor.sleep(MS * 2_000).await?;
     }
 
-    async fn the_protocol_goes_with_its_connection_though_others_keep_its_transport(reactor) {
+    async fn the_protocol_is_dropped_with_its_connection_despite_transport_handles(reactor) {
         let alive = Rc::new(());
         let (watch, log) = (Rc::downgrade(&alive), Log::new());
         let port = reactor.listen(HERE, |_| Spy::echo())?;
@@ -341,7 +342,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn who_aborts_and_then_panics_ends_with_the_panic(reactor) {
+    async fn aborting_and_then_panicking_ends_with_the_panic(reactor) {
         let reports = expect_reports(&reactor);
         let (log, to) = (Log::new(), Log::new());
         let server = log.clone();
@@ -361,7 +362,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn losing_never_ends_it_inside_the_call_not_even_after_a_half_close(reactor) {
+    async fn lose_connection_never_calls_hooks_inside_the_call(reactor) {
         let (server, client) = (Log::new(), Log::new());
         let log = server.clone();
         let quiet = Spy::new(&client).on_eof(|_| {});
@@ -377,7 +378,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn writing_to_a_peer_that_has_left_ends_a_paused_connection_too(reactor) {
+    async fn writing_to_a_closed_peer_ends_a_paused_connection_too(reactor) {
         let (server, client) = (Log::new(), Log::new());
         let log = server.clone();
         let (port, transport, handle) = pair(&reactor, move || Spy::new(&log), Spy::new(&client)).await?;
@@ -387,7 +388,7 @@ on_both! {
         until(|| client.has("lost done")).await;
         some_turns().await;
         assert_eq!(server.all(), ["made"]);
-        // The first is answered by a reset, which the second would be told of.
+        // The peer answers the first write with a reset, which the second would report.
         transport.write("anybody?");
         some_turns().await;
         transport.write("really not?");
@@ -399,7 +400,7 @@ on_both! {
 }
 
 on_both_by_hand! {
-    fn the_end_of_the_reactor_is_told_to_all_also_to_paused_ones(reactor) {
+    fn the_end_of_the_reactor_calls_connection_lost_even_on_paused_connections(reactor) {
         let log = Log::new();
         let (to, stop) = (log.clone(), reactor.clone());
         let result = reactor.run_until(async {
@@ -418,7 +419,7 @@ on_both_by_hand! {
         assert_eq!(log, ["client lost stopped", "client made", "server lost stopped", "server made"]);
     }
 
-    fn the_end_is_told_when_main_is_done_as_well(reactor) {
+    fn connection_lost_is_called_when_main_returns(reactor) {
         let log = Log::new();
         reactor
             .run_until(async {
@@ -431,7 +432,7 @@ on_both_by_hand! {
         assert_eq!(log.take(), ["made", "lost stopped"]);
     }
 
-    fn a_panic_in_connection_lost_does_not_keep_the_end_from_the_others(reactor) {
+    fn a_panic_in_connection_lost_does_not_skip_other_connections(reactor) {
         let reports = expect_reports(&reactor);
         let log = Log::new();
         reactor
@@ -449,7 +450,7 @@ on_both_by_hand! {
         assert_eq!(reports.borrow().len(), 3);
     }
 
-    fn a_reactor_dropped_without_an_end_tells_its_connections(reactor) {
+    fn dropping_a_reactor_calls_connection_lost(reactor) {
         let log = Log::new();
         let port = reactor.listen(HERE, |_| Spy::echo()).unwrap();
         drop(reactor.connect(port.local_addr(), Spy::new(&log)));

@@ -1,4 +1,5 @@
-//! The end of one direction: a reply to a peer that is done, and a loop that does not spin over it.
+//! Half-closed connections: a reply to a peer that has closed its side, and a loop that does not
+//! spin.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -7,7 +8,7 @@ use crate::support::{HERE, Log, MS, Spy, cpu_time, some_turns, until};
 use torsade::protocols::{LineProtocol, Lines};
 use torsade::{Clock, Context, Failure, Protocol, Reactor, Transport};
 
-/// Writes much, and then closes its writing side.
+/// A protocol that writes much, and then closes its writing side.
 struct Halved {
     log: Log,
     taken: Rc<Cell<usize>>,
@@ -39,7 +40,7 @@ impl Protocol for Halved {
     }
 }
 
-/// The CPU time the loop takes, in microseconds, while it is asked for nothing for 20 ms.
+/// Returns the CPU time of the loop, in microseconds, during 20 idle milliseconds.
 async fn cpu_while_idle(reactor: &Reactor) -> u128 {
     let before = cpu_time();
     reactor.sleep(MS * 20).await.unwrap();
@@ -47,7 +48,7 @@ async fn cpu_while_idle(reactor: &Reactor) -> u128 {
 }
 
 on_both! {
-    async fn a_request_sent_with_its_end_gets_its_reply_two_hundred_times(reactor) {
+    async fn a_half_closed_request_gets_its_reply_two_hundred_times(reactor) {
         let port = reactor.listen(HERE, |_| Spy::echo())?;
         for n in 0..200 {
             let mut conn = reactor.connect_stream(port.local_addr()).await?;
@@ -61,7 +62,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_big_reply_to_a_peer_that_is_done_arrives_whole(reactor) {
+    async fn a_large_reply_to_a_half_closed_peer_arrives_whole(reactor) {
         let port = reactor.listen(HERE, |_| {
             Spy::new(&Log::new()).on_data(|cx, _| cx.write(vec![b'x'; 3 << 20]))
         })?;
@@ -74,7 +75,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn who_overrides_eof_received_keeps_writing(reactor) {
+    async fn overriding_eof_received_keeps_the_writing_side_open(reactor) {
         let log = Log::new();
         let to = log.clone();
         let port = reactor.listen(HERE, move |_| {
@@ -94,7 +95,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn lose_write_says_the_end_and_goes_on_reading(reactor) {
+    async fn lose_write_half_closes_and_goes_on_reading(reactor) {
         let (log, to) = (Log::new(), Log::new());
         let server = to.clone();
         let port = reactor.listen(HERE, move |_| {
@@ -116,7 +117,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn lose_write_in_answer_to_the_end_and_then_lose_connection_closes(reactor) {
+    async fn lose_write_and_lose_connection_after_eof_closes(reactor) {
         let log = Log::new();
         let to = log.clone();
         let port = reactor.listen(HERE, move |_| {
@@ -199,13 +200,13 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn the_end_of_the_writing_side_is_told_once_when_all_is_written(reactor) {
+    async fn write_closed_is_called_once_when_all_is_sent(reactor) {
         let (log, taken) = (Log::new(), Rc::new(Cell::new(0)));
         let port = reactor.listen(HERE, |_| Spy::new(&Log::new()).on_made(|cx| cx.pause_producing()))?;
         let halved = Halved { log: log.clone(), taken: taken.clone() };
         let handle = reactor.connect(port.local_addr(), halved).await?;
         some_turns().await;
-        // It is not read, so it cannot be written.
+        // The peer does not read, so not all can be sent.
         assert!(log.is_empty() && taken.get() > 0);
         port.stop().await?;
         handle.abort_connection();
@@ -225,7 +226,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_protocol_of_lines_is_told_that_its_writing_side_is_closed(reactor) {
+    async fn a_line_protocol_gets_write_closed(reactor) {
         struct Asks(Log);
         impl LineProtocol for Asks {
             fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
@@ -250,7 +251,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_half_close_after_the_peer_has_left_is_no_error(reactor) {
+    async fn a_half_close_after_the_peer_has_closed_is_no_error(reactor) {
         let log = Log::new();
         let to = log.clone();
         let kept: Rc<Cell<Option<Transport>>> = Rc::default();
@@ -267,7 +268,7 @@ on_both! {
         drop(conn);
         until(|| log.has("eof")).await;
         some_turns().await;
-        // Both directions are closed; the protocol says when it has had enough.
+        // Both directions are closed; the protocol decides when to end.
         assert_eq!(log.all(), ["made", "eof"]);
         kept.take().unwrap().lose_connection();
         until(|| log.all().len() == 3).await;

@@ -1,4 +1,4 @@
-//! Much of everything: a hundred megabytes to somebody slow, and thousands of connections that come and go.
+//! Large amounts: a hundred megabytes to a slow reader, and thousands of connections.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -7,7 +7,7 @@ use crate::support::{HERE, Log, Spy, until};
 use torsade::net::ListenOptions;
 use torsade::{Connection, Failure, Reactor, yield_now};
 
-/// Reads to the end, a little at a time, and lets the others have many turns between; gives how much there was.
+/// Reads to the end, a little at a time, with many turns between; returns the number of bytes.
 async fn read_slowly(conn: &mut Connection) -> Result<(usize, bool), Failure> {
     let (mut count, mut is_right) = (0, true);
     let mut buf = vec![0; 48 * 1024];
@@ -26,7 +26,7 @@ async fn read_slowly(conn: &mut Connection) -> Result<(usize, bool), Failure> {
     }
 }
 
-/// So many bytes as they should be.
+/// The expected bytes.
 fn right(count: usize) -> Vec<u8> {
     let round: Vec<u8> = (0..251).map(byte).collect();
     let mut all = round.repeat(count / 251 + 1);
@@ -38,7 +38,7 @@ fn byte(n: usize) -> u8 {
     (n % 251) as u8
 }
 
-/// How many descriptors this process has.
+/// Returns the number of open descriptors.
 #[cfg(target_os = "linux")]
 fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
@@ -70,7 +70,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn an_abort_with_much_to_write_is_told_once(reactor) {
+    async fn an_abort_with_queued_bytes_is_reported_once(reactor) {
         let log = Log::new();
         let seen = log.clone();
         let port = reactor.listen(HERE, move |_| {
@@ -93,7 +93,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn twenty_thousand_that_connect_and_reset_leave_nothing_behind(reactor) {
+    async fn twenty_thousand_resets_leave_nothing_behind(reactor) {
         const ALL: usize = 20_000;
         const AT_ONCE: usize = 20;
         let (made, lost) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
@@ -111,11 +111,11 @@ on_both! {
         while lost.get() < made.get() {
             yield_now().await;
         }
-        // Those that were reset before they were accepted were never made.
+        // Connections that were reset before they were accepted were never made.
         assert!(made.get() <= ALL && lost.get() == made.get());
-        // Other tests have some of their own.
+        // Other tests have open descriptors too.
         assert!(descriptors() < before + 100, "{} and then {}", before, descriptors());
-        // The port is none the worse.
+        // The port still works.
         let mut conn = reactor.connect_stream(port.local_addr()).await?;
         conn.transport().lose_write();
         assert_eq!(conn.read(&mut [0; 8]).await?, 0);
@@ -124,7 +124,7 @@ on_both! {
     }
 }
 
-/// So many connect at once, say a word, and break off.
+/// This many clients connect at once, send a word, and reset.
 async fn knock(reactor: &Reactor, port: &torsade::Port, count: usize) -> Result<(), Failure> {
     let all = (0..count).map(|_| reactor.connect_stream(port.local_addr()));
     for conn in torsade::defer::gather(all).await? {

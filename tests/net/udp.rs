@@ -1,4 +1,5 @@
-//! Datagrams: protocols and async sockets, refusals, sizes, queues; UDP, and UNIX sockets at the end.
+//! Datagrams: protocols and async sockets, refusals, sizes, queues; UDP, and UNIX sockets at the
+//! end.
 
 use std::rc::Rc;
 #[cfg(unix)]
@@ -6,15 +7,13 @@ use std::task::Poll;
 
 use crate::support::{HERE, Log, MS, expect_reports, poll_once, some_turns, until};
 use futures::{SinkExt, StreamExt, future};
-use torsade::net::datagram::{
-    AlreadyConnected, DatagramOptions, InvalidAddress, MessageTooLong, PortClosed, Truncated,
-};
-use torsade::net::{CannotListen, ConnectionRefused};
+use torsade::net::datagram::{DatagramError, DatagramOptions};
+use torsade::net::{ConnectError, ListenError};
 use torsade::{Address, Clock, Context, DatagramPort, DatagramProtocol, Failure, Reactor};
 
 type Cx<'a, P> = Context<'a, P, DatagramPort>;
 
-/// Notes its hooks, and answers if it is told to.
+/// A protocol that records its hooks, and may echo.
 struct Ear {
     log: Log,
     answers: bool,
@@ -67,7 +66,7 @@ impl DatagramProtocol for Ear {
     }
 }
 
-/// An address where nobody is.
+/// An address where nothing listens.
 fn nobody(reactor: &Reactor) -> Result<Address, Failure> {
     Ok(reactor.bind_datagram(HERE)?.local_addr())
 }
@@ -91,11 +90,11 @@ on_both! {
         port.stop().await?;
         assert!(port.local_addr().port() > Some(0));
         let late = port.write("late", sender.local_addr()).unwrap_err();
-        assert!(late.is::<PortClosed>(), "{late:?}");
-        assert!(!port.handle().is_connected());
+        assert!(is_error!(late, DatagramError::Closed), "{late:?}");
+        assert!(!port.handle::<Ear>().unwrap().is_connected());
     }
 
-    async fn an_answer_goes_to_who_asked(reactor) {
+    async fn an_answer_goes_to_the_sender(reactor) {
         let log = Log::new();
         let echo = reactor.listen_datagram(HERE, Ear::echo(&log))?;
         let askers: Vec<_> = (0..5).map(|_| reactor.bind_datagram(HERE)).collect::<Result<_, _>>()?;
@@ -125,7 +124,7 @@ on_both! {
         for size in [65_508, 65_536, 100_000] {
             let data = vec![0; size];
             let failure = socket.send_to(&data, echo.local_addr()).await.unwrap_err();
-            assert_eq!(failure.downcast_ref::<MessageTooLong>(), Some(&MessageTooLong { size }));
+            assert!(matches!(failure.trap()?, DatagramError::TooLong { size: s } if *s == size));
             let failure = echo.write(&data, socket.local_addr()).unwrap_err();
             assert_eq!(failure.to_string(), format!("a datagram of {size} bytes is too long"));
         }
@@ -134,29 +133,29 @@ on_both! {
         echo.stop().await?;
     }
 
-    async fn what_does_not_fit_is_told(reactor) {
+    async fn a_truncated_datagram_is_an_error(reactor) {
         let (one, other) = (reactor.bind_datagram(HERE)?, reactor.bind_datagram(HERE)?);
         one.send_to(b"abcdef", other.local_addr()).await?;
         one.send_to(b"ghi", other.local_addr()).await?;
         let mut buf = [0; 3];
         let failure = other.recv_from(&mut buf).await.unwrap_err();
-        let told = Truncated { size: 6, kept: 3, from: one.local_addr() };
-        assert_eq!(failure.downcast_ref::<Truncated>(), Some(&told));
+        let lost = expect_error!(failure, DatagramError::Truncated { size, kept, from } => (*size, *kept, from));
+        assert_eq!(lost, (6, 3, &one.local_addr()));
         assert_eq!(&buf, b"abc");
         assert_eq!(other.recv_from(&mut buf).await?, (3, one.local_addr()));
         assert_eq!(&buf, b"ghi");
     }
 
-    async fn a_connected_port_hears_only_its_peer(reactor) {
+    async fn a_connected_port_receives_from_its_peer_only(reactor) {
         let log = Log::new();
         let port = reactor.listen_datagram(HERE, Ear::new(&log))?;
         let (friend, stranger) = (reactor.bind_datagram(HERE)?, reactor.bind_datagram(HERE)?);
         let early = port.write_connected("x").unwrap_err();
-        assert!(early.is::<InvalidAddress>(), "{early:?}");
+        assert!(is_error!(early, DatagramError::InvalidAddress { .. }), "{early:?}");
         port.connect(friend.local_addr())?;
         assert_eq!(port.peer(), Some(friend.local_addr()));
         let again = port.connect(stranger.local_addr()).unwrap_err();
-        assert_eq!(again.downcast_ref::<AlreadyConnected>().unwrap().to, friend.local_addr());
+        assert_eq!(*expect_error!(again, DatagramError::AlreadyConnected { to } => to), friend.local_addr());
         stranger.send_to(b"from a stranger", port.local_addr()).await?;
         friend.send_to(b"from a friend", port.local_addr()).await?;
         port.write_connected("hello")?;
@@ -167,7 +166,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_refusal_is_told_and_the_port_goes_on(reactor) {
+    async fn a_refusal_calls_the_hook_and_the_port_stays_open(reactor) {
         let log = Log::new();
         let port = reactor.listen_datagram(HERE, Ear::new(&log))?;
         let address = nobody(&reactor)?;
@@ -186,7 +185,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn what_is_sent_after_a_refusal_is_sent(reactor) {
+    async fn a_datagram_after_a_refusal_is_sent(reactor) {
         let log = Log::new();
         let port = reactor.listen_datagram(HERE, Ear::new(&log))?;
         port.pause_producing();
@@ -202,7 +201,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_port_that_is_not_connected_hears_of_no_refusal(reactor) {
+    async fn an_unconnected_port_gets_no_refusal(reactor) {
         let log = Log::new();
         let port = reactor.listen_datagram(HERE, Ear::new(&log))?;
         let address = nobody(&reactor)?;
@@ -218,14 +217,14 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn an_async_socket_is_told_of_a_refusal_once(reactor) {
+    async fn an_async_socket_fails_once_for_a_refusal(reactor) {
         let socket = reactor.bind_datagram(HERE)?;
         let address = nobody(&reactor)?;
         some_turns().await;
         socket.connect(&address)?;
         socket.send(b"anybody?").await?;
         let failure = socket.recv(&mut [0; 8]).await.unwrap_err();
-        assert_eq!(failure.downcast_ref::<ConnectionRefused>().unwrap().address, address);
+        assert_eq!(*expect_error!(failure, ConnectError::Refused { address, .. } => address), address);
         let late = reactor.bind_datagram(&address)?;
         socket.send(b"now").await?;
         assert_eq!(late.recv(&mut [0; 8]).await?, 3);
@@ -287,7 +286,7 @@ on_both! {
         assert_eq!(log.take(), ["stop", "stopped"]);
     }
 
-    async fn a_paused_port_delivers_when_it_goes_on(reactor) {
+    async fn a_paused_port_delivers_when_resumed(reactor) {
         let log = Log::new();
         let port = reactor.listen_datagram(HERE, Ear::new(&log))?;
         let sender = reactor.bind_datagram(HERE)?;
@@ -300,7 +299,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn its_handle_asks_and_its_timers_die_with_it(reactor) {
+    async fn the_handle_reaches_the_protocol_and_its_timers_end_with_it(reactor) {
         struct Count(usize, Log);
         impl DatagramProtocol for Count {
             fn started(&mut self, cx: &mut Cx<'_, Self>) {
@@ -318,18 +317,20 @@ on_both! {
             sender.send_to(b"x", port.local_addr()).await?;
         }
         reactor.sleep(MS * 5).await?;
-        assert_eq!(port.handle().ask(|me, _cx| me.0).await?, 7);
+        let handle = port.handle::<Count>().unwrap();
+        assert!(port.handle::<Ear>().is_none() && sender.port().handle::<Count>().is_none());
+        assert_eq!(handle.ask(|me, _cx| me.0).await?, 7);
         port.stop().await?;
         assert_eq!(log.take(), ["tick"]);
-        assert!(port.handle().ask(|me, _cx| me.0).await.is_err());
+        assert!(handle.ask(|me, _cx| me.0).await.is_err());
     }
 
     async fn a_taken_address_cannot_be_listened_at(reactor) {
         let first = reactor.bind_datagram(HERE)?;
         let failure = reactor.listen_datagram(first.local_addr(), Ear::new(&Log::new())).unwrap_err();
-        let error = failure.downcast_ref::<CannotListen>().unwrap();
-        assert_eq!(error.address, first.local_addr());
-        assert_eq!(error.error.kind(), std::io::ErrorKind::AddrInUse);
+        let (address, error) = expect_error!(failure, ListenError::Failed { address, error } => (address, error));
+        assert_eq!(*address, first.local_addr());
+        assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
     }
 
     async fn names_and_other_families_are_not_addresses(reactor) {
@@ -337,11 +338,12 @@ on_both! {
         let port = reactor.listen_datagram(HERE, Ear::new(&log))?;
         for name in ["localhost:80", "example.org:80", "127.0.0.1", "", "::1", "[::1]:80"] {
             let failure = port.write("x", name).unwrap_err();
-            assert!(failure.is::<InvalidAddress>(), "{name}: {failure:?}");
+            assert!(is_error!(failure, DatagramError::InvalidAddress { .. }), "{name}: {failure:?}");
         }
-        assert!(port.write("x", ("localhost", 80)).unwrap_err().is::<InvalidAddress>());
-        assert!(port.write("x", "unix:/tmp/x").unwrap_err().is::<InvalidAddress>());
-        assert!(reactor.listen_datagram("localhost:0", Ear::new(&log)).unwrap_err().is::<InvalidAddress>());
+        assert!(is_error!(port.write("x", ("localhost", 80)).unwrap_err(), DatagramError::InvalidAddress { .. }));
+        assert!(is_error!(port.write("x", "unix:/tmp/x").unwrap_err(), DatagramError::InvalidAddress { .. }));
+        let failure = reactor.listen_datagram("localhost:0", Ear::new(&log)).unwrap_err();
+        assert!(matches!(failure.trap()?, DatagramError::InvalidAddress { .. }));
         let failure = port.write("x", "example.org:80").unwrap_err();
         assert_eq!(failure.to_string(), r#""example.org:80" is not a literal address and a port"#);
         port.stop().await?;
@@ -353,7 +355,7 @@ on_both! {
         let socket = reactor.bind_datagram(("::1", 0))?;
         socket.send_to(b"six", echo.local_addr()).await?;
         assert_eq!(socket.recv_from(&mut [0; 8]).await?, (3, echo.local_addr()));
-        assert!(socket.send_to(b"four", HERE).await.unwrap_err().is::<InvalidAddress>());
+        assert!(is_error!(socket.send_to(b"four", HERE).await.unwrap_err(), DatagramError::InvalidAddress { .. }));
         echo.stop().await?;
     }
 
@@ -374,7 +376,7 @@ on_both! {
         }
     }
 
-    async fn what_nobody_reads_waits_and_more_is_told_afterwards(reactor) {
+    async fn a_full_queue_fails_and_write_ready_follows(reactor) {
         let (one, other) = (reactor.bind_datagram(HERE)?, reactor.bind_datagram(HERE)?);
         for n in 0..5_u8 {
             one.send_to(&[n], other.local_addr()).await?;
@@ -431,22 +433,22 @@ on_both! {
         assert!(end.is_none());
     }
 
-    async fn stopping_wakes_who_waits(reactor) {
+    async fn stopping_wakes_waiting_tasks(reactor) {
         let socket = reactor.bind_datagram(HERE)?;
         let port = socket.port();
         let waiting = torsade::spawn(async move { socket.recv(&mut [0; 8]).await });
         some_turns().await;
         port.stop().await?;
-        assert!(waiting.await?.unwrap_err().is::<PortClosed>());
+        assert!(is_error!(waiting.await?.unwrap_err(), DatagramError::Closed));
     }
 
-    async fn broadcasting_has_to_be_allowed(reactor) {
+    async fn broadcasting_needs_the_option(reactor) {
         let port = reactor.listen_datagram("0.0.0.0:0", Ear::new(&Log::new()))?;
         assert!(!port.broadcast()?);
         let to = Address::from(([255, 255, 255, 255], 9));
         let failure = port.write("x", &to).unwrap_err();
         let number = failure.find::<std::io::Error>().and_then(std::io::Error::raw_os_error);
-        // A machine without a network has no route either way.
+        // A machine without a network has no route either.
         #[cfg(unix)]
         let known = [libc::EACCES, libc::ENETUNREACH];
         #[cfg(windows)]
@@ -460,10 +462,10 @@ on_both! {
         let other = reactor.bind_datagram((HERE, &allowed))?;
         assert!(other.port().broadcast()?);
         port.stop().await?;
-        assert!(port.set_ttl(3).unwrap_err().is::<PortClosed>());
+        assert!(is_error!(port.set_ttl(3).unwrap_err(), DatagramError::Closed));
     }
 
-    async fn a_flood_does_not_keep_the_loop_from_the_others(reactor) {
+    async fn a_flood_does_not_starve_other_events(reactor) {
         let log = Log::new();
         let port = reactor.listen_datagram(HERE, Ear::new(&log))?;
         let sender = reactor.bind_datagram(HERE)?;
@@ -474,7 +476,7 @@ on_both! {
             sender.send_to(b"x", port.local_addr()).await?;
         }
         port.resume_producing();
-        // A machine may have had no room for all of them.
+        // The machine may have had no room for all of them.
         let (mut most, mut all) = (0, 0);
         for _ in 0..10_000 {
             torsade::yield_now().await;
@@ -491,13 +493,13 @@ on_both! {
         let (friend, stranger) = (reactor.bind_datagram(HERE)?, reactor.bind_datagram(HERE)?);
         let port = reactor.listen_datagram(HERE, Ear::new(&Log::new()))?;
         for name in ["example.org:80", "localhost:80", "127.0.0.1", "unix:/tmp/x"] {
-            assert!(port.connect(name).unwrap_err().is::<InvalidAddress>(), "{name}");
+            assert!(is_error!(port.connect(name).unwrap_err(), DatagramError::InvalidAddress { .. }), "{name}");
         }
         assert_eq!(port.peer(), None);
         port.connect(friend.local_addr())?;
         port.write("to the friend", friend.local_addr())?;
         assert_eq!(friend.recv(&mut [0; 20]).await?, 13);
-        // Somebody else is written to all the same, as the system has it.
+        // The system still sends to other addresses.
         port.write("to the stranger", stranger.local_addr())?;
         assert_eq!(stranger.recv(&mut [0; 20]).await?, 15);
         port.stop().await?;
@@ -511,7 +513,6 @@ mod unix {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
-    use torsade::net::datagram::QueueFull;
 
     fn path(name: &str, reactor: &Reactor) -> PathBuf {
         let kind = format!("{reactor:p}-{}", std::process::id());
@@ -532,10 +533,10 @@ mod unix {
                 assert_eq!(&buf[..count], word.as_bytes());
                 assert_eq!(from, Address::from_path(&there));
             }
-            assert!(socket.send_to(b"x", HERE).await.unwrap_err().is::<InvalidAddress>());
+            assert!(is_error!(socket.send_to(b"x", HERE).await.unwrap_err(), DatagramError::InvalidAddress { .. }));
             assert!(socket.send_to(b"x", path("nobody", &reactor)).await.is_err());
             let taken = reactor.bind_datagram(&there).unwrap_err();
-            assert!(taken.is::<CannotListen>(), "{taken:?}");
+            assert!(is_error!(taken, ListenError::Failed { .. }), "{taken:?}");
             echo.stop().await?;
             let again = reactor.bind_datagram(&there)?;
             drop(again);
@@ -562,7 +563,7 @@ mod unix {
                         Err(failure) => break failure,
                     }
                 };
-                assert_eq!(failure.downcast_ref::<QueueFull>().unwrap().limit, 10_000);
+                assert_eq!(*expect_error!(failure, DatagramError::QueueFull { limit, .. } => limit), 10_000);
                 assert!(fast.is_full() && fast.queued() > 10_000);
                 for n in 0..sent {
                     let mut buf = [0; 4];
@@ -620,7 +621,7 @@ mod unix {
     }
 
     #[test]
-    fn the_name_has_its_mode_and_goes_with_the_port() {
+    fn the_socket_file_has_its_mode_and_is_removed_with_the_port() {
         let reactor = Reactor::new().unwrap();
         torsade::testing::run_on(reactor, async |reactor| {
             let there = path("mode", &reactor);
@@ -651,9 +652,9 @@ mod unix {
     }
 }
 
-/// The error of a refusal is told by the poller even where nobody reads.
+/// The poller reports the error of a refusal even if the socket is not read.
 #[test]
-fn a_refusal_that_nobody_reads_does_not_turn_the_loop() {
+fn an_unread_refusal_does_not_spin() {
     let reactor = Reactor::new().unwrap();
     let log = Log::new();
     let port = reactor.listen_datagram(HERE, Ear::new(&log)).unwrap();

@@ -1,16 +1,14 @@
-//! UNIX sockets: connections by a path and by a name outside the file system, their ends, and their options.
+//! UNIX sockets: connections by paths and abstract names, their ends, and their options.
 #![cfg(target_os = "linux")]
 
 use std::io::ErrorKind;
 
 use crate::support::folder::Folder;
 use crate::support::{HERE, Log, MS, Spy, cpu_time, ends, some_turns, until};
-use torsade::net::{
-    CannotListen, ConnectFailed, ConnectOptions, ConnectionRefused, ListenOptions, ServerEndpoint,
-};
+use torsade::net::{ConnectError, ConnectOptions, ListenError, ListenOptions, ServerEndpoint};
 use torsade::{Address, Clock};
 
-/// A name outside the file system that nobody else has.
+/// An unused abstract name.
 fn name(what: &str) -> Address {
     Address::from_abstract(format!("torsade {what} {}", std::process::id()))
 }
@@ -37,7 +35,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_name_outside_the_file_system_does_as_well_and_a_client_may_have_one(reactor) {
+    async fn abstract_names_work_for_servers_and_clients(reactor) {
         let (server, client) = (name("server"), name("client"));
         let seen = Log::new();
         let to = seen.clone();
@@ -55,10 +53,10 @@ on_both! {
         drop(conn);
         port.stop().await?;
         let failure = reactor.connect_stream(&server).await.unwrap_err();
-        assert_eq!(failure.trap::<ConnectionRefused>()?.address, server);
+        assert_eq!(*expect_error!(failure, ConnectError::Refused { address, .. } => address), server);
     }
 
-    async fn what_an_address_prints_is_listened_at_and_connected_to(reactor) {
+    async fn the_text_of_an_address_can_be_listened_at_and_connected_to(reactor) {
         let folder = Folder::new();
         let paths = ["a:b", "a=b", r"a\b", "@x", "new\nline", "é"].map(|end| Address::from_path(folder.path(end)));
         let names = [&b"torsade x:y=z\\"[..], b"torsade \0\xff\n"].map(Address::from_abstract);
@@ -81,8 +79,8 @@ on_both! {
         for address in [folder.socket(), name("taken")] {
             let port = reactor.listen(&address, |_| Spy::echo())?;
             let failure = reactor.listen(&address, |_| Spy::echo()).unwrap_err();
-            let error = failure.trap::<CannotListen>()?;
-            assert_eq!((&error.address, error.error.kind()), (&address, ErrorKind::AddrInUse));
+            let failed = expect_error!(failure, ListenError::Failed { address, error } => (address, error.kind()));
+            assert_eq!(failed, (&address, ErrorKind::AddrInUse));
             port.stop().await?;
             reactor.listen(&address, |_| Spy::echo())?.stop().await?;
         }
@@ -91,10 +89,10 @@ on_both! {
     async fn a_path_without_a_socket_is_not_found(reactor) {
         let folder = Folder::new();
         let failure = reactor.connect_stream(folder.socket()).await.unwrap_err();
-        assert_eq!(failure.trap::<ConnectFailed>()?.error.kind(), ErrorKind::NotFound);
+        assert_eq!(expect_error!(failure, ConnectError::Failed { error, .. } => error).kind(), ErrorKind::NotFound);
     }
 
-    async fn a_name_that_is_too_long_is_named_with_its_length(reactor) {
+    async fn the_error_of_a_long_name_has_its_length(reactor) {
         let long = |count| "x".repeat(count);
         let max_delay = Address::from_abstract(long(107));
         let port = reactor.serve(&max_delay, async |_conn| Ok(()))?;
@@ -107,13 +105,13 @@ on_both! {
             (Address::from_path("a\0b"), "a socket's path is not empty and has no NUL in it"),
         ] {
             let failure = reactor.listen(&address, |_| Spy::echo()).unwrap_err();
-            assert_eq!(failure.trap::<CannotListen>()?.error.to_string(), said);
+            assert_eq!(expect_error!(failure, ListenError::Failed { error, .. } => error).to_string(), said);
             let failure = reactor.connect_stream(&address).await.unwrap_err();
-            assert_eq!(failure.trap::<ConnectFailed>()?.error.to_string(), said);
+            assert_eq!(expect_error!(failure, ConnectError::Failed { error, .. } => error).to_string(), said);
         }
     }
 
-    async fn a_request_sent_with_its_end_gets_its_reply(reactor) {
+    async fn a_half_closed_request_gets_its_reply(reactor) {
         let folder = Folder::new();
         let port = reactor.listen(folder.path("socket"), |_| Spy::echo())?;
         for size in [1, 1000, 3 << 20] {
@@ -132,7 +130,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn what_was_written_before_the_end_is_read_though_the_peer_has_left_bytes_unread(reactor) {
+    async fn bytes_before_the_end_are_read_although_the_peer_left_bytes_unread(reactor) {
         let folder = Folder::new();
         let (mut client, server, port) = ends(&reactor, folder.socket()).await?;
         client.write_all(b"never read").await?;
@@ -146,7 +144,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn who_has_ended_is_gone_at_once_and_what_it_wrote_is_read_later(reactor) {
+    async fn a_closed_connection_is_gone_at_once_and_its_bytes_are_read_later(reactor) {
         let folder = Folder::new();
         let (mut client, server, port) = ends(&reactor, folder.socket()).await?;
         let transport = server.transport();
@@ -177,7 +175,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn writing_to_a_peer_that_left_is_a_broken_pipe(reactor) {
+    async fn writing_to_a_closed_peer_is_a_broken_pipe(reactor) {
         let (folder, log) = (Folder::new(), Log::new());
         let port = reactor.serve(folder.socket(), async |_conn| Ok(()))?;
         let client = Spy::new(&log).on_eof(|cx| cx.write("anybody there?"));
@@ -202,7 +200,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn options_of_tcp_are_taken_and_mean_nothing(reactor) {
+    async fn options_of_tcp_are_ignored(reactor) {
         let folder = Folder::new();
         let (client, server, port) = ends(&reactor, folder.socket()).await?;
         for transport in [client.transport(), server.transport()] {
@@ -216,7 +214,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn each_end_is_told_who_the_other_is(reactor) {
+    async fn each_end_has_the_peers_credentials(reactor) {
         let folder = Folder::new();
         let (client, server, port) = ends(&reactor, folder.socket()).await?;
         for transport in [client.transport(), server.transport()] {
@@ -234,7 +232,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_hundred_connect_at_once_where_one_may_wait(reactor) {
+    async fn a_hundred_connect_at_once_with_a_backlog_of_one(reactor) {
         let folder = Folder::new();
         let options = ListenOptions::new().backlog(1);
         let port = reactor.listen((folder.socket(), &options), |_| Spy::echo())?;
@@ -247,7 +245,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_client_with_a_path_of_its_own_is_known_by_it(reactor) {
+    async fn a_client_bound_to_a_path_is_identified_by_it(reactor) {
         let folder = Folder::new();
         let own = Address::from_path(folder.path("client"));
         let options = ConnectOptions::new().bind(own.clone());

@@ -1,4 +1,5 @@
-//! UNIX sockets for datagrams: who is full holds up nobody else, and names are left to whom they belong.
+//! UNIX datagram sockets: a full destination delays no other, and files are removed by their owners
+//! only.
 #![cfg(unix)]
 
 use std::cell::Cell;
@@ -10,14 +11,14 @@ use std::sync::Arc;
 
 use crate::support::{Log, MS, expect_reports, some_turns, until};
 use futures::{SinkExt, future};
-use torsade::net::CannotListen;
-use torsade::net::datagram::{DatagramOptions, DatagramsNotSent, PortClosed};
+use torsade::net::ListenError;
+use torsade::net::datagram::{DatagramError, DatagramOptions};
 use torsade::reactor::Grace;
 use torsade::{Address, Clock, Context, DatagramPort, DatagramProtocol, Failure, Reactor};
 
 type Cx<'a, P> = Context<'a, P, DatagramPort>;
 
-/// Notes its hooks.
+/// A protocol that records its hooks.
 struct Ear(Log);
 
 impl Ear {
@@ -49,7 +50,7 @@ fn path(name: &str, reactor: &Reactor) -> PathBuf {
     std::env::temp_dir().join(format!("torsade-{kind}-{name}"))
 }
 
-/// What comes of it within three tenths of a second.
+/// Returns the result, if it is there within 300 milliseconds.
 async fn soon<T>(
     reactor: &Reactor,
     future: impl Future<Output = Result<T, Failure>>,
@@ -61,7 +62,7 @@ async fn soon<T>(
     }
 }
 
-/// Notes how many of its clones there are.
+/// A value that counts its clones.
 struct Counted;
 
 impl std::task::Wake for Counted {
@@ -69,7 +70,7 @@ impl std::task::Wake for Counted {
 }
 
 on_both! {
-    async fn who_has_given_up_leaves_no_waker_behind(reactor) {
+    async fn a_dropped_future_leaves_no_waker_behind(reactor) {
         let there = path("there", &reactor);
         let _full = reactor.bind_datagram(&there)?;
         let socket = reactor.bind_datagram(path("here", &reactor))?;
@@ -85,7 +86,7 @@ on_both! {
         assert_eq!(Arc::strong_count(&counted), 1);
     }
 
-    async fn a_destination_that_never_reads_holds_up_nobody_else(reactor) {
+    async fn a_destination_that_never_reads_delays_no_other(reactor) {
         let log = Log::new();
         let (bad, good, here) = (path("deaf", &reactor), path("good", &reactor), path("busy", &reactor));
         let (deaf, ear) = (reactor.bind_datagram(&bad)?, reactor.bind_datagram(&good)?);
@@ -112,7 +113,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn what_a_port_could_not_send_before_it_closed_is_reported(reactor) {
+    async fn datagrams_unsent_at_the_close_are_reported(reactor) {
         reactor.set_grace(Grace { stalled: MS * 50, ..Grace::default() });
         let reports = expect_reports(&reactor);
         let (bad, here) = (path("deaf", &reactor), path("busy", &reactor));
@@ -124,8 +125,8 @@ on_both! {
         port.write(b"more data", &bad)?;
         port.stop().await?;
         let reported = reports.borrow()[0].failure().clone();
-        let loss: &DatagramsNotSent = reported.downcast_ref().unwrap();
-        assert_eq!((loss.datagrams, loss.bytes), (2, 13), "{loss}");
+        let loss = expect_error!(reported, DatagramError::NotSent { datagrams, bytes, .. } => (*datagrams, *bytes));
+        assert_eq!(loss, (2, 13), "{reported}");
         assert_eq!(reports.borrow().len(), 1);
         drop(deaf);
     }
@@ -154,8 +155,9 @@ on_both! {
         sending.await??;
     }
 
-    async fn what_its_last_hook_wrote_is_sent_before_it_stops(reactor) {
-        /// Writes until the system takes no more, when told to go on, and stops.
+    async fn datagrams_of_the_last_hook_are_sent_before_the_stop(reactor) {
+        /// A protocol that, in `write_ready`, writes until the system accepts no more, and stops
+        /// the port.
         struct Last(Rc<Cell<u32>>);
 
         impl DatagramProtocol for Last {
@@ -178,7 +180,7 @@ on_both! {
         while port.write_connected("first").is_ok() {
             count.set(count.get() + 1);
         }
-        // Takes in what comes until it has been silent for long.
+        // Receives until nothing has arrived for a while.
         let mut heard = 0;
         let mut buf = [0; 8];
         while soon(&reactor, ear.recv(&mut buf)).await.is_ok() {
@@ -188,20 +190,20 @@ on_both! {
         assert!(!port.is_listening());
     }
 
-    async fn a_port_that_could_not_connect_has_never_begun_and_leaves_its_name(reactor) {
+    async fn a_port_that_cannot_connect_never_starts_and_frees_its_name(reactor) {
         let log = Log::new();
         let own = path("own", &reactor);
         let options = DatagramOptions::new();
         for _ in 0..2 {
             let failed = reactor.listen_datagram((&own, options.clone().connect(path("nobody", &reactor))), Ear::new(&log));
             let failure = failed.unwrap_err();
-            assert!(!failure.is::<CannotListen>(), "{failure:?}");
+            assert!(!is_error!(failure, ListenError::Failed { .. }), "{failure:?}");
         }
         some_turns().await;
         assert!(log.take().is_empty());
     }
 
-    async fn a_sink_whose_port_is_closed_says_that_not_all_was_sent(reactor) {
+    async fn a_sink_with_unsent_datagrams_fails_when_closed(reactor) {
         reactor.set_grace(Grace { stalled: MS * 50, ..Grace::default() });
         let reports = expect_reports(&reactor);
         let there = path("there", &reactor);
@@ -211,15 +213,15 @@ on_both! {
             socket.feed(("x", there.as_path())).await?;
         }
         socket.port().stop().await?;
-        assert!(SinkExt::<(&str, &Path)>::flush(&mut socket).await.unwrap_err().is::<PortClosed>());
-        assert!(SinkExt::<(&str, &Path)>::close(&mut socket).await.unwrap_err().is::<PortClosed>());
-        assert!(reports.borrow()[0].failure().is::<DatagramsNotSent>());
+        assert!(is_error!(SinkExt::<(&str, &Path)>::flush(&mut socket).await.unwrap_err(), DatagramError::Closed));
+        assert!(is_error!(SinkExt::<(&str, &Path)>::close(&mut socket).await.unwrap_err(), DatagramError::Closed));
+        assert!(is_error!(reports.borrow()[0].failure(), DatagramError::NotSent { .. }));
     }
 }
 
-/// The system says that there is room, and means the one it is connected to.
+/// The system reports room of the address that the port is connected to.
 #[test]
-fn a_connected_port_that_writes_to_another_one_does_not_turn_the_loop() {
+fn a_connected_port_that_writes_to_another_address_does_not_spin() {
     let reactor = Reactor::new().unwrap();
     let (near, far) = (path("near", &reactor), path("far", &reactor));
     let _near = reactor.bind_datagram(&near).unwrap();
@@ -241,9 +243,9 @@ fn a_connected_port_that_writes_to_another_one_does_not_turn_the_loop() {
     assert!(port.queued() > 0);
 }
 
-/// A new program takes the old one's place; the old one leaves the name to it.
+/// A new program takes over the name; the old one does not remove it.
 #[test]
-fn a_name_that_somebody_else_has_taken_is_left_to_them() {
+fn a_name_taken_by_another_process_is_not_removed() {
     torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let there = path("handed", &reactor);
         let old = reactor.listen_datagram(&there, Ear::new(&Log::new()))?;

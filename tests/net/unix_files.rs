@@ -1,4 +1,4 @@
-//! The files of UNIX sockets: their mode, their lock, whose they are, and what becomes of them.
+//! The files of UNIX sockets: their mode, their lock, their owner, and their removal.
 #![cfg(target_os = "linux")]
 
 use std::fs;
@@ -14,10 +14,7 @@ use std::thread;
 use crate::support::folder::Folder;
 use crate::support::{MS, Spy, alive, own, some_turns};
 use torsade::locks::DeferredFilesystemLock;
-use torsade::net::{
-    CannotListen, ConnectFailed, ConnectOptions, ConnectTimedOut, ConnectionRefused, ListenOptions,
-    ServerEndpoint,
-};
+use torsade::net::{ConnectError, ConnectOptions, ListenError, ListenOptions, ServerEndpoint};
 use torsade::{Address, Cancelled, Clock, Failure, Port, Reactor, testing};
 
 fn locked() -> ListenOptions {
@@ -28,10 +25,10 @@ fn listen(reactor: &Reactor, address: &Address, options: &ListenOptions) -> Resu
     reactor.listen((address, options), |_| Spy::echo())
 }
 
-/// Why one cannot listen.
+/// Returns the error of listening.
 fn refusal(reactor: &Reactor, address: &Address, options: &ListenOptions) -> std::io::Error {
     let failure = listen(reactor, address, options).unwrap_err();
-    let error = &failure.downcast_ref::<CannotListen>().unwrap().error;
+    let error = expect_error!(failure, ListenError::Failed { error, .. } => error);
     std::io::Error::new(error.kind(), error.to_string())
 }
 
@@ -39,7 +36,7 @@ fn mode_of(path: &Path) -> u32 {
     fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-/// The id of a process that is dead.
+/// Returns the id of a dead process.
 fn a_dead_process() -> u32 {
     let mut child = Command::new("true").stdin(Stdio::null()).spawn().unwrap();
     child.wait().unwrap();
@@ -155,7 +152,7 @@ fn a_reactor_that_is_dropped_removes_them_too() {
 }
 
 #[test]
-fn a_file_that_is_not_ours_any_more_is_left_there() {
+fn a_replaced_file_is_not_removed() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let folder = Folder::new();
         let port = listen(&reactor, &folder.socket(), &ListenOptions::new())?;
@@ -171,7 +168,7 @@ fn a_file_that_is_not_ours_any_more_is_left_there() {
 }
 
 #[test]
-fn without_a_lock_a_file_in_the_way_is_an_error_and_stays() {
+fn without_a_lock_an_existing_file_is_an_error_and_stays() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let folder = Folder::new();
         drop(UnixListener::bind(folder.path("socket"))?);
@@ -185,7 +182,7 @@ fn without_a_lock_a_file_in_the_way_is_an_error_and_stays() {
 }
 
 #[test]
-fn who_is_alive_and_has_the_lock_is_named() {
+fn the_error_names_the_living_owner_of_the_lock() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let folder = Folder::new();
         let lock = folder.path("socket.lock");
@@ -209,7 +206,7 @@ fn who_is_alive_and_has_the_lock_is_named() {
 }
 
 #[test]
-fn what_a_dead_process_left_is_taken_over() {
+fn the_files_of_a_dead_process_are_taken_over() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let folder = Folder::new();
         drop(UnixListener::bind(folder.path("socket"))?);
@@ -229,7 +226,7 @@ fn what_a_dead_process_left_is_taken_over() {
 }
 
 #[test]
-fn what_is_no_socket_is_never_removed() {
+fn a_file_that_is_not_a_socket_is_never_removed() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let folder = Folder::new();
         let path = folder.path("socket");
@@ -240,7 +237,7 @@ fn what_is_no_socket_is_never_removed() {
         assert_eq!(fs::read_to_string(&path)?, "precious");
         assert_eq!(folder.files(), ["socket"]);
 
-        // Nor is what a link leads to.
+        // Nor is the target of a link.
         drop(UnixListener::bind(folder.path("other"))?);
         fs::remove_file(&path)?;
         symlink(folder.path("other"), &path)?;
@@ -253,7 +250,7 @@ fn what_is_no_socket_is_never_removed() {
 }
 
 #[test]
-fn what_is_no_lock_is_an_error() {
+fn an_invalid_lock_is_an_error() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let folder = Folder::new();
         fs::write(folder.path("socket.lock"), "")?;
@@ -290,7 +287,7 @@ fn a_description_locks_unless_it_or_the_options_say_otherwise() {
 }
 
 #[test]
-fn a_client_may_want_the_lock_to_be_held() {
+fn a_client_may_require_the_lock() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let folder = Folder::new();
         let want = ConnectOptions::new().lock_file(true);
@@ -299,18 +296,18 @@ fn a_client_may_want_the_lock_to_be_held() {
             .connect_stream((folder.socket(), &want))
             .await
             .unwrap_err();
-        let error = failure.trap::<ConnectionRefused>()?;
+        let error = expect_error!(failure, ConnectError::Refused { error, .. } => error);
         let said = format!(
             "no process that is alive holds the lock {:?}",
             folder.path("socket.lock")
         );
-        assert_eq!(error.error.to_string(), said);
+        assert_eq!(error.to_string(), said);
         symlink(a_dead_process().to_string(), folder.path("socket.lock"))?;
         let failure = reactor
             .connect_stream((folder.socket(), &want))
             .await
             .unwrap_err();
-        failure.trap::<ConnectionRefused>()?;
+        assert!(matches!(failure.trap()?, ConnectError::Refused { .. }));
         fs::remove_file(folder.path("socket.lock"))?;
         port.stop().await?;
 
@@ -326,7 +323,7 @@ fn a_client_may_want_the_lock_to_be_held() {
 }
 
 #[test]
-fn where_nobody_accepts_the_time_limit_ends_it_and_so_does_giving_up() {
+fn without_an_accept_the_time_limit_or_cancelling_ends_the_attempt() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let folder = Folder::new();
         let full = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
@@ -338,19 +335,22 @@ fn where_nobody_accepts_the_time_limit_ends_it_and_so_does_giving_up() {
             .connect_stream((folder.socket(), &limit))
             .await
             .unwrap_err();
-        assert_eq!(failure.trap::<ConnectTimedOut>()?.limit, Some(MS * 50));
+        assert_eq!(
+            *expect_error!(failure, ConnectError::TimedOut { limit, .. } => limit),
+            Some(MS * 50)
+        );
 
         let waiting = reactor.connect_stream(folder.socket());
         some_turns().await;
         waiting.cancel();
         waiting.await.unwrap_err().trap::<Cancelled>()?;
 
-        // Who waits for room is told when the socket is gone.
+        // A waiting client fails when the socket is gone.
         let waiting = reactor.connect_stream(folder.socket());
         some_turns().await;
         drop(full);
         let failure = waiting.await.unwrap_err();
-        failure.trap::<ConnectionRefused>()?;
+        assert!(matches!(failure.trap()?, ConnectError::Refused { .. }));
         drop(first);
         some_turns().await;
         assert!(alive(&reactor).is_empty());
@@ -359,7 +359,7 @@ fn where_nobody_accepts_the_time_limit_ends_it_and_so_does_giving_up() {
 }
 
 #[test]
-fn a_folder_that_is_not_there_is_an_error() {
+fn a_missing_folder_is_an_error() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let folder = Folder::new();
         let address = Address::from_path(folder.path("no/socket"));
@@ -368,14 +368,14 @@ fn a_folder_that_is_not_there_is_an_error() {
             assert_eq!(error.kind(), ErrorKind::NotFound);
         }
         let failure = reactor.connect_stream(&address).await.unwrap_err();
-        failure.trap::<ConnectFailed>()?;
+        assert!(matches!(failure.trap()?, ConnectError::Failed { .. }));
         Ok::<(), Failure>(())
     });
 }
 
-/// The other end is out of sight from another namespace of processes: the system calls it 0.
+/// The peer is in another PID namespace: the system reports its id as 0.
 #[test]
-fn who_cannot_be_seen_has_no_number() {
+fn a_peer_in_another_pid_namespace_has_no_pid() {
     const WHERE: &str = "TORSADE_UNSEEN";
     if let Ok(path) = std::env::var(WHERE) {
         testing::run_on(Reactor::new().unwrap(), async |reactor| {
@@ -401,16 +401,16 @@ fn who_cannot_be_seen_has_no_number() {
         return println!("namespaces cannot be made here");
     }
     let program = own::program();
-    let words = own::words("who_cannot_be_seen_has_no_number");
+    let words = own::words("a_peer_in_another_pid_namespace_has_no_pid");
     let words = words.iter().map(String::as_str);
     let again: Vec<_> = program.to_str().into_iter().chain(words).collect();
     let (well, output) = run(&again).unwrap();
     assert!(well, "{output:?}");
 }
 
-/// What a client's attempt left behind must not be in the way of the next one.
+/// The file of a client's first attempt must not block the second.
 #[test]
-fn a_client_with_a_name_may_try_again() {
+fn a_bound_client_may_try_again() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let folder = Folder::new();
         let own = Address::from_path(folder.path("own"));
@@ -421,12 +421,12 @@ fn a_client_with_a_name_may_try_again() {
                 .await
                 .unwrap_err();
             assert_eq!(
-                failure.trap::<ConnectFailed>()?.error.kind(),
+                expect_error!(failure, ConnectError::Failed { error, .. } => error).kind(),
                 ErrorKind::NotFound
             );
             assert!(folder.files().is_empty());
         }
-        // One may wait, and nobody accepts: the others are to try until there is room.
+        // A queue of one, and no accept: the others retry until there is room.
         let listener = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
         listener.bind(&socket2::SockAddr::unix(folder.path("socket"))?)?;
         listener.listen(0)?;

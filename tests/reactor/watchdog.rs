@@ -593,7 +593,7 @@ fn exchange(
     let opened = reactor.listen_datagram(HERE, Slow(hook));
     async move {
         let opened = opened?;
-        opened.handle().closed().await?;
+        opened.handle::<Slow>().unwrap().closed().await?;
         Ok(())
     }
 }

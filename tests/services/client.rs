@@ -1,24 +1,24 @@
-//! A client that comes back: connecting, waits, those who wait for it, and the end.
+//! A client that reconnects: connecting, delays, waiters, and stopping.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::support::{HERE, Log, MS, Spy, expect_reports, until};
-use torsade::net::ConnectionRefused;
-use torsade::services::{Backoff, ClientService, NoProtocol, PortService, Service};
+use torsade::net::ConnectError;
+use torsade::services::{Backoff, ClientService, PortService, Service, ServiceError};
 use torsade::{Cancelled, Clock, Deferred, Failure, Port, Reactor, yield_now};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A port that counts its connections, and can break them.
+/// A port that counts its connections, and can reset them.
 fn server(reactor: &Reactor, log: &Log) -> Result<Port, Failure> {
     let log = log.clone();
     reactor.listen(HERE, move |_| Spy::named(&log, "server"))
 }
 
 on_both! {
-    async fn closed_tells_the_reason_after_connection_lost(reactor) {
+    async fn closed_gives_the_reason_after_connection_lost(reactor) {
         let log = Log::new();
         let port = reactor.listen(HERE, |_| Spy::echo())?;
         let handle = reactor.connect(port.local_addr(), Spy::new(&log)).await?;
@@ -33,7 +33,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_client_is_given_to_all_who_wait_and_at_once_when_it_is_there(reactor) {
+    async fn when_connected_gives_the_handle_to_all_waiters(reactor) {
         let log = Log::new();
         let port = server(&reactor, &log)?;
         let client = ClientService::new(&reactor, port.local_addr(), Spy::echo)?;
@@ -57,7 +57,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_start_while_it_stops_connects_again_after_the_end(reactor) {
+    async fn a_start_while_stopping_reconnects_after_the_stop(reactor) {
         let log = Log::new();
         let port = server(&reactor, &log)?;
         let client = ClientService::new(&reactor, port.local_addr(), Spy::echo)?;
@@ -75,7 +75,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_stop_while_it_connects_gives_that_up(reactor) {
+    async fn a_stop_while_connecting_cancels_the_attempt(reactor) {
         let log = Log::new();
         let port = server(&reactor, &log)?;
         let client = ClientService::new(&reactor, port.local_addr(), Spy::echo)?;
@@ -108,7 +108,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn each_stop_is_told_of_the_end_whenever_it_comes(reactor) {
+    async fn the_deferred_of_each_stop_fires(reactor) {
         let log = Log::new();
         let port = server(&reactor, &log)?;
         let client = ClientService::new(&reactor, port.local_addr(), Spy::echo)?;
@@ -121,7 +121,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn who_is_told_of_a_stop_may_start_it_again(reactor) {
+    async fn the_callback_of_a_stop_may_start_it_again(reactor) {
         let log = Log::new();
         let port = server(&reactor, &log)?;
         let client = ClientService::new(&reactor, port.local_addr(), Spy::echo)?;
@@ -170,7 +170,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn what_is_prepared_comes_before_those_who_wait(reactor) {
+    async fn the_preparation_runs_before_the_waiters(reactor) {
         let log = Log::new();
         let port = server(&reactor, &log)?;
         let (gate, resolver) = Deferred::pair();
@@ -193,7 +193,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_stop_while_it_prepares_ends_the_connection(reactor) {
+    async fn a_stop_while_preparing_closes_the_connection(reactor) {
         let log = Log::new();
         let port = server(&reactor, &log)?;
         let seen = log.clone();
@@ -218,7 +218,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_client_that_was_lost_connects_again(reactor) {
+    async fn a_lost_client_reconnects(reactor) {
         let log = Log::new();
         let seen = log.clone();
         let port = reactor.listen(HERE, move |_| {
@@ -238,7 +238,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_stop_while_it_waits_to_try_again_is_at_once_and_leaves_no_timer(reactor) {
+    async fn a_stop_during_a_delay_is_immediate_and_leaves_no_timer(reactor) {
         let port = reactor.listen(HERE, |_| Spy::echo())?;
         port.stop().await?;
         let client = ClientService::new(&reactor, port.local_addr(), Spy::echo)?;
@@ -253,18 +253,18 @@ on_both! {
         assert!(reactor.now() - start < SECOND && crate::support::alive(&reactor).is_empty());
     }
 
-    async fn each_failure_counts_and_the_number_of_them_may_be_limited(reactor) {
+    async fn failures_are_counted_and_when_connected_within_limits_them(reactor) {
         let address = crate::support::nowhere(&reactor).await?;
         let quick = Backoff::new().initial(MS).factor(1.0).jitter(Duration::ZERO);
         let client = ClientService::new(&reactor, address, Spy::echo)?.backoff(quick);
         client.start()?;
         let (once, thrice) = (client.when_connected_within(1), client.when_connected_within(3));
         let ever = client.when_connected();
-        assert!(once.await.unwrap_err().is::<ConnectionRefused>());
+        assert!(is_error!(once.await.unwrap_err(), ConnectError::Refused { .. }));
         assert!(!thrice.is_settled());
-        assert!(thrice.await.unwrap_err().is::<ConnectionRefused>());
+        assert!(is_error!(thrice.await.unwrap_err(), ConnectError::Refused { .. }));
         assert!(client.failures() >= 3 && !ever.is_settled());
-        // As soon as somebody listens it is connected, and the failures are forgotten.
+        // It connects as soon as a server listens, and the failures are reset.
         let port = reactor.listen(address, |_| Spy::echo())?;
         ever.await?;
         assert_eq!(client.failures(), 0);
@@ -277,7 +277,7 @@ on_both! {
         let port = server(&reactor, &log)?;
         let client = ClientService::new(&reactor, port.local_addr(), || None::<Spy>)?;
         client.start()?;
-        client.when_connected_within(1).await.unwrap_err().trap::<NoProtocol>()?;
+        assert!(matches!(client.when_connected_within(1).await.unwrap_err().trap()?, ServiceError::NoProtocol));
         client.stop().await?;
         let client = ClientService::new(&reactor, port.local_addr(), Spy::echo)?
             .prepare(|_| Err::<(), _>(Failure::new("not good enough")));
@@ -290,13 +290,13 @@ on_both! {
     }
 }
 
-/// In memory, where time is moved.
+/// Runs a test in memory, where time is virtual.
 fn in_memory(test: impl AsyncFnOnce(Reactor) -> Result<(), Failure> + 'static) {
     torsade::testing::run_on(Reactor::in_memory().unwrap(), test);
 }
 
 #[test]
-fn a_client_tries_again_after_waits_that_grow_and_begins_anew_after_a_success() {
+fn retries_have_growing_delays_that_restart_after_a_success() {
     in_memory(async |reactor| {
         let address = "10.0.0.1:80";
         let policy = Backoff::new()
@@ -326,7 +326,7 @@ fn a_client_tries_again_after_waits_that_grow_and_begins_anew_after_a_success() 
         assert_eq!((tries.take(), client.failures()), (vec![15], 0));
         handle.closed().await?;
         reactor.sleep(SECOND * 3 / 2).await?;
-        // Each success begins the waits anew.
+        // Each success restarts the delays.
         assert_eq!(tries.take(), [16]);
         client.stop().await?;
         port.stop().await
@@ -334,7 +334,7 @@ fn a_client_tries_again_after_waits_that_grow_and_begins_anew_after_a_success() 
 }
 
 #[test]
-fn after_a_loss_the_first_wait_is_taken_once_and_those_after_it_grow() {
+fn after_a_loss_the_first_delay_is_used_once_and_later_ones_grow() {
     in_memory(async |reactor| {
         let address = "10.0.0.1:80";
         let policy = Backoff::new()
@@ -365,7 +365,7 @@ fn after_a_loss_the_first_wait_is_taken_once_and_those_after_it_grow() {
         assert_eq!(after(&tries), [1, 3, 7, 15]);
         assert_eq!(client.failures(), 4);
 
-        // The same when it is told to start anew.
+        // The same when it is started again.
         client.stop().await?;
         client.start()?;
         reactor.sleep(SECOND * 4).await?;
@@ -403,7 +403,7 @@ fn the_jitter_is_within_its_bounds_and_the_same_in_each_run_in_memory() {
 }
 
 #[test]
-fn who_waits_for_so_many_failures_is_told_the_last_of_them() {
+fn when_connected_within_fails_with_the_last_failure() {
     in_memory(async |reactor| {
         let client = ClientService::new(&reactor, "10.0.0.1:80", Spy::echo)?;
         client.start()?;
@@ -414,9 +414,9 @@ fn who_waits_for_so_many_failures_is_told_the_last_of_them() {
         );
         let ever = client.when_connected();
         let failure = once.await.unwrap_err();
-        assert!(failure.is::<ConnectionRefused>() && reactor.now() == start);
+        assert!(is_error!(failure, ConnectError::Refused { .. }) && reactor.now() == start);
         let failure = thrice.await.unwrap_err();
-        assert!(failure.is::<ConnectionRefused>() && client.failures() == 3);
+        assert!(is_error!(failure, ConnectError::Refused { .. }) && client.failures() == 3);
         assert!(!ever.is_settled());
         let stopped = client.stop();
         assert!(ever.await.unwrap_err().is::<Cancelled>());
@@ -431,7 +431,7 @@ fn no_protocol_and_a_failed_preparation_count_as_failures() {
         let client = ClientService::new(&reactor, "10.0.0.1:80", || None::<Spy>)?;
         client.start()?;
         let failure = client.when_connected_within(1).await.unwrap_err();
-        failure.trap::<NoProtocol>()?;
+        assert!(matches!(failure.trap()?, ServiceError::NoProtocol));
         client.stop().await?;
 
         let log = Log::new();
@@ -448,7 +448,7 @@ fn no_protocol_and_a_failed_preparation_count_as_failures() {
 }
 
 #[test]
-fn an_attempt_that_was_given_up_is_no_failure_of_the_next_ones() {
+fn a_cancelled_attempt_does_not_count_for_the_next_start() {
     in_memory(async |reactor| {
         let log = Log::new();
         let port = reactor.listen("10.0.0.1:80", |_| Spy::echo())?;
@@ -472,7 +472,7 @@ fn an_attempt_that_was_given_up_is_no_failure_of_the_next_ones() {
 }
 
 #[test]
-fn a_panic_that_nobody_waits_for_is_reported() {
+fn a_panic_without_waiters_is_reported() {
     in_memory(async |reactor| {
         let reports = expect_reports(&reactor);
         let mut calls = 0;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::support::{HERE, Log, MS, Spy, until};
 use torsade::repeat::{CooperateError, Slice};
-use torsade::services::{self, MultiService, NameTaken, PortService, Service, TimerService};
+use torsade::services::{self, MultiService, PortService, Service, ServiceError, TimerService};
 use torsade::{
     Address, Clock, Context, Cooperator, DatagramPort, DatagramProtocol, Deferred, Failure,
     Reactor, Resolver, VirtualClock,
@@ -15,13 +15,13 @@ use torsade::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Notes what is asked of it, and stops when told to.
+/// A service that records its calls, and stops when told to.
 #[derive(Clone)]
 struct Part {
     name: &'static str,
     log: Log,
     running: Rc<Cell<bool>>,
-    /// Stopping takes until this is fired.
+    /// The stop ends when this is fired.
     ends: Rc<RefCell<Option<Resolver<()>>>>,
     is_slow: bool,
     is_broken: bool,
@@ -77,7 +77,7 @@ impl Service for Part {
 }
 
 #[test]
-fn members_start_in_order_and_stop_in_reverse_each_after_the_one_behind_it() {
+fn members_start_in_order_and_stop_in_reverse_order() {
     let log = Log::new();
     let slow = Part::new("b", &log).slow();
     let all = MultiService::new();
@@ -97,7 +97,7 @@ fn members_start_in_order_and_stop_in_reverse_each_after_the_one_behind_it() {
 }
 
 #[test]
-fn every_stop_waits_for_the_end_and_a_start_before_it_comes_after_it() {
+fn every_stop_waits_for_the_end_and_a_start_meanwhile_follows_it() {
     let log = Log::new();
     let slow = Part::new("b", &log).slow();
     let all = MultiService::new();
@@ -122,7 +122,7 @@ fn every_stop_waits_for_the_end_and_a_start_before_it_comes_after_it() {
 }
 
 #[test]
-fn a_member_that_panics_when_it_is_to_stop_keeps_no_other_from_stopping() {
+fn a_panic_in_stop_does_not_skip_the_other_members() {
     struct Bad;
     impl Service for Bad {
         fn start(&self) -> Result<(), Failure> {
@@ -140,14 +140,14 @@ fn a_member_that_panics_when_it_is_to_stop_keeps_no_other_from_stopping() {
     all.add(Part::new("a", &log)).unwrap();
     all.add(Bad).unwrap();
     all.start().unwrap();
-    // No reactor contains the panic: it goes on when the others have stopped.
+    // No reactor contains the panic: it continues once the others have stopped.
     let stopped = catch_unwind(AssertUnwindSafe(|| drop(all.stop())));
     assert_eq!(*stopped.unwrap_err().downcast::<&str>().unwrap(), "not me");
     assert_eq!(log.take(), ["start a", "stop a"]);
 }
 
 #[test]
-fn a_beat_that_is_left_running_is_no_failure_when_the_program_ends() {
+fn a_running_timer_service_is_no_failure_at_the_end() {
     torsade::testing::run(async |reactor| {
         let beat = TimerService::new(&reactor, SECOND, || {});
         beat.start()?;
@@ -170,7 +170,7 @@ fn a_beat_that_is_left_running_is_no_failure_when_the_program_ends() {
 }
 
 #[test]
-fn when_a_member_cannot_start_those_before_it_are_stopped_again() {
+fn a_failed_start_stops_the_members_before_it() {
     let log = Log::new();
     let all = MultiService::new();
     all.add(Part::new("a", &log)).unwrap();
@@ -182,7 +182,7 @@ fn when_a_member_cannot_start_those_before_it_are_stopped_again() {
 }
 
 #[test]
-fn a_member_whose_stop_fails_keeps_no_other_from_stopping() {
+fn a_failed_stop_does_not_skip_the_other_members() {
     struct Bad(Part);
     impl Service for Bad {
         fn start(&self) -> Result<(), Failure> {
@@ -216,12 +216,15 @@ fn a_member_whose_stop_fails_keeps_no_other_from_stopping() {
 }
 
 #[test]
-fn members_come_and_go_while_it_runs_and_are_found_by_name() {
+fn members_are_added_removed_and_found_by_name_while_running() {
     let log = Log::new();
     let all = MultiService::new();
     all.add_named("a", Part::new("a", &log)).unwrap();
     let failure = all.add_named("a", Part::new("again", &log)).unwrap_err();
-    assert_eq!(failure.downcast_ref(), Some(&NameTaken("a".into())));
+    assert_eq!(
+        failure.downcast_ref(),
+        Some(&ServiceError::NameTaken { name: "a".into() })
+    );
     all.start().unwrap();
     all.add_named("b", Part::new("b", &log)).unwrap();
     assert!(all.add(Part::new("c", &log).broken()).is_err());
@@ -233,7 +236,7 @@ fn members_come_and_go_while_it_runs_and_are_found_by_name() {
 }
 
 #[test]
-fn a_member_that_panics_when_it_starts_is_one_that_did_not_start() {
+fn a_panic_in_start_is_a_failed_start() {
     struct Panics;
     impl Service for Panics {
         fn start(&self) -> Result<(), Failure> {
@@ -285,7 +288,7 @@ fn the_shutdown_waits_for_an_attached_service() {
 }
 
 #[test]
-fn a_timer_service_starts_at_once_and_its_end_waits_for_the_call_under_way() {
+fn a_timer_service_starts_at_once_and_its_stop_waits_for_the_current_call() {
     let clock = VirtualClock::new();
     let log = Log::new();
     let gate: Rc<RefCell<Option<Resolver<()>>>> = Rc::default();
@@ -371,7 +374,7 @@ on_both! {
         service.stop().await?;
     }
 
-    async fn a_port_of_datagrams_is_a_service_as_well(reactor) {
+    async fn a_datagram_port_is_a_service(reactor) {
         struct Ear(Log);
         impl DatagramProtocol for Ear {
             fn datagram_received(&mut self, _: &mut Context<'_, Self, DatagramPort>, data: &[u8], _: Address) {
@@ -400,7 +403,7 @@ on_both! {
         }
     }
 
-    async fn a_cooperator_is_a_service_as_well(reactor) {
+    async fn a_cooperator_is_a_service(reactor) {
         let cooperator = Cooperator::unstarted(&reactor, Slice::default());
         let all = MultiService::new();
         all.add(cooperator.clone())?;
@@ -422,7 +425,7 @@ on_both! {
         all.stop().await?;
     }
 
-    async fn a_timer_service_beats_by_the_reactors_clock(reactor) {
+    async fn a_timer_service_uses_the_reactors_clock(reactor) {
         let count = Rc::new(Cell::new(0));
         let seen = count.clone();
         let beat = TimerService::new(&reactor, MS, move || seen.set(seen.get() + 1));
@@ -438,7 +441,7 @@ on_both! {
     }
 }
 
-/// Stops all when it is started.
+/// A service that stops all in its start.
 struct Stopper(MultiService, Log, Cell<bool>);
 
 impl Service for Stopper {
@@ -461,7 +464,7 @@ impl Service for Stopper {
 }
 
 #[test]
-fn a_member_that_stops_all_when_it_starts_leaves_nothing_running() {
+fn a_member_that_stops_all_in_its_start_leaves_nothing_running() {
     let log = Log::new();
     let all = MultiService::new();
     let after = TimerService::new(&VirtualClock::new(), MS, || Ok(()));
@@ -472,7 +475,7 @@ fn a_member_that_stops_all_when_it_starts_leaves_nothing_running() {
     assert!(!all.is_running() && !after.is_running());
     assert_eq!(log.all().last().unwrap(), "stop stopper");
 
-    // One that comes while all run does the same.
+    // A member that is added later does the same.
     log.take();
     let all = MultiService::new();
     all.start().unwrap();

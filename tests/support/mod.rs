@@ -55,6 +55,16 @@ macro_rules! assert_failure {
     }};
 }
 
+/// Returns what the pattern binds in the failure's error, and panics if the error does not match.
+macro_rules! expect_error {
+    ($failure:expr, $pattern:pat => $value:expr) => {
+        match $failure.downcast_ref() {
+            Some($pattern) => $value,
+            _ => panic!("another error was expected: {:?}", $failure),
+        }
+    };
+}
+
 /// Makes two tests of each behaviour: on the machine, and in memory.
 macro_rules! on_both {
     ($(async fn $name:ident($reactor:ident) $body:block)+) => {

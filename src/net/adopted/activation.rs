@@ -1,19 +1,21 @@
-//! Socket activation: sockets that a supervisor, such as systemd, opened before it started this process.
+//! Socket activation: sockets that a supervisor, such as systemd, opened before it started this
+//! process.
 //!
-//! The supervisor leaves the descriptors from number 3 on, and says in the environment for which process they are
-//! (`LISTEN_PID`), how many (`LISTEN_FDS`) and what they are called (`LISTEN_FDNAMES`). Most programs need nothing of
-//! this module: they listen at `systemd:index=0` or `systemd:name=web`. With it they ask what there is, and take what
-//! is no listening stream socket.
+//! The supervisor passes descriptors from number 3 on, and environment variables with the process
+//! that they are for (`LISTEN_PID`), their number (`LISTEN_FDS`) and their names
+//! (`LISTEN_FDNAMES`). Most programs do not need this module: they listen at `systemd:index=0` or
+//! `systemd:name=web`. The module lists the descriptors, and takes those that are not listening
+//! stream sockets.
 //!
-//! The environment is read once, when first asked for, and left as it is: changing it is not safe in a process that has
-//! threads. Its `LISTEN_PID` tells children that it is not for them. That a descriptor was taken is remembered instead, for
-//! the whole process, whatever reactor took it.
+//! The environment is read once, on first use, and not changed: that is not safe in a process that
+//! has threads. Child processes ignore the variables, because `LISTEN_PID` is not theirs. The
+//! process remembers which descriptors were taken, by whichever reactor.
 //!
-//! What is taken is a copy, closed on exec, and the number that was given stays open: no safe code can own a number that
-//! anybody may know. So while this process lives the socket goes on listening, as it does with the supervisor anyway.
+//! A taken descriptor is a duplicate with the close-on-exec flag; the original number stays open,
+//! since no safe code can own a number that any code may use. So the socket keeps listening while
+//! the process lives, as it does at the supervisor anyway.
 
 use std::env;
-use std::error::Error;
 use std::ffi::OsString;
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -23,11 +25,13 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::failure::Failure;
 use crate::net::endpoint::fields::quote;
-use crate::net::errors::AlreadyAdopted;
+use crate::net::errors::ListenError;
 
-/// What the descriptors are called that this process was given, in their order. Without names all are `"unknown"`.
+/// Returns the names of the descriptors that the process was given, in order. Descriptors without
+/// names are called `"unknown"`.
 ///
-/// Nothing, if they were not meant for this process, or if there are not as many names as descriptors.
+/// Returns nothing if the descriptors are for another process, or if the numbers of names and of
+/// descriptors differ.
 #[doc(alias(
     "sd_listen_fds",
     "sd_listen_fds_with_names",
@@ -39,46 +43,39 @@ pub fn names() -> &'static [String] {
     NAMES.get_or_init(|| read(process::id(), |name| env::var_os(name)))
 }
 
-/// Takes the descriptor with this place in the list.
+/// Takes the descriptor with this index in the list.
 ///
 /// # Errors
 ///
-/// [`NotGiven`] when there is none; [`AlreadyAdopted`] when it was taken before; the system's, where it allows no
-/// copying.
+/// [`ListenError::NotGiven`] when the list has no such descriptor; [`ListenError::AlreadyAdopted`]
+/// when it was taken before; the system's error when the descriptor cannot be duplicated.
 #[track_caller]
 pub fn take(index: usize) -> Result<OwnedFd, Failure> {
-    take_given(&Which::Index(index)).map(|(_, copy)| copy)
+    take_given(&InheritedFd::Index(index)).map(|(_, copy)| copy)
 }
 
-/// Takes the first descriptor of this name that was not taken.
+/// Takes the first descriptor of this name that was not taken yet.
 ///
 /// # Errors
 ///
-/// As [`take`].
+/// As for [`take`].
 #[track_caller]
 pub fn take_named(name: &str) -> Result<OwnedFd, Failure> {
-    take_given(&Which::Name(name.to_owned())).map(|(_, copy)| copy)
+    take_given(&InheritedFd::Name(name.to_owned())).map(|(_, copy)| copy)
 }
 
-/// This process was given no such descriptor.
+/// Names a descriptor that the process was started with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NotGiven {
-    which: Which,
-    names: &'static [String],
-}
-
-/// Which of the descriptors that the process was started with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::net) enum Which {
-    /// By its place in the list.
+pub(in crate::net) enum InheritedFd {
+    /// By its index in the list.
     Index(usize),
     /// By its name in the list.
     Name(String),
-    /// By its number, list or not.
+    /// By its number, whether it is in the list or not.
     Number(i32),
 }
 
-impl fmt::Display for Which {
+impl fmt::Display for InheritedFd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Number(number) => write!(f, "fd:{number}"),
@@ -88,42 +85,26 @@ impl fmt::Display for Which {
     }
 }
 
-impl fmt::Display for NotGiven {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.which {
-            Which::Index(index) => write!(f, "there is no socket number {index}")?,
-            Which::Name(name) => write!(f, "there is no socket called {name:?}")?,
-            Which::Number(number) => {
-                return write!(f, "this process was started without a descriptor {number}");
-            }
-        }
-        write!(
-            f,
-            " among the {} that this process was given",
-            self.names.len()
-        )
-    }
-}
-
-impl Error for NotGiven {}
-
-/// Takes one, the first time; also says which it was.
+/// Takes a descriptor, once; also returns its number.
 #[track_caller]
-pub(super) fn take_given(which: &Which) -> Result<(i32, OwnedFd), Failure> {
+pub(super) fn take_given(which: &InheritedFd) -> Result<(i32, OwnedFd), Failure> {
     let names = names();
     let location = Location::caller();
     let missing = || {
-        let which = which.clone();
-        Failure::at(NotGiven { which, names }, location)
+        let error = ListenError::NotGiven {
+            descriptor: which.to_string(),
+            count: names.len(),
+        };
+        Failure::at(error, location)
     };
     let numbers: Vec<i32> = match which {
-        Which::Number(number) => vec![*number],
-        Which::Index(index) => (*index < names.len())
+        InheritedFd::Number(number) => vec![*number],
+        InheritedFd::Index(index) => (*index < names.len())
             .then_some(*index)
             .into_iter()
             .map(number_of)
             .collect(),
-        Which::Name(name) => (0..names.len())
+        InheritedFd::Name(name) => (0..names.len())
             .filter(|index| names[*index] == *name)
             .map(number_of)
             .collect(),
@@ -133,20 +114,20 @@ pub(super) fn take_given(which: &Which) -> Result<(i32, OwnedFd), Failure> {
     }
     let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(number) = numbers.into_iter().find(|number| !taken.contains(number)) else {
-        return Err(Failure::new(AlreadyAdopted));
+        return Err(Failure::new(ListenError::AlreadyAdopted));
     };
     let copy = crate::driver::copy_of(number)?.ok_or_else(missing)?;
     taken.push(number);
     Ok((number, copy))
 }
 
-/// It was not what was wanted: it may be taken again.
+/// Marks a descriptor as not taken, because it was of the wrong kind.
 pub(super) fn give_back(number: i32) {
     let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
     taken.retain(|other| *other != number);
 }
 
-/// What the environment says to this process: the names, in order.
+/// Reads the environment of a process: the names of the descriptors, in order.
 fn read(pid: u32, var: impl Fn(&str) -> Option<OsString>) -> Vec<String> {
     let text = |name| var(name).and_then(|value| value.into_string().ok());
     let number = |name| text(name).and_then(|value| value.parse::<u32>().ok());
@@ -154,7 +135,7 @@ fn read(pid: u32, var: impl Fn(&str) -> Option<OsString>) -> Vec<String> {
         return Vec::new();
     }
     let count = number("LISTEN_FDS").and_then(|count| usize::try_from(count).ok());
-    let Some(count) = count.filter(|count| *count <= MOST) else {
+    let Some(count) = count.filter(|count| *count <= MAX_COUNT) else {
         return Vec::new();
     };
     let names: Vec<String> = match text("LISTEN_FDNAMES") {
@@ -169,17 +150,17 @@ fn read(pid: u32, var: impl Fn(&str) -> Option<OsString>) -> Vec<String> {
 }
 
 fn number_of(index: usize) -> i32 {
-    // There are few: see `read`.
+    // The index is at most [`MAX_COUNT`].
     FIRST + i32::try_from(index).unwrap_or(i32::MAX - FIRST)
 }
 
-/// What this process has taken.
+/// The numbers of the descriptors that were taken.
 static TAKEN: Mutex<Vec<i32>> = Mutex::new(Vec::new());
 
-/// The number of the first.
+/// The number of the first descriptor.
 const FIRST: i32 = 3;
-/// No supervisor gives more.
-const MOST: usize = 64 * 1024;
+/// The largest number of descriptors that is believed.
+const MAX_COUNT: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {

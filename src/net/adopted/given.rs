@@ -1,46 +1,46 @@
-//! A listening socket that was given: by this program's own code, or by whoever started it.
+//! Listening sockets that were opened before: by the program, or by the process that started it.
 //!
 //! # Invariants
 //!
-//! 1. A socket that was given is listened with once; clones of its endpoint share it.
-//! 2. Adopted sockets are closed and nothing else: nothing is shut down and no file is removed, so
-//!    other processes that have them go on.
+//! 1. An adopted socket is listened with once; clones of its endpoint share it.
+//! 2. An adopted socket is only closed: it is not shut down and its file is not removed, so other
+//!    processes that share the socket go on.
 
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::panic::Location;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::activation::{self, Which};
+use super::activation::{self, InheritedFd};
 use crate::address::Address;
-use crate::driver::{Listener, Socket};
+use crate::driver::{Listener, NotAdopted, Socket};
 use crate::failure::Failure;
-use crate::net::errors::{AlreadyAdopted, CannotAdopt};
+use crate::net::errors::ListenError;
 use crate::reactor::Reactor;
 
-/// A socket that listens already, to be listened with.
+/// A listening socket that was opened before.
 #[derive(Clone, Debug)]
-pub(in crate::net) struct Given {
+pub(in crate::net) struct OpenListener {
     what: What,
-    /// What it must be, if that was said.
+    /// The required address family, if the endpoint names one.
     family: Option<Family>,
 }
 
-/// A descriptor that this program gave, until it is taken. Clones share it.
+/// A descriptor that the program passed, until it is taken. Clones share it.
 #[derive(Clone, Debug)]
-pub(in crate::net) struct Adopted(Arc<Mutex<Option<OwnedFd>>>);
+pub(in crate::net) struct AdoptedFd(Arc<Mutex<Option<OwnedFd>>>);
 
-impl Adopted {
+impl AdoptedFd {
     pub(in crate::net) fn new(fd: OwnedFd) -> Self {
         Self(Arc::new(Mutex::new(Some(fd))))
     }
 
     fn take(&self) -> Result<OwnedFd, Failure> {
         let fd = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        fd.ok_or_else(|| Failure::new(AlreadyAdopted))
+        fd.ok_or_else(|| Failure::new(ListenError::AlreadyAdopted))
     }
 
-    /// Takes the descriptor as a connected stream socket; returns its peer as well.
+    /// Takes the descriptor as a connected stream socket; also returns its peer.
     pub(in crate::net) fn connection(
         &self,
         reactor: &Reactor,
@@ -49,7 +49,7 @@ impl Adopted {
         let fd = self.take().map_err(|failure| failure.moved(location))?;
         let adopted = reactor.inner().driver().adopt_connection(fd);
         adopted.map_err(|why| {
-            let error = CannotAdopt::new("a stream socket that is connected", why);
+            let error = ListenError::not_adoptable("a connected stream socket", why);
             Failure::at(error, location)
         })
     }
@@ -57,15 +57,15 @@ impl Adopted {
 
 #[derive(Clone, Debug)]
 enum What {
-    Owned(Adopted),
+    Owned(AdoptedFd),
     #[cfg_attr(
         not(any(doc, feature = "systemd")),
         expect(dead_code, reason = "it has no values without the feature")
     )]
-    Inherited(Which),
+    Inherited(InheritedFd),
 }
 
-/// A kind of address, by the name that descriptions have for it.
+/// An address family, as endpoints' text names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::net) enum Family {
     Inet,
@@ -73,18 +73,18 @@ pub(in crate::net) enum Family {
     Unix,
 }
 
-impl Given {
-    /// One that this program has.
+impl OpenListener {
+    /// Wraps a descriptor of the program.
     pub(in crate::net) fn owned(fd: OwnedFd) -> Self {
         Self {
-            what: What::Owned(Adopted::new(fd)),
+            what: What::Owned(AdoptedFd::new(fd)),
             family: None,
         }
     }
 
     /// Names a socket that the process was started with.
     #[cfg(any(doc, feature = "systemd"))]
-    pub(in crate::net) fn inherited(which: Which, family: Option<Family>) -> Self {
+    pub(in crate::net) fn inherited(which: InheritedFd, family: Option<Family>) -> Self {
         Self {
             what: What::Inherited(which),
             family,
@@ -107,15 +107,16 @@ impl Given {
     }
 
     fn adopt(&self, reactor: &Reactor, fd: OwnedFd) -> Result<Listener, Failure> {
-        let wanted = self
+        let expected = self
             .family
-            .map_or("a stream socket that listens", Family::listener);
+            .map_or("a listening stream socket", Family::listener);
         let adopted = reactor.inner().driver().adopt_listener(fd);
-        let listener = adopted.map_err(|why| Failure::new(CannotAdopt::new(wanted, why)))?;
+        let listener =
+            adopted.map_err(|why| Failure::new(ListenError::not_adoptable(expected, why)))?;
         let found = Family::of(&listener.local_addr()?);
         if self.family.is_some_and(|family| family != found) {
-            let found = Ok(found.listener().into());
-            return Err(Failure::new(CannotAdopt { wanted, found }));
+            let found = NotAdopted::Is(found.listener().into());
+            return Err(Failure::new(ListenError::not_adoptable(expected, found)));
         }
         Ok(listener)
     }
@@ -140,9 +141,9 @@ impl Family {
 
     fn listener(self) -> &'static str {
         match self {
-            Self::Inet => "a TCP socket of IPv4 that listens",
-            Self::Inet6 => "a TCP socket of IPv6 that listens",
-            Self::Unix => "a UNIX socket that listens",
+            Self::Inet => "a listening IPv4 TCP socket",
+            Self::Inet6 => "a listening IPv6 TCP socket",
+            Self::Unix => "a listening UNIX socket",
         }
     }
 }
@@ -157,7 +158,7 @@ impl fmt::Display for Family {
     }
 }
 
-impl fmt::Display for Given {
+impl fmt::Display for OpenListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.what {
             What::Owned(_) => return f.write_str("an adopted socket"),

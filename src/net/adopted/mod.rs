@@ -1,4 +1,4 @@
-//! Sockets that somebody else has made: this program's own code, or whoever started it.
+//! Sockets that were opened before: by the program, or by the process that started it.
 
 #[cfg(any(doc, feature = "systemd"))]
 pub mod activation;

@@ -1,37 +1,17 @@
-//! A port with its protocol: [`DatagramListener`], and the seat of the protocol.
+//! The protocol of a datagram port: its [`ProtocolSlot`], and how the engine calls it.
 
-use std::fmt;
-use std::ops::Deref;
 use std::panic::Location;
 use std::rc::Rc;
 
-use super::engine::{DatagramConn, DatagramHandler, Got};
-use super::errors::truncated;
+use super::engine::{DatagramConn, DatagramHandler, ReadResult};
+use super::errors::DatagramError;
 use super::{DatagramPort, DatagramProtocol};
 use crate::failure::Failure;
 use crate::protocol::{self, Handle, ProtocolHost, ProtocolSlot, visit};
 use crate::reactor::Reactor;
 use crate::report::{self, Origin};
 
-/// A port with its protocol. It is the port (by deref), and knows the protocol's handle.
-pub struct DatagramListener<P: 'static> {
-    port: DatagramPort,
-    handle: Handle<P, DatagramPort>,
-}
-
-impl<P: 'static> DatagramListener<P> {
-    /// The protocol's handle.
-    pub fn handle(&self) -> Handle<P, DatagramPort> {
-        self.handle.clone()
-    }
-
-    /// The port.
-    pub fn port(&self) -> &DatagramPort {
-        &self.port
-    }
-}
-
-/// The seat of a protocol at a port.
+/// The slot of a datagram port's protocol.
 type OnPort<P> = ProtocolSlot<P, DatagramPort>;
 
 impl<P: DatagramProtocol> ProtocolHost for DatagramConn<OnPort<P>> {
@@ -39,7 +19,7 @@ impl<P: DatagramProtocol> ProtocolHost for DatagramConn<OnPort<P>> {
     type Transport = DatagramPort;
 
     fn protocol_slot(&self) -> &OnPort<P> {
-        self.user()
+        self.handler()
     }
 
     fn host_reactor(&self) -> Option<Reactor> {
@@ -58,7 +38,7 @@ impl<P: DatagramProtocol> ProtocolHost for DatagramConn<OnPort<P>> {
         self.core().is_closed()
     }
 
-    /// A port outlives the mistakes of its protocol: they were about one datagram.
+    /// A panic concerns one datagram; the port stays open.
     fn panicked(&self, _panic: Failure) {}
 
     fn inert_handle(self: &Rc<Self>) -> DatagramPort {
@@ -71,15 +51,15 @@ impl<P: DatagramProtocol> DatagramHandler for OnPort<P> {
         let lent = reactor.inner().take_read_buffer();
         let usual = lent.len();
         let mut buffer = lent;
-        let mut budget = BATCH;
+        let mut budget = EVENT_BYTES;
         while budget > 0 && conn.core().may_read() {
             match conn.core().receive_whole(&mut buffer) {
-                Got::Datagram(arrived) => {
-                    budget = budget.saturating_sub(arrived.size.max(LEAST));
+                ReadResult::Datagram(arrived) => {
+                    budget = budget.saturating_sub(arrived.size.max(MIN_COST));
                     if arrived.size > arrived.count {
                         report::deliver(
                             Origin::Protocol,
-                            truncated(arrived),
+                            Failure::new(DatagramError::truncated(arrived)),
                             conn.core().location(),
                         );
                         continue;
@@ -89,11 +69,11 @@ impl<P: DatagramProtocol> DatagramHandler for OnPort<P> {
                         protocol.datagram_received(cx, data, arrived.from)
                     });
                 }
-                Got::Refused(_) => {
-                    budget = budget.saturating_sub(LEAST);
+                ReadResult::Refused(_) => {
+                    budget = budget.saturating_sub(MIN_COST);
                     Self::refused(conn, reactor);
                 }
-                Got::Nothing | Got::Failed(_) => break,
+                ReadResult::Nothing | ReadResult::Failed(_) => break,
             }
         }
         if buffer.len() == usual {
@@ -107,7 +87,7 @@ impl<P: DatagramProtocol> DatagramHandler for OnPort<P> {
         });
     }
 
-    fn room(conn: &Rc<DatagramConn<Self>>, reactor: &Reactor, was_full: bool) {
+    fn writable(conn: &Rc<DatagramConn<Self>>, reactor: &Reactor, was_full: bool) {
         if was_full {
             visit(conn, reactor, |protocol, cx| protocol.write_ready(cx));
         }
@@ -126,42 +106,49 @@ impl<P: DatagramProtocol> DatagramHandler for OnPort<P> {
     }
 }
 
-impl<P: 'static> Deref for DatagramListener<P> {
-    type Target = DatagramPort;
-
-    fn deref(&self) -> &DatagramPort {
-        &self.port
+impl DatagramPort {
+    /// Returns the handle of the port's protocol; `None` if the protocol is not a `P`, or if the
+    /// port belongs to a [`UdpSocket`](super::UdpSocket).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade::net::datagram::{DatagramPort, DatagramProtocol};
+    /// use torsade::{Address, Context};
+    ///
+    /// struct Counter(usize);
+    ///
+    /// impl DatagramProtocol for Counter {
+    ///     fn datagram_received(&mut self, _: &mut Context<'_, Self, DatagramPort>, _: &[u8], _: Address) {
+    ///         self.0 += 1;
+    ///     }
+    /// }
+    ///
+    /// torsade::testing::run(async |reactor| {
+    ///     let port = reactor.listen_datagram("127.0.0.1:0", Counter(0))?;
+    ///     let counter = port.handle::<Counter>().expect("the port has this protocol");
+    ///     assert_eq!(counter.ask(|counter, _cx| counter.0).await?, 0);
+    ///     port.stop().await
+    /// });
+    /// ```
+    pub fn handle<P: DatagramProtocol>(&self) -> Option<Handle<P, Self>> {
+        let conn = self.core().whole()?.downcast::<DatagramConn<OnPort<P>>>();
+        Some(protocol::handle(&conn.ok()?))
     }
 }
 
-impl<P: 'static> Clone for DatagramListener<P> {
-    fn clone(&self) -> Self {
-        Self {
-            port: self.port.clone(),
-            handle: self.handle.clone(),
-        }
-    }
-}
-
-impl<P: 'static> fmt::Debug for DatagramListener<P> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("DatagramListener").field(&self.port).finish()
-    }
-}
-
-/// Lets a protocol begin.
+/// Calls the protocol's `started`, and returns its port.
 pub(super) fn attach<P: DatagramProtocol>(
     reactor: &Reactor,
     conn: &Rc<DatagramConn<OnPort<P>>>,
-) -> Result<DatagramListener<P>, Failure> {
+) -> DatagramPort {
+    let weak = Rc::downgrade(conn);
+    conn.core().set_whole(weak);
     visit(conn, reactor, |protocol, cx| protocol.started(cx));
-    Ok(DatagramListener {
-        port: conn.port(),
-        handle: protocol::handle(conn),
-    })
+    conn.port()
 }
 
-/// How many bytes of datagrams one event brings at most.
-const BATCH: usize = 256 * 1024;
-/// What each counts for at least.
-const LEAST: usize = 1024;
+/// The largest number of bytes of datagrams that one event delivers.
+const EVENT_BYTES: usize = 256 * 1024;
+/// The smallest number of bytes that one datagram counts towards [`EVENT_BYTES`].
+const MIN_COST: usize = 1024;

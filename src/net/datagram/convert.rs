@@ -1,25 +1,27 @@
-//! What may stand for the address of a datagram: the addresses of `std`, our own, literal text.
+//! Types that convert to the address of a datagram: those of `std`, [`Address`], literal text.
 
 use std::path::{Path, PathBuf};
 
-use super::errors::InvalidAddress;
+use super::errors::DatagramError;
 use crate::address::{Address, literal, socket_addr};
 use crate::failure::Failure;
 
-/// What a datagram can be sent to, or its port be bound to: an address, or text that is one (`"127.0.0.1:53"`,
-/// `"[::1]:53"`, `"unix:/run/log"`).
+/// An address that a datagram can be sent to, or that a port can be bound to: an [`Address`], an
+/// address of `std`, or text that is a literal address (`"127.0.0.1:53"`, `"[::1]:53"`,
+/// `"unix:/run/log"`).
 ///
-/// Names are not looked up: a datagram would have to wait for that, and others would overtake it.
+/// Host names are not looked up: a datagram would have to wait for the answer, and later datagrams
+/// would overtake it.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no address of a datagram",
+    message = "`{Self}` is not the address of a datagram",
     note = "give text (\"127.0.0.1:53\"), or an address"
 )]
 pub trait ToDatagramAddress {
-    /// The address.
+    /// Returns the address.
     ///
     /// # Errors
     ///
-    /// [`InvalidAddress`] for text that is none.
+    /// [`DatagramError::InvalidAddress`] for text that is not a literal address.
     fn to_datagram_address(&self) -> Result<Address, Failure>;
 }
 
@@ -66,7 +68,7 @@ impl ToDatagramAddress for String {
     }
 }
 
-/// A path that begins with NUL is a name outside the file system.
+/// A path that begins with NUL is an abstract name.
 impl ToDatagramAddress for Path {
     fn to_datagram_address(&self) -> Result<Address, Failure> {
         #[cfg(unix)]
@@ -93,7 +95,7 @@ impl<T: ToDatagramAddress + ?Sized> ToDatagramAddress for &T {
 }
 
 #[track_caller]
-pub(super) fn invalid(address: &(impl ToString + ?Sized), wanted: &'static str) -> Failure {
+pub(super) fn invalid(address: &(impl ToString + ?Sized), expected: &'static str) -> Failure {
     let address = address.to_string();
-    Failure::new(InvalidAddress { address, wanted })
+    Failure::new(DatagramError::InvalidAddress { address, expected })
 }

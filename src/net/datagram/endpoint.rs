@@ -1,4 +1,5 @@
-//! Where a datagram socket is opened: [`DatagramEndpoint`], and what converts into it.
+//! The address and options of a datagram socket: [`DatagramEndpoint`], and the types that convert
+//! to it.
 
 use std::borrow::Borrow;
 #[cfg(unix)]
@@ -9,10 +10,10 @@ use super::options::DatagramOptions;
 use crate::address::Address;
 use crate::failure::Failure;
 
-/// Where a datagram socket is opened, and with which options.
+/// The address and options of a datagram socket to open, or an adopted socket.
 ///
-/// Most programs give [`Reactor::listen_datagram`] and [`Reactor::bind_datagram`] an address, or a pair of an address and
-/// [`DatagramOptions`]; both convert into this type.
+/// Most programs pass [`Reactor::listen_datagram`] and [`Reactor::bind_datagram`] an address, or a
+/// pair of an address and [`DatagramOptions`]; both convert to this type.
 ///
 /// # Examples
 ///
@@ -32,22 +33,23 @@ use crate::failure::Failure;
 #[derive(Debug)]
 pub struct DatagramEndpoint(pub(super) Opening);
 
-/// How a datagram socket comes to be.
+/// The origin of a datagram socket.
 #[derive(Debug)]
 pub(super) enum Opening {
-    /// It is bound to an address.
+    /// A new socket, bound to the address.
     At(Address, DatagramOptions),
-    /// It is open already.
+    /// A socket that is open already.
     #[cfg(unix)]
     Adopted(OwnedFd),
 }
 
 impl DatagramEndpoint {
-    /// Makes an endpoint at a local address.
+    /// Creates an endpoint at a local address.
     ///
     /// # Errors
     ///
-    /// [`InvalidAddress`](super::InvalidAddress) when the text is no literal address.
+    /// [`DatagramError::InvalidAddress`](super::DatagramError::InvalidAddress) for text that is not
+    /// a literal address.
     pub fn new(address: impl ToDatagramAddress) -> Result<Self, Failure> {
         let address = address.to_datagram_address()?;
         Ok(Self(Opening::At(address, DatagramOptions::new())))
@@ -55,8 +57,9 @@ impl DatagramEndpoint {
 
     /// Adopts a bound datagram socket: a `UdpSocket` or `UnixDatagram` of `std`, or any `OwnedFd`.
     ///
-    /// Opening the endpoint makes the socket non-blocking, for all processes that share it, and closed on exec. Stopping the
-    /// port closes the socket and no more: the file of a UNIX socket stays.
+    /// Opening the endpoint makes the socket non-blocking, for all processes that share it, and
+    /// sets its close-on-exec flag. Stopping the port only closes the socket: the file of a UNIX
+    /// socket stays.
     ///
     /// # Examples
     ///
@@ -81,9 +84,10 @@ impl DatagramEndpoint {
     }
 }
 
-/// What converts into a [`DatagramEndpoint`]: an address, literal text, a pair of an address and [`DatagramOptions`].
+/// A type that converts to a [`DatagramEndpoint`]: an address, literal text, or a pair of an
+/// address and [`DatagramOptions`].
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no datagram endpoint",
+    message = "`{Self}` is not a datagram endpoint",
     note = "give text (\"127.0.0.1:53\"), an address, or a pair of an address and `DatagramOptions`"
 )]
 pub trait ToDatagramEndpoint {
@@ -91,7 +95,8 @@ pub trait ToDatagramEndpoint {
     ///
     /// # Errors
     ///
-    /// [`InvalidAddress`](super::InvalidAddress) when the text is no literal address.
+    /// [`DatagramError::InvalidAddress`](super::DatagramError::InvalidAddress) for text that is not
+    /// a literal address.
     fn into_datagram_endpoint(self) -> Result<DatagramEndpoint, Failure>;
 }
 

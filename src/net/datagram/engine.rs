@@ -1,42 +1,46 @@
-//! The engine under every port of datagrams: what the loop does with it.
+//! The engine of every datagram port.
 //!
 //! # The idea
 //!
-//! A port is a [`Core`] and a *user*: a protocol, or async code. What is sent goes out at once if the system takes it,
-//! else it waits in a queue; [`DatagramConn::settle`] empties that when it can. Reading is the user's: it is told that there
-//! is something.
+//! A port is a [`Core`] and a *handler*: a protocol, or async code. A datagram is sent at once if
+//! the system accepts it; otherwise it waits in a queue, which [`DatagramConn::settle`] empties
+//! when the socket becomes writable. The engine tells the handler that the socket is readable; the
+//! handler reads.
 //!
 //! # States
 //!
-//! | state      | sends                   | reads | becomes                                                     |
+//! | state      | sends                   | reads | next state                                                  |
 //! |------------|-------------------------|-------|-------------------------------------------------------------|
-//! | `Open`     | yes                     | yes   | `Stopping` by `stop`; `Closed` when the reactor ends        |
-//! | `Stopping` | what is queued          | no    | `Closed` when the queue is empty, or nothing was sent for the time of [`Grace::stalled`] |
+//! | `Open`     | yes                     | yes   | `Stopping` after `stop`; `Closed` when the reactor ends     |
+//! | `Stopping` | the queued datagrams    | no    | `Closed` when the queue is empty, or nothing was sent for the time of [`Grace::stalled`] |
 //! | `Closed`   | no                      | no    | –                                                           |
 //!
 //! # Invariants
 //!
-//! 1. A user is told `closed` once, last, when the socket is closed and the key is out of the table.
-//! 2. Nothing a peer does closes a port: a refusal is told, other errors of reading let it rest for [`RETRY`].
-//! 3. No more than the limit and one datagram is queued.
-//! 4. Writing is armed only while the socket is full, and not where the system would say at once that it is not: then
-//!    it is tried again after [`RETRY`]. So nothing spins.
-//! 5. A destination that takes no more holds up nobody but those who send to it.
-//! 6. What can be sent is never left lying: whoever clears `blocked` has the queue looked at.
-//! 7. What was queued and is not sent is reported when the port closes.
+//! 1. The handler's `closed` is called once, last, after the socket is closed and its key is out of
+//!    the table.
+//! 2. No peer can close a port: a refusal is passed to the handler, and after any other error of
+//!    reading the port does not read for [`RETRY`].
+//! 3. The queue holds at most the limit and one datagram.
+//! 4. The socket is polled for writing only while it is full, and not where the system would report
+//!    it as writable at once although it is full: there the engine retries after [`RETRY`]. So the
+//!    loop never spins.
+//! 5. A destination that is full delays only datagrams to that destination.
+//! 6. Queued datagrams that can be sent are sent: code that clears `blocked` also schedules a look
+//!    at the queue.
+//! 7. Queued datagrams that are never sent are reported when the port closes.
 //!
 //! [`Grace::stalled`]: crate::reactor::Grace::stalled
 
-use std::cell::{Cell, RefCell};
+use std::any::Any;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::panic::Location;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use super::convert::invalid;
-use super::errors::{
-    AlreadyConnected, DatagramsNotSent, MessageTooLong, PortClosed, QueueFull, SendFailed,
-};
+use super::errors::DatagramError;
 use super::queue::{Queue, Waiting};
 use crate::address::Address;
 use crate::clock::{Clock, DelayedCall};
@@ -44,39 +48,40 @@ use crate::debug::{Id, Thing};
 use crate::defer::{Deferred, Resolver};
 use crate::driver::{Arrived, Datagrams, Event, Interest, SocketFile};
 use crate::failure::Failure;
+use crate::net::errors::ConnectError;
 use crate::net::streams::port::tell_stopped;
 use crate::reactor::{Handler, Reactor, Registration, Retry, Tracked};
 use crate::report::{self, Origin, Subsystem};
 
-/// A port and its user.
+/// A port and its handler.
 pub(super) struct DatagramConn<U: ?Sized = dyn DatagramHandler> {
     core: Core,
-    user: U,
+    handler: U,
 }
 
-/// Whoever uses a port. None of the hooks may unwind.
+/// The handler of a port: a protocol or async code. None of its functions may unwind.
 pub(super) trait DatagramHandler: 'static {
-    /// There may be something to read.
+    /// The socket may be readable.
     fn readable(conn: &Rc<DatagramConn<Self>>, reactor: &Reactor)
     where
         Self: Sized;
 
-    /// Nobody is there to whom it is connected.
+    /// The peer of a connected port refused a datagram.
     fn refused(conn: &Rc<DatagramConn<Self>>, reactor: &Reactor)
     where
         Self: Sized;
 
-    /// More can be sent; `was_full` when the queue had been.
-    fn room(conn: &Rc<DatagramConn<Self>>, reactor: &Reactor, was_full: bool)
+    /// The port can send again; `was_full` if the queue had reached its limit.
+    fn writable(conn: &Rc<DatagramConn<Self>>, reactor: &Reactor, was_full: bool)
     where
         Self: Sized;
 
-    /// It is over. Fails with the panic of its last words.
+    /// The port is closed. Fails with the panic of the protocol's `stopped`.
     fn closed(conn: &Rc<DatagramConn<Self>>) -> Result<(), Failure>
     where
         Self: Sized;
 
-    /// Drops what it holds before the port was ever used, without calling it.
+    /// Drops the handler's values without calling them, because the port could not be opened.
     fn discard(conn: &Rc<DatagramConn<Self>>)
     where
         Self: Sized,
@@ -84,44 +89,46 @@ pub(super) trait DatagramHandler: 'static {
         let _ = conn;
     }
 
-    /// Does it want to be told of what can be read?
+    /// Returns whether the handler wants to be told that the socket is readable.
     fn wants_datagrams(&self) -> bool;
 }
 
-/// A port without its user. Everything here is inert.
+/// A port without its handler. No user code runs in its methods.
 pub(super) struct Core {
-    /// A name in the file system that goes when the port does: before the socket closes, so that no other file can be
-    /// taken for it.
+    /// The socket file, which is removed before the socket closes, so that another process's file
+    /// of the same name cannot be removed instead.
     file: Cell<Option<SocketFile>>,
-    /// Empty once closed.
+    /// The socket; `None` once closed.
     socket: RefCell<Option<Datagrams>>,
     registration: Registration,
     retry: Retry,
     location: &'static Location<'static>,
     state: Cell<State>,
     paused: Cell<bool>,
-    /// The socket takes no more for now.
+    /// Whether the socket accepts no more datagrams for now.
     blocked: Cell<bool>,
-    /// The queue was full, and its user has not been told that it is no more.
+    /// Whether the queue was full and the handler has not been told that it has room again.
     full: Cell<bool>,
-    /// A refusal was met in sending, and its user has not been told.
+    /// Whether sending met a refusal that the handler has not been told of.
     refused: Cell<bool>,
-    /// Reading failed: not before the retry.
-    resting: Cell<bool>,
-    /// It was said that nothing can be received, and nothing was since.
-    has_complained: Cell<bool>,
-    /// When it is closed, whatever is still queued.
+    /// Whether reading failed, so that the port does not read before the retry.
+    reads_suspended: Cell<bool>,
+    /// Whether an error of reading was logged and no datagram has been received since.
+    error_logged: Cell<bool>,
+    /// The timer that closes a stopping port although datagrams are queued.
     deadline: Cell<Option<DelayedCall>>,
     queue: Queue,
-    /// Something was sent since that was looked at.
-    has_moved: Cell<bool>,
-    /// It was closed before all of the queue was sent.
-    has_lost: Cell<bool>,
+    /// Whether a datagram was sent since the deadline was last checked.
+    has_progress: Cell<bool>,
+    /// Whether the port was closed before all queued datagrams were sent.
+    has_unsent: Cell<bool>,
     peer: RefCell<Option<Address>>,
     local: Address,
     limit: usize,
-    /// Who is to be told when it is closed.
+    /// Resolvers to fire when the port is closed.
     stopped: RefCell<Vec<Resolver<()>>>,
+    /// The connection with the type of its protocol; empty for async code.
+    whole: OnceCell<Weak<dyn Any>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,34 +138,34 @@ enum State {
     Closed,
 }
 
-/// What came of giving a datagram to the system.
+/// The result of passing a datagram to the system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Given {
+enum SendResult {
     Sent,
-    /// The socket takes no more for now.
+    /// The socket accepts no more datagrams for now.
     Blocked,
-    /// Its destination does not.
+    /// The destination accepts no more datagrams for now.
     Full,
 }
 
-/// What came of reading.
-pub(super) enum Got {
+/// The result of reading.
+pub(super) enum ReadResult {
     Datagram(Arrived),
     Nothing,
     Refused(io::Error),
-    /// The port rests now.
+    /// An error; the port does not read until the retry.
     Failed(io::Error),
 }
 
 impl<U: DatagramHandler> DatagramConn<U> {
-    /// Takes a bound socket into the reactor's care.
+    /// Registers a bound socket with the reactor.
     pub(super) fn new(
         reactor: &Reactor,
         socket: Datagrams,
         limit: usize,
         file: Option<SocketFile>,
         location: &'static Location<'static>,
-        user: U,
+        handler: U,
     ) -> io::Result<Rc<Self>> {
         let local = socket.local_addr()?;
         let conn = reactor.register(|registration| {
@@ -166,25 +173,26 @@ impl<U: DatagramHandler> DatagramConn<U> {
                 socket: RefCell::new(Some(socket)),
                 registration,
                 retry: Retry::default(),
-                location: location,
+                location,
                 state: Cell::new(State::Open),
                 paused: Cell::new(false),
                 blocked: Cell::new(false),
                 full: Cell::new(false),
                 refused: Cell::new(false),
-                resting: Cell::new(false),
-                has_complained: Cell::new(false),
+                reads_suspended: Cell::new(false),
+                error_logged: Cell::new(false),
                 deadline: Cell::new(None),
                 queue: Queue::default(),
-                has_moved: Cell::new(false),
-                has_lost: Cell::new(false),
+                has_progress: Cell::new(false),
+                has_unsent: Cell::new(false),
                 peer: RefCell::default(),
                 local,
                 limit,
                 file: Cell::new(file),
                 stopped: RefCell::default(),
+                whole: OnceCell::new(),
             };
-            Self { core, user }
+            Self { core, handler }
         })?;
         let core = &conn.core;
         let added = core.with_socket(|socket| {
@@ -195,11 +203,12 @@ impl<U: DatagramHandler> DatagramConn<U> {
         Ok(conn)
     }
 
-    pub(super) fn user(&self) -> &U {
-        &self.user
+    pub(super) fn handler(&self) -> &U {
+        &self.handler
     }
 
-    /// Does what can be done without waiting.
+    /// Does all pending work that does not block: passes on a refusal, flushes the queue, reports
+    /// room, and closes a stopping port whose queue is empty.
     fn settle(self: &Rc<Self>, reactor: &Reactor) {
         let core = &self.core;
         core.registration.begin_busy();
@@ -214,7 +223,7 @@ impl<U: DatagramHandler> DatagramConn<U> {
             if was_full {
                 core.full.set(false);
             }
-            U::room(self, reactor, was_full);
+            U::writable(self, reactor, was_full);
         }
         match core.state.get() {
             State::Stopping if core.queued() == 0 => return self.close(Some(reactor)),
@@ -222,26 +231,26 @@ impl<U: DatagramHandler> DatagramConn<U> {
             _ => {}
         }
         if let Err(error) = self.arm(reactor) {
-            core.rest(&error);
+            core.suspend_reads(&error);
         }
         core.registration.end_busy();
-        // It may have been asked for something after that was looked at (invariant 6).
+        // A hook may have asked for more after the flags were checked (invariant 6).
         if core.refused.get() || (core.queue.has_line() && !core.blocked.get()) {
             core.ask_for_attention();
         }
     }
 
-    /// Tells the driver what is wanted, if that has changed.
+    /// Passes the wanted interest to the driver, if it has changed.
     fn arm(&self, reactor: &Reactor) -> io::Result<()> {
         let core = &self.core;
-        let reads = core.may_read() && self.user.wants_datagrams();
+        let reads = core.may_read() && self.handler.wants_datagrams();
         let wanted = Interest::of(reads, core.blocked.get() && !core.waits_to_retry());
         let registration = &core.registration;
         let told = core.with_socket(|socket| registration.set_interest(reactor, socket, wanted));
         told.unwrap_or(Ok(()))
     }
 
-    /// The end (invariant 1).
+    /// Closes the port (invariant 1).
     pub(super) fn close(self: &Rc<Self>, reactor: Option<&Reactor>) {
         let core = &self.core;
         if core.state.replace(State::Closed) == State::Closed {
@@ -261,12 +270,12 @@ impl<U: DatagramHandler> DatagramConn<U> {
             deadline.cancel();
         }
         let (datagrams, bytes) = core.queue.unsent();
-        core.has_lost.set(datagrams > 0);
+        core.has_unsent.set(datagrams > 0);
         core.queue.clear();
         let closed = U::closed(self);
         if datagrams > 0 {
             let from = core.local.clone();
-            let loss = DatagramsNotSent {
+            let loss = DatagramError::NotSent {
                 datagrams,
                 bytes,
                 from,
@@ -292,13 +301,14 @@ impl<U: DatagramHandler> Handler for DatagramConn<U> {
     fn ready(self: Rc<Self>, reactor: &Reactor, event: Event) {
         let core = &self.core;
         core.registration.begin_busy();
-        if (event.readable() || event.hangup()) && core.may_read() && self.user.wants_datagrams() {
+        if (event.readable() || event.hangup()) && core.may_read() && self.handler.wants_datagrams()
+        {
             U::readable(&self, reactor);
         }
         if event.hangup() {
-            // Reading has taken the error away, unless nobody read.
+            // Reading clears the error, unless nothing was read.
             if let Some(Ok(Some(error))) = core.with_socket(Datagrams::take_error) {
-                core.note_refusal(&error);
+                core.record_refusal(&error);
             }
         }
         if event.writable() || event.hangup() {
@@ -310,18 +320,18 @@ impl<U: DatagramHandler> Handler for DatagramConn<U> {
     fn attend(self: Rc<Self>, reactor: &Reactor) {
         let core = &self.core;
         if was_notified(&core.deadline) {
-            // The loop may have been late: it is tried once more.
+            // The loop may have been late, so the queue is flushed once more.
             core.blocked.set(false);
             core.flush();
             core.flush_held();
-            if core.state.get() == State::Stopping && !core.has_moved.replace(false) {
+            if core.state.get() == State::Stopping && !core.has_progress.replace(false) {
                 return self.close(Some(reactor));
             }
             core.await_progress();
         }
         if core.retry.take_due() {
             core.blocked.set(false);
-            core.resting.set(false);
+            core.reads_suspended.set(false);
             core.flush_held();
         }
         self.settle(reactor);
@@ -364,22 +374,32 @@ impl<U: DatagramHandler> Tracked for DatagramConn<U> {
 }
 
 impl Core {
-    /// Sends, or queues what cannot be sent now.
+    /// Records the connection with the type of its protocol.
+    pub(super) fn set_whole(&self, whole: Weak<dyn Any>) {
+        let _ = self.whole.set(whole);
+    }
+
+    /// Returns the connection with the type of its protocol.
+    pub(super) fn whole(&self) -> Option<Rc<dyn Any>> {
+        self.whole.get()?.upgrade()
+    }
+
+    /// Sends a datagram, or queues it if the system does not accept it now.
     #[track_caller]
     pub(super) fn write(&self, bytes: &[u8], to: Option<&Address>) -> Result<(), Failure> {
         let given = self.try_to_send(bytes, to)?;
-        if given == Given::Sent {
+        if given == SendResult::Sent {
             return Ok(());
         }
         let queued = self.queued();
         if queued > self.limit {
             self.full.set(true);
             let limit = self.limit;
-            return Err(Failure::new(QueueFull { queued, limit }));
+            return Err(Failure::new(DatagramError::QueueFull { queued, limit }));
         }
         let waiting = Waiting::new(bytes, to);
         match to {
-            Some(to) if given == Given::Full => self.queue.hold(to.clone(), waiting),
+            Some(to) if given == SendResult::Full => self.queue.hold(to.clone(), waiting),
             _ => self.queue.push(waiting),
         }
         self.full.set(self.full.get() || self.is_full());
@@ -387,28 +407,28 @@ impl Core {
         Ok(())
     }
 
-    /// Sends at once; `false` when that would block.
+    /// Sends a datagram at once; returns `false` if that would block.
     #[track_caller]
     pub(super) fn send(&self, bytes: &[u8], to: Option<&Address>) -> Result<bool, Failure> {
-        Ok(self.try_to_send(bytes, to)? == Given::Sent)
+        Ok(self.try_to_send(bytes, to)? == SendResult::Sent)
     }
 
     #[track_caller]
-    fn try_to_send(&self, bytes: &[u8], to: Option<&Address>) -> Result<Given, Failure> {
+    fn try_to_send(&self, bytes: &[u8], to: Option<&Address>) -> Result<SendResult, Failure> {
         if !self.is_open() {
-            return Err(Failure::new(PortClosed));
+            return Err(Failure::new(DatagramError::Closed));
         }
         self.check(to)?;
         if to.is_some_and(|to| self.queue.holds(to)) {
-            return Ok(Given::Full);
+            return Ok(SendResult::Full);
         }
         if self.blocked.get() || self.queue.has_line() {
-            return Ok(Given::Blocked);
+            return Ok(SendResult::Blocked);
         }
         self.hand_over(bytes, to)
     }
 
-    /// Is it an address of the kind that the port has?
+    /// Checks that the address is of the port's kind.
     #[track_caller]
     fn check(&self, to: Option<&Address>) -> Result<(), Failure> {
         let wanted = match (&self.local, to) {
@@ -428,17 +448,17 @@ impl Core {
         Err(invalid(&to, wanted))
     }
 
-    /// Gives it to the system. Runs nobody's code.
+    /// Passes a datagram to the system. No user code runs.
     #[track_caller]
-    fn hand_over(&self, bytes: &[u8], to: Option<&Address>) -> Result<Given, Failure> {
+    fn hand_over(&self, bytes: &[u8], to: Option<&Address>) -> Result<SendResult, Failure> {
         let mut others = 0;
         loop {
             let sent = self.with_socket(|socket| socket.send(bytes, to));
             let error = match sent {
-                None => return Err(Failure::new(PortClosed)),
+                None => return Err(Failure::new(DatagramError::Closed)),
                 Some(Ok(())) => {
-                    self.has_moved.set(true);
-                    return Ok(Given::Sent);
+                    self.has_progress.set(true);
+                    return Ok(SendResult::Sent);
                 }
                 Some(Err(error)) => error,
             };
@@ -447,10 +467,11 @@ impl Core {
             }
             let is_full = error.kind() == io::ErrorKind::WouldBlock;
             let is_short = error.raw_os_error() == Some(NO_BUFFERS);
-            // The system says of each destination that it is full, and says never when it is no more (invariant 5).
+            // The system reports a full destination, but never that the destination has room again
+            // (invariant 5).
             if is_full && to.is_some() && self.is_unix() {
                 self.retry_soon();
-                return Ok(Given::Full);
+                return Ok(SendResult::Full);
             }
             if is_full || is_short {
                 self.blocked.set(true);
@@ -458,23 +479,23 @@ impl Core {
                     self.retry_soon();
                 }
                 self.ask_for_attention();
-                return Ok(Given::Blocked);
+                return Ok(SendResult::Blocked);
             }
-            // It is about what was sent before: this one has not been sent.
-            let is_old = self.note_refusal(&error) || self.is_about_another(&error, bytes.len());
-            if is_old && others < OTHERS {
+            // The error is about an earlier datagram; this one was not sent.
+            let is_old = self.record_refusal(&error) || self.is_about_earlier(&error, bytes.len());
+            if is_old && others < MAX_EARLIER_ERRORS {
                 others += 1;
                 continue;
             }
             if error.raw_os_error() == Some(TOO_LONG) {
-                return Err(Failure::new(MessageTooLong { size: bytes.len() }));
+                return Err(Failure::new(DatagramError::TooLong { size: bytes.len() }));
             }
             let to = to.cloned();
-            return Err(Failure::new(SendFailed { to, error }));
+            return Err(Failure::new(DatagramError::SendFailed { to, error }));
         }
     }
 
-    /// Sends what is in the line, as far as that goes.
+    /// Sends the queued datagrams until the socket is full.
     fn flush(&self) {
         loop {
             let Some(waiting) = self.queue.next() else {
@@ -489,20 +510,20 @@ impl Core {
                 self.hand_over(&waiting.bytes, waiting.to.as_ref()),
                 &waiting.to,
             ) {
-                (Ok(Given::Sent), _) => {}
-                (Ok(Given::Full), Some(to)) => self.queue.hold(to.clone(), waiting),
+                (Ok(SendResult::Sent), _) => {}
+                (Ok(SendResult::Full), Some(to)) => self.queue.hold(to.clone(), waiting),
                 (Ok(_), _) => return self.queue.put_back(waiting),
                 (Err(failure), _) => report::deliver(Origin::Protocol, failure, self.location()),
             }
         }
     }
 
-    /// Sends what was held, to each destination as far as that goes.
+    /// Sends the held datagrams of each destination until the destination is full.
     fn flush_held(&self) {
         for to in self.queue.destinations() {
             while let Some(waiting) = self.queue.next_held(&to) {
                 match self.hand_over(&waiting.bytes, Some(&to)) {
-                    Ok(Given::Sent) => {}
+                    Ok(SendResult::Sent) => {}
                     Ok(_) => {
                         self.queue.hold_back(to, waiting);
                         break;
@@ -516,35 +537,37 @@ impl Core {
         }
     }
 
-    /// Receives one.
-    pub(super) fn receive(&self, buffer: &mut [u8]) -> Got {
+    /// Receives one datagram.
+    pub(super) fn receive(&self, buffer: &mut [u8]) -> ReadResult {
         let mut others = 0;
         loop {
             let got = self.with_socket(|socket| socket.receive(buffer));
             match got {
-                None => return Got::Nothing,
+                None => return ReadResult::Nothing,
                 Some(Ok(arrived)) => {
-                    if self.has_complained.replace(false) {
+                    if self.error_logged.replace(false) {
                         report::warn(Subsystem::Net, format_args!("datagrams are received again"));
                     }
-                    return Got::Datagram(arrived);
+                    return ReadResult::Datagram(arrived);
                 }
                 Some(Err(error)) => match error.kind() {
                     io::ErrorKind::Interrupted => {}
-                    io::ErrorKind::WouldBlock => return Got::Nothing,
-                    _ if is_refusal(&error) => return Got::Refused(error),
-                    _ if others < OTHERS && self.is_about_another(&error, 0) => others += 1,
+                    io::ErrorKind::WouldBlock => return ReadResult::Nothing,
+                    _ if is_refusal(&error) => return ReadResult::Refused(error),
+                    _ if others < MAX_EARLIER_ERRORS && self.is_about_earlier(&error, 0) => {
+                        others += 1
+                    }
                     _ => {
-                        self.rest(&error);
-                        return Got::Failed(error);
+                        self.suspend_reads(&error);
+                        return ReadResult::Failed(error);
                     }
                 },
             }
         }
     }
 
-    /// Receives one, making the buffer larger if that is what it takes.
-    pub(super) fn receive_whole(&self, buffer: &mut Box<[u8]>) -> Got {
+    /// Receives one datagram, growing the buffer if the datagram is longer.
+    pub(super) fn receive_whole(&self, buffer: &mut Box<[u8]>) -> ReadResult {
         if self.is_unix() {
             if let Some(Ok(Some(size))) = self.with_socket(Datagrams::next_size) {
                 if size > buffer.len() {
@@ -555,21 +578,21 @@ impl Core {
         self.receive(buffer)
     }
 
-    /// Reading does not work: it is tried again later (invariant 2).
-    fn rest(&self, error: &io::Error) {
-        // Where nobody logs it, once is enough until something was received.
-        if !self.has_complained.replace(true) || report::is_logged() {
+    /// Stops reading until the retry (invariant 2).
+    fn suspend_reads(&self, error: &io::Error) {
+        // Without a log, one report is enough until a datagram is received.
+        if !self.error_logged.replace(true) || report::is_logged() {
             report::warn(
                 Subsystem::Net,
                 format_args!("cannot receive datagrams for now: {error}"),
             );
         }
-        self.resting.set(true);
+        self.reads_suspended.set(true);
         self.retry_soon();
         self.ask_for_attention();
     }
 
-    /// When nothing has been sent by then, it is closed.
+    /// Starts the timer that closes the port if no datagram is sent by then.
     fn await_progress(&self) {
         let Some(reactor) = self.reactor() else {
             return;
@@ -582,7 +605,7 @@ impl Core {
         }
     }
 
-    /// Has it tried again soon. What waits for that already is not put off.
+    /// Schedules a retry. A retry that is scheduled already is not postponed.
     fn retry_soon(&self) {
         if !self.waits_to_retry() {
             self.retry.after(RETRY, &self.registration);
@@ -593,8 +616,8 @@ impl Core {
         self.retry.is_set()
     }
 
-    /// Was it a refusal? Then it is told soon.
-    fn note_refusal(&self, error: &io::Error) -> bool {
+    /// Returns whether the error is a refusal, and if so records it for the handler.
+    fn record_refusal(&self, error: &io::Error) -> bool {
         let is = is_refusal(error) && self.peer.borrow().is_some();
         if is {
             self.refused.set(true);
@@ -603,8 +626,9 @@ impl Core {
         is
     }
 
-    /// Is it about a datagram that was sent before, and was too large for some network on its way?
-    fn is_about_another(&self, error: &io::Error, size: usize) -> bool {
+    /// Returns whether the error is about an earlier datagram that was too large for a network on
+    /// its path.
+    fn is_about_earlier(&self, error: &io::Error, size: usize) -> bool {
         error.raw_os_error() == Some(TOO_LONG)
             && size <= SMALL
             && !self.is_unix()
@@ -614,26 +638,26 @@ impl Core {
     #[track_caller]
     pub(super) fn connect(&self, to: &Address) -> Result<(), Failure> {
         if let Some(to) = self.peer() {
-            return Err(Failure::new(AlreadyConnected { to }));
+            return Err(Failure::new(DatagramError::AlreadyConnected { to }));
         }
         self.check(Some(to))?;
         match self.with_socket(|socket| socket.connect(to)) {
-            None => Err(Failure::new(PortClosed)),
+            None => Err(Failure::new(DatagramError::Closed)),
             Some(Ok(())) => {
                 self.peer.replace(Some(to.clone()));
                 Ok(())
             }
-            Some(Err(error)) => Err(super::super::errors::connect_failure(to.clone(), error)),
+            Some(Err(error)) => Err(Failure::new(ConnectError::new(to.clone(), error))),
         }
     }
 
-    /// Somebody else has connected it.
+    /// Records the peer of an adopted socket that was connected before.
     #[cfg(unix)]
-    pub(super) fn is_connected_to(&self, peer: Address) {
+    pub(super) fn set_peer(&self, peer: Address) {
         self.peer.replace(Some(peer));
     }
 
-    /// Closes it from the loop's turn, when what is queued has been sent.
+    /// Closes the port in the loop's turn, once the queued datagrams have been sent.
     #[track_caller]
     pub(super) fn stop(&self) -> Deferred<()> {
         if self.state.get() == State::Closed {
@@ -650,7 +674,7 @@ impl Core {
             self.state.set(State::Stopping);
             if self.queued() > 0 {
                 self.blocked.set(false);
-                self.has_moved.set(false);
+                self.has_progress.set(false);
                 self.await_progress();
             }
             self.ask_for_attention();
@@ -661,7 +685,7 @@ impl Core {
         self.registration.request_attention();
     }
 
-    /// The socket, for one statement that runs nobody's code. `None` once it is closed.
+    /// Calls `f`, which runs no user code, with the socket; returns `None` once it is closed.
     pub(super) fn with_socket<R>(&self, f: impl FnOnce(&Datagrams) -> R) -> Option<R> {
         self.socket.borrow().as_ref().map(f)
     }
@@ -671,9 +695,9 @@ impl Core {
         self.ask_for_attention();
     }
 
-    /// Shall its user be told what there is to read?
+    /// Returns whether the handler may read.
     pub(super) fn may_read(&self) -> bool {
-        self.is_open() && !self.paused.get() && !self.resting.get()
+        self.is_open() && !self.paused.get() && !self.reads_suspended.get()
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -692,16 +716,16 @@ impl Core {
         self.queue.size()
     }
 
-    /// Was something queued that was never sent?
-    pub(super) fn has_lost(&self) -> bool {
-        self.has_lost.get()
+    /// Returns whether a queued datagram was never sent.
+    pub(super) fn has_unsent(&self) -> bool {
+        self.has_unsent.get()
     }
 
     pub(super) fn is_unix(&self) -> bool {
         self.local.inet().is_none()
     }
 
-    /// Where it is bound; after the end, where it was.
+    /// Returns the local address, also after the port is closed.
     pub(super) fn local_addr(&self) -> Address {
         let local = self.with_socket(Datagrams::local_addr);
         local
@@ -721,7 +745,7 @@ impl Core {
         self.location
     }
 
-    /// The port as a dump shows it where something waits for it.
+    /// Returns the port as a dump shows it where a task waits for the port.
     pub(super) fn thing(&self) -> Option<Thing> {
         (!self.is_closed()).then(|| Thing {
             id: Id::Source(self.registration.key()),
@@ -734,7 +758,7 @@ impl Core {
     }
 }
 
-/// Has the timer run? Then it is taken out.
+/// Returns whether the timer has run, and if so removes it.
 fn was_notified(timer: &Cell<Option<DelayedCall>>) -> bool {
     let taken = timer.take();
     match taken {
@@ -747,20 +771,20 @@ fn was_notified(timer: &Cell<Option<DelayedCall>>) -> bool {
     }
 }
 
-/// Is it what a peer's host says when nobody listens there?
+/// Returns whether the error means that nothing listens at the peer's address.
 fn is_refusal(error: &io::Error) -> bool {
-    // Windows calls it a reset.
+    // Windows reports a refusal as a reset.
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset
     )
 }
 
-/// How long it takes until something is tried again of which the system does not say when it will do.
+/// The delay of a retry, where the system does not report when an operation will succeed.
 const RETRY: Duration = Duration::from_millis(5);
-/// How many errors about others one datagram may meet.
-const OTHERS: usize = 2;
-/// What every network takes, so that no error can be about its size.
+/// The number of errors about earlier datagrams that are skipped in sending one datagram.
+const MAX_EARLIER_ERRORS: usize = 2;
+/// A size that every network accepts, so that no error can be about it.
 const SMALL: usize = 1200;
 
 #[cfg(unix)]

@@ -1,136 +1,114 @@
-//! What can be wrong with a datagram.
+//! The error of datagram ports: [`DatagramError`].
 
-use std::error::Error;
-use std::fmt;
 use std::io;
+use std::net::IpAddr;
 
 use crate::address::Address;
 use crate::driver::Arrived;
-use crate::failure::{Failure, errors};
+use crate::failure::errors;
 
-/// A datagram is larger than the network takes: 65,507 bytes over IPv4.
-#[doc(alias("MessageLengthError", "EMSGSIZE"))]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MessageTooLong {
-    /// How many bytes it has.
-    pub size: usize,
-}
-
-/// A datagram had more bytes than there was room for; the others are lost.
-#[doc(alias = "MSG_TRUNC")]
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Truncated {
-    /// How many bytes it had, as far as the system says.
-    pub size: usize,
-    /// How many were kept.
-    pub kept: usize,
-    /// Who sent it.
-    pub from: Address,
-}
-
-/// A datagram could not be sent at once, and too much waits to be sent already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueueFull {
-    /// How many bytes wait.
-    pub queued: usize,
-    /// How many may.
-    pub limit: usize,
-}
-
-/// A port of datagrams was closed before all that was queued had been handed to the system.
+/// The error of a datagram port or of one of its datagrams.
 ///
-/// It is reported ([`Reactor::on_report`](crate::Reactor::on_report)). See
-/// [`DatagramPort::stop`](super::DatagramPort::stop).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DatagramsNotSent {
-    /// How many datagrams were still queued.
-    pub datagrams: usize,
-    /// How many bytes they had.
-    pub bytes: usize,
-    /// The port's own address.
-    pub from: Address,
-}
-
-/// The system would not send a datagram.
+/// A datagram that cannot be sent or received leaves the port open.
 #[derive(Debug)]
-pub struct SendFailed {
-    /// Where it was to go; none for a port that is connected.
-    pub to: Option<Address>,
-    /// Why it did not.
-    pub error: io::Error,
+#[non_exhaustive]
+pub enum DatagramError {
+    /// The datagram is larger than the network accepts: 65,507 bytes over IPv4.
+    #[doc(alias("MessageLengthError", "EMSGSIZE"))]
+    TooLong {
+        /// The size of the datagram, in bytes.
+        size: usize,
+    },
+    /// The receive buffer was too small for the datagram. The rest of the datagram is lost.
+    #[doc(alias = "MSG_TRUNC")]
+    Truncated {
+        /// The size of the datagram, in bytes, as reported by the system.
+        size: usize,
+        /// The number of bytes that were received.
+        kept: usize,
+        /// The sender's address.
+        from: Address,
+    },
+    /// The datagram could not be sent at once, and the port's queue is full.
+    QueueFull {
+        /// The number of bytes in the queue.
+        queued: usize,
+        /// The limit of [`DatagramOptions::queue`](super::DatagramOptions::queue), in bytes.
+        limit: usize,
+    },
+    /// The port was closed before all queued datagrams had been passed to the system.
+    ///
+    /// The reactor reports this error ([`Reactor::on_report`](crate::Reactor::on_report)). See
+    /// [`DatagramPort::stop`](super::DatagramPort::stop).
+    NotSent {
+        /// The number of datagrams in the queue.
+        datagrams: usize,
+        /// The sum of their sizes, in bytes.
+        bytes: usize,
+        /// The port's local address.
+        from: Address,
+    },
+    /// The system refused to send the datagram.
+    SendFailed {
+        /// The destination; `None` for a connected port.
+        to: Option<Address>,
+        /// The system's error, which is the source.
+        error: io::Error,
+    },
+    /// The value is not an address that the port can be bound to, connect to or send to. Host
+    /// names are not looked up.
+    #[doc(alias = "InvalidAddressError")]
+    InvalidAddress {
+        /// The value.
+        address: String,
+        /// The kind of address that the port needs.
+        expected: &'static str,
+    },
+    /// The port is connected already.
+    AlreadyConnected {
+        /// The peer's address.
+        to: Address,
+    },
+    /// The port is closed or closing.
+    Closed,
+    /// The system refused to join or leave the multicast group.
+    #[doc(alias = "MulticastJoinError")]
+    MulticastJoin {
+        /// The group.
+        group: IpAddr,
+        /// The system's error, which is the source.
+        error: io::Error,
+    },
 }
 
-/// What was given is no address that this port can send to, or be bound to. Names are not looked up.
-#[doc(alias = "InvalidAddressError")]
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InvalidAddress {
-    /// What was given.
-    pub address: String,
-    /// What was wanted.
-    pub wanted: &'static str,
-}
-
-/// The port is connected already.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AlreadyConnected {
-    /// With whom.
-    pub to: Address,
-}
-
-/// The port is closed, or about to be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PortClosed;
-
-/// A multicast group could not be joined or left.
-#[derive(Debug)]
-pub struct MulticastJoinError {
-    /// The group.
-    pub group: std::net::IpAddr,
-    /// What the system said.
-    pub error: io::Error,
-}
-
-impl MulticastJoinError {
-    /// The number of the system's error.
-    #[doc(alias = "errno")]
-    pub fn raw_os_error(&self) -> Option<i32> {
-        self.error.raw_os_error()
-    }
-}
-
-errors! {
-    MessageTooLong { size }: "a datagram of {size} bytes is too long";
-    Truncated { size, kept, from }:
-        "of a datagram of {size} bytes from {from} there was room for {kept}";
-    QueueFull { queued, limit }: "{queued} bytes wait to be sent and the limit is {limit}";
-    DatagramsNotSent { datagrams, bytes, from }:
-        "{datagrams} datagrams of {bytes} bytes not sent from {from}";
-    InvalidAddress { address, wanted }: "{address:?} is not {wanted}";
-    AlreadyConnected { to }: "the port is connected to {to} already";
-    PortClosed: "the port is closed";
-    MulticastJoinError { group }: "cannot join or leave {group}", source error;
-}
-
-impl fmt::Display for SendFailed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.to {
-            Some(to) => write!(f, "cannot send to {to}"),
-            None => f.write_str("cannot send"),
+impl DatagramError {
+    /// Returns the error of a datagram that did not fit in its buffer.
+    pub(super) fn truncated(arrived: Arrived) -> Self {
+        Self::Truncated {
+            size: arrived.size,
+            kept: arrived.count,
+            from: arrived.from,
         }
     }
 }
 
-/// What was lost of a datagram, as a failure.
-pub(super) fn truncated(arrived: Arrived) -> Failure {
-    Failure::new(Truncated {
-        size: arrived.size,
-        kept: arrived.count,
-        from: arrived.from,
-    })
+errors! {
+    enum DatagramError {
+        TooLong { size }: "a datagram of {size} bytes is too long";
+        Truncated { size, kept, from }:
+            "a datagram of {size} bytes from {from} was cut to the {kept} bytes of the buffer";
+        QueueFull { queued, limit }:
+            "the port's queue is full: it has {queued} bytes and a limit of {limit}";
+        NotSent { datagrams, bytes, from }:
+            "{datagrams} datagrams of {bytes} bytes not sent from {from}";
+        SendFailed { to }: "cannot send to {}", with destination(to.as_ref()), source error;
+        InvalidAddress { address, expected }: "{address:?} is not {expected}";
+        AlreadyConnected { to }: "the port is connected to {to} already";
+        Closed: "the port is closed";
+        MulticastJoin { group }: "cannot join or leave the multicast group {group}", source error;
+    }
 }
 
-impl Error for SendFailed {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.error)
-    }
+fn destination(to: Option<&Address>) -> String {
+    to.map_or_else(|| "the port's peer".into(), Address::to_string)
 }

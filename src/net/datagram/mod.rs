@@ -1,26 +1,29 @@
-//! Datagrams: UDP, multicast, UNIX sockets. A [`DatagramProtocol`], or an async [`UdpSocket`].
+//! Datagram sockets: UDP, multicast and UNIX. A [`DatagramProtocol`], or an async [`UdpSocket`].
 //!
 //! # The idea
 //!
-//! [`Reactor::listen_datagram`](crate::Reactor::listen_datagram) opens a socket with a protocol, whose hooks get the same
-//! [`Context`] as those of streams, with a [`DatagramPort`] as transport.
-//! [`Reactor::bind_datagram`](crate::Reactor::bind_datagram) opens a [`UdpSocket`] for async code. One engine serves both, for
-//! UDP, UNIX and in-memory sockets.
+//! [`Reactor::listen_datagram`](crate::Reactor::listen_datagram) opens a socket with a protocol,
+//! whose hooks receive the same [`Context`] as those of streams, with a [`DatagramPort`] as
+//! transport. [`Reactor::bind_datagram`](crate::Reactor::bind_datagram) opens a [`UdpSocket`] for
+//! async code. One engine serves both, for UDP, UNIX and in-memory sockets.
 //!
 //! # Rules
 //!
-//! 1. **A datagram is whole.** It is sent as it is given or not at all, up to 65,507 bytes over IPv4; what would not
-//!    fit where it is received is told ([`Truncated`]), never cut in silence. One of no bytes is one, too.
-//! 2. **Nothing a peer does closes a port**: when nobody is there, a connected port is told
-//!    ([`DatagramProtocol::connection_refused`]) and goes on. Nor does a panic in a hook: it is reported.
-//! 3. **What would block waits** in the port's queue, in order, up to 256 KiB and one datagram unless
-//!    [`DatagramOptions::queue`] says otherwise; then writing fails with [`QueueFull`]. Async sends wait instead. A UNIX
-//!    socket that is full holds up what is for it, and nothing else: what is for others is sent although the queue be
-//!    full. (Linux counts what its peers have not read against the sender's own buffer, so datagrams of many kilobytes
-//!    that a peer leaves lying may still use that up, [`DatagramOptions::send_buffer`].)
-//! 4. **Names are not looked up**: addresses are literal.
-//! 5. One event of the loop brings as many datagrams as are there, up to 256 KiB (each counting for 1 KiB at least), so
-//!    that one port does not keep the loop from the others.
+//! 1. **A datagram is whole.** It is sent unchanged or not at all, up to 65,507 bytes over IPv4. A
+//!    datagram that is longer than the receive buffer fails with [`DatagramError::Truncated`] and
+//!    is never cut silently. A datagram may be empty.
+//! 2. **No peer can close a port.** A refusal is passed to a connected port
+//!    ([`DatagramProtocol::connection_refused`]), which stays open. A panic in a hook is reported
+//!    and does not close the port either.
+//! 3. **A datagram that would block waits** in the port's queue, in order. The queue holds up to
+//!    256 KiB and one datagram, unless [`DatagramOptions::queue`] sets another limit; then writing
+//!    fails with [`DatagramError::QueueFull`]. Async sends wait instead. A full UNIX socket delays
+//!    only datagrams to that socket; datagrams to others are sent even if the queue is full. (Linux
+//!    counts datagrams that the peers have not read against the sender's buffer, so a peer that
+//!    leaves many kilobytes unread may still use it up, see [`DatagramOptions::send_buffer`].)
+//! 4. **Host names are not looked up**: addresses are literal.
+//! 5. One event of the loop delivers all datagrams that have arrived, up to 256 KiB (each counts at
+//!    least 1 KiB), so that one port does not starve the others.
 
 mod bound;
 mod convert;
@@ -33,13 +36,9 @@ mod port;
 mod queue;
 mod socket;
 
-pub use self::bound::DatagramListener;
 pub use self::convert::ToDatagramAddress;
 pub use self::endpoint::{DatagramEndpoint, ToDatagramEndpoint};
-pub use self::errors::{
-    AlreadyConnected, DatagramsNotSent, InvalidAddress, MessageTooLong, MulticastJoinError,
-    PortClosed, QueueFull, SendFailed, Truncated,
-};
+pub use self::errors::DatagramError;
 pub use self::options::DatagramOptions;
 pub use self::port::DatagramPort;
 pub use self::socket::UdpSocket;
@@ -47,11 +46,11 @@ use crate::address::Address;
 pub use crate::driver::Interface;
 use crate::protocol::Context;
 
-/// What to do when something happens at a port of datagrams.
+/// The event handler of a datagram port.
 ///
 /// # Order
 ///
-/// [`started`](Self::started) once, then the others as things happen, and [`stopped`](Self::stopped) once, last.
+/// [`started`](Self::started) is called once, first, and [`stopped`](Self::stopped) once, last.
 ///
 /// # Examples
 ///
@@ -75,13 +74,13 @@ use crate::protocol::Context;
     "asyncio.DatagramProtocol"
 ))]
 pub trait DatagramProtocol: Sized + 'static {
-    /// The port is open.
+    /// Called when the port is open.
     #[doc(alias("startProtocol", "connection_made"))]
     fn started(&mut self, cx: &mut Context<'_, Self, DatagramPort>) {
         let _ = cx;
     }
 
-    /// A datagram came: all of it, perhaps no bytes.
+    /// Called for each datagram with all of its bytes, of which there may be none.
     #[doc(alias = "datagramReceived")]
     fn datagram_received(
         &mut self,
@@ -90,18 +89,19 @@ pub trait DatagramProtocol: Sized + 'static {
         from: Address,
     );
 
-    /// Nobody is where the port is connected to; at least not just now, so the port stays open.
+    /// Called when the peer of a connected port refused a datagram: nothing listens there now. The
+    /// port stays open.
     #[doc(alias("connectionRefused", "error_received"))]
     fn connection_refused(&mut self, cx: &mut Context<'_, Self, DatagramPort>) {
         let _ = cx;
     }
 
-    /// The queue was full, and is half empty again: go on writing.
+    /// Called when the queue, which was full, is at most half full again.
     fn write_ready(&mut self, cx: &mut Context<'_, Self, DatagramPort>) {
         let _ = cx;
     }
 
-    /// The port is closed; the protocol is dropped when this returns.
+    /// Called when the port is closed. The protocol is dropped afterwards.
     #[doc(alias("stopProtocol", "connection_lost"))]
     fn stopped(&mut self) {}
 }

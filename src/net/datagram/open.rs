@@ -1,4 +1,4 @@
-//! Opening datagram sockets: the reactor's methods.
+//! The reactor's methods that open datagram sockets.
 
 use std::io;
 #[cfg(unix)]
@@ -6,38 +6,39 @@ use std::os::fd::OwnedFd;
 use std::panic::Location;
 use std::rc::Rc;
 
-use super::DatagramProtocol;
-use super::bound::{DatagramListener, attach};
+use super::bound::attach;
 use super::endpoint::{Opening, ToDatagramEndpoint};
 use super::engine::{DatagramConn, DatagramHandler};
 use super::options::DatagramOptions;
 #[cfg(unix)]
 use super::options::QUEUE;
 use super::socket::UdpSocket;
+use super::{DatagramPort, DatagramProtocol};
 use crate::address::Address;
 #[cfg(unix)]
 use crate::driver::NotAdopted;
 use crate::driver::{Change, SocketFile};
 use crate::failure::Failure;
-#[cfg(unix)]
-use crate::net::errors::CannotAdopt;
-use crate::net::errors::CannotListen;
+use crate::net::errors::ListenError;
 use crate::protocol::ProtocolSlot;
 use crate::reactor::Reactor;
 
 impl Reactor {
-    /// Opens a UDP or UNIX datagram socket with a protocol, and calls the protocol's `started` inside this call.
+    /// Opens a UDP or UNIX datagram socket with a protocol. Calls the protocol's
+    /// [`started`](DatagramProtocol::started) before it returns.
     ///
-    /// The endpoint is an address, text (`"127.0.0.1:53"`, `"unix:/run/log"`), a pair of one of these and
-    /// [`DatagramOptions`], or a [`DatagramEndpoint`](super::DatagramEndpoint). The name of a UNIX socket must be free; the file is removed when the port
-    /// is closed.
+    /// The endpoint is an address, text (`"127.0.0.1:53"`, `"unix:/run/log"`), a pair of one of
+    /// these and [`DatagramOptions`], or a [`DatagramEndpoint`](super::DatagramEndpoint). The name
+    /// of a UNIX socket must be free; its file is removed when the port is closed.
     ///
     /// # Errors
     ///
-    /// [`CannotListen`] when the address is taken, not local, or not allowed; [`InvalidAddress`] when the text is no literal
-    /// address; for a [connected](DatagramOptions::connect) socket
-    /// [`ConnectionRefused`](crate::net::ConnectionRefused) or [`ConnectFailed`](crate::net::ConnectFailed); for an adopted one
-    /// [`CannotAdopt`].
+    /// [`ListenError::Failed`] when the address is in use, not local, or not permitted;
+    /// [`DatagramError::InvalidAddress`](super::DatagramError::InvalidAddress) for text that is not
+    /// a literal address; for a [connected](DatagramOptions::connect) socket
+    /// [`ConnectError::Refused`](crate::net::ConnectError::Refused) or
+    /// [`ConnectError::Failed`](crate::net::ConnectError::Failed); for an adopted socket
+    /// [`ListenError::NotAdoptable`].
     ///
     /// # Examples
     ///
@@ -64,8 +65,6 @@ impl Reactor {
     ///     echo.stop().await
     /// });
     /// ```
-    ///
-    /// [`InvalidAddress`]: super::InvalidAddress
     #[doc(alias(
         "listenUDP",
         "listen_udp",
@@ -79,12 +78,12 @@ impl Reactor {
         &self,
         endpoint: impl ToDatagramEndpoint,
         protocol: P,
-    ) -> Result<DatagramListener<P>, Failure> {
+    ) -> Result<DatagramPort, Failure> {
         let conn = self.open_endpoint(endpoint, Location::caller(), ProtocolSlot::new(protocol))?;
-        attach(self, &conn)
+        Ok(attach(self, &conn))
     }
 
-    /// Opens a UDP or UNIX datagram socket for async code. The endpoint and the errors are those of
+    /// Opens a UDP or UNIX datagram socket for async code. It takes the same endpoints as
     /// [`Reactor::listen_datagram`].
     ///
     /// # Errors
@@ -93,7 +92,7 @@ impl Reactor {
     #[doc(alias("UdpSocket::bind", "UnixDatagram::bind", "bind_udp", "listenUDP"))]
     #[track_caller]
     pub fn bind_datagram(&self, endpoint: impl ToDatagramEndpoint) -> Result<UdpSocket, Failure> {
-        let conn = self.open_endpoint(endpoint, Location::caller(), UdpSocket::user())?;
+        let conn = self.open_endpoint(endpoint, Location::caller(), UdpSocket::handler())?;
         Ok(UdpSocket::new(conn))
     }
 
@@ -101,7 +100,7 @@ impl Reactor {
         &self,
         endpoint: impl ToDatagramEndpoint,
         location: &'static Location<'static>,
-        user: U,
+        handler: U,
     ) -> Result<Rc<DatagramConn<U>>, Failure> {
         let endpoint = endpoint
             .into_datagram_endpoint()
@@ -109,9 +108,9 @@ impl Reactor {
         let (address, options) = match endpoint.0 {
             Opening::At(address, options) => (address, options),
             #[cfg(unix)]
-            Opening::Adopted(fd) => return self.adopt_datagrams(fd, location, user),
+            Opening::Adopted(fd) => return self.adopt_datagrams(fd, location, handler),
         };
-        let conn = self.open_datagrams(&address, &options, location, user)?;
+        let conn = self.open_datagrams(&address, &options, location, handler)?;
         let Some(peer) = &options.peer else {
             return Ok(conn);
         };
@@ -130,18 +129,18 @@ impl Reactor {
         &self,
         fd: OwnedFd,
         location: &'static Location<'static>,
-        user: U,
+        handler: U,
     ) -> Result<Rc<DatagramConn<U>>, Failure> {
         let refused = |why| {
-            let error = CannotAdopt::new("a datagram socket", why);
+            let error = ListenError::not_adoptable("a datagram socket", why);
             Failure::at(error, location)
         };
         let adopted = self.inner().driver().adopt_datagrams(fd);
         let (socket, peer) = adopted.map_err(refused)?;
-        let conn = DatagramConn::new(self, socket, QUEUE, None, location, user)
+        let conn = DatagramConn::new(self, socket, QUEUE, None, location, handler)
             .map_err(|error| refused(NotAdopted::Io(error)))?;
         if let Some(peer) = peer {
-            conn.core().is_connected_to(peer);
+            conn.core().set_peer(peer);
         }
         Ok(conn)
     }
@@ -153,12 +152,12 @@ impl Reactor {
         address: &Address,
         options: &DatagramOptions,
         location: &'static Location<'static>,
-        user: U,
+        handler: U,
     ) -> Result<Rc<DatagramConn<U>>, Failure> {
-        let opened = self.try_to_open(address, options, location, user);
+        let opened = self.try_to_open(address, options, location, handler);
         opened.map_err(|error| {
             let address = address.clone();
-            Failure::at(CannotListen { address, error }, location)
+            Failure::at(ListenError::Failed { address, error }, location)
         })
     }
 
@@ -167,11 +166,11 @@ impl Reactor {
         address: &Address,
         options: &DatagramOptions,
         location: &'static Location<'static>,
-        user: U,
+        handler: U,
     ) -> io::Result<Rc<DatagramConn<U>>> {
         let driver = self.inner().driver();
         let socket = driver.datagrams(address, options.share)?;
-        // When something fails the file goes with it.
+        // If a later step fails, dropping this removes the file.
         #[cfg(unix)]
         let file = match driver.is_virtual() {
             true => None,
@@ -180,7 +179,7 @@ impl Reactor {
         #[cfg(not(unix))]
         let file = None;
         set_up(&socket, options, file.as_ref())?;
-        DatagramConn::new(self, socket, options.queue, file, location, user)
+        DatagramConn::new(self, socket, options.queue, file, location, handler)
     }
 }
 

@@ -1,8 +1,8 @@
-//! Options of a datagram socket: [`DatagramOptions`].
+//! The options of a datagram socket: [`DatagramOptions`].
 
 use crate::address::Address;
 
-/// Options of a datagram socket. They are given with the address, as a pair:
+/// The options of a datagram socket. Options are passed in a pair with the address:
 /// `reactor.bind_datagram(("127.0.0.1:0", options))`.
 ///
 /// # Examples
@@ -36,35 +36,39 @@ impl DatagramOptions {
         }
     }
 
-    /// Sets whether several sockets may be bound to the same address; each of them must set this. Every one of them receives
-    /// what is sent to a group it has joined. For what is sent to the address itself the system chooses one of them.
+    /// Sets whether several sockets may be bound to the same address (`SO_REUSEADDR` and `SO_REUSEPORT`); each of them
+    /// must set this. Each receives the datagrams sent to a group that it has joined. The system
+    /// delivers a datagram sent to the address itself to one of them. Default: `false`.
     #[doc(alias("listenMultiple", "SO_REUSEADDR", "SO_REUSEPORT"))]
     pub fn listen_multiple(mut self, share: bool) -> Self {
         self.share = share;
         self
     }
 
-    /// Sets whether the socket may send to broadcast addresses (`SO_BROADCAST`).
+    /// Sets whether the socket may send to broadcast addresses (`SO_BROADCAST`). Default: `false`.
     pub fn broadcast(mut self, allowed: bool) -> Self {
         self.broadcast = allowed;
         self
     }
 
-    /// Sets how many bytes may wait to be sent before a write fails with [`QueueFull`](super::QueueFull). Each waiting datagram
-    /// counts 64 bytes more than its length. A write is accepted while no more than this waits. Default: 256 KiB.
+    /// Sets the limit of the send queue, in bytes. A write fails with
+    /// [`DatagramError::QueueFull`](super::DatagramError::QueueFull) if more than this is queued
+    /// already. Each queued datagram counts as its length and 64 bytes. Default: 256 KiB.
     pub fn queue(mut self, bytes: usize) -> Self {
         self.queue = bytes;
         self
     }
 
-    /// Sets the permissions of a UNIX socket's file, which say who may send to it. Default: `0o666`.
+    /// Sets the permissions of a UNIX socket's file, which decide who may send to the socket.
+    /// Default: `0o666`.
     pub fn mode(mut self, mode: u32) -> Self {
         self.mode = mode;
         self
     }
 
-    /// Connects the socket to `peer`: it sends to `peer` only, and receives from `peer` only. A connected UNIX socket that was
-    /// opened at [`Address::Unnamed`] has no name, so its peer cannot answer.
+    /// Connects the socket to `peer`: it sends to `peer` only, and receives from `peer` only. A
+    /// connected UNIX socket that was opened at [`Address::Unnamed`] has no name, so its peer
+    /// cannot answer.
     #[doc(alias("connectUNIXDatagram", "connect_unix_datagram"))]
     pub fn connect(mut self, peer: impl Into<Address>) -> Self {
         self.peer = Some(peer.into());

@@ -1,4 +1,4 @@
-//! A port of datagrams, seen from outside: [`DatagramPort`].
+//! The inert handle of a datagram port: [`DatagramPort`].
 
 use std::fmt;
 use std::io;
@@ -6,17 +6,17 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use super::convert::ToDatagramAddress;
-use super::engine::{DatagramConn, DatagramHandler};
-use super::errors::{MulticastJoinError, PortClosed};
+use super::engine::{Core, DatagramConn, DatagramHandler};
+use super::errors::DatagramError;
 use crate::address::Address;
 use crate::defer::Deferred;
 use crate::driver::{Change, Datagrams, Interface, Question};
 use crate::failure::Failure;
 
-/// A port of datagrams: send from it, close it, set it up. Clones are handles to the same one; dropping them changes
-/// nothing.
+/// A handle to an open datagram port, to send datagrams and to configure and close the port. Clones
+/// are handles to the same port; dropping them does not close it.
 ///
-/// Nobody's code runs inside its methods.
+/// No user code runs inside its methods.
 #[doc(alias(
     "IUDPTransport",
     "IMulticastTransport",
@@ -29,30 +29,32 @@ use crate::failure::Failure;
 pub struct DatagramPort(Rc<DatagramConn>);
 
 impl<U: DatagramHandler> DatagramConn<U> {
-    /// The inert handle.
+    /// Returns the port's inert handle.
     pub(super) fn port(self: &Rc<Self>) -> DatagramPort {
         DatagramPort(self.clone())
     }
 }
 
 impl DatagramPort {
-    /// Sends a datagram to an address. When the system takes no more for now, it waits in the port's queue.
+    pub(super) fn core(&self) -> &Core {
+        self.0.core()
+    }
+
+    /// Sends a datagram to an address, or queues it if the system does not accept it now.
     ///
     /// # Order
     ///
-    /// It leaves inside this call, unless it has to wait; datagrams leave in the order they were written.
+    /// The datagram is sent inside this call, unless it must wait. Datagrams are sent in the order
+    /// in which they were written.
     ///
     /// # Errors
     ///
-    /// [`MessageTooLong`], [`InvalidAddress`] for text that is no literal address and for an address of another family,
-    /// [`QueueFull`] when more than [`DatagramOptions::queue`] waits already, [`PortClosed`], and [`SendFailed`] for
-    /// what else the system has against it. None of them changes the port; that nobody got it is not among them.
-    ///
-    /// [`MessageTooLong`]: super::MessageTooLong
-    /// [`InvalidAddress`]: super::InvalidAddress
-    /// [`QueueFull`]: super::QueueFull
-    /// [`SendFailed`]: super::SendFailed
-    /// [`DatagramOptions::queue`]: super::DatagramOptions::queue
+    /// [`DatagramError::TooLong`]; [`DatagramError::InvalidAddress`] for text that is not a literal
+    /// address and for an address of another family; [`DatagramError::QueueFull`] when more than
+    /// [`DatagramOptions::queue`](super::DatagramOptions::queue) is queued already;
+    /// [`DatagramError::Closed`]; and [`DatagramError::SendFailed`] for any other error of the
+    /// system. No error closes the port. A datagram that is lost on its way, or that is
+    /// never received, is not an error.
     #[doc(alias("sendto", "send_to", "write_to"))]
     #[track_caller]
     pub fn write(&self, data: impl AsRef<[u8]>, to: impl ToDatagramAddress) -> Result<(), Failure> {
@@ -60,89 +62,97 @@ impl DatagramPort {
         self.0.core().write(data.as_ref(), Some(&to))
     }
 
-    /// Sends a datagram to the one the port is connected to.
+    /// Sends a datagram to the address that the port is connected to.
     ///
     /// # Errors
     ///
-    /// As for [`DatagramPort::write`].
+    /// As for [`DatagramPort::write`]; [`DatagramError::InvalidAddress`] when the port is not
+    /// connected.
     #[doc(alias = "send")]
     #[track_caller]
     pub fn write_connected(&self, data: impl AsRef<[u8]>) -> Result<(), Failure> {
         self.0.core().write(data.as_ref(), None)
     }
 
-    /// Connects the port: from now on it receives from this address only, and is told when nobody is there.
+    /// Connects the port: from now on the port receives from this address only, and the protocol's
+    /// [`connection_refused`](super::DatagramProtocol::connection_refused) is called when nothing
+    /// listens there.
     ///
     /// # Errors
     ///
-    /// [`AlreadyConnected`](super::AlreadyConnected), [`InvalidAddress`](super::InvalidAddress), [`PortClosed`]; for
-    /// a UNIX socket what [`Reactor::connect`](crate::Reactor::connect) fails with.
+    /// [`DatagramError::AlreadyConnected`], [`DatagramError::InvalidAddress`],
+    /// [`DatagramError::Closed`]; for a UNIX socket the errors of
+    /// [`Reactor::connect`](crate::Reactor::connect).
     #[track_caller]
     pub fn connect(&self, to: impl ToDatagramAddress) -> Result<(), Failure> {
         self.0.core().connect(&to.to_datagram_address()?)
     }
 
-    /// Closes the port; the Deferred fires when it is closed. What is queued is sent first, as long as no more than
-    /// the time of [`Grace::stalled`](crate::reactor::Grace::stalled) goes by without a datagram being sent. What is left
-    /// then is reported as [`DatagramsNotSent`](super::DatagramsNotSent).
+    /// Closes the port. The Deferred fires when the port is closed. Queued datagrams are sent
+    /// first, as long as no more than the time of
+    /// [`Grace::stalled`](crate::reactor::Grace::stalled) passes without one being sent; datagrams
+    /// that are left then are reported as [`DatagramError::NotSent`].
     ///
-    /// Stopping it again is no error: each Deferred fires.
+    /// Calling `stop` again is not an error: each Deferred fires.
     #[doc(alias("stopListening", "loseConnection", "close"))]
     #[track_caller]
     pub fn stop(&self) -> Deferred<()> {
         self.0.core().stop()
     }
 
-    /// Stops delivering; what comes meanwhile is kept by the system, as far as it has room.
+    /// Pauses receiving. Meanwhile the system queues datagrams while it has room, and then drops
+    /// them.
     #[doc(alias("pauseProducing", "stopReading"))]
     pub fn pause_producing(&self) {
         self.0.core().set_paused(true);
     }
 
-    /// Goes on delivering.
+    /// Resumes receiving.
     #[doc(alias("resumeProducing", "startReading"))]
     pub fn resume_producing(&self) {
         self.0.core().set_paused(false);
     }
 
-    /// Where it is bound, with the real port when port 0 was asked for. It stays known after the end.
+    /// Returns the local address, with the port number that the system chose if port 0 was
+    /// requested. The address stays known after the port is closed.
     #[doc(alias = "getHost")]
     pub fn local_addr(&self) -> Address {
         self.0.core().local_addr()
     }
 
-    /// Whom it is connected to, if it is.
+    /// Returns the peer's address, if the port is connected.
     pub fn peer(&self) -> Option<Address> {
         self.0.core().peer()
     }
 
-    /// Is it open, and not about to close?
+    /// Returns whether the port is open and not closing.
     pub fn is_listening(&self) -> bool {
         self.0.core().is_open()
     }
 
-    /// Does more wait to be sent than should? Then the next write is refused.
+    /// Returns whether the queue is over its limit, so that the next write that would block fails.
     pub fn is_full(&self) -> bool {
         self.0.core().is_full()
     }
 
-    /// How many bytes wait to be sent; each datagram counts for 64 more.
+    /// Returns the number of bytes in the send queue. Each datagram counts as its length and 64
+    /// bytes.
     pub fn queued(&self) -> usize {
         self.0.core().queued()
     }
 
-    /// May it send to broadcast addresses?
+    /// Sets whether the port may send to broadcast addresses (`SO_BROADCAST`).
     ///
     /// # Errors
     ///
-    /// The system's, or [`PortClosed`]: so do all that follow.
+    /// The system's error, or [`DatagramError::Closed`].
     #[doc(alias("setBroadcastAllowed", "SO_BROADCAST"))]
     #[track_caller]
     pub fn set_broadcast(&self, allowed: bool) -> Result<(), Failure> {
         self.change(Change::Broadcast(allowed))
     }
 
-    /// See [`DatagramPort::set_broadcast`].
+    /// Returns whether the port may send to broadcast addresses.
     ///
     /// # Errors
     ///
@@ -153,7 +163,7 @@ impl DatagramPort {
         self.ask(Question::Broadcast).map(|yes| yes != 0)
     }
 
-    /// How many routers what is sent to one address may pass.
+    /// Sets the number of hops that unicast datagrams may take (`IP_TTL`).
     ///
     /// # Errors
     ///
@@ -164,7 +174,7 @@ impl DatagramPort {
         self.change(Change::Ttl(ttl))
     }
 
-    /// See [`DatagramPort::set_ttl`].
+    /// Returns the number of hops that unicast datagrams may take.
     ///
     /// # Errors
     ///
@@ -177,18 +187,18 @@ impl DatagramPort {
 
 /// Multicast.
 impl DatagramPort {
-    /// Joins a group, on the interface that the system chooses.
+    /// Joins a multicast group, on the interface that the system chooses.
     ///
     /// # Errors
     ///
-    /// The Deferred fails with [`MulticastJoinError`], which has the system's number, or [`PortClosed`].
+    /// The Deferred fails with [`DatagramError::MulticastJoin`] or [`DatagramError::Closed`].
     #[doc(alias("joinGroup", "join_multicast_v4", "join_multicast_v6"))]
     #[track_caller]
     pub fn join_group(&self, group: impl Into<IpAddr>) -> Deferred<()> {
         self.join_group_on(group, Interface::Any)
     }
 
-    /// Joins a group on one interface.
+    /// Joins a multicast group on one interface.
     ///
     /// # Errors
     ///
@@ -204,7 +214,7 @@ impl DatagramPort {
         self.membership(group, Change::Join(group, interface.into()))
     }
 
-    /// Leaves a group.
+    /// Leaves a multicast group.
     ///
     /// # Errors
     ///
@@ -215,7 +225,7 @@ impl DatagramPort {
         self.leave_group_on(group, Interface::Any)
     }
 
-    /// Leaves a group on one interface.
+    /// Leaves a multicast group on one interface.
     ///
     /// # Errors
     ///
@@ -231,7 +241,8 @@ impl DatagramPort {
         self.membership(group, Change::Leave(group, interface.into()))
     }
 
-    /// How many routers what is sent to a group may pass: 1, none, unless this is called.
+    /// Sets the number of hops that multicast datagrams may take. Default: 1, the local network
+    /// only.
     ///
     /// # Errors
     ///
@@ -242,7 +253,7 @@ impl DatagramPort {
         self.change(Change::MulticastTtl(ttl))
     }
 
-    /// See [`DatagramPort::set_multicast_ttl`].
+    /// Returns the number of hops that multicast datagrams may take.
     ///
     /// # Errors
     ///
@@ -253,7 +264,8 @@ impl DatagramPort {
         self.ask(Question::MulticastTtl)
     }
 
-    /// Does what is sent to a group come to the group's members on this host, too? It does unless this is called.
+    /// Sets whether multicast datagrams are also delivered to members of the group on this host.
+    /// Default: `true`.
     ///
     /// # Errors
     ///
@@ -264,7 +276,7 @@ impl DatagramPort {
         self.change(Change::Loopback(on))
     }
 
-    /// See [`DatagramPort::set_loopback_mode`].
+    /// Returns whether multicast datagrams are also delivered to members of the group on this host.
     ///
     /// # Errors
     ///
@@ -275,7 +287,8 @@ impl DatagramPort {
         self.ask(Question::Loopback).map(|yes| yes != 0)
     }
 
-    /// Which interface what is sent to a group leaves by: for IPv4 its address, for IPv6 its number.
+    /// Sets the interface by which multicast datagrams are sent: for IPv4 its address, for IPv6 its
+    /// index.
     ///
     /// # Errors
     ///
@@ -286,7 +299,7 @@ impl DatagramPort {
         self.change(Change::Interface(interface.into()))
     }
 
-    /// See [`DatagramPort::set_outgoing_interface`].
+    /// Returns the interface by which multicast datagrams are sent.
     ///
     /// # Errors
     ///
@@ -307,8 +320,8 @@ impl DatagramPort {
         let changed = self.0.core().with_socket(|socket| socket.change(change));
         match changed {
             Some(Ok(())) => Deferred::succeed(()),
-            Some(Err(error)) => Deferred::fail(MulticastJoinError { group, error }),
-            None => Deferred::fail(PortClosed),
+            Some(Err(error)) => Deferred::fail(DatagramError::MulticastJoin { group, error }),
+            None => Deferred::fail(DatagramError::Closed),
         }
     }
 
@@ -326,7 +339,7 @@ impl DatagramPort {
     fn on_socket<R>(&self, f: impl FnOnce(&Datagrams) -> io::Result<R>) -> Result<R, Failure> {
         match self.0.core().with_socket(f) {
             Some(result) => Ok(result?),
-            None => Err(Failure::new(PortClosed)),
+            None => Err(Failure::new(DatagramError::Closed)),
         }
     }
 }

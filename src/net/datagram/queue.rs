@@ -1,13 +1,16 @@
-//! What waits to be sent: in one line, and beside it in a line for each destination that takes no more.
+//! The send queue of a datagram port: one line, and one line of *held* datagrams for each
+//! destination that is full.
 //!
-//! A UNIX socket has room for few datagrams, and the system says of each destination by itself that it is full. One that
-//! never reads is to hold up nobody else, so what is for it is *held*.
+//! A UNIX socket has room for few datagrams, and the system reports each full destination by
+//! itself. A peer that never reads must delay no other destination, so datagrams to it are held
+//! apart.
 //!
 //! # Invariants
 //!
-//! 1. To one destination all leaves in the order in which it came: what is for one for which something is held, is held.
-//! 2. All that waits is counted, wherever it waits.
-//! 3. Nobody's code runs in here.
+//! 1. All datagrams to one destination are sent in order: while one is held, later ones to the same
+//!    destination are held, too.
+//! 2. Every waiting datagram is counted, in whichever line it waits.
+//! 3. No user code runs in this module.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -21,11 +24,11 @@ pub(super) struct Waiting {
     pub(super) to: Option<Address>,
 }
 
-/// What waits.
+/// The waiting datagrams.
 #[derive(Default)]
 pub(super) struct Queue {
     line: RefCell<VecDeque<Waiting>>,
-    /// None of them is empty.
+    /// The held datagrams by destination; no line is empty.
     held: RefCell<SortedVec<Address, VecDeque<Waiting>>>,
     size: Cell<usize>,
 }
@@ -44,39 +47,39 @@ impl Waiting {
 }
 
 impl Queue {
-    /// Puts one at the end.
+    /// Appends a datagram to the line.
     pub(super) fn push(&self, waiting: Waiting) {
         self.size.set(self.size.get() + waiting.size());
         self.line.borrow_mut().push_back(waiting);
     }
 
-    /// Takes the first one out of the line.
+    /// Takes the first datagram out of the line.
     pub(super) fn next(&self) -> Option<Waiting> {
         let next = self.line.borrow_mut().pop_front();
         self.taken(next)
     }
 
-    /// Puts the first one back.
+    /// Puts a datagram back at the front of the line.
     pub(super) fn put_back(&self, waiting: Waiting) {
         self.size.set(self.size.get() + waiting.size());
         self.line.borrow_mut().push_front(waiting);
     }
 
-    /// Holds one for its destination, behind those that are held for it already.
+    /// Holds a datagram for its destination, behind those that are held already.
     pub(super) fn hold(&self, to: Address, waiting: Waiting) {
         self.size.set(self.size.get() + waiting.size());
         let mut held = self.held.borrow_mut();
         held.get_or_default(to).push_back(waiting);
     }
 
-    /// Puts the first one back that was held.
+    /// Puts a held datagram back at the front of its destination's line.
     pub(super) fn hold_back(&self, to: Address, waiting: Waiting) {
         self.size.set(self.size.get() + waiting.size());
         let mut held = self.held.borrow_mut();
         held.get_or_default(to).push_front(waiting);
     }
 
-    /// Takes out the first one that is held for this destination.
+    /// Takes out the first held datagram of a destination.
     pub(super) fn next_held(&self, to: &Address) -> Option<Waiting> {
         let mut held = self.held.borrow_mut();
         let line = held.get_mut(to)?;
@@ -88,7 +91,7 @@ impl Queue {
         self.taken(next)
     }
 
-    /// For whom something is held.
+    /// Returns the destinations that have held datagrams.
     pub(super) fn destinations(&self) -> Vec<Address> {
         self.held
             .borrow()
@@ -97,27 +100,27 @@ impl Queue {
             .collect()
     }
 
-    /// Is something held?
+    /// Returns whether any datagram is held.
     pub(super) fn holds_any(&self) -> bool {
         !self.held.borrow().is_empty()
     }
 
-    /// Is something held for this one?
+    /// Returns whether a datagram to this destination is held.
     pub(super) fn holds(&self, to: &Address) -> bool {
         self.held.borrow().get(to).is_some()
     }
 
-    /// Does anything wait that is not held?
+    /// Returns whether a datagram waits that is not held.
     pub(super) fn has_line(&self) -> bool {
         !self.line.borrow().is_empty()
     }
 
-    /// How many bytes wait, with what each datagram counts for besides.
+    /// Returns the number of waiting bytes, including [`OVERHEAD`] for each datagram.
     pub(super) fn size(&self) -> usize {
         self.size.get()
     }
 
-    /// How many datagrams wait, and how many bytes they have.
+    /// Returns the number of waiting datagrams and the sum of their sizes.
     pub(super) fn unsent(&self) -> (usize, usize) {
         let held = self.held.borrow();
         let held: usize = held.iter().map(|(_, line)| line.len()).sum();
@@ -125,7 +128,7 @@ impl Queue {
         (datagrams, self.size() - datagrams * OVERHEAD)
     }
 
-    /// Throws all away.
+    /// Drops all waiting datagrams.
     pub(super) fn clear(&self) {
         self.line.take();
         self.held.take();
@@ -140,5 +143,5 @@ impl Queue {
     }
 }
 
-/// What a datagram counts for besides its bytes.
+/// The number of bytes that a datagram counts in addition to its length.
 const OVERHEAD: usize = 64;

@@ -1,13 +1,13 @@
-//! A port of datagrams for async code: [`UdpSocket`].
+//! The async face of a datagram port: [`UdpSocket`].
 //!
 //! # Invariants
 //!
-//! 1. The loop reads nothing ahead: a datagram is read when somebody who awaits one is polled. So a receive that is
-//!    dropped while it waits loses nothing.
-//! 2. What nobody reads costs two wakes, then the driver is not asked any more until somebody does.
-//! 3. Whoever waits is woken, however many there are; one of them gets it.
-//! 4. A task that never has to wait is made to yield now and then.
-//! 5. A future that is dropped leaves no waker behind, however long nothing comes.
+//! 1. The loop reads nothing ahead: a datagram is read while a future that receives is polled. So a
+//!    receive that is dropped while it waits loses no datagram.
+//! 2. An unread datagram costs two wakes; then the driver is not asked again until a task receives.
+//! 3. All waiting tasks are woken, and one of them gets the datagram.
+//! 4. A task that never has to wait yields now and then.
+//! 5. A dropped future leaves no waker behind, even if no datagram ever arrives.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -22,26 +22,27 @@ use futures::{Sink, Stream};
 
 use super::DatagramPort;
 use super::convert::ToDatagramAddress;
-use super::engine::{DatagramConn, DatagramHandler, Got};
-use super::errors::{PortClosed, truncated};
+use super::engine::{DatagramConn, DatagramHandler, ReadResult};
+use super::errors::DatagramError;
 use crate::address::Address;
 use crate::debug::Thing;
 use crate::driver::Arrived;
 use crate::failure::Failure;
 use crate::index::Indexed;
-use crate::net::errors::ConnectionRefused;
+use crate::net::errors::ConnectError;
 use crate::reactor::Reactor;
 use crate::task::{self, Wait, budget, own_waker};
 
-/// A UDP or UNIX socket, for async code: send to, receive from, connect.
+/// A UDP or UNIX datagram socket for async code.
 ///
-/// Its methods take `&self`, so that several tasks may use one. It is futures' [`Stream`] of whole datagrams with their
-/// senders, and a [`Sink`] of datagrams with their receivers. Dropping it closes the port.
+/// The methods take `&self`, so several tasks may share a socket. `UdpSocket` is a [`Stream`] of
+/// whole datagrams with their senders, and a [`Sink`] of datagrams with their destinations.
+/// Dropping it closes the port.
 ///
 /// # Cancel safety
 ///
-/// Every method may be dropped while it waits: what was not reported as received is still there, what was not reported
-/// as sent was not sent.
+/// Every method may be dropped while it waits: a datagram that was not returned is still in the
+/// socket, and a datagram whose send did not complete was not sent.
 ///
 /// # Examples
 ///
@@ -60,41 +61,42 @@ use crate::task::{self, Wait, budget, own_waker};
 /// ```
 #[doc(alias("UnixDatagram", "DatagramEndpoint"))]
 pub struct UdpSocket {
-    conn: Rc<DatagramConn<Awaited>>,
+    conn: Rc<DatagramConn<AsyncHandler>>,
 }
 
-/// The user of a port that is awaited.
-pub(super) struct Awaited {
+/// The handler of a port that async code uses.
+pub(super) struct AsyncHandler {
     readers: Wakers,
     writers: Wakers,
-    /// There may be something to read.
+    /// Whether the socket may be readable.
     readable: Cell<bool>,
-    /// Nobody read what there was, so we asked not to be told again (invariant 2).
+    /// Whether no task read an arrived datagram, so that the driver is not asked again (invariant
+    /// 2).
     ignored: Cell<bool>,
-    /// Nobody is there, and nobody was told.
+    /// Whether the peer refused a datagram and no task has been told.
     refused: Cell<bool>,
 }
 
-/// Who waits. They are all woken together.
+/// The wakers of waiting tasks. All are woken together.
 #[derive(Default)]
 struct Wakers {
-    /// Futures, by their numbers.
+    /// The wakers of futures, by number.
     futures: RefCell<Indexed<Waker>>,
-    /// Tasks that poll the socket itself, as a stream or a sink.
+    /// The wakers of tasks that poll the socket as a stream or a sink.
     tasks: RefCell<Vec<Waker>>,
-    /// The last number.
+    /// The last number that was assigned.
     last: Cell<u64>,
 }
 
-/// Where one future waits. Dropping it takes its waker away (invariant 5).
-struct Place<'a> {
+/// The registration of one future. Dropping it removes its waker (invariant 5).
+struct WakerSlot<'a> {
     wakers: &'a Wakers,
     number: u64,
 }
 
 impl UdpSocket {
-    pub(super) fn user() -> Awaited {
-        Awaited {
+    pub(super) fn handler() -> AsyncHandler {
+        AsyncHandler {
             readers: Wakers::default(),
             writers: Wakers::default(),
             readable: Cell::new(true),
@@ -103,20 +105,20 @@ impl UdpSocket {
         }
     }
 
-    pub(super) fn new(conn: Rc<DatagramConn<Awaited>>) -> Self {
+    pub(super) fn new(conn: Rc<DatagramConn<AsyncHandler>>) -> Self {
         Self { conn }
     }
 
-    /// Sends a datagram, waiting until the system takes it.
+    /// Sends a datagram; waits until the system accepts it.
     ///
     /// # Order
     ///
-    /// After what was given to the [`Sink`] before.
+    /// The datagram is sent after those that were passed to the [`Sink`] before.
     ///
     /// # Errors
     ///
-    /// [`MessageTooLong`](super::MessageTooLong), [`InvalidAddress`](super::InvalidAddress), [`PortClosed`], and
-    /// [`SendFailed`](super::SendFailed) for what else the system has against it.
+    /// [`DatagramError::TooLong`], [`DatagramError::InvalidAddress`], [`DatagramError::Closed`],
+    /// and [`DatagramError::SendFailed`] for any other error of the system.
     #[track_caller]
     pub fn send_to(
         &self,
@@ -125,21 +127,22 @@ impl UdpSocket {
     ) -> impl Future<Output = Result<(), Failure>> {
         asked_at(Location::caller(), async move {
             let to = to.to_datagram_address()?;
-            let location = self.conn.user().writers.location();
+            let location = self.conn.handler().writers.location();
             poll_fn(|cx| self.poll_send(cx, &location, data, Some(&to))).await
         })
     }
 
-    /// Sends a datagram to the one it is connected to.
+    /// Sends a datagram to the address that the socket is connected to; waits until the system
+    /// accepts it.
     ///
     /// # Errors
     ///
-    /// As for [`UdpSocket::send_to`]; and [`ConnectionRefused`] when nobody was there for an earlier one: then this
-    /// one was not sent.
+    /// As for [`UdpSocket::send_to`]; also [`ConnectError::Refused`] when the peer refused an
+    /// earlier datagram: then this one was not sent.
     #[track_caller]
     pub fn send(&self, data: &[u8]) -> impl Future<Output = Result<(), Failure>> {
         asked_at(Location::caller(), async move {
-            let location = self.conn.user().writers.location();
+            let location = self.conn.handler().writers.location();
             poll_fn(|cx| match self.refusal() {
                 Some(refusal) => Poll::Ready(Err(refusal)),
                 None => self.poll_send(cx, &location, data, None),
@@ -148,31 +151,32 @@ impl UdpSocket {
         })
     }
 
-    /// Receives a datagram into `buf`: how many bytes it had, and who sent it.
+    /// Receives a datagram into `buf`. Returns its length in bytes and its sender's address.
     ///
     /// # Errors
     ///
-    /// [`Truncated`](super::Truncated) when it had more bytes than `buf`, which then has the first ones;
-    /// [`ConnectionRefused`] when it is connected and nobody is there (it can be used on); [`PortClosed`].
+    /// [`DatagramError::Truncated`] when the datagram is longer than `buf`, which then holds its
+    /// first bytes; [`ConnectError::Refused`] when the socket is connected and nothing listens at
+    /// the peer's address (the socket stays usable); [`DatagramError::Closed`].
     #[track_caller]
     pub fn recv_from(
         &self,
         buf: &mut [u8],
     ) -> impl Future<Output = Result<(usize, Address), Failure>> {
         asked_at(Location::caller(), async move {
-            let location = self.conn.user().readers.location();
+            let location = self.conn.handler().readers.location();
             let receive = |cx: &mut Context<'_>| {
                 self.poll_receive(cx, Some(&location), |conn| conn.core().receive(buf))
             };
             let arrived = poll_fn(receive).await?;
             match arrived.size > arrived.count {
-                true => Err(truncated(arrived)),
+                true => Err(Failure::new(DatagramError::truncated(arrived))),
                 false => Ok((arrived.count, arrived.from)),
             }
         })
     }
 
-    /// Receives a datagram into `buf`, when there is no question who sent it.
+    /// Receives a datagram into `buf`. Returns its length in bytes.
     ///
     /// # Errors
     ///
@@ -183,7 +187,8 @@ impl UdpSocket {
         async { Ok(received.await?.0) }
     }
 
-    /// Connects: from now on it receives from this address only, and is told when nobody is there.
+    /// Connects the socket: from now on it receives from this address only, and reports when
+    /// nothing listens there.
     ///
     /// # Errors
     ///
@@ -193,12 +198,14 @@ impl UdpSocket {
         self.port().connect(to)
     }
 
-    /// Where it is bound, with the real port when port 0 was asked for.
+    /// Returns the local address, with the port number that the system chose if port 0 was
+    /// requested.
     pub fn local_addr(&self) -> Address {
         self.conn.core().local_addr()
     }
 
-    /// The port's inert handle: to set it up, to join groups, to close it from elsewhere.
+    /// Returns the port's inert handle, to configure the socket, to join groups, or to close it
+    /// from elsewhere.
     pub fn port(&self) -> DatagramPort {
         self.conn.port()
     }
@@ -206,7 +213,7 @@ impl UdpSocket {
     fn poll_send(
         &self,
         cx: &Context<'_>,
-        location: &Place<'_>,
+        location: &WakerSlot<'_>,
         data: &[u8],
         to: Option<&Address>,
     ) -> Poll<Result<(), Failure>> {
@@ -219,7 +226,7 @@ impl UdpSocket {
             return Poll::Ready(Ok(()));
         }
         if !core.is_open() {
-            return Poll::Ready(Err(Failure::new(PortClosed)));
+            return Poll::Ready(Err(Failure::new(DatagramError::Closed)));
         }
         self.wait_for_room(cx, Some(location));
         Poll::Pending
@@ -228,10 +235,10 @@ impl UdpSocket {
     fn poll_receive(
         &self,
         cx: &Context<'_>,
-        location: Option<&Place<'_>>,
-        receive: impl FnOnce(&DatagramConn<Awaited>) -> Got,
+        location: Option<&WakerSlot<'_>>,
+        receive: impl FnOnce(&DatagramConn<AsyncHandler>) -> ReadResult,
     ) -> Poll<Result<Arrived, Failure>> {
-        let (core, user) = (self.conn.core(), self.conn.user());
+        let (core, handler) = (self.conn.core(), self.conn.handler());
         if budget::is_spent(cx) {
             return Poll::Pending;
         }
@@ -240,49 +247,49 @@ impl UdpSocket {
         }
         if !core.is_open() {
             budget::spend(0);
-            return Poll::Ready(Err(Failure::new(PortClosed)));
+            return Poll::Ready(Err(Failure::new(DatagramError::Closed)));
         }
-        if user.readable.get() && core.may_read() {
+        if handler.readable.get() && core.may_read() {
             match receive(&self.conn) {
-                Got::Datagram(arrived) => {
+                ReadResult::Datagram(arrived) => {
                     budget::spend(arrived.size);
                     return Poll::Ready(Ok(arrived));
                 }
-                Got::Refused(error) => return Poll::Ready(Err(self.refused_by(error))),
-                Got::Failed(error) => return Poll::Ready(Err(error.into())),
-                Got::Nothing => {}
+                ReadResult::Refused(error) => return Poll::Ready(Err(self.refused_by(error))),
+                ReadResult::Failed(error) => return Poll::Ready(Err(error.into())),
+                ReadResult::Nothing => {}
             }
         }
-        // The driver will say when there is something, or may be read again.
-        user.readable.set(false);
-        if user.ignored.replace(false) {
+        // The driver reports when the socket is readable again.
+        handler.readable.set(false);
+        if handler.ignored.replace(false) {
             core.ask_for_attention();
         }
-        user.readers.add(cx, location);
-        task::note_wait(|| Rc::new(Waits::new(&self.conn, |user| &user.readers)));
+        handler.readers.add(cx, location);
+        task::note_wait(|| Rc::new(Waits::new(&self.conn, |handler| &handler.readers)));
         Poll::Pending
     }
 
-    fn wait_for_room(&self, cx: &Context<'_>, location: Option<&Place<'_>>) {
-        let user = self.conn.user();
-        user.writers.add(cx, location);
-        task::note_wait(|| Rc::new(Waits::new(&self.conn, |user| &user.writers)));
+    fn wait_for_room(&self, cx: &Context<'_>, location: Option<&WakerSlot<'_>>) {
+        let handler = self.conn.handler();
+        handler.writers.add(cx, location);
+        task::note_wait(|| Rc::new(Waits::new(&self.conn, |handler| &handler.writers)));
     }
 
-    /// What nobody was told yet.
+    /// Takes the refusal that no task has been told of.
     fn refusal(&self) -> Option<Failure> {
-        let refused = self.conn.user().refused.replace(false);
+        let refused = self.conn.handler().refused.replace(false);
         refused.then(|| self.refused_by(io::ErrorKind::ConnectionRefused.into()))
     }
 
     fn refused_by(&self, error: io::Error) -> Failure {
         let address = self.conn.core().peer().unwrap_or(Address::Unnamed);
-        Failure::new(ConnectionRefused { address, error })
+        Failure::new(ConnectError::Refused { address, error })
     }
 
     fn poll_flushed(&self, cx: &Context<'_>) -> Poll<Result<(), Failure>> {
-        if self.conn.core().has_lost() {
-            return Poll::Ready(Err(Failure::new(PortClosed)));
+        if self.conn.core().has_unsent() {
+            return Poll::Ready(Err(Failure::new(DatagramError::Closed)));
         }
         if self.conn.core().queued() == 0 {
             return Poll::Ready(Ok(()));
@@ -292,7 +299,7 @@ impl UdpSocket {
     }
 }
 
-/// Has what fails name the line that asked for it.
+/// Moves the location of a failure to the caller of the method.
 async fn asked_at<T>(
     location: &'static Location<'static>,
     work: impl Future<Output = Result<T, Failure>>,
@@ -301,16 +308,16 @@ async fn asked_at<T>(
 }
 
 impl Wakers {
-    /// A place for a future.
-    fn location(&self) -> Place<'_> {
+    /// Returns an unused registration for a future.
+    fn location(&self) -> WakerSlot<'_> {
         self.last.set(self.last.get() + 1);
-        Place {
+        WakerSlot {
             wakers: self,
             number: self.last.get(),
         }
     }
 
-    fn add(&self, cx: &Context<'_>, location: Option<&Place<'_>>) {
+    fn add(&self, cx: &Context<'_>, location: Option<&WakerSlot<'_>>) {
         let new = &*own_waker(cx);
         let is_new = match location {
             Some(location) => {
@@ -346,34 +353,34 @@ impl Wakers {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for WakerSlot<'_> {
     fn drop(&mut self) {
         let gone = self.wakers.futures.borrow_mut().remove(self.number);
         drop(gone);
     }
 }
 
-impl DatagramHandler for Awaited {
+impl DatagramHandler for AsyncHandler {
     fn readable(conn: &Rc<DatagramConn<Self>>, _reactor: &Reactor) {
-        let user = conn.user();
-        if user.readable.replace(true) {
-            user.ignored.set(true);
+        let handler = conn.handler();
+        if handler.readable.replace(true) {
+            handler.ignored.set(true);
         }
-        user.readers.wake();
+        handler.readers.wake();
     }
 
     fn refused(conn: &Rc<DatagramConn<Self>>, _reactor: &Reactor) {
-        conn.user().refused.set(true);
-        conn.user().readers.wake();
+        conn.handler().refused.set(true);
+        conn.handler().readers.wake();
     }
 
-    fn room(conn: &Rc<DatagramConn<Self>>, _reactor: &Reactor, _was_full: bool) {
-        conn.user().writers.wake();
+    fn writable(conn: &Rc<DatagramConn<Self>>, _reactor: &Reactor, _was_full: bool) {
+        conn.handler().writers.wake();
     }
 
     fn closed(conn: &Rc<DatagramConn<Self>>) -> Result<(), Failure> {
-        conn.user().readers.wake();
-        conn.user().writers.wake();
+        conn.handler().readers.wake();
+        conn.handler().writers.wake();
         Ok(())
     }
 
@@ -383,19 +390,19 @@ impl DatagramHandler for Awaited {
 }
 
 impl Stream for &UdpSocket {
-    /// A whole datagram, and who sent it.
+    /// A whole datagram and its sender's address.
     type Item = Result<(Vec<u8>, Address), Failure>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let mut data = Vec::new();
-        let receive = |conn: &DatagramConn<Awaited>| {
+        let receive = |conn: &DatagramConn<AsyncHandler>| {
             let Some(reactor) = conn.core().reactor() else {
-                return Got::Nothing;
+                return ReadResult::Nothing;
             };
             let mut buffer = reactor.inner().take_read_buffer();
             let usual = buffer.len();
             let got = conn.core().receive_whole(&mut buffer);
-            if let Got::Datagram(arrived) = &got {
+            if let ReadResult::Datagram(arrived) = &got {
                 data.extend_from_slice(&buffer[..arrived.count]);
             }
             if buffer.len() == usual {
@@ -405,16 +412,18 @@ impl Stream for &UdpSocket {
         };
         let arrived = self.poll_receive(cx, None, receive);
         arrived.map(|arrived| match arrived {
-            Ok(arrived) if arrived.size > arrived.count => Some(Err(truncated(arrived))),
+            Ok(arrived) if arrived.size > arrived.count => {
+                Some(Err(Failure::new(DatagramError::truncated(arrived))))
+            }
             Ok(arrived) => Some(Ok((data, arrived.from))),
-            Err(failure) if failure.is::<PortClosed>() => None,
+            Err(failure) if matches!(failure.downcast_ref(), Some(DatagramError::Closed)) => None,
             Err(failure) => Some(Err(failure)),
         })
     }
 }
 
 impl Stream for UdpSocket {
-    /// A whole datagram, and who sent it.
+    /// A whole datagram and its sender's address.
     type Item = Result<(Vec<u8>, Address), Failure>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -465,14 +474,14 @@ impl fmt::Debug for UdpSocket {
     }
 }
 
-/// What a task notes that waits for a socket.
+/// What a dump shows of a task that waits for a socket.
 struct Waits {
-    conn: Weak<DatagramConn<Awaited>>,
-    wakers: fn(&Awaited) -> &Wakers,
+    conn: Weak<DatagramConn<AsyncHandler>>,
+    wakers: fn(&AsyncHandler) -> &Wakers,
 }
 
 impl Waits {
-    fn new(conn: &Rc<DatagramConn<Awaited>>, wakers: fn(&Awaited) -> &Wakers) -> Self {
+    fn new(conn: &Rc<DatagramConn<AsyncHandler>>, wakers: fn(&AsyncHandler) -> &Wakers) -> Self {
         Self {
             conn: Rc::downgrade(conn),
             wakers,
@@ -483,7 +492,7 @@ impl Waits {
 impl Wait for Waits {
     fn look(&self) -> Option<Thing> {
         let conn = self.conn.upgrade()?;
-        let is_waiting = !(self.wakers)(conn.user()).is_empty();
+        let is_waiting = !(self.wakers)(conn.handler()).is_empty();
         conn.core().thing().filter(|_| is_waiting)
     }
 }

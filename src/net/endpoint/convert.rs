@@ -1,20 +1,21 @@
-//! What may stand for an endpoint: the addresses of `std`, our own, text.
+//! Types that convert to an endpoint: [`ToServerEndpoint`] and [`ToClientEndpoint`].
 
 use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
 
 use super::custom::{StreamClientEndpoint, StreamServerEndpoint};
 use super::describe;
-use super::{ClientEndpoint, Destination, Places, ServerEndpoint};
+use super::{ClientEndpoint, Destination, ListenTarget, ServerEndpoint};
 use crate::address::Address;
 use crate::failure::Failure;
 use crate::net::options::{ConnectOptions, ListenOptions};
 use crate::reactor::Reactor;
 
-/// What converts into a [`ServerEndpoint`]: text, an address, several addresses (the first free one is bound), the path of a
-/// UNIX socket, an endpoint that the program defines; and a pair of any of these and [`ListenOptions`].
+/// A type that converts to a [`ServerEndpoint`]: text, an address, several addresses (the first
+/// free one is bound), the path of a UNIX socket, an endpoint that the program defines; and a pair
+/// of any of these and [`ListenOptions`].
 ///
-/// Listening resolves no names; the only name it accepts is `localhost`.
+/// Host names are not looked up; the only accepted name is `localhost`.
 ///
 /// # Examples
 ///
@@ -29,49 +30,54 @@ use crate::reactor::Reactor;
 /// });
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no endpoint to listen at",
+    message = "`{Self}` is not an endpoint to listen at",
     note = "give text (\"127.0.0.1:80\", \"tcp:80\"), an address, or a `ServerEndpoint`"
 )]
 pub trait ToServerEndpoint {
-    /// Returns the endpoint. Text is read with the names that `reactor` knows.
+    /// Returns the endpoint. Text may have a type registered at `reactor`
+    /// ([`ServerEndpoint::register`]).
     ///
     /// # Errors
     ///
-    /// [`BadEndpoint`](super::BadEndpoint) for text that cannot be understood.
+    /// [`EndpointError::Endpoint`](crate::net::EndpointError::Endpoint) for text that cannot be
+    /// parsed.
     fn into_server_endpoint(self, reactor: &Reactor) -> Result<ServerEndpoint, Failure>;
 }
 
-/// What converts into a [`ClientEndpoint`]: text, an address, several addresses (each is tried), the path of a UNIX socket, an
-/// endpoint that the program defines; and a pair of any of these and [`ConnectOptions`].
+/// A type that converts to a [`ClientEndpoint`]: text, an address, several addresses (each is
+/// tried), the path of a UNIX socket, an endpoint that the program defines; and a pair of any of
+/// these and [`ConnectOptions`].
 ///
 /// # Examples
 ///
 /// ```
 /// use std::time::Duration;
-/// use torsade::net::{ConnectOptions, ConnectTimedOut};
+/// use torsade::net::{ConnectError, ConnectOptions};
 ///
 /// torsade::testing::run(async |reactor| {
 ///     // On an in-memory reactor these addresses never answer.
 ///     let options = ConnectOptions::new().timeout(Duration::from_secs(2));
 ///     let failure = reactor.connect_stream(("192.0.2.1:80", options)).await.unwrap_err();
-///     failure.trap::<ConnectTimedOut>()?;
+///     assert!(matches!(failure.trap()?, ConnectError::TimedOut { .. }));
 ///     Ok(())
 /// });
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no endpoint to connect to",
+    message = "`{Self}` is not an endpoint to connect to",
     note = "give text (\"example.org:80\", \"tcp:example.org:80\"), an address, or a `ClientEndpoint`"
 )]
 pub trait ToClientEndpoint {
-    /// Returns the endpoint. Text is read with the names that `reactor` knows.
+    /// Returns the endpoint. Text may have a type registered at `reactor`
+    /// ([`ClientEndpoint::register`]).
     ///
     /// # Errors
     ///
-    /// [`BadEndpoint`](super::BadEndpoint) for text that cannot be understood.
+    /// [`EndpointError::Endpoint`](crate::net::EndpointError::Endpoint) for text that cannot be
+    /// parsed.
     fn into_client_endpoint(self, reactor: &Reactor) -> Result<ClientEndpoint, Failure>;
 }
 
-/// Implements both traits for types that can be made into an endpoint of either kind.
+/// Implements both traits for types that convert to an endpoint of either kind.
 macro_rules! is_endpoint {
     ($([$($generics:tt)*] $kind:ty: |$this:ident, $reactor:ident| $server:expr, $client:expr;)+) => {
         $(impl<$($generics)*> ToServerEndpoint for $kind {
@@ -90,18 +96,18 @@ macro_rules! is_endpoint {
     };
 }
 
-/// The same for types of which several addresses can be made.
+/// Implements both traits for types that convert to several addresses.
 macro_rules! is_addresses {
     ($([$($generics:tt)*] $kind:ty: |$this:ident| $addresses:expr;)+) => {
         is_endpoint! {
             $([$($generics)*] $kind: |$this, _reactor|
-                Ok(ServerEndpoint::at(Places::Addresses($addresses))),
+                Ok(ServerEndpoint::at(ListenTarget::Addresses($addresses))),
                 Ok(ClientEndpoint::to(Destination::Addresses($addresses)));)+
         }
     };
 }
 
-/// The same for types of which one address can be made, and for references to them.
+/// Implements both traits for types that convert to one address, and for references to them.
 macro_rules! is_an_address {
     ($($kind:ty),+ $(,)?) => {
         is_addresses! {
@@ -111,7 +117,7 @@ macro_rules! is_an_address {
     };
 }
 
-/// The same for text.
+/// Implements both traits for text.
 macro_rules! is_text {
     ($($kind:ty),+) => {
         is_endpoint! {
@@ -122,13 +128,13 @@ macro_rules! is_text {
     };
 }
 
-/// The same for a host and a port.
+/// Implements both traits for pairs of a host and a port.
 macro_rules! is_a_host {
     ($($kind:ty),+) => {
         is_endpoint! {
             $([] $kind: |host, _reactor|
                 describe::listening_addresses(host.0.as_ref(), host.1)
-                    .map(|addresses| ServerEndpoint::at(Places::Addresses(addresses))),
+                    .map(|addresses| ServerEndpoint::at(ListenTarget::Addresses(addresses))),
                 Ok(ClientEndpoint::host(&*host.0, host.1));)+
         }
     };
@@ -173,8 +179,8 @@ impl ToClientEndpoint for &ClientEndpoint {
     }
 }
 
-/// Implements the traits for pairs of an endpoint and options. What the endpoint sets itself, in its text for example, comes
-/// before the options.
+/// Implements the traits for pairs of an endpoint and options. Options of the endpoint itself, such
+/// as those in its text, take precedence.
 macro_rules! is_pair {
     ($($listen:ty, $connect:ty;)+) => {
         $(impl<E: ToServerEndpoint> ToServerEndpoint for (E, $listen) {

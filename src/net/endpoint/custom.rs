@@ -2,13 +2,14 @@
 //!
 //! # Invariants
 //!
-//! 1. A program's endpoint is called from the loop's turn when it connects, and inside the call when it listens.
-//! 2. What an endpoint accepts is given to the port's user in the loop's next batch, never inside
-//!    [`Incoming::accept`], and while the port may accept: it is not paused, has fewer connections than it may have, and
-//!    its user wants one.
-//! 3. While something waits that may not be given, the port that the endpoint listens with is
-//!    paused: so no more is accepted than what that port had accepted by then.
-//! 4. The port's user learns of its end once: when the port is stopped, or when the endpoint has
+//! 1. A program's endpoint is called from the loop's turn when it connects, and inside the method
+//!    that listens.
+//! 2. A connection that an endpoint accepts reaches the port's acceptor in the loop's next batch,
+//!    never inside [`Incoming::accept`], and only while the port may accept: it is not paused, has
+//!    fewer connections than its limit, and its acceptor wants one.
+//! 3. While a connection waits because the port may not accept it, the port that the endpoint
+//!    listens with is paused, so that it accepts no more.
+//! 4. The acceptor's `stopped` is called once: when the port is stopped, or when the endpoint has
 //!    dropped its [`Incoming`].
 
 use std::cell::{Cell, RefCell};
@@ -28,15 +29,17 @@ use crate::report::{self, Origin};
 use crate::stream::Connection;
 use crate::transport::{ConnConfig, ConnCounter};
 
-/// A way to connect that a program defines: through a proxy, to a child process, with encryption over something else.
+/// A way to connect that a program defines: through a proxy, to a child process, or with encryption
+/// over another connection.
 ///
-/// A value of a type that implements it goes wherever an endpoint goes: to [`Reactor::connect`],
-/// [`Reactor::connect_stream`], [`Connector::start`](crate::net::Connector::start), a [`ClientService`](crate::services::ClientService). With
-/// [`ClientEndpoint::register`](crate::net::ClientEndpoint::register) it gets a name for text.
+/// A value of such a type is accepted wherever an endpoint is: by [`Reactor::connect`],
+/// [`Reactor::connect_stream`], [`Connector::start`](crate::net::Connector::start), a
+/// [`ClientService`](crate::services::ClientService).
+/// [`ClientEndpoint::register`](crate::net::ClientEndpoint::register) gives it a name for text.
 ///
 /// # Examples
 ///
-/// An endpoint that says a password first:
+/// An endpoint that sends a password first:
 ///
 /// ```
 /// use torsade::net::{ConnectOptions, StreamClientEndpoint};
@@ -69,14 +72,14 @@ use crate::transport::{ConnConfig, ConnCounter};
 /// ```
 #[doc(alias("IStreamClientEndpoint", "wrapClientTLS", "ProcessEndpoint"))]
 pub trait StreamClientEndpoint: 'static {
-    /// Connects. `options` are those of the endpoint and of the call; an endpoint that connects through another one hands
-    /// them on.
+    /// Connects. `options` are those of the endpoint and of the call; an endpoint that connects
+    /// through another endpoint passes them on.
     ///
-    /// It is called from the loop's turn. When the caller gives up, or
-    /// [`ConnectOptions::overall_timeout`] is over, the Deferred is cancelled.
+    /// The reactor calls it from the loop's turn, and cancels the Deferred when the caller cancels,
+    /// or when [`ConnectOptions::overall_timeout`] expires.
     fn connect(&self, reactor: &Reactor, options: &ConnectOptions) -> Deferred<Connection>;
 
-    /// Returns what it is, for logs. The default is the type's name.
+    /// Returns a description for logs. The default is the name of the type.
     fn describe(&self) -> String {
         std::any::type_name::<Self>().into()
     }
@@ -84,12 +87,13 @@ pub trait StreamClientEndpoint: 'static {
 
 /// A way to listen that a program defines.
 ///
-/// A value of a type that implements it goes wherever an endpoint goes: to [`Reactor::listen`], [`Reactor::serve`],
-/// [`Reactor::bind`]. With [`ServerEndpoint::register`](crate::net::ServerEndpoint::register) it gets a name for text.
+/// A value of such a type is accepted wherever an endpoint is: by [`Reactor::listen`],
+/// [`Reactor::serve`], [`Reactor::bind`].
+/// [`ServerEndpoint::register`](crate::net::ServerEndpoint::register) gives it a name for text.
 ///
 /// # Examples
 ///
-/// An endpoint that lets in who knows the password:
+/// An endpoint that accepts peers that know a password:
 ///
 /// ```
 /// use torsade::net::{Incoming, ListenOptions, StreamServerEndpoint};
@@ -127,15 +131,15 @@ pub trait StreamClientEndpoint: 'static {
 /// ```
 #[doc(alias("IStreamServerEndpoint"))]
 pub trait StreamServerEndpoint: 'static {
-    /// Begins to listen, and gives each connection to `incoming`. `options` are those of the endpoint and of the call; an
-    /// endpoint that listens with another one hands them on.
+    /// Starts to listen, and passes each connection to `incoming`. `options` are those of the
+    /// endpoint and of the call; an endpoint that listens with another endpoint passes them on.
     ///
-    /// The port that it returns is the one that it listens with, or one of [`Incoming::port`]. When the caller stops its own
-    /// port, that one is stopped.
+    /// The returned port is the one that the endpoint listens with, or one made by
+    /// [`Incoming::port`]. It is stopped when the caller stops its own port.
     ///
     /// # Errors
     ///
-    /// Why it cannot listen.
+    /// The reason why it cannot listen.
     fn listen(
         &self,
         reactor: &Reactor,
@@ -143,48 +147,51 @@ pub trait StreamServerEndpoint: 'static {
         incoming: Incoming,
     ) -> Result<Port, Failure>;
 
-    /// Returns what it is, for logs. The default is the type's name.
+    /// Returns a description for logs. The default is the name of the type.
     fn describe(&self) -> String {
         std::any::type_name::<Self>().into()
     }
 }
 
-/// Where a [`StreamServerEndpoint`] gives its connections. Clones are handles to the same port's user.
+/// The receiver of the connections of a [`StreamServerEndpoint`]. Clones are handles to the same
+/// port.
 ///
-/// When the last one is dropped, the port is closed, and its user learns of that.
+/// Dropping the last clone closes the port, and the factory's `stopped` is called.
 #[derive(Clone)]
 pub struct Incoming(Rc<Shared>);
 
-/// What an endpoint, its [`Incoming`] and its port have in common.
+/// The state that an endpoint, its [`Incoming`] and its port share.
 pub(in crate::net) struct Shared {
-    /// Empty only while it is being called, before the port is open, and after the end.
+    /// The acceptor; `None` while it is being called, before the port is open, and after it is
+    /// closed.
     acceptor: Cell<Option<Box<dyn Acceptor>>>,
-    /// Not given to the acceptor yet.
+    /// Connections that were not passed to the acceptor yet.
     waiting: RefCell<VecDeque<Connection>>,
-    /// The giving is in the loop's queue.
+    /// Whether a call that passes on connections is queued in the loop.
     is_called: Cell<bool>,
     is_paused: Cell<bool>,
-    /// The port that the endpoint listens with is paused on account of what waits.
+    /// Whether the port that the endpoint listens with is paused because connections wait.
     is_held: Cell<bool>,
     is_over: Cell<bool>,
     /// The port that the endpoint listens with.
     port: RefCell<Option<Port>>,
-    /// What keeps that port, where it is one of [`Incoming::port`].
+    /// The state of that port, if it was made by [`Incoming::port`]; this keeps it alive.
     bare: RefCell<Option<Rc<dyn PortState>>>,
     reactor: WeakReactor,
     conn_config: Rc<ConnConfig>,
 }
 
 impl Incoming {
-    /// Gives a connection to whoever listens. Bytes that were read ahead and not used are given as well.
+    /// Passes a connection to the port's protocol or handler, with the bytes that were read ahead
+    /// and not used.
     ///
     /// # Order
     ///
-    /// First come, first served, in the loop's turn, never inside this call. While the port is
-    /// paused or has all the connections that it may have, they wait, and so does what comes to the
-    /// port that the endpoint listens with, which is paused meanwhile. An endpoint without one
-    /// ([`Incoming::port`]) has to see for itself that there are not too many. When the port is
-    /// closed they are ended.
+    /// Connections are passed on in order, in the loop's turn, never inside this call. While the
+    /// port is paused or has reached its limit of connections, they wait; the port that the
+    /// endpoint listens with is paused meanwhile. An endpoint without such a port
+    /// ([`Incoming::port`]) must limit the number of waiting connections itself. Connections that
+    /// wait when the port is closed are closed.
     pub fn accept(&self, connection: Connection) {
         if !self.0.is_over.get() {
             self.0.waiting.borrow_mut().push_back(connection);
@@ -192,8 +199,8 @@ impl Incoming {
         }
     }
 
-    /// Returns a port for an endpoint that listens with no other port. It is open until it is stopped; then `stop` is called,
-    /// once.
+    /// Returns a port for an endpoint that listens with no other port. The port is open until it is
+    /// stopped, which calls `stop` once.
     pub fn port(
         &self,
         address: impl Into<Address>,
@@ -211,7 +218,7 @@ impl Incoming {
 
 type Stop = Box<dyn FnOnce() -> Deferred<()>>;
 
-/// A port that is nothing but a way to stop it.
+/// A port that can only be stopped.
 struct Bare {
     stop: Cell<Option<Stop>>,
     is_paused: Cell<bool>,
@@ -265,7 +272,7 @@ impl Shared {
         self.conn_config.counter.as_ref().expect("a port counts")
     }
 
-    /// Has what waits given to the acceptor, in the loop's turn.
+    /// Queues a call that passes waiting connections to the acceptor, in the loop's turn.
     fn look(self: &Rc<Self>) {
         self.hold_or_release();
         if self.waiting.borrow().is_empty() || self.is_called.replace(true) {
@@ -282,11 +289,11 @@ impl Shared {
             .call(location, move || this.give_all());
     }
 
-    /// Pauses the endpoint's own port, or lets it go on (invariant 3).
+    /// Pauses or resumes the endpoint's own port (invariant 3).
     fn hold_or_release(&self) {
         let is_empty = self.waiting.borrow().is_empty();
         let (is_held, may_accept) = (self.is_held.get(), self.may_accept());
-        // Between the two it stays as it is.
+        // In all other cases the endpoint's port stays as it is.
         if is_empty != may_accept || is_held != may_accept || self.is_over.get() {
             return;
         }
@@ -294,7 +301,7 @@ impl Shared {
         let Some(port) = port else { return };
         self.is_held.set(!may_accept);
         match may_accept {
-            // The caller's own pause was before.
+            // The caller paused the port itself.
             false if self.is_paused.get() => {}
             false => port.pause_accepting(),
             true => port.resume_accepting(),
@@ -317,7 +324,7 @@ impl Shared {
             let Some(mut acceptor) = self.acceptor.take() else {
                 return;
             };
-            // One that was lost meanwhile is nobody's.
+            // A connection that was lost meanwhile is dropped.
             if let Ok((handed, unread)) = connection.hand_over(&reactor) {
                 let accepted = Accepted::Handed(handed, unread);
                 report::contain_rarely(Origin::Protocol, self.conn_config.location, || {
@@ -325,7 +332,7 @@ impl Shared {
                 });
             }
             if self.is_over.get() {
-                // It was stopped meanwhile.
+                // The acceptor stopped the port.
                 let stopped = accept::end(Some(acceptor), self.conn_config.location);
                 return tell_stopped(Vec::new(), stopped, self.conn_config.location);
             }
@@ -342,7 +349,7 @@ impl Shared {
         })
     }
 
-    /// The end (invariant 4).
+    /// Closes the port (invariant 4).
     fn finish(&self) -> Result<(), Failure> {
         if self.is_over.replace(true) {
             return Ok(());

@@ -1,35 +1,34 @@
-//! Reading text: the one parser of addresses and descriptions.
+//! The parser of endpoints' text: addresses and descriptions.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::panic::Location;
 
-#[cfg(any(doc, feature = "proxy-protocol"))]
-use super::fields::BadEndpoint;
 use super::fields::{EndpointFields, KINDS, Kind, PROXIED, bad, port};
 use super::registered;
-use super::{ClientEndpoint, ConnectOptions, ListenOptions, Places, ServerEndpoint};
+use super::{ClientEndpoint, ConnectOptions, ListenOptions, ListenTarget, ServerEndpoint};
+#[cfg(any(doc, feature = "proxy-protocol"))]
+use crate::address::EndpointError;
 use crate::address::{Address, literal, socket_addr};
 use crate::failure::Failure;
 #[cfg(unix)]
 #[cfg(any(doc, feature = "systemd"))]
-use crate::net::adopted::activation::Which;
+use crate::net::adopted::activation::InheritedFd;
 #[cfg(unix)]
 #[cfg(any(doc, feature = "systemd"))]
-use crate::net::adopted::given::{Family, Given};
+use crate::net::adopted::given::{Family, OpenListener};
 use crate::net::proxied::ProxyOptions;
 use crate::reactor::Reactor;
 
 impl ServerEndpoint {
-    /// Reads text, which is an address or a description.
+    /// Parses text: an address or a description.
     ///
-    /// It knows no reactor, so it does not know the names that a program has registered with
-    /// [`ServerEndpoint::register`](crate::net::ServerEndpoint::register) either. For
-    /// those, give the text itself to the reactor's method that listens (`listen`, `serve`, ...),
-    /// or read it with [`into_server_endpoint`](super::ToServerEndpoint::into_server_endpoint).
+    /// Types registered with [`ServerEndpoint::register`] belong to a reactor and are not known
+    /// here. To use them, pass the text to a method of the reactor (`listen`, `serve`, `bind`), or
+    /// parse it with [`into_server_endpoint`](super::ToServerEndpoint::into_server_endpoint).
     ///
     /// # Errors
     ///
-    /// [`BadEndpoint`].
+    /// [`EndpointError::Endpoint`](crate::net::EndpointError::Endpoint).
     #[track_caller]
     pub fn parse(text: &str) -> Result<Self, Failure> {
         let location = Location::caller();
@@ -38,17 +37,15 @@ impl ServerEndpoint {
 }
 
 impl ClientEndpoint {
-    /// Reads text, which is an address or a description.
+    /// Parses text: an address or a description.
     ///
-    /// It knows no reactor, so it does not know the names that a program has registered with
-    /// [`ClientEndpoint::register`](crate::net::ClientEndpoint::register) either. For
-    /// those, give the text itself to the reactor's method that connects (`connect`,
-    /// `connect_stream`, ...), or read it with
-    /// [`into_client_endpoint`](super::ToClientEndpoint::into_client_endpoint).
+    /// Types registered with [`ClientEndpoint::register`] belong to a reactor and are not known
+    /// here. To use them, pass the text to a method of the reactor (`connect`, `connect_stream`),
+    /// or parse it with [`into_client_endpoint`](super::ToClientEndpoint::into_client_endpoint).
     ///
     /// # Errors
     ///
-    /// [`BadEndpoint`].
+    /// [`EndpointError::Endpoint`](crate::net::EndpointError::Endpoint).
     #[track_caller]
     pub fn parse(text: &str) -> Result<Self, Failure> {
         let location = Location::caller();
@@ -56,7 +53,7 @@ impl ClientEndpoint {
     }
 }
 
-/// Where to listen.
+/// Parses the text of a server endpoint.
 pub(super) fn server(text: &str, names: Option<&Reactor>) -> Result<ServerEndpoint, Failure> {
     match text.split_once(':') {
         #[cfg_attr(
@@ -74,7 +71,7 @@ pub(super) fn server(text: &str, names: Option<&Reactor>) -> Result<ServerEndpoi
     }
 }
 
-/// The same without what says that proxies connect.
+/// Parses the text of a server endpoint, without the prefix of proxies.
 fn described(
     text: &str,
     names: Option<&Reactor>,
@@ -82,7 +79,7 @@ fn described(
 ) -> Result<ServerEndpoint, Failure> {
     let mut endpoint = undecorated(text, names, &mut proxy)?;
     #[cfg(unix)]
-    if proxy.is_some() && matches!(endpoint.at, Places::Stdio) {
+    if proxy.is_some() && matches!(endpoint.at, ListenTarget::Stdio) {
         return Err(no_proxy(text));
     }
     endpoint.proxy = proxy;
@@ -113,10 +110,10 @@ fn undecorated(
     }
     let Some((kind, mut fields)) = EndpointFields::read(text)? else {
         let (name, port) = name_and_port(text, || {
-            others(names, registered::names::<ServerEndpoint>, "Server")
+            others(names, registered::names::<ServerEndpoint>, "ServerEndpoint")
         })?;
         let addresses = listening(name, port).ok_or_else(|| not_a_literal(text, 0, name))?;
-        return Ok(ServerEndpoint::at(Places::Addresses(addresses)));
+        return Ok(ServerEndpoint::at(ListenTarget::Addresses(addresses)));
     };
     #[cfg(any(doc, feature = "proxy-protocol"))]
     if let Some(behind) = proxy {
@@ -135,7 +132,7 @@ fn undecorated(
             if let Some(backlog) = fields.number("backlog")? {
                 options = options.backlog(backlog);
             }
-            ServerEndpoint::at(Places::Addresses(addresses))
+            ServerEndpoint::at(ListenTarget::Addresses(addresses))
         }
         Kind::Unix => {
             let address = fields.unix_address()?;
@@ -158,14 +155,14 @@ fn undecorated(
             #[cfg(not(any(doc, feature = "systemd")))]
             return Err(not_built(text, "systemd"));
             #[cfg(any(doc, feature = "systemd"))]
-            ServerEndpoint::at(Places::Given(given(&mut fields, kind)?))
+            ServerEndpoint::at(ListenTarget::OpenListener(given(&mut fields, kind)?))
         }
         #[cfg(unix)]
         Kind::Stdio => {
             fields
                 .left
                 .retain(|field| field.key.is_some() || !field.value.is_empty());
-            ServerEndpoint::at(Places::Stdio)
+            ServerEndpoint::at(ListenTarget::Stdio)
         }
     };
     endpoint.options = options;
@@ -173,7 +170,7 @@ fn undecorated(
     Ok(endpoint)
 }
 
-/// Where to connect to.
+/// Parses the text of a client endpoint.
 pub(super) fn client(text: &str, names: Option<&Reactor>) -> Result<ClientEndpoint, Failure> {
     if let Some(address) = socket_addr(text) {
         return Ok(ClientEndpoint::new(address));
@@ -186,7 +183,7 @@ pub(super) fn client(text: &str, names: Option<&Reactor>) -> Result<ClientEndpoi
     }
     let Some((kind, mut fields)) = EndpointFields::read(text)? else {
         let (name, port) = name_and_port(text, || {
-            others(names, registered::names::<ClientEndpoint>, "Client")
+            others(names, registered::names::<ClientEndpoint>, "ClientEndpoint")
         })?;
         return Ok(ClientEndpoint::host(name, port));
     };
@@ -218,21 +215,18 @@ pub(super) fn client(text: &str, names: Option<&Reactor>) -> Result<ClientEndpoi
         Kind::Tcp6 => {
             return Err(fields.bad(
                 0,
-                "one listens at \"tcp6\"; to connect, give the host to \"tcp\"",
+                "\"tcp6\" is a type for listening; to connect, use \"tcp\"",
             ));
         }
         #[cfg(unix)]
         Kind::Systemd | Kind::Fd => {
-            return Err(fields.bad(
-                0,
-                "one listens with a socket that was given, and does not connect",
-            ));
+            return Err(fields.bad(0, "inherited sockets are for listening, not for connecting"));
         }
         #[cfg(unix)]
         Kind::Stdio => {
             return Err(fields.bad(
                 0,
-                "one listens at \"stdio\", and does not connect; see `net::Stdio`",
+                "\"stdio\" is a type for listening; to connect, use `net::Stdio`",
             ));
         }
     };
@@ -241,18 +235,18 @@ pub(super) fn client(text: &str, names: Option<&Reactor>) -> Result<ClientEndpoi
     Ok(endpoint)
 }
 
-/// What to listen at for a name and a port.
+/// Returns the addresses to listen at for a host and a port.
 pub(super) fn listening_addresses(name: &str, port: u16) -> Result<Vec<Address>, Failure> {
     listening(name, port).ok_or_else(|| not_a_literal(name, 0, name))
 }
 
-/// What text begins with, in lower case, if there is a colon after it.
+/// Returns the text before the first colon, in lower case.
 fn name_of(text: &str) -> Option<String> {
     let (name, _) = text.split_once(':')?;
     Some(name.to_ascii_lowercase())
 }
 
-/// What else text may begin with than the names that this crate gives a meaning.
+/// Returns the end of an error's text, which names the registered types.
 fn others(
     reactor: Option<&Reactor>,
     registered: fn(&Reactor) -> Vec<String>,
@@ -260,30 +254,30 @@ fn others(
 ) -> String {
     let Some(reactor) = reactor else {
         return format!(
-            ", or, in text that is given to a reactor, one registered with `{side}Endpoint::register`"
+            ", or a type registered with `{side}::register` if a reactor reads the text"
         );
     };
     let registered = registered(reactor);
     match registered.is_empty() {
-        true => format!(", or one registered with `{side}Endpoint::register`"),
-        false => format!(", or a registered one: {}", registered.join(", ")),
+        true => format!(", or a type registered with `{side}::register`"),
+        false => format!(", or a registered type: {}", registered.join(", ")),
     }
 }
 
-/// An address that is no description: a host and a port.
+/// Splits text that is a host and a port.
 fn name_and_port(text: &str, others: impl FnOnce() -> String) -> Result<(&str, u16), Failure> {
     let Some((name, number)) = text.rsplit_once(':') else {
         return Err(bad(
             text,
             text.len(),
-            "a host and a port are wanted, with a colon between",
+            "expected a host and a port, separated by a colon",
         ));
     };
-    // Before the port, for of a description the last field may be anything.
+    // Before the port is parsed: the last field of a description may be anything.
     if name.contains(':') && literal(name, 0).is_none() {
         let kinds: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
         let problem = format!(
-            "neither a host and a port nor a description; its type would be one of {}, {PROXIED}{}",
+            "expected a host and a port, or an endpoint whose type is one of {}, {PROXIED}{}",
             kinds.join(", "),
             others()
         );
@@ -297,10 +291,10 @@ fn name_and_port(text: &str, others: impl FnOnce() -> String) -> Result<(&str, u
     Ok((name, number))
 }
 
-/// What to listen at for a host that need not be looked up.
+/// Returns the addresses to listen at for a literal address or `localhost`.
 fn listening(name: &str, port: u16) -> Option<Vec<Address>> {
     if name.eq_ignore_ascii_case("localhost") {
-        // RFC 6761, 6.3: it is this host, whatever anybody's tables say.
+        // By RFC 6761, 6.3, the name always means this host.
         let both = [
             Address::from((Ipv4Addr::LOCALHOST, port)),
             Address::from((Ipv6Addr::LOCALHOST, port)),
@@ -318,58 +312,64 @@ fn not_a_literal(text: &str, at: usize, found: &str) -> Failure {
                 zone.trim_end_matches(']')
             )
         }
-        _ => format!("{found:?} is no IP address, and names are not looked up here"),
+        _ => format!("{found:?} is not an IP address, and host names are not looked up here"),
     };
     bad(text, at, problem)
 }
 
-/// What is wrong with the end of a text, as something wrong with the whole.
+/// Converts an error in the end of a text to an error in the whole text.
 #[cfg(any(doc, feature = "proxy-protocol"))]
 fn as_part_of(text: &str, end: &str, failure: Failure) -> Failure {
-    match failure.downcast_ref::<BadEndpoint>() {
-        Some(found) => bad(text, text.len() - end.len() + found.at, &*found.problem),
-        None => failure,
+    match failure.downcast_ref() {
+        Some(EndpointError::Endpoint {
+            position, problem, ..
+        }) => bad(text, text.len() - end.len() + position, &**problem),
+        _ => failure,
     }
 }
 
-/// What is there once, and has no port, has nobody who could connect in somebody's name.
+/// Returns the error of `stdio:` behind a proxy: it is one connection, and no proxy can make it.
 #[cfg(unix)]
 pub(in crate::net) fn no_proxy(text: &str) -> Failure {
-    bad(text, 0, "no proxy connects to standard input and output")
+    bad(
+        text,
+        0,
+        "standard input and output cannot be behind a proxy",
+    )
 }
 
-/// The kind is known, and this build has no code for it.
-#[cfg(not(all(any(doc, feature = "proxy-protocol"), any(doc, feature = "systemd"))))]
+/// Returns the error of a type whose crate feature is off.
+#[cfg(not(all(feature = "proxy-protocol", feature = "systemd")))]
 fn not_built(text: &str, feature: &str) -> Failure {
     bad(
         text,
         0,
-        format!("this needs the feature `{feature}` of the crate"),
+        format!("this type needs the crate feature `{feature}`"),
     )
 }
 
-/// A socket that this process was given when it was started.
-#[cfg(all(unix, any(doc, feature = "systemd")))]
-fn given(fields: &mut EndpointFields<'_>, kind: Kind) -> Result<Given, Failure> {
+/// Parses the fields of a socket that the process was started with.
+#[cfg(all(unix, feature = "systemd"))]
+fn given(fields: &mut EndpointFields<'_>, kind: Kind) -> Result<OpenListener, Failure> {
     let which = if kind == Kind::Fd {
         let field = fields.wanted("number")?;
         match field.value.parse::<u16>() {
-            Ok(number) => Which::Number(number.into()),
+            Ok(number) => InheritedFd::Number(number.into()),
             Err(_) => {
-                let problem = format!("the descriptor is a number, not {:?}", field.value);
+                let problem = format!("the descriptor must be a number, not {:?}", field.value);
                 return Err(fields.bad(field.at, problem));
             }
         }
     } else {
         match (fields.number("index")?, fields.named("name")) {
-            (Some(index), None) => Which::Index(index),
-            (None, Some(field)) => Which::Name(field.value),
+            (Some(index), None) => InheritedFd::Index(index),
+            (None, Some(field)) => InheritedFd::Name(field.value),
             _ => {
                 let at = fields.text.len();
-                return Err(fields.bad(at, "an index or a name is wanted, one of the two"));
+                return Err(fields.bad(at, "expected either an index or a name"));
             }
         }
     };
     let family = fields.one_of("domain", "INET, INET6 or UNIX", Family::read)?;
-    Ok(Given::inherited(which, family))
+    Ok(OpenListener::inherited(which, family))
 }

@@ -1,31 +1,22 @@
-//! Text of an endpoint, taken apart into fields.
+//! The fields of an endpoint's text: [`EndpointFields`] and [`quote`].
 //!
 //! # Invariants
 //!
-//! 1. What is not understood is an error that says what was found and where; nothing is passed
-//!    over.
-//! 2. `quote` and the parser are each other's reverse: a quoted text is one field, with that value.
+//! 1. Unknown text is an error that names the text and its position; nothing is skipped.
+//! 2. `quote` and the parser are inverse: a quoted text is one field, with that value.
 
 use std::panic::Location;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::address::{Address, hex_bytes, path_of};
-use crate::failure::{Failure, errors};
+use crate::address::{Address, EndpointError, hex_bytes, path_of};
+use crate::failure::Failure;
 #[cfg(any(doc, feature = "proxy-protocol"))]
 use crate::net::proxied::{Network, ProxyOptions};
 use crate::report;
 
-/// Text that describes no endpoint: what was found, and where.
-#[doc(alias = "InvalidAddressError")]
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BadEndpoint {
-    text: String,
-    pub(super) at: usize,
-    pub(super) problem: String,
-}
-
-/// Takes away the meaning of what would end a field, so that any text can be one.
+/// Escapes text so that it is one field of an endpoint's text: a backslash is put before `:`, `=`
+/// and `\`.
 ///
 /// # Examples
 ///
@@ -46,7 +37,7 @@ pub fn quote(text: &str) -> String {
     quoted
 }
 
-/// What a description is of.
+/// The built-in types of endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Tcp,
@@ -60,11 +51,10 @@ pub(super) enum Kind {
     Stdio,
 }
 
-/// Types that mean something to those who know Twisted: no hosts, also as long as there is nothing
-/// for them.
+/// Types of Twisted that are not supported. They are never read as hosts.
 const RESERVED: [&str; 2] = ["ssl", "tls"];
 
-/// The types, in the order in which an error lists them.
+/// The names of the types, in the order in which an error lists them.
 pub(super) const KINDS: &[(&str, Kind)] = &[
     ("tcp", Kind::Tcp),
     ("tcp6", Kind::Tcp6),
@@ -77,16 +67,17 @@ pub(super) const KINDS: &[(&str, Kind)] = &[
     ("stdio", Kind::Stdio),
 ];
 
-/// What stands before the rest where proxies connect. It is no type to connect to, and there may be
-/// a host of this name.
+/// The prefix of endpoints behind a proxy. It is not a type to connect to, so a host may have this
+/// name.
 pub(super) const PROXIED: &str = "haproxy";
 
-/// The fields of an endpoint's text, taken apart: see
-/// [`ClientEndpoint::register`](crate::net::ClientEndpoint::register). What is used is taken out, so that
-/// in the end what is left was not understood.
+/// The fields of an endpoint's text, for a parser that is registered with
+/// [`ClientEndpoint::register`](crate::net::ClientEndpoint::register) or
+/// [`ServerEndpoint::register`](crate::net::ServerEndpoint::register). The parser takes out the
+/// fields that it knows; a field that remains is an error.
 ///
-/// Fields are separated by colons; one with an equals sign has a name. A backslash takes away the
-/// meaning of what follows it ([`quote`]).
+/// Colons separate the fields; a field with an equals sign has a name. A backslash escapes the next
+/// character ([`quote`]).
 #[derive(Debug)]
 pub struct EndpointFields<'a> {
     pub(super) text: &'a str,
@@ -98,19 +89,20 @@ pub struct EndpointFields<'a> {
 pub(super) struct Field {
     pub(super) key: Option<String>,
     pub(super) value: String,
-    /// Where it begins.
+    /// The position of the field in the text, in bytes.
     pub(super) at: usize,
 }
 
 impl<'a> EndpointFields<'a> {
-    /// Takes a description apart; `None` when the text is something else.
+    /// Splits a description into its type and fields; returns `None` if the text is not a
+    /// description.
     pub(super) fn read(text: &'a str) -> Result<Option<(Kind, Self)>, Failure> {
         let Some((kind, rest)) = text.split_once(':') else {
             return Ok(None);
         };
         let lower = kind.to_ascii_lowercase();
         if RESERVED.contains(&&*lower) {
-            let problem = format!("there is no TLS here, so nothing that is {kind:?}");
+            let problem = format!("TLS is not supported, so the type {kind:?} is not either");
             return Err(bad(text, 0, problem));
         }
         let Some((_, kind)) = KINDS.iter().find(|(name, _)| *name == lower) else {
@@ -120,14 +112,14 @@ impl<'a> EndpointFields<'a> {
         Ok(Some((*kind, fields)))
     }
 
-    /// The fields of `text` from `start` on.
+    /// Splits `text` into fields, from the byte `start`.
     pub(super) fn after(text: &'a str, start: usize) -> Result<Self, Failure> {
         let left = split(text, start)?;
         Ok(Self { text, left })
     }
 
-    /// Has somebody make an endpoint of them, who takes out what there is. A single empty field is
-    /// nothing.
+    /// Calls a registered parser; fields that it does not take out are an error. A single empty
+    /// field counts as none.
     pub(super) fn read_by<E>(
         &mut self,
         read: &dyn Fn(&mut Self) -> Result<E, Failure>,
@@ -140,43 +132,42 @@ impl<'a> EndpointFields<'a> {
         Ok(endpoint)
     }
 
-    /// Takes out the field of this name, and returns its value.
+    /// Takes out the named field and returns its value; `None` if there is no such field.
     pub fn take(&mut self, name: &str) -> Option<String> {
         self.named(name).map(|field| field.value)
     }
 
-    /// Takes out the field of this name, or the first one without a name, and returns its value.
+    /// Takes out the named field, or the first field without a name, and returns its value.
     ///
     /// # Errors
     ///
-    /// [`BadEndpoint`] when there is none, or it is empty.
+    /// [`EndpointError::Endpoint`] if there is no such field, or if it is empty.
     pub fn required(&mut self, name: &str) -> Result<String, Failure> {
         self.wanted(name).map(|field| field.value)
     }
 
-    /// Takes out the field that is called `port`, or the first one without a name, and returns the
-    /// number in it.
+    /// Takes out the field `port`, or the first field without a name, and returns the port number.
     ///
     /// # Errors
     ///
-    /// [`BadEndpoint`] when there is none, or it is no port.
+    /// [`EndpointError::Endpoint`] if there is no such field, or if it is not a number from 0 to
+    /// 65535.
     pub fn port(&mut self) -> Result<u16, Failure> {
         let field = self.wanted("port")?;
         port(self.text, field.at, &field.value)
     }
 
-    /// Takes out the field of this name, and returns the number in it; `None` when there is no such
-    /// field.
+    /// Takes out the named field and returns it as a number; `None` if there is no such field.
     ///
     /// # Errors
     ///
-    /// [`BadEndpoint`] when it is no number of this type.
+    /// [`EndpointError::Endpoint`] if it is not a number of this type.
     pub fn number<N: FromStr>(&mut self, name: &str) -> Result<Option<N>, Failure> {
         self.one_of(name, "a number", |text| text.parse().ok())
     }
 
-    /// Takes out the field of this name, if it is there, and reads it; `wanted` says what it has to
-    /// be.
+    /// Takes out the named field, if there is one, and parses it; `wanted` describes the valid
+    /// values.
     pub(super) fn one_of<T>(
         &mut self,
         name: &str,
@@ -189,25 +180,25 @@ impl<'a> EndpointFields<'a> {
         match read(&field.value) {
             Some(read) => Ok(Some(read)),
             None => {
-                let problem = format!("the {name} is {wanted}, not {:?}", field.value);
+                let problem = format!("the {name} must be {wanted}, not {:?}", field.value);
                 Err(self.bad(field.at, problem))
             }
         }
     }
 
-    /// Takes out the field of this name, and returns the seconds in it; `None` when there is no
-    /// such field.
+    /// Takes out the named field and returns it as a number of seconds; `None` if there is no such
+    /// field.
     pub(super) fn seconds(&mut self, name: &str) -> Result<Option<Duration>, Failure> {
         let seconds = self.number::<u32>(name)?;
         Ok(seconds.map(|seconds| Duration::from_secs(seconds.into())))
     }
 
-    /// Returns the error of text that says something impossible.
+    /// Returns an [`EndpointError::Endpoint`] about the whole text, for a parser to fail with.
     pub fn error(&self, problem: impl Into<String>) -> Failure {
         self.bad(0, problem)
     }
 
-    /// Takes out the field that is called `key`.
+    /// Takes out the named field.
     pub(super) fn named(&mut self, key: &str) -> Option<Field> {
         self.take_where(|found| found == Some(key))
     }
@@ -220,8 +211,8 @@ impl<'a> EndpointFields<'a> {
         found.map(|index| self.left.remove(index))
     }
 
-    /// The same for a field that must be there, with something in it. It may have no key: then it
-    /// is the first of those.
+    /// Takes out the named field, or the first field without a name; fails if there is none or if
+    /// it is empty.
     pub(super) fn wanted(&mut self, key: &str) -> Result<Field, Failure> {
         let field = self
             .named(key)
@@ -233,7 +224,7 @@ impl<'a> EndpointFields<'a> {
         }
     }
 
-    /// The name of a UNIX socket, which must be there.
+    /// Takes out the name of a UNIX socket; fails if there is none.
     pub(super) fn unix_address(&mut self) -> Result<Address, Failure> {
         if let Some(field) = self.named("path-hex") {
             return Ok(Address::from_path(path_of(self.bytes(&field)?)));
@@ -256,11 +247,11 @@ impl<'a> EndpointFields<'a> {
         }
     }
 
-    /// What a field says in hexadecimal.
+    /// Decodes a field in hexadecimal.
     fn bytes(&self, field: &Field) -> Result<Vec<u8>, Failure> {
         hex_bytes(&field.value).ok_or_else(|| {
             let problem = format!(
-                "pairs of hexadecimal digits are wanted, not {:?}",
+                "expected pairs of hexadecimal digits, not {:?}",
                 field.value
             );
             self.bad(field.at, problem)
@@ -284,7 +275,7 @@ impl<'a> EndpointFields<'a> {
         Ok(options)
     }
 
-    /// The mode of a file, if it is there.
+    /// Takes out the mode of a file, if there is one.
     pub(super) fn mode(&mut self) -> Result<Option<u32>, Failure> {
         self.one_of("mode", "an octal number up to 777", |text| {
             let mode = u32::from_str_radix(text, 8).ok();
@@ -292,7 +283,7 @@ impl<'a> EndpointFields<'a> {
         })
     }
 
-    /// 1 or 0, if it is there.
+    /// Takes out a field that is 1 or 0, if there is one.
     pub(super) fn yes_or_no(&mut self, key: &str) -> Result<Option<bool>, Failure> {
         self.one_of(key, "0 or 1", |text| match text {
             "1" => Some(true),
@@ -301,14 +292,14 @@ impl<'a> EndpointFields<'a> {
         })
     }
 
-    /// Refuses what nobody took.
+    /// Fails if a field remains.
     pub(super) fn nothing_left(&self) -> Result<(), Failure> {
         let Some(field) = self.left.first() else {
             return Ok(());
         };
         let problem = match &field.key {
-            Some(key) => format!("nothing is called {key:?} here, or it is said twice"),
-            None => format!("nothing is known of a field {:?} here", field.value),
+            Some(key) => format!("unknown or repeated field {key:?}"),
+            None => format!("unexpected field {:?}", field.value),
         };
         Err(self.bad(field.at, problem))
     }
@@ -318,12 +309,12 @@ impl<'a> EndpointFields<'a> {
     }
 }
 
-/// Does this mean something already at the beginning of text?
+/// Returns whether the name is a built-in type or prefix.
 pub(super) fn is_built_in(name: &str) -> bool {
     name == PROXIED || KINDS.iter().any(|(kind, _)| *kind == name)
 }
 
-/// The fields of `text` from `start` on.
+/// Splits `text` into fields, from the byte `start`.
 fn split(text: &str, start: usize) -> Result<Vec<Field>, Failure> {
     let mut fields = Vec::new();
     let mut field = (None, String::new(), start);
@@ -336,7 +327,7 @@ fn split(text: &str, start: usize) -> Result<Vec<Field>, Failure> {
             '=' if field.0.is_none() => field.0 = Some(std::mem::take(&mut field.1)),
             '\\' => match chars.next() {
                 Some((_, char)) => field.1.push(char),
-                None => return Err(bad(text, at, "a backslash ends the text")),
+                None => return Err(bad(text, at, "the text ends with a backslash")),
             },
             char => field.1.push(char),
         }
@@ -347,31 +338,18 @@ fn split(text: &str, start: usize) -> Result<Vec<Field>, Failure> {
 
 pub(super) fn port(text: &str, at: usize, found: &str) -> Result<u16, Failure> {
     found.parse().map_err(|_| {
-        let problem = format!("the port is a number up to {}, not {found:?}", u16::MAX);
+        let problem = format!(
+            "the port must be a number up to {}, not {found:?}",
+            u16::MAX
+        );
         bad(text, at, problem)
     })
 }
 
 pub(super) fn bad(text: &str, at: usize, problem: impl Into<String>) -> Failure {
-    Failure::from(BadEndpoint {
+    Failure::from(EndpointError::Endpoint {
         text: text.into(),
-        at,
+        position: at,
         problem: problem.into(),
     })
-}
-
-impl BadEndpoint {
-    /// What was to be read.
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// Where in the text, in bytes from its beginning.
-    pub fn position(&self) -> usize {
-        self.at
-    }
-}
-
-errors! {
-    BadEndpoint { text, at, problem }: "bad endpoint {text:?}, at byte {at}: {problem}";
 }

@@ -1,7 +1,8 @@
-//! Endpoints: where to listen and where to connect to, as values and as text.
+//! Endpoints, as values and as text: [`ServerEndpoint`] and [`ClientEndpoint`].
 //!
-//! The room's header says how text is read. `place` is what may stand for an endpoint,
-//! `fields` text taken apart, `describe` the parser, `custom` endpoints that programs define, `registered` their names.
+//! The documentation of `net` describes the text. `convert` has the types that convert to an
+//! endpoint, `fields` the fields of a text, `describe` the parser, `custom` the endpoints that
+//! programs define, and `registered` their names.
 
 mod convert;
 pub(super) mod custom;
@@ -16,14 +17,14 @@ pub use self::convert::{ToClientEndpoint, ToServerEndpoint};
 pub use self::custom::{Incoming, StreamClientEndpoint, StreamServerEndpoint};
 #[cfg(unix)]
 pub(super) use self::describe::no_proxy;
-pub use self::fields::{BadEndpoint, EndpointFields, quote};
+pub use self::fields::{EndpointFields, quote};
 #[cfg(unix)]
-use super::adopted::given::{Adopted, Given};
+use super::adopted::given::{AdoptedFd, OpenListener};
 use super::options::{ConnectOptions, ListenOptions};
 use super::proxied::ProxyOptions;
 use crate::address::{Address, literal};
 
-/// Where to listen, and how.
+/// The address that a server listens at, and its options.
 ///
 /// # Examples
 ///
@@ -36,7 +37,7 @@ use crate::address::{Address, literal};
 /// let failure = ServerEndpoint::parse("tcp:http").unwrap_err();
 /// assert_eq!(
 ///     failure.to_string(),
-///     "bad endpoint \"tcp:http\", at byte 4: the port is a number up to 65535, not \"http\""
+///     "\"tcp:http\" is not an endpoint: at byte 4: the port must be a number up to 65535, not \"http\""
 /// );
 /// # Ok::<(), torsade::Failure>(())
 /// ```
@@ -51,16 +52,16 @@ use crate::address::{Address, literal};
 ))]
 #[derive(Clone)]
 pub struct ServerEndpoint {
-    pub(super) at: Places,
-    /// What it sets itself.
+    pub(super) at: ListenTarget,
+    /// The options that the endpoint itself sets.
     pub(super) options: ListenOptions,
-    /// Whether a UNIX socket has a lock file where no options say so.
+    /// The default for the lock file of a UNIX socket.
     pub(super) locks: bool,
-    /// If it is behind proxies.
+    /// The options of the PROXY protocol, if the endpoint is behind a proxy.
     pub(super) proxy: Option<ProxyOptions>,
 }
 
-/// Where to connect to, and how.
+/// The address or host that a client connects to, and its options.
 ///
 /// # Examples
 ///
@@ -82,57 +83,59 @@ pub struct ServerEndpoint {
 #[derive(Clone)]
 pub struct ClientEndpoint {
     pub(super) to: Destination,
-    /// What it sets itself.
+    /// The options that the endpoint itself sets.
     pub(super) options: ConnectOptions,
 }
 
-/// What a server listens at.
+/// The sockets that a server may listen with.
 #[derive(Clone)]
-pub(super) enum Places {
-    /// The first of these that is free.
+pub(super) enum ListenTarget {
+    /// The first of these addresses that is free.
     Addresses(Vec<Address>),
     /// A socket that listens already.
     #[cfg(unix)]
-    Given(Given),
+    OpenListener(OpenListener),
     /// Standard input and output.
     #[cfg(unix)]
     Stdio,
-    /// What a program defines.
+    /// An endpoint that the program defines.
     Custom(Rc<dyn StreamServerEndpoint>),
 }
 
-/// What a client looks for.
+/// The peers that a client may connect to.
 #[derive(Clone)]
 pub(super) enum Destination {
-    /// One of these.
+    /// One of these addresses.
     Addresses(Vec<Address>),
-    /// A host, which has to be looked up first.
+    /// A host, which must be looked up first.
     Host { name: String, port: u16 },
     /// A socket that is connected already.
     #[cfg(unix)]
-    Adopted(Adopted),
-    /// What a program defines.
+    AdoptedFd(AdoptedFd),
+    /// An endpoint that the program defines.
     Custom(Rc<dyn StreamClientEndpoint>),
 }
 
 impl ServerEndpoint {
-    /// Listens at an address.
+    /// Creates an endpoint that listens at an address.
     pub fn new(address: impl Into<Address>) -> Self {
-        Self::at(Places::Addresses(vec![address.into()]))
+        Self::at(ListenTarget::Addresses(vec![address.into()]))
     }
 
-    /// Listens with an endpoint that the program defines, so that it can be kept where a [`ServerEndpoint`] is, with options,
-    /// or behind proxies.
+    /// Creates an endpoint from one that the program defines, to store it as a [`ServerEndpoint`],
+    /// with options, or behind a proxy.
     pub fn custom(endpoint: impl StreamServerEndpoint) -> Self {
-        Self::at(Places::Custom(Rc::new(endpoint)))
+        Self::at(ListenTarget::Custom(Rc::new(endpoint)))
     }
 
-    /// Adopts a stream socket that listens already: a `TcpListener` or `UnixListener` of `std`, or any `OwnedFd`. It can be
-    /// listened with once; the second time fails with [`AlreadyAdopted`](super::AlreadyAdopted), another kind of socket with
-    /// [`CannotAdopt`](super::CannotAdopt).
+    /// Adopts a listening stream socket: a `TcpListener` or `UnixListener` of `std`, or any
+    /// `OwnedFd`. The endpoint can be used once: listening a second time fails with
+    /// [`ListenError::AlreadyAdopted`](super::ListenError::AlreadyAdopted), and another kind of
+    /// socket with [`ListenError::NotAdoptable`](super::ListenError::NotAdoptable).
     ///
-    /// Listening makes the socket non-blocking, for all processes that share it, and closed on exec. Stopping the port closes
-    /// the socket and no more: the file of a UNIX socket stays, and other processes that have the socket go on accepting.
+    /// Listening makes the socket non-blocking, for all processes that share it, and sets its
+    /// close-on-exec flag. Stopping the port only closes the socket: the file of a UNIX socket
+    /// stays, and other processes that share the socket go on accepting.
     ///
     /// # Examples
     ///
@@ -149,18 +152,22 @@ impl ServerEndpoint {
     #[cfg(unix)]
     #[doc(alias("adoptStreamPort", "AdoptedStreamServerEndpoint", "from_std"))]
     pub fn adopt(listener: impl Into<std::os::fd::OwnedFd>) -> Self {
-        Self::at(Places::Given(Given::owned(listener.into())))
+        Self::at(ListenTarget::OpenListener(OpenListener::owned(
+            listener.into(),
+        )))
     }
 
-    /// Behind a proxy, which tells in front of all other bytes for whom it connects: in the header of the PROXY protocol,
-    /// of version 1 or 2. The text for it is `haproxy:` in front of the rest.
+    /// Puts the endpoint behind a proxy that sends the client's address before all other bytes: in
+    /// a header of the PROXY protocol, version 1 or 2. In text this is the prefix `haproxy:`.
     ///
-    /// The header is read, and checked, before anybody is told of the connection. Then its `peer` and `host` are those of
-    /// the header, unless it says nothing of them (`UNKNOWN`, `LOCAL`), and the bytes after the header come first. Who sends
-    /// no header, a bad one, or one that takes more than ten seconds, is cut off; that is logged.
+    /// The port reads and checks the header before its protocol or handler sees the connection. The
+    /// connection's peer and local address are then those of the header, unless the header has none
+    /// (`UNKNOWN`, `LOCAL`); its first bytes are those after the header. A connection without a
+    /// header, with an invalid one, or with one that takes more than ten seconds, is closed and
+    /// logged.
     ///
-    /// The options say which peers may send a header, and how long it may take. By default every peer may: where others than
-    /// the proxies can connect, set [`ProxyOptions::trust`].
+    /// The options list the peers that may send a header, and set the header's timeout. By default
+    /// every peer may: set [`ProxyOptions::trust`] if others than the proxies can connect.
     ///
     /// # Examples
     ///
@@ -199,16 +206,17 @@ impl ServerEndpoint {
         self
     }
 
-    /// Sets options. What they do not set stays as it was, as the endpoint's text set it for example.
+    /// Sets options. Options that are not set here keep the value that the endpoint has, for
+    /// example from its text.
     ///
-    /// Most programs give an address and options as a pair: see [`ListenOptions`].
+    /// Most programs pass an address and options as a pair: see [`ListenOptions`].
     #[must_use]
     pub fn options(mut self, options: ListenOptions) -> Self {
         self.options = options.or(&self.options);
         self
     }
 
-    fn at(at: Places) -> Self {
+    fn at(at: ListenTarget) -> Self {
         Self {
             at,
             options: ListenOptions::new(),
@@ -219,32 +227,34 @@ impl ServerEndpoint {
 }
 
 impl ClientEndpoint {
-    /// Connects to an address.
+    /// Creates an endpoint that connects to an address.
     pub fn new(address: impl Into<Address>) -> Self {
         Self::to(Destination::Addresses(vec![address.into()]))
     }
 
-    /// Connects with an endpoint that the program defines, so that it can be kept where a [`ClientEndpoint`] is, and with
-    /// options.
+    /// Creates an endpoint from one that the program defines, to store it as a [`ClientEndpoint`],
+    /// with options.
     pub fn custom(endpoint: impl StreamClientEndpoint) -> Self {
         Self::to(Destination::Custom(Rc::new(endpoint)))
     }
 
-    /// Connects to a host, by its name or a literal address.
+    /// Creates an endpoint that connects to a host, given its name or a literal address.
     pub fn host(name: impl Into<String>, port: u16) -> Self {
         let name = name.into();
         Self::to(match literal(&name, port) {
             Some(address) => Destination::Addresses(vec![address.into()]),
-            // It has to be looked up.
+            // A name is looked up when it is connected to.
             None => Destination::Host { name, port },
         })
     }
 
-    /// Adopts a connected stream socket: a `TcpStream` or `UnixStream` of `std`, or any `OwnedFd`. It can be connected with
-    /// once; the second time fails with [`AlreadyAdopted`](super::AlreadyAdopted), another kind of socket with
-    /// [`CannotAdopt`](super::CannotAdopt).
+    /// Adopts a connected stream socket: a `TcpStream` or `UnixStream` of `std`, or any `OwnedFd`.
+    /// The endpoint can be used once: connecting a second time fails with
+    /// [`ListenError::AlreadyAdopted`](super::ListenError::AlreadyAdopted), and another kind of
+    /// socket with [`ListenError::NotAdoptable`](super::ListenError::NotAdoptable).
     ///
-    /// Connecting makes the socket non-blocking, for all processes that share it, and closed on exec.
+    /// Connecting makes the socket non-blocking, for all processes that share it, and sets its
+    /// close-on-exec flag.
     ///
     /// # Examples
     ///
@@ -270,12 +280,13 @@ impl ClientEndpoint {
     #[cfg(unix)]
     #[doc(alias("adoptStreamConnection", "from_std"))]
     pub fn adopt(socket: impl Into<std::os::fd::OwnedFd>) -> Self {
-        Self::to(Destination::Adopted(Adopted::new(socket.into())))
+        Self::to(Destination::AdoptedFd(AdoptedFd::new(socket.into())))
     }
 
-    /// Sets options. What they do not set stays as it was, as the endpoint's text set it for example.
+    /// Sets options. Options that are not set here keep the value that the endpoint has, for
+    /// example from its text.
     ///
-    /// Most programs give an address and options as a pair: see [`ConnectOptions`].
+    /// Most programs pass an address and options as a pair: see [`ConnectOptions`].
     #[must_use]
     pub fn options(mut self, options: ConnectOptions) -> Self {
         self.options = options.or(&self.options);
@@ -296,12 +307,12 @@ impl fmt::Display for ServerEndpoint {
             f.write_str("haproxy:")?;
         }
         match &self.at {
-            Places::Addresses(addresses) => all(f, addresses),
+            ListenTarget::Addresses(addresses) => all(f, addresses),
             #[cfg(unix)]
-            Places::Given(given) => given.fmt(f),
+            ListenTarget::OpenListener(given) => given.fmt(f),
             #[cfg(unix)]
-            Places::Stdio => f.write_str("stdio:"),
-            Places::Custom(custom) => f.write_str(&custom.describe()),
+            ListenTarget::Stdio => f.write_str("stdio:"),
+            ListenTarget::Custom(custom) => f.write_str(&custom.describe()),
         }
     }
 }
@@ -312,7 +323,7 @@ impl fmt::Display for ClientEndpoint {
             Destination::Addresses(addresses) => all(f, addresses),
             Destination::Host { name, port } => write!(f, "{name}:{port}"),
             #[cfg(unix)]
-            Destination::Adopted(_) => f.write_str("an adopted socket"),
+            Destination::AdoptedFd(_) => f.write_str("an adopted socket"),
             Destination::Custom(custom) => f.write_str(&custom.describe()),
         }
     }

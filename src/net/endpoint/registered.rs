@@ -1,4 +1,4 @@
-//! Names that a program gives to kinds of endpoints, for text.
+//! The types of endpoints' text that a program registers.
 
 use std::cell::RefCell;
 use std::panic::Location;
@@ -11,22 +11,24 @@ use crate::index::SortedVec;
 use crate::reactor::Reactor;
 use crate::report;
 
-/// The endpoints of one kind that have names of the program's.
+/// The registered parsers of one kind of endpoint, by name.
 struct Names<E>(RefCell<SortedVec<String, Rc<Read<E>>>>);
 
-/// Makes an endpoint of the fields of a text.
+/// A parser: makes an endpoint of the fields of a text.
 type Read<E> = dyn Fn(&mut EndpointFields<'_>) -> Result<E, Failure>;
 
 impl ClientEndpoint {
-    /// Registers a parser for text that begins with `name` and a colon, for all text that `reactor` connects to.
+    /// Registers a parser for text that begins with `name` and a colon, for all text that `reactor`
+    /// connects to.
     ///
-    /// `read` takes out the fields that it knows; fields that remain are an error. Registering a name again replaces its
-    /// parser. Names consist of ASCII letters, digits and hyphens and are compared without case. A host of that name is
-    /// written `tcp:NAME:PORT` from then on.
+    /// `read` takes out the fields that it knows; a field that remains is an error. Registering a
+    /// name again replaces its parser. Names consist of ASCII letters, digits and hyphens and are
+    /// compared without case. A host of that name is written `tcp:NAME:PORT` from then on.
     ///
     /// # Panics
     ///
-    /// When the name is empty, has other characters, or is built in (`tcp`, `unix`, ...).
+    /// Panics if the name is empty, has other characters, or is a built-in type (`tcp`, `unix`,
+    /// ...).
     ///
     /// # Examples
     ///
@@ -61,7 +63,8 @@ impl ServerEndpoint {
     ///
     /// # Panics
     ///
-    /// As there.
+    /// Panics if the name is empty, has other characters, or is a built-in type (`tcp`, `unix`,
+    /// ...).
     #[doc(alias("IStreamServerEndpointStringParser", "serverFromString"))]
     #[track_caller]
     pub fn register(
@@ -86,13 +89,13 @@ fn register<E: 'static>(reactor: &Reactor, name: &str, read: Rc<Read<E>>) {
     report::discard(old, Location::caller());
 }
 
-/// What reads the text that begins with this name, in lower case.
+/// Returns the parser that is registered for a name in lower case.
 pub(super) fn named<E: 'static>(reactor: &Reactor, name: &str) -> Option<Rc<Read<E>>> {
     let names = reactor.inner().extension::<Names<E>>()?;
     names.0.borrow().get(name).cloned()
 }
 
-/// The names that are registered, in order.
+/// Returns the registered names, sorted.
 pub(super) fn names<E: 'static>(reactor: &Reactor) -> Vec<String> {
     let names = reactor.inner().extension::<Names<E>>();
     names.map_or_else(Vec::new, |names| {

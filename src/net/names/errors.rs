@@ -1,98 +1,76 @@
-//! Why a name was not found.
-
-use crate::failure::errors;
+//! The error of looking up a host name: [`LookupError`].
 
 use std::error::Error;
 use std::fmt;
 
-/// A host's name could not be looked up.
+/// The error of looking up a host name.
 #[doc(alias("DNSLookupError", "UnknownHostError", "gaierror"))]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct LookupFailed {
-    /// The name.
+pub struct LookupError {
+    /// The host name.
     pub host: String,
-    /// What went wrong.
-    pub problem: LookupProblem,
-    /// The number that the system gave (`EAI_…`), if it was asked.
+    /// The kind of error.
+    pub kind: LookupErrorKind,
+    /// The system's error code (`EAI_…`), if the system was asked.
     pub code: Option<i32>,
-    /// What the system said, if it was asked.
-    pub said: Option<String>,
+    /// The system's message, if the system was asked; for an invalid name, the reason.
+    pub message: Option<String>,
 }
 
-/// What went wrong with a look-up.
+/// The kind of a [`LookupError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum LookupProblem {
-    /// There is no such name, or it has no address. Asking again will not help.
+pub enum LookupErrorKind {
+    /// The text cannot be a host name. Nothing was looked up.
+    InvalidName,
+    /// The name does not exist, or has no address. A retry will not help.
     NoSuchName,
-    /// No answer could be had now. Asking again later may help.
+    /// No answer was available. A later retry may succeed.
     TryAgain,
-    /// It took too long.
+    /// The time limit expired.
     TimedOut,
-    /// Too many look-ups wait already.
+    /// The queue of waiting look-ups is full.
     TooMany,
-    /// Something else: [`LookupFailed::said`] tells what.
+    /// Another error, described by [`LookupError::message`].
     Other,
 }
 
-/// What cannot be the name of a host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BadHostName {
-    host: String,
-    problem: &'static str,
-}
-
-impl LookupFailed {
-    /// A failure to look `host` up, for resolvers of one's own.
-    pub fn new(host: impl Into<String>, problem: LookupProblem) -> Self {
+impl LookupError {
+    /// Creates the error of a look-up of `host`, for a [`NameResolver`](super::NameResolver) that
+    /// the program implements.
+    pub fn new(host: impl Into<String>, kind: LookupErrorKind) -> Self {
         Self {
             host: host.into(),
-            problem,
+            kind,
             code: None,
-            said: None,
+            message: None,
         }
     }
 
-    /// May asking again later help?
-    pub fn may_pass(&self) -> bool {
-        !matches!(self.problem, LookupProblem::NoSuchName)
+    /// Returns whether a later retry may succeed.
+    pub fn is_temporary(&self) -> bool {
+        use LookupErrorKind as Kind;
+        !matches!(self.kind, Kind::InvalidName | Kind::NoSuchName)
     }
 }
 
-impl BadHostName {
-    pub(super) fn new(host: &str, problem: &'static str) -> Self {
-        Self {
-            host: host.to_owned(),
-            problem,
-        }
-    }
-
-    /// What was to be looked up.
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-}
-
-impl fmt::Display for LookupFailed {
+impl fmt::Display for LookupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let problem = match self.problem {
-            LookupProblem::NoSuchName => "there is no such name",
-            LookupProblem::TryAgain => "no answer could be had now",
-            LookupProblem::TimedOut => "it took too long",
-            LookupProblem::TooMany => "too many look-ups wait already",
-            LookupProblem::Other => "it failed",
+        let problem = match self.kind {
+            LookupErrorKind::InvalidName => "it is not a host name",
+            LookupErrorKind::NoSuchName => "the name does not exist",
+            LookupErrorKind::TryAgain => "no answer is available now",
+            LookupErrorKind::TimedOut => "the time limit expired",
+            LookupErrorKind::TooMany => "too many look-ups are waiting",
+            LookupErrorKind::Other => "the look-up failed",
         };
         write!(f, "cannot look up {:?}: {problem}", self.host)?;
-        match &self.said {
-            Some(said) => write!(f, " ({said})"),
+        match &self.message {
+            Some(message) => write!(f, " ({message})"),
             None => Ok(()),
         }
     }
 }
 
-impl Error for LookupFailed {}
-
-errors! {
-    BadHostName { host, problem }: "{host:?} is no host's name: {problem}";
-}
+impl Error for LookupError {}

@@ -1,4 +1,4 @@
-//! A table of names, for tests and for what is fixed.
+//! A table of host names, for tests and for fixed names: [`HostsTable`].
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -6,26 +6,27 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{LookupFailed, LookupProblem, NameResolver};
+use super::{LookupError, LookupErrorKind, NameResolver};
 use crate::defer::{Deferred, Listeners, execute};
 use crate::failure::Failure;
 use crate::index::SortedVec;
 use crate::reactor::Reactor;
 use crate::repeat::defer_later;
 
-/// Knows the names it was told, and no others. What a reactor in memory has from the beginning is an empty one.
+/// A resolver that knows only the names added to it. An in-memory reactor has an empty one by
+/// default.
 ///
-/// Clones are the same table. Upper and lower case are the same.
+/// Clones share the table. Names are compared without case.
 ///
 /// # Examples
 ///
 /// ```
-/// use torsade::net::{HostsTable, LookupFailed, LookupProblem};
+/// use torsade::net::{HostsTable, LookupError, LookupErrorKind};
 ///
 /// torsade::testing::run(async |reactor| {
 ///     let hosts = HostsTable::new();
 ///     hosts.add("server.example", [[127, 0, 0, 1]]);
-///     hosts.fail("broken.example", LookupProblem::TryAgain);
+///     hosts.fail("broken.example", LookupErrorKind::TryAgain);
 ///     reactor.set_resolver(hosts.clone());
 ///
 ///     let port = reactor.serve("127.0.0.1:0", async |_conn| Ok(()))?;
@@ -36,7 +37,7 @@ use crate::repeat::defer_later;
 ///     port.stop().await?;
 ///
 ///     let failure = reactor.connect_stream("broken.example:80").await.unwrap_err();
-///     assert!(failure.trap::<LookupFailed>()?.may_pass());
+///     assert!(failure.trap::<LookupError>()?.is_temporary());
 ///     Ok(())
 /// });
 /// ```
@@ -55,38 +56,38 @@ struct Table {
 #[derive(Clone)]
 enum Entry {
     Addresses(Vec<IpAddr>),
-    Problem(LookupProblem),
+    Error(LookupErrorKind),
     Silence,
 }
 
 impl HostsTable {
-    /// An empty one.
+    /// Creates an empty table.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Gives a name these addresses.
+    /// Adds a name with its addresses, or replaces those of the name.
     pub fn add<A: Into<IpAddr>>(&self, name: &str, addresses: impl IntoIterator<Item = A>) {
         let addresses = addresses.into_iter().map(Into::into).collect();
         self.put(name, Entry::Addresses(addresses));
     }
 
-    /// Has look-ups of a name fail.
-    pub fn fail(&self, name: &str, problem: LookupProblem) {
-        self.put(name, Entry::Problem(problem));
+    /// Makes look-ups of a name fail with an error of this kind.
+    pub fn fail(&self, name: &str, kind: LookupErrorKind) {
+        self.put(name, Entry::Error(kind));
     }
 
-    /// Has look-ups of a name never be answered.
+    /// Makes look-ups of a name wait forever.
     pub fn keep_silent(&self, name: &str) {
         self.put(name, Entry::Silence);
     }
 
-    /// Has answers take so long from now on.
+    /// Sets the delay of all later answers. Default: none.
     pub fn set_delay(&self, delay: Duration) {
         self.0.delay.set(delay);
     }
 
-    /// Is there something about this name?
+    /// Returns whether the table has an entry for the name.
     pub fn knows(&self, name: &str) -> bool {
         self.0.entries.borrow().get(&key(name)).is_some()
     }
@@ -103,9 +104,9 @@ impl NameResolver for HostsTable {
             Some(Entry::Addresses(ips)) => {
                 Ok(ips.iter().map(|ip| SocketAddr::new(*ip, port)).collect())
             }
-            Some(Entry::Problem(problem)) => Err(LookupFailed::new(host, problem)),
+            Some(Entry::Error(kind)) => Err(LookupError::new(host, kind)),
             Some(Entry::Silence) => return self.0.waiting.join(),
-            None => Err(LookupFailed::new(host, LookupProblem::NoSuchName)),
+            None => Err(LookupError::new(host, LookupErrorKind::NoSuchName)),
         };
         let answer = answer.map_err(Failure::from);
         if self.0.delay.get().is_zero() {

@@ -1,16 +1,17 @@
-//! Looking names up: [`NameResolver`], and [`Reactor::resolve`].
+//! Looking up host names: [`NameResolver`] and [`Reactor::resolve`].
 //!
 //! # The idea
 //!
-//! What need not be looked up is answered here, whoever the resolver is: literal addresses, `localhost` and what lies below
-//! it (RFC 6761), names that cannot be. Everything else goes to the reactor's resolver: on the machine the system's
-//! ([`SystemResolver`]), in memory a table ([`HostsTable`]), or one of the user's.
+//! Some names are answered here, whatever the resolver: literal addresses, `localhost` and the
+//! names below it (RFC 6761), and text that cannot be a host name. All other names are passed to
+//! the reactor's resolver: the system's on the machine ([`SystemResolver`]), a table in memory
+//! ([`HostsTable`]), or one that the program implements.
 //!
 //! # Invariants
 //!
-//! 1. What is answered here never leaves the loop's thread, and takes no time.
-//! 2. An answer names at least one address; no address is [`LookupProblem::NoSuchName`].
-//! 3. A panic of a user's resolver is the failure of the look-up.
+//! 1. A name that is answered here never leaves the loop's thread, and takes no time.
+//! 2. An answer has at least one address; an empty answer becomes [`LookupErrorKind::NoSuchName`].
+//! 3. A panic of a program's resolver is the failure of the look-up.
 
 mod errors;
 mod hosts;
@@ -20,7 +21,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::panic::Location;
 use std::rc::Rc;
 
-pub use self::errors::{BadHostName, LookupFailed, LookupProblem};
+pub use self::errors::{LookupError, LookupErrorKind};
 pub use self::hosts::HostsTable;
 pub use self::system::SystemResolver;
 use crate::address::literal;
@@ -29,7 +30,7 @@ use crate::failure::Failure;
 use crate::reactor::Reactor;
 use crate::report;
 
-/// What finds the addresses of a host.
+/// A resolver of host names to addresses.
 ///
 /// # Examples
 ///
@@ -52,28 +53,29 @@ use crate::report;
 /// ```
 #[doc(alias("IHostnameResolver", "IResolverSimple", "getaddrinfo"))]
 pub trait NameResolver: 'static {
-    /// The addresses of `host`, with `port`, in the order in which they are to be tried.
+    /// Returns the addresses of `host`, with `port`, in the order in which to try them.
     ///
-    /// `host` is a name of ASCII letters, digits, hyphens, underscores and dots, and no literal address. When nobody
-    /// wants to know any more the Deferred is cancelled; what comes then is dropped.
+    /// `host` is a name of ASCII letters, digits, hyphens, underscores and dots, and not a literal
+    /// address. The Deferred is cancelled when the answer is not needed any more; a later answer is
+    /// dropped.
     fn resolve(&self, reactor: &Reactor, host: &str, port: u16) -> Deferred<Vec<SocketAddr>>;
 }
 
 impl Reactor {
-    /// Looks a host up: a name, or a literal address, which is its own answer.
+    /// Looks up a host: a name, or a literal address, which is returned unchanged.
     ///
-    /// The addresses have port 0 ([`SocketAddr::set_port`] gives them another one), so that an IPv6 address of a link keeps its
-    /// zone: `fe80::1%eth0` is the address with that interface's number.
+    /// The addresses have port 0 ([`SocketAddr::set_port`] sets another one), so that a link-local
+    /// IPv6 address keeps its zone: `fe80::1%eth0` is the address with that interface's index.
     ///
     /// # Errors
     ///
-    /// [`LookupFailed`], which tells a name that does not exist from an answer that did not come; [`BadHostName`] for
-    /// what cannot be a name.
+    /// [`LookupError`], whose [`kind`](LookupError::kind) distinguishes an invalid name, a name
+    /// that does not exist, and a missing answer.
     ///
     /// # Examples
     ///
     /// ```
-    /// use torsade::net::{HostsTable, LookupFailed, LookupProblem};
+    /// use torsade::net::{HostsTable, LookupError, LookupErrorKind};
     ///
     /// torsade::testing::run(async |reactor| {
     ///     let hosts = HostsTable::new();
@@ -85,7 +87,7 @@ impl Reactor {
     ///     assert_eq!(reactor.resolve("::1").await?[0].to_string(), "[::1]:0");
     ///
     ///     let failure = reactor.resolve("nowhere.example").await.unwrap_err();
-    ///     assert_eq!(failure.trap::<LookupFailed>()?.problem, LookupProblem::NoSuchName);
+    ///     assert_eq!(failure.trap::<LookupError>()?.kind, LookupErrorKind::NoSuchName);
     ///     Ok(())
     /// });
     /// ```
@@ -97,20 +99,20 @@ impl Reactor {
         found.add_errback(move |failure| Err(failure.moved(location)))
     }
 
-    /// Has names looked up by `resolver` from now on.
+    /// Sets the resolver of all later look-ups.
     #[doc(alias("installResolver", "installNameResolver"))]
     pub fn set_resolver(&self, resolver: impl NameResolver) {
         let old = self
             .inner()
-            .insert_extension(Rc::new(Kept(Rc::new(resolver))));
+            .insert_extension(Rc::new(CurrentResolver(Rc::new(resolver))));
         report::discard(old, Location::caller());
     }
 }
 
 /// The reactor's resolver.
-struct Kept(Rc<dyn NameResolver>);
+struct CurrentResolver(Rc<dyn NameResolver>);
 
-/// The addresses of a host.
+/// Looks up the addresses of a host.
 pub(super) fn look_up(
     reactor: &Reactor,
     host: &str,
@@ -120,24 +122,26 @@ pub(super) fn look_up(
     if let Some(address) = literal(host, port) {
         return Deferred::succeed(vec![address]);
     }
-    if let Err(bad) = check(host) {
-        return Deferred::fail(Failure::at(bad, location));
+    if let Some(problem) = problem_of(host) {
+        let mut error = LookupError::new(host, LookupErrorKind::InvalidName);
+        error.message = Some(problem.into());
+        return Deferred::fail(Failure::at(error, location));
     }
     let name = host.strip_suffix('.').unwrap_or(host);
     if is_below(name, "localhost") {
-        // IPv4 first, as `listen` takes it.
+        // IPv4 comes first, as when listening at `localhost`.
         let both: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
         return Deferred::succeed(both.map(|ip| SocketAddr::new(ip, port)).into());
     }
     if is_below(name, "invalid") {
-        return Deferred::fail(LookupFailed::new(host, LookupProblem::NoSuchName));
+        return Deferred::fail(LookupError::new(host, LookupErrorKind::NoSuchName));
     }
     let resolver = resolver_of(reactor);
     let found = report::catch_rarely(location, || resolver.resolve(reactor, host, port));
     let host = host.to_owned();
     match found {
         Ok(found) => found.add_callback(move |found| match found.is_empty() {
-            true => Err(LookupFailed::new(host, LookupProblem::NoSuchName).into()),
+            true => Err(LookupError::new(host, LookupErrorKind::NoSuchName).into()),
             false => Ok(found),
         }),
         Err(panic) => Deferred::fail(panic),
@@ -146,19 +150,19 @@ pub(super) fn look_up(
 
 fn resolver_of(reactor: &Reactor) -> Rc<dyn NameResolver> {
     let inner = reactor.inner();
-    if let Some(kept) = inner.extension::<Kept>() {
+    if let Some(kept) = inner.extension::<CurrentResolver>() {
         return kept.0.clone();
     }
     let resolver: Rc<dyn NameResolver> = match inner.driver().is_virtual() {
         true => Rc::new(HostsTable::new()),
         false => Rc::new(SystemResolver::new()),
     };
-    drop(inner.insert_extension(Rc::new(Kept(resolver.clone()))));
+    drop(inner.insert_extension(Rc::new(CurrentResolver(resolver.clone()))));
     resolver
 }
 
-/// Can it be a host's name?
-fn check(host: &str) -> Result<(), BadHostName> {
+/// Returns why `host` cannot be a host name, if it cannot.
+fn problem_of(host: &str) -> Option<&'static str> {
     let name = host.strip_suffix('.').unwrap_or(host);
     let problem = if name.is_empty() {
         "it is empty"
@@ -175,14 +179,15 @@ fn check(host: &str) -> Result<(), BadHostName> {
     } else if has_zone(name) {
         "its zone is the name of no network interface"
     } else if !name.bytes().all(is_usual) {
-        "it has characters that no host's name has"
+        "it has characters that no host name has"
     } else {
-        return Ok(());
+        return None;
     };
-    Err(BadHostName::new(host, problem))
+    Some(problem)
 }
 
-/// Does it end in a number? The system would take `127.1`, `0x7f.1` and `2130706433` for addresses; no domain is called so.
+/// Returns whether the name ends in a number. The system would read `127.1`, `0x7f.1` and
+/// `2130706433` as addresses; no top-level domain is a number.
 fn is_number(name: &str) -> bool {
     let last = name.rsplit('.').next().unwrap_or_default();
     let hexadecimal = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
@@ -192,7 +197,7 @@ fn is_number(name: &str) -> bool {
     }
 }
 
-/// Is it an IPv6 address, but for its zone?
+/// Returns whether the name is an IPv6 address with an invalid zone.
 fn has_zone(name: &str) -> bool {
     name.split_once('%')
         .is_some_and(|(ip, _)| literal(ip.trim_start_matches('['), 0).is_some())
@@ -202,12 +207,12 @@ fn is_usual(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')
 }
 
-/// Is it `domain`, or something in it?
+/// Returns whether the name is `domain` or below it.
 fn is_below(name: &str, domain: &str) -> bool {
     let last = name.rsplit('.').next();
     last.is_some_and(|last| last.eq_ignore_ascii_case(domain))
 }
 
-/// RFC 1035, without the final dot.
+/// The limit of RFC 1035, without the final dot.
 const LONGEST_NAME: usize = 253;
 const LONGEST_PART: usize = 63;

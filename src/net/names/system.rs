@@ -1,37 +1,39 @@
-//! The system's own look-up, in threads of its own.
+//! The system's resolver, called in threads: [`SystemResolver`].
 
 use std::fmt;
 use std::net::SocketAddr;
 
-use dns_lookup::{AddrInfoHints, LookupError, LookupErrorKind, SockType};
+use dns_lookup::{AddrInfoHints, LookupErrorKind as SystemKind, SockType};
 
-use super::{LookupFailed, LookupProblem, NameResolver};
+use super::{LookupError, LookupErrorKind, NameResolver};
 use crate::defer::Deferred;
 use crate::failure::Failure;
 use crate::reactor::Reactor;
 use crate::threads::{PoolError, ThreadPool};
 
-/// Asks the system: its hosts file, the DNS, whatever it is set up to ask, in the order it prefers (RFC 6724).
+/// A resolver that calls the system's `getaddrinfo`, which reads the hosts file and asks the DNS as
+/// the machine is configured, and sorts the addresses (RFC 6724).
 ///
-/// The system's function blocks, so it is called in a few threads that do nothing else: slow answers keep other look-ups
-/// waiting, and nothing besides. A look-up that was cancelled before it was begun is taken out of the queue; one that was
-/// begun keeps its thread until the system gives up.
+/// `getaddrinfo` blocks, so it is called in a few threads that do nothing else: slow answers delay
+/// other look-ups only. A look-up that is cancelled before it starts is removed from the queue; one
+/// that has started keeps its thread until the system returns.
 #[derive(Clone)]
 pub struct SystemResolver {
     pool: ThreadPool,
 }
 
 impl SystemResolver {
-    /// With the usual limits: eight look-ups at a time, and 500 that wait.
+    /// Creates a resolver with the default limits: eight look-ups at a time, and 500 that wait.
     pub fn new() -> Self {
         Self::with_limits(THREADS, WAITING)
     }
 
-    /// With other limits. What comes when `waiting` look-ups wait fails with [`LookupProblem::TooMany`].
+    /// Creates a resolver with other limits. While `waiting` look-ups wait, further ones fail with
+    /// [`LookupErrorKind::TooMany`].
     ///
     /// # Panics
     ///
-    /// When `at_once` is zero.
+    /// Panics if `at_once` is zero.
     #[track_caller]
     pub fn with_limits(at_once: usize, waiting: usize) -> Self {
         let pool = ThreadPool::builder()
@@ -48,7 +50,7 @@ impl NameResolver for SystemResolver {
         let found = self.pool.spawn_blocking(reactor, move || ask(name, port));
         found.add_errback(move |failure| {
             if let Some(PoolError::Full { .. }) = failure.downcast_ref() {
-                return Err(LookupFailed::new(host, LookupProblem::TooMany).into());
+                return Err(LookupError::new(host, LookupErrorKind::TooMany).into());
             }
             Err(failure)
         })
@@ -67,7 +69,7 @@ impl fmt::Debug for SystemResolver {
     }
 }
 
-/// Blocks until the system has answered.
+/// Calls `getaddrinfo`, which blocks.
 fn ask(host: String, port: u16) -> Result<Vec<SocketAddr>, Failure> {
     let hints = AddrInfoHints {
         socktype: SockType::Stream.into(),
@@ -76,7 +78,7 @@ fn ask(host: String, port: u16) -> Result<Vec<SocketAddr>, Failure> {
     let found = dns_lookup::getaddrinfo(Some(&host), None, Some(hints));
     let found = found.map_err(|error| explain(host, error))?;
     let mut addresses = Vec::new();
-    // What is no IP address is of no use here.
+    // Addresses that are not IP addresses are skipped.
     for info in found.flatten() {
         let mut address = info.sockaddr;
         address.set_port(port);
@@ -87,21 +89,21 @@ fn ask(host: String, port: u16) -> Result<Vec<SocketAddr>, Failure> {
     Ok(addresses)
 }
 
-fn explain(host: String, error: LookupError) -> LookupFailed {
-    let problem = match error.kind() {
-        LookupErrorKind::NoName | LookupErrorKind::NoData => LookupProblem::NoSuchName,
-        LookupErrorKind::Again => LookupProblem::TryAgain,
-        _ => LookupProblem::Other,
+fn explain(host: String, error: dns_lookup::LookupError) -> LookupError {
+    let kind = match error.kind() {
+        SystemKind::NoName | SystemKind::NoData => LookupErrorKind::NoSuchName,
+        SystemKind::Again => LookupErrorKind::TryAgain,
+        _ => LookupErrorKind::Other,
     };
-    LookupFailed {
+    LookupError {
         code: Some(error.error_num()),
-        said: Some(std::io::Error::from(error).to_string()),
-        ..LookupFailed::new(host, problem)
+        message: Some(std::io::Error::from(error).to_string()),
+        ..LookupError::new(host, kind)
     }
 }
 
-/// So many look-ups at a time.
+/// The default number of look-ups at a time.
 const THREADS: usize = 8;
 
-/// So many may wait.
+/// The default number of look-ups that may wait.
 const WAITING: usize = 500;

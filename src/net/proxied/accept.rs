@@ -1,9 +1,10 @@
-//! Reading headers: what sits between a port and those that it is for.
+//! Reading the header of an accepted connection: the acceptor between a port and its own acceptor.
 //!
 //! # The idea
 //!
-//! A connection that is accepted is given to a seat that does nothing but read its header. When that has come, the seat
-//! gives up the socket, and the acceptor that was wanted is called with it as if it had just been accepted.
+//! An accepted connection gets a handler that only reads the header. When the header is complete,
+//! the handler gives up the socket, and the inner acceptor is called with it as if it had just been
+//! accepted.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use super::ProxyOptions;
-use super::header::{BadHeader, Header, Says};
+use super::header::{BadHeader, Content, Header};
 use crate::address::Address;
 use crate::cells;
 use crate::clock::{Clock, DelayedCall};
@@ -24,38 +25,38 @@ use crate::reactor::Reactor;
 use crate::report::{self, Origin, WarnOnce};
 use crate::transport::{Addresses, Conn, ConnConfig, ConnHandler};
 
-/// An acceptor that has headers read before another one is called.
+/// An acceptor that reads the header of each connection before it passes the connection on.
 pub(in crate::net) struct Proxied(Rc<Shared>);
 
-/// What a port and the connections whose header is being read have in common.
+/// The state that a port and the connections whose header is being read share.
 struct Shared {
-    /// Who gets the connections. Empty only while being called, and after the end.
+    /// The inner acceptor; `None` while it is being called, and after the port is closed.
     inner: Cell<Option<Box<dyn Acceptor>>>,
-    reading: RefCell<Slab<Weak<Conn<Preface>>>>,
+    reading: RefCell<Slab<Weak<Conn<HeaderReader>>>>,
     options: ProxyOptions,
-    /// When somebody was last cut off with a warning: once a second is enough.
+    /// When the last warning about a closed connection was logged: at most one a second.
     warned: Cell<Option<Instant>>,
     said: WarnOnce,
     location: &'static Location<'static>,
 }
 
-/// The seat that reads a header.
-struct Preface {
+/// The handler that reads a header.
+struct HeaderReader {
     header: RefCell<Header>,
-    /// What somebody has read before, and not used.
+    /// Bytes that an earlier handler has read and not used.
     unread: RefCell<Vec<u8>>,
-    /// Its place in the list, while it is there.
+    /// The connection's key in the list, while it is there.
     number: Cell<Option<usize>>,
     deadline: Cell<Option<DelayedCall>>,
     shared: Rc<Shared>,
 }
 
-/// What came of reading.
+/// The result of reading.
 enum Step {
     Wait,
     End,
     Bad(BadHeader),
-    Whole(Says),
+    Whole(Content),
 }
 
 impl Proxied {
@@ -79,10 +80,10 @@ impl Acceptor for Proxied {
     fn accepted(&mut self, reactor: &Reactor, accepted: Accepted, conn_config: &Rc<ConnConfig>) {
         let shared = &self.0;
         if !shared.options.trusts(accepted.peer()) {
-            shared.complain(reactor, accepted.peer(), &"it is not trusted");
-            return accepted.cut_off();
+            shared.log_closed(reactor, accepted.peer(), &"the peer is not trusted");
+            return accepted.reset();
         }
-        let handler = Preface {
+        let handler = HeaderReader {
             header: RefCell::new(Header::new()),
             unread: RefCell::default(),
             number: Cell::new(None),
@@ -91,10 +92,10 @@ impl Acceptor for Proxied {
         };
         match accepted.conn(reactor, conn_config, handler) {
             Ok((conn, unread)) => conn.begin(reactor, || {
-                Preface::begin(&conn, reactor);
+                HeaderReader::begin(&conn, reactor);
                 if !unread.is_empty() {
                     conn.handler().unread.replace(unread);
-                    Preface::readable(&conn, reactor);
+                    HeaderReader::readable(&conn, reactor);
                 }
                 if conn.link().has_eof_to_tell() {
                     conn.peer_done(reactor);
@@ -133,25 +134,25 @@ impl Acceptor for Proxied {
 }
 
 impl Shared {
-    /// Says that somebody is cut off, and why.
-    fn complain(&self, reactor: &Reactor, peer: &Address, why: &dyn fmt::Display) {
+    /// Logs that a connection is closed, and why.
+    fn log_closed(&self, reactor: &Reactor, peer: &Address, why: &dyn fmt::Display) {
         let now = reactor.now();
         let last = self.warned.get();
-        if last.is_none_or(|last| now.duration_since(last) >= A_SECOND) {
+        if last.is_none_or(|last| now.duration_since(last) >= WARN_INTERVAL) {
             self.warned.set(Some(now));
-            tracing::warn!(target: "torsade::net", %peer, %why, "a proxy is cut off");
+            tracing::warn!(target: "torsade::net", %peer, %why, "closed a connection without a valid PROXY header");
             if !report::is_logged() {
                 self.said.write(format_args!(
-                    "the proxy {peer} is cut off: {why} (said once for each port)"
+                    "closed the connection of the proxy {peer}: {why} (reported once for each port)"
                 ));
             }
         } else {
-            tracing::debug!(target: "torsade::net", %peer, %why, "a proxy is cut off");
+            tracing::debug!(target: "torsade::net", %peer, %why, "closed a connection without a valid PROXY header");
         }
     }
 }
 
-impl Preface {
+impl HeaderReader {
     fn begin(conn: &Rc<Conn<Self>>, reactor: &Reactor) {
         let handler = conn.handler();
         let number = handler
@@ -163,13 +164,13 @@ impl Preface {
         let weak = Rc::downgrade(conn);
         let deadline = reactor.limit(handler.shared.options.timeout, move || {
             if let Some(conn) = weak.upgrade() {
-                Self::refuse(&conn, |header| header.bad("it did not come in time"));
+                Self::refuse(&conn, |header| header.bad("it did not arrive in time"));
             }
         });
         handler.deadline.set(Some(deadline));
     }
 
-    /// Takes of the header what is there.
+    /// Reads the part of the header that has arrived.
     fn read(conn: &Rc<Conn<Self>>, buffer: &mut [u8]) -> Step {
         let mut header = conn.handler().header.borrow_mut();
         loop {
@@ -185,7 +186,7 @@ impl Preface {
             };
             match header.feed(&buffer[..count]) {
                 Ok(Some(says)) => return Step::Whole(says),
-                // Less than was asked for: that was all for now.
+                // Fewer bytes than requested: nothing more has arrived.
                 Ok(None) if count < wanted && before == 0 => return Step::Wait,
                 Ok(None) => {}
                 Err(bad) => return Step::Bad(bad),
@@ -193,26 +194,26 @@ impl Preface {
         }
     }
 
-    /// Cuts it off.
+    /// Closes the connection, because its header is invalid.
     fn refuse(conn: &Rc<Conn<Self>>, why: impl FnOnce(&Header) -> BadHeader) {
         let transport = conn.transport();
         let why = why(&conn.handler().header.borrow());
         if let Some(reactor) = conn.link().reactor() {
             conn.handler()
                 .shared
-                .complain(&reactor, &transport.peer(), &why);
+                .log_closed(&reactor, &transport.peer(), &why);
         }
         transport.abort_connection();
     }
 
-    /// Gives it to those who wait for it.
-    fn pass_on(conn: &Rc<Conn<Self>>, reactor: &Reactor, says: Says) {
+    /// Passes the connection to the inner acceptor.
+    fn pass_on(conn: &Rc<Conn<Self>>, reactor: &Reactor, says: Content) {
         let shared = &conn.handler().shared;
         conn.handler().leave();
         let Some(mut handed) = conn.hand_over(reactor) else {
             return;
         };
-        if let Says::Addresses { peer, host } = says {
+        if let Content::Addresses { peer, host } = says {
             handed.set_addresses(Addresses {
                 peer,
                 host: Some(host),
@@ -222,7 +223,7 @@ impl Preface {
         let accepted = Accepted::Handed(handed, conn.handler().unread.take());
         let inner = shared.inner.take();
         let Some(mut inner) = inner else {
-            return accepted.cut_off();
+            return accepted.reset();
         };
         report::contain_rarely(Origin::Protocol, shared.location, || {
             inner.accepted(reactor, accepted, &conn_config);
@@ -230,7 +231,7 @@ impl Preface {
         shared.inner.set(Some(inner));
     }
 
-    /// Takes of what was read before; gives how much.
+    /// Takes bytes that were read before; returns their number.
     fn take_unread(&self, into: &mut [u8]) -> usize {
         let mut unread = self.unread.borrow_mut();
         let count = unread.len().min(into.len());
@@ -239,7 +240,7 @@ impl Preface {
         count
     }
 
-    /// Nobody waits for the header any more.
+    /// Removes the connection from the list.
     fn leave(&self) {
         if let Some(deadline) = self.deadline.take() {
             deadline.cancel();
@@ -250,7 +251,7 @@ impl Preface {
     }
 }
 
-impl ConnHandler for Preface {
+impl ConnHandler for HeaderReader {
     fn readable(conn: &Rc<Conn<Self>>, reactor: &Reactor) {
         let mut buffer = reactor.inner().take_read_buffer();
         let step = Self::read(conn, &mut buffer);
@@ -265,10 +266,10 @@ impl ConnHandler for Preface {
 
     fn eof(conn: &Rc<Conn<Self>>, _reactor: &Reactor) {
         if conn.handler().header.borrow().is_empty() {
-            // So a balancer sees if a server is there: that is nothing to be told.
+            // A load balancer checks whether the server is alive in this way, so it is not logged.
             return conn.transport().lose_connection();
         }
-        Self::refuse(conn, |header| header.bad("it is cut off"));
+        Self::refuse(conn, |header| header.bad("it is incomplete"));
     }
 
     fn write_ready(_conn: &Rc<Conn<Self>>, _reactor: &Reactor) {}
@@ -288,5 +289,5 @@ impl ConnHandler for Preface {
     }
 }
 
-/// No more often than this is it warned that somebody is cut off.
-const A_SECOND: Duration = Duration::from_secs(1);
+/// The shortest time between two warnings.
+const WARN_INTERVAL: Duration = Duration::from_secs(1);

@@ -1,22 +1,24 @@
-//! The header of the PROXY protocol, as a value that is fed bytes and does no I/O.
+//! The header of the PROXY protocol: a parser that is fed bytes and does no I/O.
 //!
 //! # The idea
 //!
-//! A proxy says in front of all other bytes for whom it connects: in a line of text (version 1) or in binary (version 2).
-//! Nothing but the header may be taken from the connection, for what follows belongs to somebody else, and the header
-//! does not say at its beginning how long it is. So a [`Header`] tells how many bytes are part of it for sure
-//! ([`Header::wants`]): whoever reads no more than that never has to give anything back.
+//! A proxy sends the client's address before all other bytes: in a line of text (version 1) or in
+//! binary (version 2). Only the header may be read from the connection, since the bytes after it
+//! belong to another handler, and the header does not begin with its length. So a [`Header`] knows
+//! a lower bound of the bytes that remain ([`Header::wants`]): a reader that never reads more than
+//! that never reads too much.
 //!
-//! | version | begins with                             | is                                                     |
+//! | version | begins with                             | consists of                                            |
 //! |---------|-----------------------------------------|--------------------------------------------------------|
 //! | 1       | `PROXY`                                 | the family, two addresses, two ports, CR LF            |
 //! | 2       | CR LF CR LF NUL CR LF `QUIT` LF         | command, family, length; addresses; fields of any kind |
 //!
 //! # Invariants
 //!
-//! 1. Of a header that is good, what it wants is never more than is left of it, and never nothing.
-//! 2. However it is cut into pieces, it says the same. (Of several things that are wrong any may be told.)
-//! 3. It never keeps more than [`LONGEST`] bytes.
+//! 1. For a valid header, `wants` is never zero and never more than the bytes that remain.
+//! 2. The result does not depend on how the bytes are split. (If several things are invalid, any of
+//!    them may be reported.)
+//! 3. A header stores at most [`LONGEST`] bytes.
 
 use std::error::Error;
 use std::fmt;
@@ -31,16 +33,16 @@ pub(super) struct Header {
     bytes: Vec<u8>,
 }
 
-/// What a header says.
+/// The content of a header.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Says {
-    /// Nothing: the addresses are those that the connection has.
+pub(super) enum Content {
+    /// No addresses: those of the connection are valid.
     Nothing,
-    /// For whom the proxy connects, and where that one had connected to.
+    /// The client's address, and the address that the client connected to.
     Addresses { peer: Address, host: Address },
 }
 
-/// What came was no header.
+/// The error of an invalid header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct BadHeader {
     problem: &'static str,
@@ -52,7 +54,7 @@ impl Header {
         Self::default()
     }
 
-    /// How many bytes at least are still to come (invariant 1).
+    /// Returns a lower bound of the bytes that remain (invariant 1).
     pub(super) fn wants(&self) -> usize {
         let had = self.bytes.len();
         if had < SHORTEST {
@@ -65,8 +67,9 @@ impl Header {
         self.line_wants()
     }
 
-    /// Takes the next bytes, no more than it wants. Says something when it is whole.
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<Option<Says>, BadHeader> {
+    /// Takes the next bytes, at most as many as `wants` returns. Returns the content once the
+    /// header is complete.
+    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<Option<Content>, BadHeader> {
         debug_assert!(
             bytes.len() <= self.wants(),
             "more than was wanted: {bytes:?}"
@@ -75,12 +78,12 @@ impl Header {
         self.look().map_err(|problem| self.bad(problem))
     }
 
-    /// Has nothing come at all?
+    /// Returns whether no byte has arrived.
     pub(super) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// What came so far, with what is wrong about it.
+    /// Returns an error with the bytes that have arrived.
     pub(super) fn bad(&self, problem: &'static str) -> BadHeader {
         BadHeader {
             problem,
@@ -88,7 +91,7 @@ impl Header {
         }
     }
 
-    fn look(&self) -> Result<Option<Says>, &'static str> {
+    fn look(&self) -> Result<Option<Content>, &'static str> {
         let begun = self.bytes.len().min(MAGIC.len());
         if self.bytes[..begun] == MAGIC[..begun] {
             return self.look_at_binary();
@@ -97,45 +100,45 @@ impl Header {
         if self.bytes[..begun] == WORD[..begun] {
             return self.look_at_line();
         }
-        Err("it begins as no PROXY header does")
+        Err("it does not begin like a PROXY header")
     }
 
-    /// The length of the whole header of version 2, once it is known.
+    /// Returns the length of a whole header of version 2, once it is known.
     fn whole_binary(&self) -> Option<usize> {
         let length = self.bytes.get(14..FIXED)?;
         Some(FIXED + usize::from(u16::from_be_bytes([length[0], length[1]])))
     }
 
-    fn look_at_binary(&self) -> Result<Option<Says>, &'static str> {
+    fn look_at_binary(&self) -> Result<Option<Content>, &'static str> {
         let bytes = &self.bytes[..];
         let command = match bytes.get(12) {
             None => return Ok(None),
             Some(0x20) => Command::Local,
             Some(0x21) => Command::Proxy,
-            Some(byte) if byte >> 4 == 2 => return Err("its command is neither LOCAL nor PROXY"),
-            Some(_) => return Err("its version is not 2"),
+            Some(byte) if byte >> 4 == 2 => return Err("the command is neither LOCAL nor PROXY"),
+            Some(_) => return Err("the version is not 2"),
         };
         let Some(whole) = self.whole_binary() else {
             return Ok(None);
         };
         if whole > LONGEST {
-            return Err("it is too long");
+            return Err("the header is too long");
         }
         if bytes.len() < whole {
             return Ok(None);
         }
         if command == Command::Local {
-            return Ok(Some(Says::Nothing));
+            return Ok(Some(Content::Nothing));
         }
         let (family, kind) = (bytes[13] >> 4, bytes[13] & 15);
         if family > 3 || kind > 2 {
-            return Err("its family is not known");
+            return Err("the address family is unknown");
         }
         if family == 0 || kind == 0 {
-            return Ok(Some(Says::Nothing));
+            return Ok(Some(Content::Nothing));
         }
         let rest = &bytes[FIXED..];
-        let short = "it is too short for its addresses";
+        let short = "the header is too short for its addresses";
         let (says, fields) = match family {
             1 => {
                 let (ends, fields) = rest.split_first_chunk::<12>().ok_or(short)?;
@@ -152,41 +155,41 @@ impl Header {
             _ => {
                 let (ends, fields) = rest.split_first_chunk::<216>().ok_or(short)?;
                 let (peer, host) = ends.split_at(108);
-                let says = Says::Addresses {
+                let says = Content::Addresses {
                     peer: unix_end(peer),
                     host: unix_end(host),
                 };
                 (says, fields)
             }
         };
-        self.look_at_fields(fields)?;
+        self.check_fields(fields)?;
         Ok(Some(says))
     }
 
-    /// Passes over what comes after the addresses, but for the checksum.
-    fn look_at_fields(&self, mut fields: &[u8]) -> Result<(), &'static str> {
-        let mut is_summed = false;
+    /// Checks the fields after the addresses; only the checksum is used.
+    fn check_fields(&self, mut fields: &[u8]) -> Result<(), &'static str> {
+        let mut has_checksum = false;
         while !fields.is_empty() {
             let Some(([kind, high, low], rest)) = fields.split_first_chunk::<3>() else {
-                return Err("a field of it is cut off");
+                return Err("a field is incomplete");
             };
             let length = usize::from(u16::from_be_bytes([*high, *low]));
             if length > rest.len() {
-                return Err("a field of it is cut off");
+                return Err("a field is incomplete");
             }
             let (value, after) = rest.split_at(length);
             if *kind == CHECKSUM {
-                // Each takes a walk over all of it.
-                if is_summed {
-                    return Err("its checksum comes twice");
+                // Each checksum takes a walk over the whole header.
+                if has_checksum {
+                    return Err("there are two checksums");
                 }
-                is_summed = true;
+                has_checksum = true;
                 let Ok(said) = <[u8; 4]>::try_from(value) else {
-                    return Err("its checksum is not four bytes long");
+                    return Err("the checksum is not four bytes long");
                 };
                 let start = self.bytes.len() - rest.len();
-                if self.sum_without(start) != u32::from_be_bytes(said) {
-                    return Err("its checksum is wrong");
+                if self.checksum_without(start) != u32::from_be_bytes(said) {
+                    return Err("the checksum is wrong");
                 }
             }
             fields = after;
@@ -194,8 +197,8 @@ impl Header {
         Ok(())
     }
 
-    /// The CRC-32C of the whole, with noughts for the four bytes at `start`.
-    fn sum_without(&self, start: usize) -> u32 {
+    /// Returns the CRC-32C of the whole header, with zeros for the four bytes at `start`.
+    fn checksum_without(&self, start: usize) -> u32 {
         let mut sum = u32::MAX;
         for (at, byte) in self.bytes.iter().enumerate() {
             let is_sum = (start..start + 4).contains(&at);
@@ -208,49 +211,50 @@ impl Header {
         !sum
     }
 
-    fn look_at_line(&self) -> Result<Option<Says>, &'static str> {
+    fn look_at_line(&self) -> Result<Option<Content>, &'static str> {
         let Some(line) = self.bytes.strip_suffix(b"\r\n") else {
             let so_far = self.bytes.strip_suffix(b"\r").unwrap_or(&self.bytes);
             if !so_far.iter().all(|byte| matches!(byte, b' '..=b'~')) {
-                return Err("its line is no plain text");
+                return Err("the line is not plain text");
             }
             if self.bytes.len() + self.wants() > LONGEST_LINE {
-                return Err("its line is too long");
+                return Err("the line is too long");
             }
             return Ok(None);
         };
         let Ok(line) = std::str::from_utf8(line) else {
-            return Err("its line is no plain text");
+            return Err("the line is not plain text");
         };
         if !line.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-            return Err("its line is no plain text");
+            return Err("the line is not plain text");
         }
-        // What follows this word may be anything.
+        // Any text may follow this word.
         if line == "PROXY UNKNOWN" || line.starts_with("PROXY UNKNOWN ") {
-            return Ok(Some(Says::Nothing));
+            return Ok(Some(Content::Nothing));
         }
         let words: Vec<&str> = line.split(' ').collect();
         let [_, family, peer, host, peer_port, host_port] = words[..] else {
-            return Err("its line has not six words");
+            return Err("the line does not have six words");
         };
         let (peer, host) = match family {
             "TCP4" => (literal::<Ipv4Addr>(peer), literal::<Ipv4Addr>(host)),
             "TCP6" => (literal::<Ipv6Addr>(peer), literal::<Ipv6Addr>(host)),
-            _ => return Err("its family is not known"),
+            _ => return Err("the address family is unknown"),
         };
         let (Some(peer), Some(host)) = (peer, host) else {
-            return Err("an address of it is none of its family");
+            return Err("an address is not of the address family");
         };
         let (Some(peer_port), Some(host_port)) = (port(peer_port), port(host_port)) else {
-            return Err("a port of it is no number up to 65535");
+            return Err("a port is not a number up to 65535");
         };
-        Ok(Some(Says::Addresses {
+        Ok(Some(Content::Addresses {
             peer: (peer, peer_port).into(),
             host: (host, host_port).into(),
         }))
     }
 
-    /// How many bytes at least are left of a line: the shortest words that may still come, and its end.
+    /// Returns a lower bound of the bytes that remain of a line: the shortest words that are
+    /// missing, and the end of the line.
     fn line_wants(&self) -> usize {
         let is_ending = self.bytes.ends_with(b"\r");
         let mut words = self.bytes.split(|byte| *byte == b' ').skip(1);
@@ -290,7 +294,7 @@ impl fmt::Display for BadHeader {
         let more = if self.found.len() > SHOWN { ".." } else { "" };
         write!(
             f,
-            "bad PROXY header, {}: \"{}\"{more}",
+            "invalid PROXY header ({}): \"{}\"{more}",
             self.problem,
             shown.escape_ascii()
         )
@@ -299,9 +303,9 @@ impl fmt::Display for BadHeader {
 
 impl Error for BadHeader {}
 
-fn ip_ends(peer: impl Into<IpAddr>, host: impl Into<IpAddr>, ports: [u8; 4]) -> Says {
+fn ip_ends(peer: impl Into<IpAddr>, host: impl Into<IpAddr>, ports: [u8; 4]) -> Content {
     let [a, b, c, d] = ports;
-    Says::Addresses {
+    Content::Addresses {
         peer: (peer, u16::from_be_bytes([a, b])).into(),
         host: (host, u16::from_be_bytes([c, d])).into(),
     }
@@ -311,7 +315,7 @@ fn ip6(bytes: &[u8]) -> Ipv6Addr {
     <[u8; 16]>::try_from(bytes).map_or(Ipv6Addr::UNSPECIFIED, Ipv6Addr::from)
 }
 
-/// The name of a UNIX socket, which noughts fill up.
+/// Decodes the name of a UNIX socket, which is padded with zeros.
 fn unix_end(bytes: &[u8]) -> Address {
     let end = bytes.iter().rposition(|byte| *byte != 0);
     match (bytes, end) {
@@ -333,23 +337,23 @@ fn port(word: &str) -> Option<u16> {
     is_number.then(|| word.parse().ok()).flatten()
 }
 
-/// How version 2 begins.
+/// The beginning of version 2.
 const MAGIC: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
-/// How version 1 begins.
+/// The beginning of version 1.
 const WORD: &[u8] = b"PROXY ";
-/// So many bytes every header has, of either version.
+/// The length of the shortest header, of either version.
 const SHORTEST: usize = 12;
-/// How many bytes of version 2 come before its addresses.
+/// The number of bytes of version 2 before its addresses.
 const FIXED: usize = 16;
-/// How long a line may be, with its end.
+/// The longest line, with its end.
 const LONGEST_LINE: usize = 107;
-/// How long any header may be: room for a certificate or two.
+/// The longest header: it has room for certificates.
 const LONGEST: usize = 16 * 1024;
-/// The field that has the checksum.
+/// The type of the field with the checksum.
 const CHECKSUM: u8 = 3;
-/// The polynomial of CRC-32C, its bits turned round.
+/// The polynomial of CRC-32C, with its bits reversed.
 const CASTAGNOLI: u32 = 0x82f6_3b78;
-/// How much of what came is shown.
+/// The number of bytes that an error shows.
 const SHOWN: usize = 64;
 
 #[cfg(test)]
@@ -357,7 +361,8 @@ mod tests {
     use super::*;
     use crate::driver::Random;
 
-    /// What a header says that comes in pieces of `size`, and how much of `bytes` was its.
+    /// Parses a header that arrives in pieces of `size`; returns the content, and the length of the
+    /// header.
     fn read(bytes: &[u8], mut size: impl FnMut(usize) -> usize) -> (String, usize) {
         let mut header = Header::new();
         let mut at = 0;
@@ -371,8 +376,8 @@ mod tests {
             at += count;
             match header.feed(&left[..count]) {
                 Ok(None) => assert!(header.bytes.len() < LONGEST),
-                Ok(Some(Says::Nothing)) => return ("nothing".into(), at),
-                Ok(Some(Says::Addresses { peer, host })) => {
+                Ok(Some(Content::Nothing)) => return ("nothing".into(), at),
+                Ok(Some(Content::Addresses { peer, host })) => {
                     return (format!("{peer} to {host}"), at);
                 }
                 Err(bad) => return (bad.problem.into(), at),
@@ -392,7 +397,7 @@ mod tests {
         rest.into()
     }
 
-    /// A header of version 2 whose last field is a checksum.
+    /// Builds a header of version 2 whose last field is a checksum.
     fn summed(says: u32) -> Vec<u8> {
         let rest = [V4, b"\x04\x00\x01\x00\x03\x00\x04", &says.to_be_bytes()].concat();
         binary(0x21, 0x11, &rest)
@@ -453,7 +458,7 @@ mod tests {
             .collect()
     }
 
-    /// The first of its two checksums is right.
+    /// Builds a header with two checksums, of which the first is right.
     fn summed_twice() -> Vec<u8> {
         let fields = [V4, b"\x03\x00\x04\0\0\0\0\x03\x00\x04\0\0\0\0"].concat();
         let mut bytes = binary(0x21, 0x11, &fields);
@@ -461,7 +466,7 @@ mod tests {
         let header = Header {
             bytes: bytes.clone(),
         };
-        bytes[start..start + 4].copy_from_slice(&header.sum_without(start).to_be_bytes());
+        bytes[start..start + 4].copy_from_slice(&header.checksum_without(start).to_be_bytes());
         bytes
     }
 
@@ -472,7 +477,7 @@ mod tests {
     impl Sum for Vec<u8> {
         fn sum(self) -> u32 {
             let start = self.len() - 4;
-            Header { bytes: self }.sum_without(start)
+            Header { bytes: self }.checksum_without(start)
         }
     }
 
@@ -505,12 +510,12 @@ mod tests {
     #[test]
     fn bad_headers_are_told_with_what_is_wrong() {
         let line = |text: &str| format!("{text}\r\n").into_bytes();
-        let begins = "it begins as no PROXY header does";
-        let address = "an address of it is none of its family";
-        let port = "a port of it is no number up to 65535";
-        let family = "its family is not known";
-        let words = "its line has not six words";
-        let plain = "its line is no plain text";
+        let begins = "it does not begin like a PROXY header";
+        let address = "an address is not of the address family";
+        let port = "a port is not a number up to 65535";
+        let family = "the address family is unknown";
+        let words = "the line does not have six words";
+        let plain = "the line is not plain text";
         for (bytes, problem) in [
             (b"G".to_vec(), begins),
             (line("PROXYTCP4 1.1.1.1 2.2.2.2 1 2"), begins),
@@ -532,38 +537,44 @@ mod tests {
             (b"PROXY UNKNOWN\x80\r\n".to_vec(), plain),
             (
                 line(&format!("PROXY UNKNOWN {}", "f".repeat(92))),
-                "its line is too long",
+                "the line is too long",
             ),
-            (binary(0x11, 0x11, V4), "its version is not 2"),
+            (binary(0x11, 0x11, V4), "the version is not 2"),
             (
                 binary(0x22, 0x11, V4),
-                "its command is neither LOCAL nor PROXY",
+                "the command is neither LOCAL nor PROXY",
             ),
             (binary(0x21, 0x41, V4), family),
             (binary(0x21, 0x13, V4), family),
             (
                 binary(0x21, 0x11, &V4[1..]),
-                "it is too short for its addresses",
+                "the header is too short for its addresses",
             ),
-            (binary(0x21, 0x21, V4), "it is too short for its addresses"),
-            (binary(0x21, 0x31, V4), "it is too short for its addresses"),
+            (
+                binary(0x21, 0x21, V4),
+                "the header is too short for its addresses",
+            ),
+            (
+                binary(0x21, 0x31, V4),
+                "the header is too short for its addresses",
+            ),
             (
                 binary(0x21, 0x11, &[V4, b"\x04\x00"].concat()),
-                "a field of it is cut off",
+                "a field is incomplete",
             ),
             (
                 binary(0x21, 0x11, &[V4, b"\x04\x00\x02a"].concat()),
-                "a field of it is cut off",
+                "a field is incomplete",
             ),
             (
                 binary(0x21, 0x11, &[V4, b"\x03\x00\x01a"].concat()),
-                "its checksum is not four bytes long",
+                "the checksum is not four bytes long",
             ),
-            (summed(1), "its checksum is wrong"),
-            (summed_twice(), "its checksum comes twice"),
+            (summed(1), "the checksum is wrong"),
+            (summed_twice(), "there are two checksums"),
             (
                 binary(0x20, 0, &[0; LONGEST])[..16].into(),
-                "it is too long",
+                "the header is too long",
             ),
         ] {
             assert_eq!(
@@ -600,14 +611,15 @@ mod tests {
         // The check value of CRC-32C is that of the nine digits alone.
         let mut header = Header { bytes: nine };
         header.bytes.truncate(9);
-        assert_eq!(header.sum_without(9), 0xe306_9283);
+        assert_eq!(header.checksum_without(9), 0xe306_9283);
     }
 
     #[test]
     fn a_bad_header_shows_what_came_and_not_too_much_of_it() {
         let mut header = Header::new();
         let bad = header.feed(b"GET / HTTP/1").unwrap_err();
-        let words = "bad PROXY header, it begins as no PROXY header does: \"GET / HTTP/1\"";
+        let words =
+            "invalid PROXY header (it does not begin like a PROXY header): \"GET / HTTP/1\"";
         assert_eq!(bad.to_string(), words);
         let found = vec![0; 100];
         let bad = Header { bytes: found }.bad("too slow").to_string();

@@ -1,12 +1,14 @@
-//! Being behind proxies that say for whom they connect: the PROXY protocol of HAProxy, versions 1 and 2.
+//! Endpoints behind a proxy: HAProxy's PROXY protocol, versions 1 and 2.
 //!
-//! `header` is what they say, as a value; `accept` reads it and passes the connection on. Whom to believe is here.
+//! `header` parses a header; `accept` reads it and passes the connection on. This file has the
+//! options.
 //!
 //! # Invariants
 //!
-//! 1. Nobody is told of a connection before its header has come and was good.
-//! 2. Of what comes nothing but the header is read here, so nothing has to be given on with the socket.
-//! 3. A connection leaves within the time there is for its header: passed on, cut off, or with its port.
+//! 1. A connection is passed on only after a valid header has arrived.
+//! 2. Only the header is read here, so no bytes have to be passed on with the socket.
+//! 3. A connection leaves this module within the header's timeout: passed on, closed, or closed
+//!    with its port.
 
 mod accept;
 mod header;
@@ -17,10 +19,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 pub(super) use self::accept::Proxied;
-use crate::address::Address;
-use crate::failure::errors;
+use crate::address::{Address, EndpointError};
 
-/// Whom to believe for whom they connect, and how long they may take to say so: ten seconds, unless told. See
+/// The peers that may send a PROXY header, and the header's timeout. See
 /// [`ServerEndpoint::proxied`](super::ServerEndpoint::proxied).
 ///
 /// # Examples
@@ -39,12 +40,13 @@ use crate::failure::errors;
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ProxyOptions {
-    /// None while everybody is believed.
+    /// The trusted networks; `None` if every peer is trusted.
     trusted: Option<Vec<Network>>,
     timeout: Duration,
 }
 
-/// The IP addresses that begin alike: `10.0.0.0/8`, `2001:db8::/32`, or a single one.
+/// A network of IP addresses with a common prefix: `10.0.0.0/8`, `2001:db8::/32`, or a single
+/// address.
 ///
 /// # Examples
 ///
@@ -64,14 +66,8 @@ pub struct Network {
     bits: u8,
 }
 
-/// Text that is no network.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BadNetwork {
-    text: String,
-}
-
 impl ProxyOptions {
-    /// The defaults: everybody is believed, and has ten seconds.
+    /// Creates the default options: every peer is trusted, and the timeout is ten seconds.
     pub fn new() -> Self {
         Self {
             trusted: None,
@@ -79,16 +75,18 @@ impl ProxyOptions {
         }
     }
 
-    /// Believes who connects from this network, and of all others only those that were named too. Others are cut off.
+    /// Trusts the peers in this network, in addition to those added before. Connections from other
+    /// IP addresses are closed.
     ///
-    /// It is about those that connect by IP; who may connect to a UNIX socket is said by its file's mode.
+    /// Peers of a UNIX socket are always trusted: the mode of the socket's file decides who may
+    /// connect.
     #[doc(alias("set_real_ip_from", "expect-proxy"))]
     pub fn trust(mut self, network: Network) -> Self {
         self.trusted.get_or_insert_default().push(network);
         self
     }
 
-    /// How long the header may take to come.
+    /// Sets the header's timeout. Default: ten seconds.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
@@ -103,7 +101,8 @@ impl ProxyOptions {
 }
 
 impl Network {
-    /// Is the address in it? An IPv4 address that IPv6 has wrapped (`::ffff:10.0.0.1`) counts as itself.
+    /// Returns whether the network contains the address. An IPv4 address that is mapped to IPv6
+    /// (`::ffff:10.0.0.1`) counts as the IPv4 address.
     pub fn contains(&self, ip: impl Into<IpAddr>) -> bool {
         let differ = match (self.address, ip.into().to_canonical()) {
             (IpAddr::V4(own), IpAddr::V4(ip)) => {
@@ -143,10 +142,10 @@ impl From<Ipv6Addr> for Network {
 }
 
 impl FromStr for Network {
-    type Err = BadNetwork;
+    type Err = EndpointError;
 
-    fn from_str(text: &str) -> Result<Self, BadNetwork> {
-        let bad = || BadNetwork { text: text.into() };
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        let bad = || EndpointError::Network { text: text.into() };
         let (address, bits) = match text.split_once('/') {
             Some((address, bits)) => (address, Some(bits)),
             None => (text, None),
@@ -169,10 +168,6 @@ impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.bits)
     }
-}
-
-errors! {
-    BadNetwork { text }: "an address or a network (10.0.0.0/8) is wanted, not {text:?}";
 }
 
 #[cfg(test)]
@@ -222,7 +217,7 @@ mod tests {
             "::1/",
         ] {
             let error = text.parse::<Network>().unwrap_err().to_string();
-            assert!(error.ends_with(&format!("not {text:?}")), "{error}");
+            assert!(error.starts_with(&format!("{text:?} is not")), "{error}");
         }
     }
 

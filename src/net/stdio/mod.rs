@@ -1,23 +1,26 @@
-//! Standard input and output as a connection, and any other two descriptors.
+//! Standard input and output, or any two descriptors, as a connection: [`Stdio`].
 //!
 //! # The idea
 //!
-//! What is typed or piped into a program is what a peer sends, what the program prints is what it is sent: so a protocol
-//! or an async function serves a terminal as it serves a socket. Pipes, terminals and sockets are waited for by the
-//! loop itself. Files, and what cannot be waited for, have a thread each, which never holds up an end.
+//! The bytes that are typed or piped into a program are received, and the bytes that it sends are
+//! printed: so a protocol or an async function serves a terminal as it serves a socket. The loop
+//! itself polls pipes, terminals and sockets. Files, and other descriptors that cannot be polled,
+//! are read and written by one thread each, which never delays the end of the process.
 //!
 //! # Rules
 //!
-//! 1. **Nothing that is shared is changed.** The flags of standard input and output stay as they are, so whoever uses
-//!    them before, meanwhile or after, this program's own `println!` among them, finds them as they were; also after a
-//!    panic or a kill.
-//! 2. **One at a time.** While they are in use in this process the next one gets [`StdioInUse`].
-//! 3. **The end of the connection closes them**, so that who waits at the other side of a pipe sees it; what is printed
-//!    after that goes nowhere. Terminals and files stay open. So does everything when the reactor ends first.
-//! 4. **The end of input is the end of file**: `eof_received`, or a read of nothing. Shutting the writing side closes
-//!    the output only.
+//! 1. **No shared state is changed.** The flags of standard input and output stay as they are, so
+//!    other users of the descriptors, such as `println!` or other processes, are not affected, not
+//!    even after a panic or a kill.
+//! 2. **One connection at a time.** While standard input and output are in use, opening them again
+//!    fails with [`ListenError::StdioInUse`].
+//! 3. **Closing the connection closes the descriptors**, so that the other end of a pipe sees the
+//!    end; later output is discarded. Terminals and files stay open. Everything stays open if the
+//!    reactor ends first.
+//! 4. **The end of input is an end of file**: `eof_received`, or a read of no bytes. Shutting down
+//!    the writing side closes the output only.
 //!
-//! `terminal` changes what the keys do.
+//! `terminal` changes the mode of a terminal.
 
 mod terminal;
 
@@ -26,20 +29,17 @@ use std::os::fd::OwnedFd;
 use std::panic::Location;
 use std::rc::Rc;
 
-pub use self::terminal::{InBackground, NotATerminal, Terminal};
+pub use self::terminal::Terminal;
 use crate::address::Address;
 use crate::driver::Socket;
-use crate::failure::{Failure, errors};
+use crate::failure::Failure;
+use crate::net::errors::ListenError;
 use crate::protocol::{Handle, Protocol, handle};
 use crate::reactor::Reactor;
 use crate::stream::Connection;
 use crate::transport::ConnConfig;
 
-/// Standard input and output are a connection of this process already.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StdioInUse;
-
-/// Two descriptors that are opened as one connection: standard input and output, or any others.
+/// Two descriptors to open as one connection: standard input and output, or any others.
 ///
 /// # Examples
 ///
@@ -79,20 +79,21 @@ pub struct StdioInUse;
 pub struct Stdio(Option<(OwnedFd, OwnedFd)>);
 
 impl Stdio {
-    /// Chooses standard input and output.
+    /// Selects standard input and output.
     ///
-    /// Opening them flushes what was printed before. What `std` has read ahead of standard input does not come back. The
-    /// connection's addresses are [`Address::Unnamed`]. On an in-memory reactor the other end is a
-    /// [`testing::Stdio`](crate::testing::Stdio).
+    /// Opening them first flushes what `std` has buffered for output. Input that `std` has buffered
+    /// is lost. The connection's addresses are [`Address::Unnamed`]. On an in-memory reactor the
+    /// other end is a `testing::Stdio`.
     pub fn new() -> Self {
         Self(None)
     }
 
-    /// Chooses two descriptors: the connection reads `input` and writes `output`. Both are closed with the connection; their
-    /// flags are not changed.
+    /// Selects two descriptors: the connection reads `input` and writes `output`. Both are closed
+    /// with the connection; their flags are not changed.
     ///
-    /// When nobody reads the output any more, the connection goes on until the end of the input, and writes are dropped: a
-    /// child process that has closed its input may still send output.
+    /// When the reader of the output closes it, the connection stays open until the end of the
+    /// input, and writes are dropped: a child process that has closed its input may still send
+    /// output.
     ///
     /// # Examples
     ///
@@ -124,8 +125,9 @@ impl Stdio {
     ///
     /// # Errors
     ///
-    /// [`StdioInUse`]; an [`io::Error`] of the system when the input is not open for reading or the output not for writing, and
-    /// of kind [`Unsupported`](io::ErrorKind::Unsupported) for descriptors on an in-memory reactor.
+    /// [`ListenError::StdioInUse`]; the system's [`io::Error`] when the input is not open for
+    /// reading or the output not for writing; one of kind
+    /// [`Unsupported`](io::ErrorKind::Unsupported) for descriptors on an in-memory reactor.
     #[track_caller]
     pub fn connect<P: Protocol>(
         self,
@@ -186,7 +188,7 @@ impl Stdio {
 }
 
 impl Reactor {
-    /// Takes standard input and output.
+    /// Opens standard input and output.
     pub(in crate::net) fn open_stdio(
         &self,
         location: &'static Location<'static>,
@@ -194,7 +196,7 @@ impl Reactor {
         let driver = self.inner().driver();
         match driver.stdio() {
             Ok(Some(socket)) => Ok(socket),
-            Ok(None) => Err(Failure::at(StdioInUse, location)),
+            Ok(None) => Err(Failure::at(ListenError::StdioInUse, location)),
             Err(error) if driver.is_virtual() => {
                 let text =
                     format!("in memory standard input and output are a `testing::Stdio`: {error}");
@@ -204,10 +206,6 @@ impl Reactor {
             Err(error) => Err(Failure::at(error, location)),
         }
     }
-}
-
-errors! {
-    StdioInUse: "standard input and output are a connection already";
 }
 
 fn conn_config(reactor: &Reactor, location: &'static Location<'static>) -> Rc<ConnConfig> {

@@ -2,11 +2,13 @@
 //!
 //! # Invariants
 //!
-//! 1. The mode it was found in comes back when the `Terminal` is dropped, and at the latest when its reactor has run the
-//!    triggers *after* its shutdown; a panic drops it as well. (After a kill it is for the shell to set.)
-//! 2. A terminal that is in the hands of another job is left alone: to set its mode would stop this program, or disturb the
-//!    other one.
-//! 3. Each mode is made of the one it was found in, so what this room does not know of stays as it was.
+//! 1. The original mode is restored when the `Terminal` is dropped, also by a panic, and at the
+//!    latest when its reactor has run the triggers *after* its shutdown. (After a kill the shell
+//!    restores it.)
+//! 2. The mode is not changed while another job controls the terminal: that would stop this
+//!    program, or disturb the other one.
+//! 3. Each mode is derived from the original one, so settings that this module does not know stay
+//!    as they were.
 
 use std::cell::Cell;
 use std::fmt;
@@ -21,13 +23,13 @@ use rustix::termios::{
 };
 
 use crate::driver::with_blocked;
-use crate::failure::{Failure, errors};
+use crate::failure::Failure;
 use crate::reactor::{Phase, Reactor, Trigger};
 use crate::signal::Signal;
 
-/// A terminal whose mode may be changed. Dropping it brings back the mode it was found in.
+/// A terminal whose mode can be changed. Dropping it restores the original mode.
 ///
-/// It only sets the mode: what is typed is read from [`net::Stdio`](crate::net::Stdio).
+/// A `Terminal` only sets the mode: the input is read with [`net::Stdio`](crate::net::Stdio).
 ///
 /// # Examples
 ///
@@ -54,47 +56,41 @@ pub struct Terminal(Rc<Held>);
 struct Held {
     fd: OwnedFd,
     found: Termios,
-    /// It is in another mode than it was found in.
+    /// Whether the mode differs from the original one.
     is_changed: Cell<bool>,
     trigger: Cell<Option<Trigger>>,
 }
 
-/// What was to be a terminal is none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NotATerminal;
-
-/// A terminal's mode was not changed, because this program is in the background: another job has the terminal.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct InBackground;
-
 impl Terminal {
-    /// Returns the terminal that standard input is, to change its mode.
+    /// Returns the terminal of standard input.
     ///
     /// # Errors
     ///
-    /// [`NotATerminal`] when standard input is a pipe, a file or the like.
+    /// An [`io::Error`] of kind [`InvalidInput`](io::ErrorKind::InvalidInput) when standard input
+    /// is not a terminal.
     #[doc(alias("is_terminal", "isatty"))]
     #[track_caller]
     pub fn stdin(reactor: &Reactor) -> Result<Self, Failure> {
         Self::of(reactor, io::stdin())
     }
 
-    /// Returns the terminal that `fd` is. It keeps a duplicate of the descriptor.
+    /// Returns the terminal of a descriptor, which is duplicated.
     ///
     /// # Errors
     ///
-    /// [`NotATerminal`] when `fd` is something else.
+    /// An [`io::Error`] of kind [`InvalidInput`](io::ErrorKind::InvalidInput) when `fd` is not a
+    /// terminal.
     ///
     /// # Examples
     ///
     /// ```
     /// use torsade::Reactor;
-    /// use torsade::net::{NotATerminal, Terminal};
+    /// use torsade::net::Terminal;
     ///
     /// # fn main() -> Result<(), torsade::Failure> {
     /// let file = std::fs::File::open("/dev/null")?;
     /// let failure = Terminal::of(&Reactor::in_memory()?, file).unwrap_err();
-    /// assert!(failure.is::<NotATerminal>());
+    /// assert!(failure.is::<std::io::Error>());
     /// # Ok(())
     /// # }
     /// ```
@@ -103,7 +99,10 @@ impl Terminal {
     pub fn of(reactor: &Reactor, fd: impl AsFd) -> Result<Self, Failure> {
         let fd = fd.as_fd();
         if !isatty(fd) {
-            return Err(Failure::new(NotATerminal));
+            return Err(Failure::new(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the descriptor is not a terminal",
+            )));
         }
         let held = Rc::new(Held {
             fd: fd.try_clone_to_owned()?,
@@ -121,13 +120,13 @@ impl Terminal {
         Ok(Self(held))
     }
 
-    /// Raw mode: each key comes at once and as it is, Ctrl-C among them, and nothing is echoed. A line that is written
-    /// needs its `\r\n`.
+    /// Sets raw mode: each key is delivered at once and unchanged, including Ctrl-C, and nothing is
+    /// echoed. A written line must end with `\r\n`.
     ///
     /// # Errors
     ///
-    /// [`InBackground`], inside an [`io::Error`], when the terminal is in the hands of another job; the system's, as when
-    /// the terminal has been hung up.
+    /// An error of kind [`ResourceBusy`](io::ErrorKind::ResourceBusy) when another job controls the
+    /// terminal; the system's error, for example when the terminal has hung up.
     #[doc(alias("setRawMode", "cfmakeraw", "enable_raw_mode"))]
     pub fn raw(&self) -> io::Result<()> {
         let mut mode = self.0.found.clone();
@@ -135,7 +134,8 @@ impl Terminal {
         self.0.set(&mode)
     }
 
-    /// Line mode: a line comes when it is finished, can be corrected until then, and is echoed; Ctrl-C interrupts.
+    /// Sets line mode: a line is delivered when it is complete, can be edited until then, and is
+    /// echoed; Ctrl-C interrupts.
     ///
     /// # Errors
     ///
@@ -150,17 +150,17 @@ impl Terminal {
         self.0.set(&mode)
     }
 
-    /// The mode it was found in. While the program is in the background nothing is changed: a shell sets the mode that it
-    /// needs itself.
+    /// Restores the original mode. Does nothing if the mode was not changed.
     ///
     /// # Errors
     ///
-    /// As for [`Terminal::raw`].
+    /// As for [`Terminal::raw`]: the mode cannot be restored while the program is in the
+    /// background, where the shell sets the mode itself.
     pub fn restore(&self) -> io::Result<()> {
         self.0.restore()
     }
 
-    /// How many columns and rows its window has.
+    /// Returns the size of the terminal's window, as columns and rows.
     ///
     /// # Errors
     ///
@@ -189,12 +189,17 @@ impl Held {
 
     /// Sets the mode, unless that would stop this program (invariant 2).
     fn apply(&self, mode: &Termios) -> io::Result<()> {
-        // A terminal that controls no processes, or not these, asks for no such care.
+        // An error means that the terminal is not this session's controlling terminal; then no job
+        // controls it.
         let foreground = tcgetpgrp(&self.fd);
         if foreground.is_ok_and(|group| group != getpgrp()) {
-            return Err(io::Error::other(InBackground));
+            return Err(io::Error::new(
+                io::ErrorKind::ResourceBusy,
+                "cannot change the terminal's mode: another job controls the terminal",
+            ));
         }
-        // It may have changed hands since it was asked: then the mode is set all the same, and nobody is stopped.
+        // Another job may have taken control since the check: then the mode is still set, and the
+        // program is not stopped.
         let set = || tcsetattr(&self.fd, OptionalActions::Now, mode);
         Ok(with_blocked(Signal::TTOU, set)?)
     }
@@ -215,9 +220,4 @@ impl fmt::Debug for Terminal {
             .field("is_changed", &self.0.is_changed)
             .finish_non_exhaustive()
     }
-}
-
-errors! {
-    NotATerminal: "this is no terminal";
-    InBackground: "the terminal is in the hands of another job";
 }

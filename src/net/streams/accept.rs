@@ -1,4 +1,4 @@
-//! What becomes of a connection that was accepted.
+//! The handling of accepted connections: [`Acceptor`] and its kinds.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -16,32 +16,32 @@ use crate::report::{self, Origin};
 use crate::stream::Connection;
 use crate::transport::{Addresses, Conn, ConnConfig, ConnHandler, Handed, Transport};
 
-/// A connection that has no user yet.
+/// A connection that has no handler yet.
 pub(in crate::net) enum Accepted {
-    /// A socket, and the addresses of its ends.
+    /// A socket and its addresses.
     Socket(Socket, Addresses),
-    /// A connection that had a user before, and what that one has read and not used.
+    /// A connection that had another handler before, and the bytes that were read and not used.
     Handed(Handed, Vec<u8>),
 }
 
-/// What is done with the connections of a port.
+/// The receiver of a port's connections.
 pub(in crate::net) trait Acceptor {
     fn accepted(&mut self, reactor: &Reactor, accepted: Accepted, conn_config: &Rc<ConnConfig>);
-    /// Is a connection wanted now?
+    /// Returns whether a connection is wanted now.
     fn wants(&self) -> bool {
         true
     }
-    /// Its user is told that the port is open. Fails with a panic of theirs.
-    fn started(&mut self, _place: &'static Location<'static>) -> Result<(), Failure> {
+    /// Called when the port is open. Fails with the panic of user code.
+    fn started(&mut self, _location: &'static Location<'static>) -> Result<(), Failure> {
         Ok(())
     }
-    /// Its user is told that the port is closed. Fails with a panic of theirs.
-    fn stopped(&mut self, _place: &'static Location<'static>) -> Result<(), Failure> {
+    /// Called when the port is closed. Fails with the panic of user code.
+    fn stopped(&mut self, _location: &'static Location<'static>) -> Result<(), Failure> {
         Ok(())
     }
 }
 
-/// Tells an acceptor's user that the port is closed, and drops it; nothing where there is none.
+/// Calls an acceptor's `stopped` and drops it; does nothing if there is none.
 pub(in crate::net) fn end(
     acceptor: Option<Box<dyn Acceptor>>,
     location: &'static Location<'static>,
@@ -55,7 +55,7 @@ pub(in crate::net) fn end(
 }
 
 impl Accepted {
-    /// The peer's address.
+    /// Returns the peer's address.
     pub(in crate::net) fn peer(&self) -> &Address {
         match self {
             Self::Socket(_, ends) => &ends.peer,
@@ -63,7 +63,8 @@ impl Accepted {
         }
     }
 
-    /// Gives it to a user of any kind, who is told nothing before [`Conn::begin`]; with what was read and not used.
+    /// Attaches a handler, with the bytes that were read and not used. The handler is not called
+    /// before [`Conn::begin`].
     pub(in crate::net) fn conn<S: ConnHandler>(
         self,
         reactor: &Reactor,
@@ -82,7 +83,8 @@ impl Accepted {
         }
     }
 
-    /// Gives it to a protocol, whose `connection_made` runs now. (A handle to it costs memory as long as it lives.)
+    /// Attaches a protocol and calls its `connection_made`. (A handle to the protocol keeps its
+    /// memory alive.)
     pub(in crate::net) fn attach<P: Protocol>(
         self,
         reactor: &Reactor,
@@ -110,7 +112,7 @@ impl Accepted {
         }
     }
 
-    /// Gives it to async code.
+    /// Makes a [`Connection`] for async code.
     pub(in crate::net) fn stream(
         self,
         reactor: &Reactor,
@@ -126,9 +128,9 @@ impl Accepted {
         Ok(connection)
     }
 
-    /// Closes it so that its peer sees a reset.
+    /// Closes the connection so that the peer sees a reset.
     #[cfg(any(doc, feature = "proxy-protocol"))]
-    pub(in crate::net) fn cut_off(self) {
+    pub(in crate::net) fn reset(self) {
         match self {
             Self::Socket(socket, _) => {
                 let _ = socket.reset_on_close();
@@ -138,10 +140,10 @@ impl Accepted {
     }
 }
 
-/// Has a closure make the protocols.
-pub(in crate::net) struct Building<B>(pub(in crate::net) B);
+/// An acceptor whose protocols are made by a closure.
+pub(in crate::net) struct ClosureAcceptor<B>(pub(in crate::net) B);
 
-impl<B: FnMut(Address) -> R, R: IntoProtocol> Acceptor for Building<B> {
+impl<B: FnMut(Address) -> R, R: IntoProtocol> Acceptor for ClosureAcceptor<B> {
     fn accepted(&mut self, reactor: &Reactor, accepted: Accepted, conn_config: &Rc<ConnConfig>) {
         if let Some(protocol) = (self.0)(accepted.peer().clone()).into_protocol() {
             attach(reactor, accepted, conn_config, protocol);
@@ -149,10 +151,10 @@ impl<B: FnMut(Address) -> R, R: IntoProtocol> Acceptor for Building<B> {
     }
 }
 
-/// Has a factory make the protocols.
-pub(in crate::net) struct Made<F>(pub(in crate::net) F);
+/// An acceptor whose protocols are made by a factory.
+pub(in crate::net) struct FactoryAcceptor<F>(pub(in crate::net) F);
 
-impl<F: Factory> Acceptor for Made<F> {
+impl<F: Factory> Acceptor for FactoryAcceptor<F> {
     fn accepted(&mut self, reactor: &Reactor, accepted: Accepted, conn_config: &Rc<ConnConfig>) {
         if let Some(protocol) = self.0.build_protocol(accepted.peer().clone()) {
             attach(reactor, accepted, conn_config, protocol);
@@ -179,10 +181,10 @@ fn attach<P: Protocol>(
     }
 }
 
-/// Runs an async function for each.
-pub(in crate::net) struct Serving<H>(pub(in crate::net) Rc<H>);
+/// An acceptor that runs an async function for each connection.
+pub(in crate::net) struct ServeAcceptor<H>(pub(in crate::net) Rc<H>);
 
-impl<H: AsyncFn(Connection) -> Result<(), Failure> + 'static> Acceptor for Serving<H> {
+impl<H: AsyncFn(Connection) -> Result<(), Failure> + 'static> Acceptor for ServeAcceptor<H> {
     fn accepted(&mut self, reactor: &Reactor, accepted: Accepted, conn_config: &Rc<ConnConfig>) {
         let connection = match accepted.stream(reactor, conn_config) {
             Ok(connection) => connection,
@@ -200,22 +202,23 @@ impl<H: AsyncFn(Connection) -> Result<(), Failure> + 'static> Acceptor for Servi
     }
 }
 
-/// Keeps them for a [`StreamListener`](crate::net::StreamListener), which asks for one at a time.
-pub(in crate::net) struct Pulled(pub(in crate::net) Rc<Pull>);
+/// An acceptor that keeps the connections for a [`StreamListener`](crate::net::StreamListener),
+/// which requests them one at a time.
+pub(in crate::net) struct QueueAcceptor(pub(in crate::net) Rc<AcceptQueue>);
 
-/// What a listener and its port have in common.
+/// The state that a listener and its port share.
 #[derive(Default)]
-pub(in crate::net) struct Pull {
-    /// Accepted, and not given away yet.
+pub(in crate::net) struct AcceptQueue {
+    /// Connections that were accepted and not returned yet.
     pub(in crate::net) queue: RefCell<VecDeque<Result<Connection, Failure>>>,
-    /// Somebody asks for one.
+    /// Whether a connection is requested.
     pub(in crate::net) is_asking: Cell<bool>,
     pub(in crate::net) waker: Cell<Option<Waker>>,
-    /// There will be no more.
+    /// Whether the port is closed.
     pub(in crate::net) is_over: Cell<bool>,
 }
 
-impl Acceptor for Pulled {
+impl Acceptor for QueueAcceptor {
     fn accepted(&mut self, reactor: &Reactor, accepted: Accepted, conn_config: &Rc<ConnConfig>) {
         let connection = accepted.stream(reactor, conn_config);
         self.0.queue.borrow_mut().push_back(connection);
@@ -226,7 +229,7 @@ impl Acceptor for Pulled {
         self.0.is_asking.get() && self.0.queue.borrow().is_empty()
     }
 
-    fn stopped(&mut self, _place: &'static Location<'static>) -> Result<(), Failure> {
+    fn stopped(&mut self, _location: &'static Location<'static>) -> Result<(), Failure> {
         self.0.is_over.set(true);
         cells::wake(&self.0.waker);
         Ok(())

@@ -1,11 +1,12 @@
-//! How long to wait before trying again.
+//! The delays between retries: [`Backoff`].
 
 use std::time::Duration;
 
-/// A policy for retries: each wait is longer than the one before by a factor, up to a longest, and has something of chance
-/// added, so that many clients of one server do not all come back in the same moment.
+/// A policy of growing delays between retries. A random part (jitter) is added to each delay, so
+/// that the clients of a server do not all reconnect at the same moment.
 ///
-/// The n-th wait in a row takes `initial * factor^(n - 1)`, at most `longest`, and then up to `jitter` more.
+/// The n-th consecutive delay is `initial * factor^(n - 1)`, at most `max_delay`, plus a random
+/// part of `jitter`.
 ///
 /// # Examples
 ///
@@ -28,7 +29,8 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Twisted's: 1.5 seconds, half as much again each time, a minute at most, and up to a second more.
+    /// Creates Twisted's policy: 1.5 seconds at first, a factor of 1.5, at most a minute, and up to
+    /// a second of jitter.
     pub fn new() -> Self {
         Self {
             initial: Duration::from_millis(1500),
@@ -38,43 +40,44 @@ impl Backoff {
         }
     }
 
-    /// The first wait.
+    /// Sets the first delay.
     #[doc(alias = "initialDelay")]
     pub fn initial(mut self, wait: Duration) -> Self {
         self.initial = wait;
         self
     }
 
-    /// How much longer each wait is than the one before. What is less than 1, or no number, counts as 1.
+    /// Sets the factor from one delay to the next. A factor less than 1, or NaN, counts as 1.
     pub fn factor(mut self, factor: f64) -> Self {
         self.factor = if factor >= 1.0 { factor } else { 1.0 };
         self
     }
 
-    /// No wait is longer, but for the jitter.
+    /// Sets the longest delay, not counting the jitter.
     #[doc(alias = "maxDelay")]
     pub fn max_delay(mut self, wait: Duration) -> Self {
         self.max_delay = wait;
         self
     }
 
-    /// How much chance adds at most.
+    /// Sets the largest random part of a delay.
     pub fn jitter(mut self, jitter: Duration) -> Self {
         self.jitter = jitter;
         self
     }
 
-    /// The wait after `failures` in a row; `chance` lies between 0 and 1.
+    /// Returns the delay after `failures` consecutive failures. `rng` is a random number from 0 to
+    /// 1, which decides the jitter.
     pub fn wait(&self, failures: u32, rng: f64) -> Duration {
         let exponent = i32::try_from(failures.saturating_sub(1)).unwrap_or(i32::MAX);
         let seconds = self.initial.as_secs_f64() * self.factor.powi(exponent);
-        // Written so that what is infinite or no number at all takes the longest.
+        // Written so that an infinite value or NaN takes the longest delay.
         let wait = if seconds < self.max_delay.as_secs_f64() {
             Duration::from_secs_f64(seconds)
         } else {
             self.max_delay
         };
-        // A part of the longest duration there is may round up to more than that.
+        // A fraction of the longest possible duration may be rounded up past it.
         let jitter = self.jitter.as_secs_f64() * rng.clamp(0.0, 1.0);
         let jitter = Duration::try_from_secs_f64(jitter).unwrap_or(self.jitter);
         wait.saturating_add(jitter)

@@ -1,12 +1,14 @@
-//! Connecting: to an address, to one of several, to a host by its name.
+//! The reactor's methods that connect: to an address, to one of several addresses, or to a host by
+//! its name.
 //!
-//! A name is looked up first; several addresses are raced (`race`).
+//! A host name is looked up first; several addresses are raced (`race`).
 //!
 //! # Invariants
 //!
-//! 1. Nothing comes of it inside the call: success and failure both come from the loop's turn, but for the wish to
-//!    give up.
-//! 2. Giving up (cancelling the Deferred) closes the attempts under way, starts no other, and calls the look-up off.
+//! 1. No result is delivered inside the call: success and failure both come from the loop's turn.
+//!    Only cancelling takes effect at once.
+//! 2. Cancelling the Deferred closes the attempts under way, starts no other attempt, and cancels
+//!    the look-up.
 //! 3. A protocol that is not connected in the end is dropped.
 
 #[cfg(unix)]
@@ -21,7 +23,7 @@ use crate::address::Address;
 use crate::defer::{Deferred, Resolver};
 use crate::failure::{Cancelled, Failure};
 #[cfg(unix)]
-use crate::net::adopted::given::Adopted;
+use crate::net::adopted::given::AdoptedFd;
 use crate::net::endpoint::{ClientEndpoint, Destination, StreamClientEndpoint, ToClientEndpoint};
 use crate::net::options::ConnectOptions;
 use crate::protocol::{Handle, Protocol, handle};
@@ -32,20 +34,24 @@ use crate::stream::Connection;
 use crate::transport::ConnConfig;
 
 impl Reactor {
-    /// Connects to an address with a protocol, and gives the protocol's [`Handle`] when it is connected and its
-    /// `connection_made` has run.
+    /// Connects to an endpoint with a protocol. The Deferred fires with the protocol's [`Handle`]
+    /// after the connection is established and `connection_made` has returned.
     ///
-    /// A name is looked up ([`Reactor::set_resolver`]). Several addresses are tried as RFC 8305 has it: families take
-    /// turns, the next attempt starts when one has failed or has not answered for a while, and the first that is connected
-    /// is taken. Cancelling the Deferred gives up.
+    /// A host name is looked up ([`Reactor::set_resolver`]). Several addresses are raced as in RFC
+    /// 8305: address families take turns, the next attempt starts when one has failed or has not
+    /// answered for a while, and the first connection that is established is kept. Cancelling the
+    /// Deferred cancels the attempts.
     ///
     /// # Errors
     ///
-    /// [`ConnectionRefused`](crate::net::ConnectionRefused), [`NoRoute`](crate::net::NoRoute),
-    /// [`ConnectTimedOut`](crate::net::ConnectTimedOut), [`ConnectFailed`](crate::net::ConnectFailed) of the one address
-    /// that was tried, or [`ConnectFailedEverywhere`](crate::net::ConnectFailedEverywhere) with what came of each;
-    /// [`NoAddress`](crate::net::NoAddress) of an empty list; [`LookupFailed`](crate::net::LookupFailed) and
-    /// [`BadHostName`](crate::net::BadHostName) of a name.
+    /// [`ConnectError::Refused`], [`ConnectError::NoRoute`], [`ConnectError::TimedOut`] or
+    /// [`ConnectError::Failed`] if one address was tried; [`ConnectError::AllFailed`] with the
+    /// error of each attempt if there were several; [`ConnectError::NoAddress`] for an empty list;
+    /// [`LookupError`](crate::net::LookupError) for a host name;
+    /// [`EndpointError::Endpoint`](crate::net::EndpointError::Endpoint) for text that cannot be
+    /// parsed; [`ListenError::NotAdoptable`](crate::net::ListenError::NotAdoptable) and
+    /// [`ListenError::AlreadyAdopted`](crate::net::ListenError::AlreadyAdopted) for an adopted
+    /// socket.
     ///
     /// # Examples
     ///
@@ -69,6 +75,13 @@ impl Reactor {
     /// })
     /// # }
     /// ```
+    ///
+    /// [`ConnectError::Refused`]: crate::net::ConnectError::Refused
+    /// [`ConnectError::NoRoute`]: crate::net::ConnectError::NoRoute
+    /// [`ConnectError::TimedOut`]: crate::net::ConnectError::TimedOut
+    /// [`ConnectError::Failed`]: crate::net::ConnectError::Failed
+    /// [`ConnectError::AllFailed`]: crate::net::ConnectError::AllFailed
+    /// [`ConnectError::NoAddress`]: crate::net::ConnectError::NoAddress
     #[doc(alias(
         "connectTCP",
         "connectUNIX",
@@ -90,11 +103,11 @@ impl Reactor {
         })
     }
 
-    /// Connects to an address and gives the connection, to be read and written by async code.
+    /// Connects to an endpoint. The Deferred fires with a [`Connection`] that async code reads and
+    /// writes.
     ///
-    /// A name is looked up ([`Reactor::set_resolver`]). Several addresses are tried as RFC 8305 has it: families take
-    /// turns, the next attempt starts when one has failed or has not answered for a while, and the first that is connected
-    /// is taken. Cancelling the Deferred gives up.
+    /// The addresses are looked up and raced, and the Deferred can be cancelled, as for
+    /// [`Reactor::connect`].
     ///
     /// # Errors
     ///
@@ -103,14 +116,14 @@ impl Reactor {
     /// # Examples
     ///
     /// ```
-    /// # use torsade::{Failure, net::ConnectionRefused};
+    /// # use torsade::{Failure, net::ConnectError};
     /// # fn main() -> Result<(), Failure> {
     /// torsade::run(async |reactor| {
     ///     let port = reactor.serve("127.0.0.1:0", async |_conn| Ok(()))?;
     ///     let address = port.local_addr();
     ///     port.stop().await?;
     ///     let failure = reactor.connect_stream(&address).await.unwrap_err();
-    ///     assert_eq!(failure.trap::<ConnectionRefused>()?.address, address);
+    ///     assert!(matches!(failure.trap()?, ConnectError::Refused { .. }));
     ///     Ok(())
     /// })
     /// # }
@@ -123,7 +136,8 @@ impl Reactor {
         })
     }
 
-    /// As [`Reactor::connect`], with a protocol that is made when the connection is: none, if `build` gives none.
+    /// Connects as [`Reactor::connect`] does, with a protocol that `build` makes once the
+    /// connection is established. If `build` returns `None`, the connection is closed.
     pub(in crate::net) fn connect_built<P: Protocol>(
         &self,
         endpoint: &ClientEndpoint,
@@ -167,7 +181,9 @@ impl Reactor {
         });
         let to = match endpoint.to {
             #[cfg(unix)]
-            Destination::Adopted(adopted) => return self.connect_adopted(&adopted, location, make),
+            Destination::AdoptedFd(adopted) => {
+                return self.connect_adopted(&adopted, location, make);
+            }
             Destination::Custom(custom) => {
                 return self.connect_custom(&custom, options, config.overall, conn_config, make);
             }
@@ -179,10 +195,10 @@ impl Reactor {
         let weak = Rc::downgrade(&race);
         let deferred = deferred.on_cancel(move || {
             if let Some(race) = weak.upgrade() {
-                race.give_up();
+                race.cancel();
             }
         });
-        // The call holds the race until the reactor's table does.
+        // The queued call owns the race until the reactor's table does.
         self.inner()
             .executor()
             .call(location, move || race.start(to));
@@ -193,7 +209,7 @@ impl Reactor {
     #[cfg(unix)]
     fn connect_adopted<T: 'static>(
         &self,
-        adopted: &Adopted,
+        adopted: &AdoptedFd,
         location: &'static Location<'static>,
         make: impl FnOnce(&Self, Accepted, &Rc<ConnConfig>) -> Result<T, Failure> + 'static,
     ) -> Deferred<T> {
@@ -219,7 +235,7 @@ impl Reactor {
                 resolver.resolve(make(&reactor, accepted, &conn_config));
             }
         });
-        // What the call holds is dropped with the call.
+        // Dropping the queued call drops what it owns.
         let slot = Rc::downgrade(&slot);
         deferred.on_cancel(move || {
             let held = slot.upgrade().and_then(|slot| slot.take());
@@ -231,7 +247,7 @@ impl Reactor {
         })
     }
 
-    /// Connects with a program's endpoint.
+    /// Connects with an endpoint that the program defines.
     fn connect_custom<T: 'static>(
         &self,
         endpoint: &Rc<dyn StreamClientEndpoint>,
@@ -270,7 +286,7 @@ impl Reactor {
     }
 }
 
-/// What to do when an attempt has come to its end.
+/// Returns the function that a race calls with its result.
 fn finish<T: 'static>(
     resolver: Resolver<T>,
     conn_config: Rc<ConnConfig>,
@@ -282,7 +298,7 @@ fn finish<T: 'static>(
                 make(reactor, Accepted::Socket(socket, peer.into()), &conn_config)
             }
             Err(failure) => {
-                // A protocol that was never connected goes with it.
+                // The protocol, which was never connected, is dropped with it.
                 report::discard(make, conn_config.location);
                 Err(failure)
             }

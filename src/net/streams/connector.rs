@@ -1,10 +1,11 @@
-//! Connecting with a factory that is told how it went: [`ClientFactory`] and [`Connector`].
+//! Connecting with a factory that observes each attempt: [`ClientFactory`] and [`Connector`].
 //!
 //! # The idea
 //!
-//! Where `Reactor::connect` gives a Deferred for one connection, a [`ClientFactory`] hears of every attempt: that it
-//! begins, that it failed, that the connection was lost. With the [`Connector`] that it is given it can have another one made. For
-//! most programs [`ClientService`](crate::services::ClientService) is the simpler way to stay connected.
+//! `Reactor::connect` returns a Deferred for one connection. A [`ClientFactory`] is instead called
+//! for every attempt: when it starts, when it fails, and when the connection is lost. Through the
+//! [`Connector`] that it receives it can start another attempt. For most programs
+//! [`ClientService`](crate::services::ClientService) is the simpler way to stay connected.
 //!
 //! # States
 //!
@@ -17,13 +18,14 @@
 //!
 //! # Invariants
 //!
-//! 1. The factory is taken out while one of its methods runs; what that asks of its connector is done when it has returned.
-//! 2. `started` comes before the first attempt, `stopped` after a failure or a loss on which the factory has not asked for
-//!    another attempt.
-//! 3. `connection_failed` or `connection_lost` comes once for each attempt, after the protocol's own `connection_lost`.
+//! 1. The factory is taken out while one of its methods runs; what the method requests of its
+//!    connector is done after it has returned.
+//! 2. `started` is called before the first attempt, and `stopped` after a failure or a loss after
+//!    which the factory has not requested another attempt.
+//! 3. `connection_failed` or `connection_lost` is called once for each attempt, after the
+//!    protocol's own `connection_lost`.
 
 use std::cell::{Cell, RefCell};
-use std::error::Error;
 use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
@@ -32,95 +34,90 @@ use crate::address::Address;
 use crate::defer::Deferred;
 use crate::failure::{Cancelled, Failure};
 use crate::net::endpoint::{ClientEndpoint, ToClientEndpoint};
+use crate::net::errors::{ConnectError, ConnectorState};
 use crate::protocol::{Handle, Protocol};
 use crate::reactor::{Reactor, WeakReactor};
 use crate::report::{self, Origin};
 use crate::transport::ConnectionError;
 
-/// Makes the protocols of a [`Connector`]'s connections, and is told how each attempt went.
+/// A factory that makes the protocols of a [`Connector`]'s connections and is called with the
+/// result of each attempt.
 pub trait ClientFactory: 'static {
-    /// What it makes.
+    /// The type of the protocols.
     type Protocol: Protocol;
 
-    /// A protocol for the connection to `peer`; `None` ends that connection.
+    /// Returns a protocol for the connection to `peer`; `None` closes the connection.
     #[doc(alias = "buildProtocol")]
     fn build_protocol(&mut self, peer: Address) -> Option<Self::Protocol>;
 
-    /// An attempt begins.
+    /// Called when an attempt starts.
     #[doc(alias = "startedConnecting")]
     fn started_connecting(&mut self, connector: &Connector) {
         let _ = connector;
     }
 
-    /// An attempt has failed. [`Connector::connect`] begins another one.
+    /// Called when an attempt has failed. [`Connector::connect`] starts another one.
     #[doc(alias = "clientConnectionFailed")]
     fn connection_failed(&mut self, connector: &Connector, reason: Failure) {
         let _ = (connector, reason);
     }
 
-    /// The connection is over, and its protocol has been told. [`Connector::connect`] begins another one.
+    /// Called when the connection is lost, after the protocol's `connection_lost`.
+    /// [`Connector::connect`] starts another attempt.
     #[doc(alias = "clientConnectionLost")]
     fn connection_lost(&mut self, connector: &Connector, reason: Failure) {
         let _ = (connector, reason);
     }
 
-    /// The first attempt is about to begin.
+    /// Called before the first attempt.
     #[doc(alias("startFactory", "doStart"))]
     fn started(&mut self) {}
 
-    /// There is no connection, and none is being made.
+    /// Called when there is no connection and no attempt.
     #[doc(alias("stopFactory", "doStop"))]
     fn stopped(&mut self) {}
 }
 
-/// The way to begin, give up and end the connections of a [`ClientFactory`]. Clones are handles to the same one.
+/// A handle that starts, cancels and closes the connections of a [`ClientFactory`]. Clones are
+/// handles to the same connector.
 #[doc(alias("IConnector", "BaseConnector"))]
 #[derive(Clone)]
 pub struct Connector(Rc<dyn Connects>);
 
-/// What a connector does, whatever its factory.
+/// The operations of a connector, whatever its factory.
 trait Connects {
-    fn connect(self: Rc<Self>) -> Result<(), ConnectorBusy>;
-    fn stop_connecting(self: Rc<Self>) -> Result<(), ConnectorBusy>;
+    fn connect(self: Rc<Self>) -> Result<(), ConnectError>;
+    fn stop_connecting(self: Rc<Self>) -> Result<(), ConnectError>;
     fn disconnect(self: Rc<Self>);
     fn state(&self) -> ConnectorState;
     fn endpoint(&self) -> &ClientEndpoint;
     fn reactor(&self) -> Option<Reactor>;
 }
 
-/// Where a [`Connector`] stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnectorState {
-    /// There is no connection, and none is being made.
-    Disconnected,
-    /// One is being made.
-    Connecting,
-    /// There is one.
-    Connected,
-}
-
 struct Inner<F: ClientFactory> {
     reactor: WeakReactor,
     endpoint: ClientEndpoint,
-    /// See invariant 1.
+    /// The factory; see invariant 1.
     factory: Cell<Option<F>>,
     state: Cell<ConnectorState>,
-    /// `started` was called, and `stopped` not yet.
+    /// Whether `started` was called, and `stopped` not yet.
     is_started: Cell<bool>,
-    /// The attempt under way is to be given up.
+    /// Whether the attempt under way is to be cancelled.
     is_given_up: Cell<bool>,
-    /// The attempt under way, once it has begun.
+    /// The attempt under way, once it has started.
     attempt: RefCell<Option<Deferred<()>>>,
     connection: RefCell<Option<Handle<F::Protocol>>>,
     location: &'static Location<'static>,
 }
 
 impl Connector {
-    /// Begins to connect, with the protocols that `factory` makes. The reactor calls the factory's hooks from the loop's turn.
+    /// Starts to connect, with the protocols that `factory` makes. The reactor calls the factory's
+    /// methods from the loop's turn.
     ///
     /// # Errors
     ///
-    /// [`BadEndpoint`](crate::net::BadEndpoint); all other failures go to [`ClientFactory::connection_failed`].
+    /// [`EndpointError::Endpoint`](crate::net::EndpointError::Endpoint) for text that cannot be
+    /// parsed; all other errors are passed to [`ClientFactory::connection_failed`].
     ///
     /// # Examples
     ///
@@ -184,42 +181,43 @@ impl Connector {
         Ok(connector)
     }
 
-    /// Begins an attempt, in the loop's turn.
+    /// Starts an attempt, in the loop's turn.
     ///
     /// # Errors
     ///
-    /// [`ConnectorBusy`] unless it is disconnected.
-    pub fn connect(&self) -> Result<(), ConnectorBusy> {
+    /// [`ConnectError::Busy`] unless the connector is disconnected.
+    pub fn connect(&self) -> Result<(), ConnectError> {
         self.0.clone().connect()
     }
 
-    /// Gives up the attempt under way: it fails with [`Cancelled`].
+    /// Cancels the attempt under way, which fails with [`Cancelled`].
     ///
     /// # Errors
     ///
-    /// [`ConnectorBusy`] unless it is connecting.
+    /// [`ConnectError::Busy`] unless the connector is connecting.
     #[doc(alias = "stopConnecting")]
-    pub fn stop_connecting(&self) -> Result<(), ConnectorBusy> {
+    pub fn stop_connecting(&self) -> Result<(), ConnectError> {
         self.0.clone().stop_connecting()
     }
 
-    /// Gives up the attempt, or ends the connection in good order, whichever there is.
+    /// Cancels the attempt, or closes the connection after its queued bytes are sent, whichever
+    /// there is.
     pub fn disconnect(&self) {
         self.0.clone().disconnect();
     }
 
-    /// Where it stands.
+    /// Returns the state.
     pub fn state(&self) -> ConnectorState {
         self.0.state()
     }
 
-    /// Where it leads.
+    /// Returns the endpoint that it connects to.
     #[doc(alias = "getDestination")]
     pub fn endpoint(&self) -> &ClientEndpoint {
         self.0.endpoint()
     }
 
-    /// The reactor it runs on, while that is there.
+    /// Returns the reactor that it runs on; `None` once the reactor is gone.
     pub fn reactor(&self) -> Option<Reactor> {
         self.0.reactor()
     }
@@ -230,7 +228,7 @@ impl<F: ClientFactory> Inner<F> {
         Connector(self.clone())
     }
 
-    /// Calls the factory, if it is there.
+    /// Calls the factory; returns `None` if the factory is being called already, or if it panics.
     fn tell<R>(&self, call: impl FnOnce(&mut F) -> R) -> Option<R> {
         let mut factory = self.factory.take()?;
         let result = report::contain_rarely(Origin::Protocol, self.location, || call(&mut factory));
@@ -247,7 +245,7 @@ impl<F: ClientFactory> Inner<F> {
         }
         self.tell(|factory| factory.started_connecting(&self.connector()));
         if self.is_given_up.take() {
-            // Before it began.
+            // The attempt was cancelled before it started.
             return self.failed(Failure::at(Cancelled, self.location));
         }
         let weak = Rc::downgrade(self);
@@ -274,13 +272,13 @@ impl<F: ClientFactory> Inner<F> {
             }
             self.attempt.take();
             self.state.set(ConnectorState::Connected);
-            // There was no protocol for it, so it was closed in good order.
+            // The factory made no protocol, so the connection was closed normally.
             return self.lost(Failure::at(ConnectionError::Done, self.location));
         };
         self.attempt.take();
         self.state.set(ConnectorState::Connected);
         if let (true, Some(transport)) = (is_given_up, handle.transport()) {
-            // By its own protocol, when that was told of the connection.
+            // The attempt was cancelled by its own protocol, in `connection_made`.
             transport.lose_connection();
         }
         let this = self.clone();
@@ -307,7 +305,7 @@ impl<F: ClientFactory> Inner<F> {
         self.stopped();
     }
 
-    /// After a failure or a loss (invariant 2).
+    /// Calls `stopped` after a failure or a loss (invariant 2).
     fn stopped(&self) {
         if self.state.get() == ConnectorState::Disconnected && self.is_started.replace(false) {
             self.tell(F::stopped);
@@ -316,10 +314,10 @@ impl<F: ClientFactory> Inner<F> {
 }
 
 impl<F: ClientFactory> Connects for Inner<F> {
-    fn connect(self: Rc<Self>) -> Result<(), ConnectorBusy> {
+    fn connect(self: Rc<Self>) -> Result<(), ConnectError> {
         let state = self.state.get();
         if state != ConnectorState::Disconnected {
-            return Err(ConnectorBusy(state));
+            return Err(ConnectError::Busy(state));
         }
         let Some(reactor) = self.reactor.upgrade() else {
             return Ok(());
@@ -333,10 +331,10 @@ impl<F: ClientFactory> Connects for Inner<F> {
         Ok(())
     }
 
-    fn stop_connecting(self: Rc<Self>) -> Result<(), ConnectorBusy> {
+    fn stop_connecting(self: Rc<Self>) -> Result<(), ConnectError> {
         let state = self.state.get();
         if state != ConnectorState::Connecting {
-            return Err(ConnectorBusy(state));
+            return Err(ConnectError::Busy(state));
         }
         self.is_given_up.set(true);
         let Some(reactor) = self.reactor.upgrade() else {
@@ -344,7 +342,7 @@ impl<F: ClientFactory> Connects for Inner<F> {
         };
         let location = self.location;
         reactor.inner().executor().call(location, move || {
-            // Cancelling runs the factory, which may be who asks for it here.
+            // Cancelling calls the factory, from which this call may come.
             let attempt = self.attempt.take();
             if let Some(attempt) = attempt.filter(|_| self.is_given_up.get()) {
                 attempt.cancel();
@@ -374,24 +372,6 @@ impl<F: ClientFactory> Connects for Inner<F> {
         self.reactor.upgrade()
     }
 }
-
-/// A [`Connector`] was asked for something that its state does not allow.
-#[doc(alias = "NotConnectingError")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConnectorBusy(pub ConnectorState);
-
-impl fmt::Display for ConnectorBusy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match self.0 {
-            ConnectorState::Disconnected => "disconnected",
-            ConnectorState::Connecting => "connecting",
-            ConnectorState::Connected => "connected",
-        };
-        write!(f, "the connector is {state}")
-    }
-}
-
-impl Error for ConnectorBusy {}
 
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

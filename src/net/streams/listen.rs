@@ -1,15 +1,17 @@
-//! Listening: the verbs that open ports.
+//! The reactor's methods that listen.
 
 use std::panic::Location;
 use std::rc::Rc;
 
-use super::accept::{self, Accepted, Acceptor, Building, Made, Pulled, Serving};
+use super::accept::{
+    self, Accepted, Acceptor, ClosureAcceptor, FactoryAcceptor, QueueAcceptor, ServeAcceptor,
+};
 use super::listener::StreamListener;
 use super::port::{Listening, Port, tell_stopped};
 use crate::address::Address;
 use crate::failure::Failure;
-use crate::net::endpoint::{Places, ToServerEndpoint, custom};
-use crate::net::errors::{CannotListen, NoAddress};
+use crate::net::endpoint::{ListenTarget, ToServerEndpoint, custom};
+use crate::net::errors::ListenError;
 use crate::net::options::ListenConfig;
 use crate::net::proxied::Proxied;
 use crate::protocol::{BuildProtocol, Factory, IntoProtocol};
@@ -19,14 +21,20 @@ use crate::stream::Connection;
 use crate::transport::Patience;
 
 impl Reactor {
-    /// Listens at an address, with a protocol for each connection made by `build`.
+    /// Listens at an endpoint; `build` makes the protocol of each connection.
     ///
-    /// `build` is given the peer's address, and returns a protocol, or `None` to turn the peer away.
+    /// `build` receives the peer's address and returns a protocol, or `None` to close the
+    /// connection.
     ///
     /// # Errors
     ///
-    /// [`CannotListen`] when the address is taken, not ours, or not allowed; with several addresses, what the last
-    /// one failed with; [`BadEndpoint`](crate::net::BadEndpoint) when text was given that says no address.
+    /// [`ListenError::Failed`] when the address is in use, not local, or not permitted (of several
+    /// addresses the first free one is bound, and the error is that of the last);
+    /// [`ListenError::NoAddress`] for an empty list;
+    /// [`EndpointError::Endpoint`](crate::net::EndpointError::Endpoint) for text that cannot be
+    /// parsed; for an adopted or inherited socket [`ListenError::NotAdoptable`],
+    /// [`ListenError::AlreadyAdopted`] or [`ListenError::NotGiven`]; [`ListenError::StdioInUse`]
+    /// for `stdio:`.
     ///
     /// # Examples
     ///
@@ -51,12 +59,13 @@ impl Reactor {
         address: impl ToServerEndpoint,
         build: impl BuildProtocol<R> + 'static,
     ) -> Result<Port, Failure> {
-        self.open_port(address, Box::new(Building(build)))
+        self.open_port(address, Box::new(ClosureAcceptor(build)))
     }
 
-    /// Listens at an address, with the protocols that a factory makes.
+    /// Listens at an endpoint; a factory makes the protocol of each connection.
     ///
-    /// The factory's `started` runs before this returns, its `stopped` when the port is closed.
+    /// The factory's `started` is called before this method returns, and its `stopped` when the
+    /// port is closed.
     ///
     /// # Errors
     ///
@@ -68,14 +77,14 @@ impl Reactor {
         address: impl ToServerEndpoint,
         factory: F,
     ) -> Result<Port, Failure> {
-        self.open_port(address, Box::new(Made(factory)))
+        self.open_port(address, Box::new(FactoryAcceptor(factory)))
     }
 
-    /// Listens at an address, and runs an async function for each connection.
+    /// Listens at an endpoint, and runs an async function for each connection.
     ///
-    /// The connection ends when the function returns or panics, and what it has written by then is sent first. A
-    /// failure or a panic of the function is reported, and the connection is closed in good order all the same: a peer
-    /// that must not take half an answer for a whole one needs
+    /// The connection is closed when the function returns or panics, after the bytes written by
+    /// then are sent. A failure or a panic of the function is reported, and the connection is still
+    /// closed normally: a peer that must not take half a response for a whole one needs
     /// [`ListenOptions::reset_on_error`](crate::net::ListenOptions::reset_on_error).
     ///
     /// # Errors
@@ -99,7 +108,7 @@ impl Reactor {
     /// # }
     /// ```
     ///
-    /// A handler that needs something of its own for each connection, the reactor for one, clones it:
+    /// A handler that needs a value for each connection, such as the reactor, clones it:
     ///
     /// ```
     /// # use torsade::{Clock, Connection, Failure, Reactor};
@@ -123,10 +132,11 @@ impl Reactor {
         address: impl ToServerEndpoint,
         handler: impl AsyncFn(Connection) -> Result<(), Failure> + 'static,
     ) -> Result<Port, Failure> {
-        self.open_port(address, Box::new(Serving(Rc::new(handler))))
+        self.open_port(address, Box::new(ServeAcceptor(Rc::new(handler))))
     }
 
-    /// Listens at an address, for async code that accepts the connections itself: see [`StreamListener`].
+    /// Listens at an endpoint for async code that accepts the connections itself: see
+    /// [`StreamListener`].
     ///
     /// # Errors
     ///
@@ -149,7 +159,7 @@ impl Reactor {
     #[track_caller]
     pub fn bind(&self, address: impl ToServerEndpoint) -> Result<StreamListener, Failure> {
         let pull = Rc::default();
-        let acceptor = Box::new(Pulled(Rc::clone(&pull)));
+        let acceptor = Box::new(QueueAcceptor(Rc::clone(&pull)));
         let port = self.open_port(address, acceptor)?;
         Ok(StreamListener::new(port, pull))
     }
@@ -165,7 +175,7 @@ impl Reactor {
             .into_server_endpoint(self)
             .map_err(|failure| Failure::moved(failure, location))?;
         #[cfg(unix)]
-        if endpoint.proxy.is_some() && matches!(endpoint.at, Places::Stdio) {
+        if endpoint.proxy.is_some() && matches!(endpoint.at, ListenTarget::Stdio) {
             let failure = crate::net::endpoint::no_proxy(&endpoint.to_string());
             return Err(Failure::moved(failure, location));
         }
@@ -176,9 +186,9 @@ impl Reactor {
         let options = endpoint.options;
         let config = &options.clone().config(endpoint.locks);
         let addresses = match endpoint.at {
-            Places::Addresses(addresses) => addresses,
+            ListenTarget::Addresses(addresses) => addresses,
             #[cfg(unix)]
-            Places::Given(given) => {
+            ListenTarget::OpenListener(given) => {
                 let listening = given.listen(self).and_then(|listener| {
                     let watched = Listening::watch(self, listener, config, location);
                     watched.map_err(Failure::from)
@@ -186,25 +196,28 @@ impl Reactor {
                 let listening = listening.map_err(|failure| Failure::moved(failure, location))?;
                 return listening.open(self, acceptor);
             }
-            Places::Custom(custom) => {
+            ListenTarget::Custom(custom) => {
                 let conn_config = config.conn_config(self, location);
                 return custom::listen(self, &*custom, &options, conn_config, acceptor);
             }
             #[cfg(unix)]
-            Places::Stdio => return self.accept_stdio(config, acceptor, location),
+            ListenTarget::Stdio => return self.accept_stdio(config, acceptor, location),
         };
-        let mut failure = Failure::at(NoAddress, location);
+        let mut failure = Failure::at(ListenError::NoAddress, location);
         for address in addresses {
             let bound = self.inner().driver().listen(&address, &config.bind);
             match bound.and_then(|listener| Listening::watch(self, listener, config, location)) {
                 Ok(listening) => return listening.open(self, acceptor),
-                Err(error) => failure = Failure::at(CannotListen { address, error }, location),
+                Err(error) => {
+                    let error = ListenError::Failed { address, error };
+                    failure = Failure::at(error, location);
+                }
             }
         }
         Err(failure)
     }
 
-    /// Standard input and output are accepted once, and there is no port to close.
+    /// Accepts standard input and output once; the port that it returns is closed.
     #[cfg(unix)]
     fn accept_stdio(
         &self,

@@ -1,4 +1,4 @@
-//! A port whose connections async code accepts itself: [`StreamListener`].
+//! A port whose connections async code accepts: [`StreamListener`].
 
 use std::fmt;
 use std::future::Future;
@@ -9,34 +9,35 @@ use std::task::{Context, Poll};
 
 use futures::stream::{FusedStream, Stream};
 
-use super::accept::Pull;
+use super::accept::AcceptQueue;
 use super::port::Port;
 use crate::address::Address;
 use crate::failure::Failure;
-use crate::net::datagram::PortClosed;
+use crate::net::errors::ListenError;
 use crate::stream::Connection;
 use crate::task::own_waker;
 
-/// A port whose connections are accepted one by one, when they are asked for: by [`accept`](Self::accept), or as a
+/// A port whose connections async code accepts one by one, with [`accept`](Self::accept) or as a
 /// [`Stream`] of connections, which ends when the port is closed.
 ///
-/// While nobody asks, nothing is accepted (whoever has asked by
-/// [`StreamExt::next`](futures::StreamExt::next) and given up gets at most one connection, which is
-/// the next one's): what comes waits in the system's queue
-/// ([`ListenOptions::backlog`](crate::net::ListenOptions::backlog)), and when that is full the system
-/// turns peers away. Behind proxies ([`ServerEndpoint::proxied`](crate::net::ServerEndpoint::proxied))
-/// whoever is accepted and has not sent its header yet does not keep others waiting. A program's
-/// own endpoint ([`StreamServerEndpoint`](crate::net::StreamServerEndpoint)) goes on accepting until the
-/// first connection that it lets in has nobody to go to.
+/// Connections are accepted only on request. Others wait in the system's queue
+/// ([`ListenOptions::backlog`](crate::net::ListenOptions::backlog)), and the system turns peers
+/// away while that is full. If a future of [`StreamExt::next`](futures::StreamExt::next) is dropped
+/// while it waits, at most one connection is accepted for it, and the next request gets that
+/// connection. Behind a proxy ([`ServerEndpoint::proxied`](crate::net::ServerEndpoint::proxied)) a
+/// peer that has not sent its header delays no other. An endpoint that the program defines
+/// ([`StreamServerEndpoint`](crate::net::StreamServerEndpoint)) goes on accepting until a
+/// connection that it passes on has no request to go to.
 ///
-/// Made by [`Reactor::bind`](crate::Reactor::bind). Dropping it closes the port; connections that were accepted go on.
+/// [`Reactor::bind`](crate::Reactor::bind) creates it. Dropping it closes the port; accepted
+/// connections stay open.
 ///
 /// # Examples
 ///
-/// Each connection gets a task of its own. One that fails is reported, and the loop goes on:
+/// Each connection is served by a task. A failure is reported, and the loop goes on:
 ///
 /// ```
-/// use torsade::net::PortClosed;
+/// use torsade::net::ListenError;
 /// use torsade::{Connection, Failure};
 ///
 /// async fn greet(mut conn: Connection) -> Result<(), Failure> {
@@ -50,7 +51,9 @@ use crate::task::own_waker;
 ///         loop {
 ///             match listener.accept().await {
 ///                 Ok(conn) => torsade::spawn(greet(conn)).detach(),
-///                 Err(failure) if failure.is::<PortClosed>() => return Ok::<(), Failure>(()),
+///                 Err(failure) if matches!(failure.trap(), Ok(ListenError::Closed)) => {
+///                     return Ok::<(), Failure>(());
+///                 }
 ///                 Err(failure) => failure.report("while accepting"),
 ///             }
 ///         }
@@ -62,7 +65,7 @@ use crate::task::own_waker;
 /// });
 /// ```
 ///
-/// The same as a stream, which ends when the port is closed:
+/// The same with a stream, which ends when the port is closed:
 ///
 /// ```
 /// use futures::StreamExt;
@@ -91,11 +94,11 @@ use crate::task::own_waker;
 #[must_use = "dropping it closes the port"]
 pub struct StreamListener {
     port: Port,
-    pull: Rc<Pull>,
+    pull: Rc<AcceptQueue>,
 }
 
 impl StreamListener {
-    pub(in crate::net) fn new(port: Port, pull: Rc<Pull>) -> Self {
+    pub(in crate::net) fn new(port: Port, pull: Rc<AcceptQueue>) -> Self {
         Self { port, pull }
     }
 
@@ -103,18 +106,19 @@ impl StreamListener {
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when the future is dropped: a connection that was accepted for it is the next one's.
+    /// No connection is lost if the future is dropped: the next call returns a connection that was
+    /// accepted for it.
     ///
     /// # Errors
     ///
-    /// [`PortClosed`] when the port was stopped, or the reactor has ended. A connection that cannot be watched fails with
-    /// the system's error; the next one may go well.
+    /// [`ListenError::Closed`] when the port was stopped, or the reactor has ended. The system's
+    /// error for a connection that cannot be registered; a later call may succeed.
     #[track_caller]
     pub fn accept(&mut self) -> impl Future<Output = Result<Connection, Failure>> + '_ {
         Accept(self, Location::caller())
     }
 
-    /// Returns the port: to stop it, to pause it, to count and to end its connections.
+    /// Returns the port, to stop or pause it, and to count and close its connections.
     pub fn port(&self) -> &Port {
         &self.port
     }
@@ -136,7 +140,7 @@ impl StreamListener {
         }
         drop(self.pull.waker.replace(Some(own_waker(cx).clone())));
         if !self.pull.is_asking.replace(true) {
-            self.port.look_again();
+            self.port.recheck();
         }
         Poll::Pending
     }
@@ -144,7 +148,7 @@ impl StreamListener {
     fn stop_asking(&self) {
         drop(self.pull.waker.take());
         if self.pull.is_asking.replace(false) {
-            self.port.look_again();
+            self.port.recheck();
         }
     }
 }
@@ -157,7 +161,8 @@ impl Stream for StreamListener {
     }
 }
 
-/// It is terminated when the port is closed and all connections that came before have been given.
+/// The stream is terminated when the port is closed and all connections accepted before have been
+/// returned.
 impl FusedStream for StreamListener {
     fn is_terminated(&self) -> bool {
         self.pull.is_over.get() && self.pull.queue.borrow().is_empty()
@@ -179,7 +184,7 @@ impl fmt::Debug for StreamListener {
     }
 }
 
-/// The wait for one connection. Nobody asks any more when it is dropped.
+/// The wait for one connection. Dropping it withdraws the request.
 struct Accept<'a>(&'a StreamListener, &'static Location<'static>);
 
 impl Future for Accept<'_> {
@@ -189,7 +194,7 @@ impl Future for Accept<'_> {
         let Self(listener, location) = *self;
         listener.poll(cx).map(|next| match next {
             Some(next) => next.map_err(|failure| failure.moved(location)),
-            None => Err(Failure::at(PortClosed, location)),
+            None => Err(Failure::at(ListenError::Closed, location)),
         })
     }
 }

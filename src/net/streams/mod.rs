@@ -1,11 +1,12 @@
-//! Streams: ports that are listened at, and connecting.
+//! Stream sockets: listening and connecting.
 //!
 //! # Files
 //!
-//! `listen` the reactor's verbs that listen · `port` the listening socket · `accept` what becomes
-//! of a connection that was accepted · `listener` a port whose connections async code accepts ·
-//! `connect` the verbs that connect · `race` several addresses at once · `connector` one connection
-//! after the other, with `backoff` how long in between · `reconnecting` the same for a factory.
+//! `listen` the reactor's methods that listen · `port` the listening socket · `accept` the handling
+//! of accepted connections · `listener` a port whose connections async code accepts · `connect` the
+//! reactor's methods that connect · `race` the race of several attempts · `connector` connecting
+//! with a factory · `backoff` the delays between retries · `reconnecting` a factory that
+//! reconnects.
 
 pub(super) mod accept;
 mod backoff;
@@ -18,7 +19,7 @@ mod race;
 mod reconnecting;
 
 pub use self::backoff::Backoff;
-pub use self::connector::{ClientFactory, Connector, ConnectorBusy, ConnectorState};
+pub use self::connector::{ClientFactory, Connector};
 pub use self::listener::StreamListener;
 pub use self::port::Port;
 pub use self::reconnecting::{Reconnecting, Retries};

@@ -1,14 +1,16 @@
-//! Ports: listening sockets in the reactor's care, and what can be asked of them.
+//! Ports: the listening sockets of a reactor, and their handles.
 //!
 //! # Invariants
 //!
-//! 1. An acceptor is taken out while it is called, so it may do anything, even stop its own port.
-//! 2. When the system has no descriptor or memory left, the port is disarmed; it looks again when one of the
-//!    reactor's own descriptors has come back, and after [`RETRY`] in any case. It neither spins nor dies.
-//! 3. A port accepts as many connections at a time as last time there were, and a few more when they did not end:
-//!    so in steady traffic no call is made in vain.
-//! 4. The driver is asked for connections only while the port may accept one: it is not paused, has fewer connections than
-//!    it may have, and its acceptor wants one. What comes meanwhile waits in the system's queue.
+//! 1. An acceptor is taken out while it is called, so it may call anything, even stop its own port.
+//! 2. When the system runs out of descriptors or memory, the port is disarmed. It tries again when
+//!    one of the reactor's own descriptors has been closed, and after [`RETRY`] in any case. It
+//!    neither spins nor closes.
+//! 3. A port accepts as many connections in one batch as in the last one, and some more if that
+//!    batch was full: so steady traffic causes no `accept` call that finds nothing.
+//! 4. The driver is asked for connections only while the port may accept one: the port is not
+//!    paused, has fewer connections than its limit, and its acceptor wants one. Other connections
+//!    wait in the system's queue.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -31,11 +33,13 @@ use crate::report::{self, Origin, Subsystem, WarnOnce};
 use crate::transport::{ConnConfig, ConnCounter};
 use std::panic::Location;
 
-/// A port that is listened at. Clones are handles to the same one; dropping them changes nothing.
+/// A handle to a listening port. Clones are handles to the same port; dropping them does not close
+/// it.
 ///
 /// # Examples
 ///
-/// A server that ends in good order: it takes no more connections, and gives those that it has ten seconds.
+/// A graceful stop: the server accepts no more connections, and lets those that it has run for up
+/// to ten seconds.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -64,36 +68,37 @@ pub struct Port {
     counter: Rc<ConnCounter>,
 }
 
-/// What there is to a port, whatever it listens with.
+/// The state of a port, of whatever kind.
 pub(in crate::net) trait PortState {
     fn stop(self: Rc<Self>) -> Deferred<()>;
     fn is_listening(&self) -> bool;
     fn set_paused(&self, is_paused: bool);
     fn is_paused(&self) -> bool;
-    /// Another descriptor for the socket.
+    /// Duplicates the descriptor of the socket.
     #[cfg(unix)]
     fn duplicate(&self) -> io::Result<OwnedFd> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }
 
-/// A listening socket in the reactor's care.
+/// A listening socket that is registered with the reactor.
 pub(in crate::net) struct Listening {
     registration: Registration,
     retry: Retry,
-    /// Empty once closed.
+    /// The socket; `None` once closed.
     listener: RefCell<Option<Listener>>,
-    /// Empty only while it is being called, and after the end.
+    /// The acceptor; `None` while it is being called, and after the port is closed.
     acceptor: Cell<Option<Box<dyn Acceptor>>>,
-    /// How many to accept in one go (invariant 3).
+    /// The number of connections to accept in one batch (invariant 3).
     batch: Cell<usize>,
     is_paused: Cell<bool>,
-    /// Nobody has connected yet.
+    /// Whether no peer has connected yet.
     is_unused: Cell<bool>,
-    /// When it was last said that nothing can be accepted, since something could.
+    /// When the last warning was given that no connection can be accepted; `None` once one was
+    /// accepted.
     warned: Cell<Option<Instant>>,
     stopping: Cell<bool>,
-    /// Who is to be told when it is closed.
+    /// Resolvers to fire when the port is closed.
     stopped: RefCell<Vec<Resolver<()>>>,
     conn_config: Rc<ConnConfig>,
 }
@@ -111,22 +116,23 @@ impl Port {
         }
     }
 
-    /// A port that was open once, and is not any more.
+    /// Creates a port that is closed already.
     pub(in crate::net) fn closed(address: Address, counter: Rc<ConnCounter>) -> Self {
         let state: Weak<Listening> = Weak::new();
         Self::new(state, address, counter)
     }
 
-    /// Where it listens, with the real port when port 0 was asked for.
+    /// Returns the address that the port listens at, with the port number that the system chose if
+    /// port 0 was requested. The address stays known after the port is closed.
     #[doc(alias = "getHost")]
     pub fn local_addr(&self) -> Address {
         self.address.clone()
     }
 
-    /// Closes the port. The Deferred fires when it is closed. Connections that were accepted go on; those
-    /// whose PROXY header has not arrived are ended.
+    /// Closes the port. The Deferred fires when the port is closed. Accepted connections stay open,
+    /// except those whose PROXY header has not arrived.
     ///
-    /// Stopping it again is no error: each Deferred fires.
+    /// Calling `stop` again is not an error: each Deferred fires.
     ///
     /// # Errors
     ///
@@ -140,73 +146,81 @@ impl Port {
         }
     }
 
-    /// Is it open, and not about to close?
+    /// Returns whether the port is open and not closing.
     pub fn is_listening(&self) -> bool {
         self.state
             .upgrade()
             .is_some_and(|state| state.is_listening())
     }
 
-    /// Returns how many connections there are that the port has accepted and that have not ended.
+    /// Returns the number of accepted connections that are not closed.
     ///
-    /// A connection counts until its protocol's `connection_lost` has returned, also when the port is closed.
+    /// A connection counts until its protocol's `connection_lost` has returned, even if the port is
+    /// closed.
     pub fn connections(&self) -> usize {
         self.counter.count()
     }
 
-    /// Addresses the connections that the port has accepted: each as by
+    /// Closes the accepted connections: each as by
     /// [`Transport::lose_connection`](crate::Transport::lose_connection), and after `limit` as by
-    /// [`Transport::abort_connection`](crate::Transport::abort_connection). Fires when all of them have ended, with how many
-    /// took longer than `limit`. What those had still queued is reported as
+    /// [`Transport::abort_connection`](crate::Transport::abort_connection). The Deferred fires when
+    /// all of them are closed, with the number that had to be aborted. Bytes that an aborted
+    /// connection had queued are reported as
     /// [`ConnectionError::NotSent`](crate::transport::ConnectionError::NotSent).
     ///
-    /// Connections that are accepted after the call are not among them, so to end a server [`stop`](Self::stop) the port
-    /// first. What a handler writes after the call is dropped, as after any `lose_connection`.
+    /// Connections that are accepted after the call are not closed, so to stop a server call
+    /// [`stop`](Self::stop) first. Bytes that a protocol writes after the call are dropped, as
+    /// after any `lose_connection`.
     ///
     /// # Cancel safety
     ///
-    /// Cancelling ends the wait and the limit; the connections still end when what they have queued is written.
+    /// Cancelling ends the wait and the limit; the connections still close once their queued bytes
+    /// are sent.
     #[doc(alias("graceful shutdown", "drain"))]
     #[track_caller]
     pub fn lose_connections(&self, limit: Duration) -> Deferred<usize> {
         self.counter.end_all(limit)
     }
 
-    /// Returns how many connections the port may have at a time; `None` for any number.
+    /// Returns the limit on the number of connections; `None` if there is no limit.
     pub fn max_connections(&self) -> Option<usize> {
         self.counter.limit()
     }
 
-    /// Sets how many connections the port may have at a time. While it has so many it accepts none; what comes waits in the
-    /// system's queue ([`ListenOptions::backlog`](crate::net::ListenOptions::backlog)). Connections that there are stay, however
-    /// many they are.
+    /// Sets the limit on the number of connections. While the port has that many it accepts none;
+    /// new ones wait in the system's queue
+    /// ([`ListenOptions::backlog`](crate::net::ListenOptions::backlog)). Existing connections stay
+    /// open even if there are more.
     pub fn set_max_connections(&self, limit: impl Into<Option<usize>>) {
         self.counter.set_limit(limit.into());
     }
 
-    /// Accepts no connection until [`resume_accepting`](Self::resume_accepting). What comes waits in the system's queue.
+    /// Stops accepting connections until [`resume_accepting`](Self::resume_accepting). New ones
+    /// wait in the system's queue.
     #[doc(alias("pauseProducing", "stopReading"))]
     pub fn pause_accepting(&self) {
         self.set_paused(true);
     }
 
-    /// Accepts connections again.
+    /// Resumes accepting connections.
     #[doc(alias("resumeProducing", "startReading"))]
     pub fn resume_accepting(&self) {
         self.set_paused(false);
     }
 
-    /// Is the port open, and was it told not to accept?
+    /// Returns whether the port is open and paused.
     pub fn is_paused(&self) -> bool {
         self.state.upgrade().is_some_and(|state| state.is_paused())
     }
 
-    /// Lends a descriptor of the listening socket: see [`Transport::with_fd`](crate::Transport::with_fd).
+    /// Calls `f` with a descriptor of the listening socket: see
+    /// [`Transport::with_fd`](crate::Transport::with_fd).
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::NotConnected`] when the port is closed; [`io::ErrorKind::Unsupported`] in memory, of standard input and
-    /// output, and of an endpoint that the program defines.
+    /// [`io::ErrorKind::NotConnected`] when the port is closed; [`io::ErrorKind::Unsupported`] for
+    /// an in-memory port, for standard input and output, and for an endpoint that the program
+    /// defines.
     #[cfg(unix)]
     #[doc(alias("AsFd", "as_fd", "getHandle", "fileno"))]
     pub fn with_fd<R>(&self, f: impl FnOnce(BorrowedFd<'_>) -> R) -> io::Result<R> {
@@ -222,8 +236,8 @@ impl Port {
         }
     }
 
-    /// Has the port look whether its acceptor wants a connection.
-    pub(in crate::net) fn look_again(&self) {
+    /// Asks the acceptor again whether it wants a connection.
+    pub(in crate::net) fn recheck(&self) {
         self.counter.tell_port();
     }
 }
@@ -263,7 +277,7 @@ impl PortState for Listening {
 }
 
 impl Listening {
-    /// Takes a listening socket into the reactor's care.
+    /// Registers a listening socket with the reactor.
     pub(in crate::net) fn watch(
         reactor: &Reactor,
         listener: Listener,
@@ -296,7 +310,7 @@ impl Listening {
         Ok(listening)
     }
 
-    /// Begins to accept, unless the acceptor panics.
+    /// Starts to accept, unless the acceptor panics.
     pub(in crate::net) fn open(
         self: Rc<Self>,
         reactor: &Reactor,
@@ -324,18 +338,18 @@ impl Listening {
         self.listener.borrow().is_some()
     }
 
-    /// May a connection be accepted (invariant 4)?
+    /// Returns whether a connection may be accepted (invariant 4).
     fn may_accept(&self) -> bool {
         if self.is_paused.get() || self.counter().is_full() {
             return false;
         }
-        // Where it is not there it is being called, and says what it wants when it has returned.
+        // An acceptor that is taken out is being called, and is asked after it has returned.
         cells::with(&self.acceptor, |acceptor| {
             acceptor.as_ref().is_none_or(|acceptor| acceptor.wants())
         })
     }
 
-    /// Tells the driver what is wanted, if that has changed.
+    /// Passes the wanted interest to the driver, if it has changed.
     fn arm(&self, reactor: &Reactor) {
         let wanted = self.may_accept();
         if let (Err(error), true) = (self.set_armed(reactor, wanted), wanted) {
@@ -349,11 +363,11 @@ impl Listening {
         self.tell_driver(|listener| registration.set_interest(reactor, listener, interest))
     }
 
-    /// Accepts a batch.
+    /// Accepts one batch of connections.
     fn accept(&self, reactor: &Reactor) {
         let most = self.batch.get();
         for count in 0..most {
-            // Its own acceptor may have stopped it.
+            // The acceptor may have stopped the port.
             if self.stopping.get() {
                 return;
             }
@@ -366,24 +380,26 @@ impl Listening {
                 Some(Ok((socket, peer))) => self.hand_over(reactor, socket, peer),
                 Some(Err(error)) => match error.kind() {
                     io::ErrorKind::WouldBlock => {
-                        // Not before all that waited have been accepted: meanwhile it may fail again.
-                        self.say_it_can();
+                        // Only once all waiting connections are accepted: until then accepting may
+                        // fail again.
+                        self.log_recovered();
                         self.batch.set(count.max(1));
                         return;
                     }
                     io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
-                    _ if is_the_peers(&error) => {}
+                    _ if is_peer_error(&error) => {}
                     _ => return self.disarm(reactor, &error),
                 },
             }
         }
-        // All came. In steady traffic of one at a time that is one, and no call is made in vain.
+        // The whole batch was there. In steady traffic of single connections the batch stays at
+        // one, which saves a call that finds nothing.
         self.batch.set(if most == 1 {
             2
         } else {
             (most + GROWTH).min(BATCH)
         });
-        // So that no event comes in vain.
+        // Disarms a port that may not accept, so that no event arrives for it.
         self.arm(reactor);
     }
 
@@ -400,9 +416,9 @@ impl Listening {
         self.acceptor.set(Some(acceptor));
     }
 
-    /// Nothing can be accepted for now (invariant 2).
+    /// Stops accepting for now, because the system has no resources (invariant 2).
     fn disarm(&self, reactor: &Reactor, error: &io::Error) {
-        self.say_it_cannot(reactor, error);
+        self.warn_exhausted(reactor, error);
         if let Err(error) = self.set_armed(reactor, false) {
             tracing::error!(target: "torsade::net", %error, "a port cannot be disarmed");
             if !report::is_logged() {
@@ -416,12 +432,13 @@ impl Listening {
         self.registration.request_attention_when_one_leaves();
     }
 
-    /// Says that nothing can be accepted: to a subscriber of `tracing` once a second, else once until something can.
-    fn say_it_cannot(&self, reactor: &Reactor, error: &io::Error) {
+    /// Warns that no connection can be accepted: once a second with a `tracing` subscriber,
+    /// otherwise once until a connection is accepted.
+    fn warn_exhausted(&self, reactor: &Reactor, error: &io::Error) {
         let now = reactor.now();
         let last = self.warned.get();
         let is_logged = report::is_logged();
-        if last.is_some_and(|last| !is_logged || now.duration_since(last) < A_SECOND) {
+        if last.is_some_and(|last| !is_logged || now.duration_since(last) < WARN_INTERVAL) {
             return;
         }
         self.warned.set(Some(now));
@@ -432,8 +449,8 @@ impl Listening {
         );
     }
 
-    /// Says that something can be accepted, if it was said that nothing can.
-    fn say_it_can(&self) {
+    /// Logs that connections are accepted again, if the opposite was logged.
+    fn log_recovered(&self) {
         if self.warned.take().is_some() {
             let name = self.name();
             report::warn(
@@ -509,7 +526,8 @@ impl Handler for Listening {
     }
 }
 
-/// Tells those who wait for a port's end; a failure that is told to nobody is reported.
+/// Fires the resolvers that wait for a port to close; a failure that no resolver receives is
+/// reported.
 pub(in crate::net) fn tell_stopped(
     waiting: Vec<Resolver<()>>,
     stopped: Result<(), Failure>,
@@ -523,9 +541,9 @@ pub(in crate::net) fn tell_stopped(
     }
 }
 
-/// Is it about the one connection only, so that the next may be accepted?
+/// Returns whether the error is about one connection only, so that the next may be accepted.
 #[cfg(unix)]
-fn is_the_peers(error: &io::Error) -> bool {
+fn is_peer_error(error: &io::Error) -> bool {
     const THEIRS: [i32; 9] = [
         libc::EPROTO,
         libc::EPERM,
@@ -543,7 +561,7 @@ fn is_the_peers(error: &io::Error) -> bool {
 }
 
 #[cfg(not(unix))]
-fn is_the_peers(_error: &io::Error) -> bool {
+fn is_peer_error(_error: &io::Error) -> bool {
     false
 }
 
@@ -557,11 +575,11 @@ impl fmt::Debug for Port {
     }
 }
 
-/// How many connections are accepted in one go at most.
+/// The largest number of connections that are accepted in one batch.
 const BATCH: usize = 100;
-/// By how much a batch that was full grows.
+/// The growth of a batch that was full.
 const GROWTH: usize = 20;
-/// After this time a disarmed port looks again, whatever has happened.
+/// The time after which a disarmed port tries again in any case.
 const RETRY: Duration = Duration::from_millis(250);
-/// No more often than this is it said that nothing can be accepted.
-const A_SECOND: Duration = Duration::from_secs(1);
+/// The shortest time between two warnings.
+const WARN_INTERVAL: Duration = Duration::from_secs(1);

@@ -1,24 +1,27 @@
-//! The race of connection attempts (RFC 8305): several addresses, the first that answers.
+//! The race of connection attempts to several addresses (Happy Eyeballs, RFC 8305).
 //!
 //! # States
 //!
 //! | state      | holds                                     | leaves it                                              |
 //! |------------|-------------------------------------------|--------------------------------------------------------|
 //! | looking up | the look-up, its time limit               | an answer (racing), a failure or its limit (over)      |
-//! | racing     | addresses left, attempts, a starting shot | an attempt connects, or all have failed (over)         |
+//! | racing     | addresses left, attempts, the delay timer | an attempt connects, or all have failed (over)         |
 //! | over       | nothing                                   | –                                                      |
 //!
-//! While addresses are left, the next attempt starts when the starting shot's delay is over, or at once when an attempt
-//! fails. Addresses of different families take turns, beginning with the family of the first.
+//! While addresses are left, the next attempt starts when the delay is over, or at once when an
+//! attempt fails. Addresses of different families take turns, starting with the family of the
+//! first.
 //!
 //! # Invariants
 //!
-//! 1. It ends once: whoever takes `done` out ends it. Then no attempt, timer or look-up of it is left.
-//! 2. What it ends with is called when nothing of it is left.
-//! 3. Each address has its own time limit, so has the look-up, and there is one for the whole.
-//! 4. While it is not over, something will go on with it: a look-up, or an attempt under way.
-//! 5. A connection to itself is none: it is reset, and counts as refused.
-//! 6. A UNIX socket whose queue is full cannot be waited for: it is tried again every [`RETRY`], within its limit.
+//! 1. A race ends once: the code that takes `done` out ends it. Then no attempt, timer or look-up
+//!    of the race is left.
+//! 2. `done` is called when nothing of the race is left.
+//! 3. Each address has a time limit, so has the look-up, and there is one for the whole race.
+//! 4. Until the race is over, a look-up or an attempt is under way.
+//! 5. A connection of a socket to itself is reset and counts as refused.
+//! 6. A UNIX socket whose queue is full cannot be polled: connecting is tried again every
+//!    [`RETRY`], within its limit.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -35,39 +38,39 @@ use crate::defer::Deferred;
 use crate::driver::{Event, Interest, Socket};
 use crate::failure::{Cancelled, Failure};
 use crate::net::endpoint::Destination;
-use crate::net::errors::{ConnectFailedEverywhere, ConnectTimedOut, NoAddress, connect_failure};
-use crate::net::names::{LookupFailed, LookupProblem, look_up};
+use crate::net::errors::ConnectError;
+use crate::net::names::{LookupError, LookupErrorKind, look_up};
 use crate::net::options::ConnectConfig;
 use crate::reactor::{Handler, Reactor, Registration, Retry, Tracked, WeakReactor};
 use crate::report;
 use crate::transport::{ConnConfig, ConnectionError};
 
-/// What is done to reach one of several addresses.
+/// The attempts to reach one of several addresses.
 pub(in crate::net) struct Race {
     reactor: WeakReactor,
     options: ConnectConfig,
     conn_config: Rc<ConnConfig>,
-    /// Not tried yet.
+    /// The addresses that were not tried yet.
     left: RefCell<VecDeque<Address>>,
-    under_way: RefCell<Vec<Rc<Attempt>>>,
-    /// How attempts have failed, in that order.
+    attempts: RefCell<Vec<Rc<Attempt>>>,
+    /// The failed attempts, in the order in which they failed.
     failed: RefCell<Vec<(Address, Failure)>>,
     lookup: RefCell<Option<Lookup>>,
-    /// Starts the next attempt.
-    shot: Cell<Option<DelayedCall>>,
-    /// The time limit for the whole.
+    /// The timer that starts the next attempt.
+    delay_timer: Cell<Option<DelayedCall>>,
+    /// The time limit of the whole race.
     limit: Cell<Option<DelayedCall>>,
-    /// Empty when it is over.
+    /// The function to call with the result; `None` once the race is over.
     done: Cell<Option<Done>>,
 }
 
-/// What to do in the end.
+/// The function that a race calls with its result.
 pub(in crate::net) type Done = Box<dyn FnOnce(&Reactor, Result<(Socket, Address), Failure>)>;
 
 /// A look-up under way.
 struct Lookup {
     host: String,
-    /// Its place in the reactor's table.
+    /// Its key in the reactor's table.
     key: usize,
     cancel: Option<Box<dyn FnOnce()>>,
     timeout: Option<DelayedCall>,
@@ -77,11 +80,11 @@ struct Lookup {
 struct Attempt {
     registration: Registration,
     retry: Retry,
-    /// Empty while there is no room at the peer's, and in the end.
+    /// The socket; `None` while the peer's queue is full, and at the end.
     socket: Cell<Option<Socket>>,
     address: Address,
     timeout: Cell<Option<DelayedCall>>,
-    /// It is out of the reactor's care.
+    /// Whether the socket is deregistered from the reactor.
     has_left: Cell<bool>,
     race: Rc<Race>,
 }
@@ -98,16 +101,16 @@ impl Race {
             options,
             conn_config,
             left: RefCell::default(),
-            under_way: RefCell::default(),
+            attempts: RefCell::default(),
             failed: RefCell::default(),
             lookup: RefCell::default(),
-            shot: Cell::new(None),
+            delay_timer: Cell::new(None),
             limit: Cell::new(None),
             done: Cell::new(Some(done)),
         })
     }
 
-    /// Begins. Called from a turn.
+    /// Starts the race. Called from a turn.
     pub(in crate::net) fn start(self: &Rc<Self>, to: Destination) {
         let Some(reactor) = self.reactor.upgrade() else {
             return;
@@ -115,13 +118,13 @@ impl Race {
         if self.is_over() {
             return;
         }
-        // One attempt needs no limit besides its own.
+        // A single attempt needs no limit besides its own.
         let is_single = matches!(&to, Destination::Addresses(all) if all.len() == 1);
         if !is_single || self.options.overall < self.options.timeout {
             let weak = Rc::downgrade(self);
             let limit = reactor.limit(self.options.overall, move || {
                 if let Some(race) = weak.upgrade() {
-                    race.out_of_time();
+                    race.overall_timeout();
                 }
             });
             self.limit.set(Some(limit));
@@ -130,13 +133,13 @@ impl Race {
             Destination::Addresses(addresses) => self.run(addresses),
             Destination::Host { name, port } => self.look_up(&reactor, name, port),
             // Neither an adopted socket nor a program's endpoint runs a race.
-            _ => self.finish(Err(self.verdict())),
+            _ => self.finish(Err(self.error())),
         }
     }
 
-    /// Addresses it because nobody wants it any more.
-    pub(in crate::net) fn give_up(&self) {
-        let Some(done) = self.over() else { return };
+    /// Ends the race because its Deferred was cancelled.
+    pub(in crate::net) fn cancel(&self) {
+        let Some(done) = self.take_done() else { return };
         match self.reactor.upgrade() {
             Some(reactor) => {
                 let cancelled = Failure::at(Cancelled, self.conn_config.location);
@@ -178,7 +181,7 @@ impl Race {
                     ..lookup
                 }));
             }
-            // The resolver itself has given us up.
+            // The resolver itself cancelled the Deferred.
             None => {
                 timeout.cancel();
                 cancel();
@@ -210,49 +213,50 @@ impl Race {
             .as_ref()
             .map(|lookup| lookup.host.clone());
         let Some(host) = host else { return };
-        let error = LookupFailed::new(host, LookupProblem::TimedOut);
+        let error = LookupError::new(host, LookupErrorKind::TimedOut);
         self.finish(Err(Failure::at(error, self.conn_config.location)));
     }
 
     fn run(self: &Rc<Self>, addresses: Vec<Address>) {
-        self.left.replace(in_turn(addresses));
+        self.left.replace(interleave(addresses));
         self.next();
     }
 
-    /// Starts the next attempt, if one is left; when nothing is left at all, it has failed.
+    /// Starts the next attempt, if an address is left; if no attempt is left either, ends the race
+    /// with the error.
     fn next(self: &Rc<Self>) {
         let Some(reactor) = self.reactor.upgrade() else {
             return;
         };
-        cancel(&self.shot);
+        cancel(&self.delay_timer);
         while !self.is_over() {
             let address = self.left.borrow_mut().pop_front();
             let Some(address) = address else {
-                if self.under_way.borrow().is_empty() {
-                    self.finish(Err(self.verdict()));
+                if self.attempts.borrow().is_empty() {
+                    self.finish(Err(self.error()));
                 }
                 return;
             };
             match self.try_one(&reactor, &address) {
-                Ok(()) => return self.load(&reactor),
+                Ok(()) => return self.start_delay(&reactor),
                 Err(error) => self.note(address, error),
             }
         }
     }
 
-    /// Has the next attempt started after a while, if there is one.
-    fn load(self: &Rc<Self>, reactor: &Reactor) {
+    /// Starts the delay before the next attempt, if an address is left.
+    fn start_delay(self: &Rc<Self>, reactor: &Reactor) {
         if self.left.borrow().is_empty() {
             return;
         }
         let weak = Rc::downgrade(self);
-        // A limit as well: a connection that was made in time needs no second one.
-        let shot = reactor.limit(self.options.attempt_delay, move || {
+        // This is a limit, too: a connection that was made in time needs no second attempt.
+        let delay_timer = reactor.limit(self.options.attempt_delay, move || {
             if let Some(race) = weak.upgrade() {
                 race.next();
             }
         });
-        self.shot.set(Some(shot));
+        self.delay_timer.set(Some(delay_timer));
     }
 
     fn try_one(self: &Rc<Self>, reactor: &Reactor, address: &Address) -> io::Result<()> {
@@ -261,7 +265,7 @@ impl Race {
             inner.driver().check_lock(address)?;
         }
         let socket = self.begin(reactor, address)?;
-        // The program's own code may have run meanwhile, to set the socket up.
+        // The program's code that configures the socket may have ended the race.
         if self.is_over() {
             return Ok(());
         }
@@ -285,11 +289,11 @@ impl Race {
             }
         });
         attempt.timeout.set(Some(timeout));
-        self.under_way.borrow_mut().push(attempt);
+        self.attempts.borrow_mut().push(attempt);
         Ok(())
     }
 
-    /// A connection begun; none where there is no room for one more now.
+    /// Starts to connect; returns `None` if the peer's queue is full.
     fn begin(&self, reactor: &Reactor, address: &Address) -> io::Result<Option<Socket>> {
         let driver = reactor.inner().driver();
         let options = &self.options;
@@ -303,60 +307,61 @@ impl Race {
         }
     }
 
-    /// The time for the whole is over.
-    fn out_of_time(&self) {
+    /// Ends the race because its overall time limit expired.
+    fn overall_timeout(&self) {
         if self.lookup.borrow().is_some() {
             return self.lookup_timed_out();
         }
-        let under_way = self.under_way.borrow().clone();
-        for attempt in under_way {
-            let error = attempt.too_late(self.options.overall);
+        let attempts = self.attempts.borrow().clone();
+        for attempt in attempts {
+            let error = attempt.timeout_error(self.options.overall);
             self.failed.borrow_mut().push((
                 attempt.address.clone(),
                 Failure::at(error, self.conn_config.location),
             ));
         }
-        self.finish(Err(self.verdict()));
+        self.finish(Err(self.error()));
     }
 
-    /// How it has failed: as its only attempt has, or with all of them.
-    fn verdict(&self) -> Failure {
+    /// Returns the error of the only attempt, or that of all of them.
+    fn error(&self) -> Failure {
         let mut failed = self.failed.take();
         let (last, is_only) = (failed.pop(), failed.is_empty());
         match last {
-            None => Failure::at(NoAddress, self.conn_config.location),
+            None => Failure::at(ConnectError::NoAddress, self.conn_config.location),
             Some((_, failure)) if is_only => failure,
             Some(last) => {
                 failed.push(last);
-                let error = ConnectFailedEverywhere::new(failed);
+                let error = ConnectError::AllFailed { attempts: failed };
                 Failure::at(error, self.conn_config.location)
             }
         }
     }
 
     fn note(&self, address: Address, error: io::Error) {
-        let failure = connect_failure(address.clone(), error).moved(self.conn_config.location);
+        let error = ConnectError::new(address.clone(), error);
+        let failure = Failure::at(error, self.conn_config.location);
         self.failed.borrow_mut().push((address, failure));
     }
 
-    /// Addresses it with this.
+    /// Ends the race with a result.
     fn finish(&self, result: Result<(Socket, Address), Failure>) {
-        let Some(done) = self.over() else { return };
+        let Some(done) = self.take_done() else { return };
         match self.reactor.upgrade() {
             Some(reactor) => done(&reactor, result),
             None => report::discard((done, result), self.conn_config.location),
         }
     }
 
-    /// Takes out what is to be done in the end, and leaves nothing else behind (invariant 1).
-    fn over(&self) -> Option<Done> {
+    /// Takes out `done`, and removes everything else of the race (invariant 1).
+    fn take_done(&self) -> Option<Done> {
         let done = self.done.take()?;
-        cancel(&self.shot);
+        cancel(&self.delay_timer);
         cancel(&self.limit);
         drop(self.left.take());
-        let under_way = self.under_way.take();
+        let attempts = self.attempts.take();
         if let Some(reactor) = self.reactor.upgrade() {
-            for attempt in under_way {
+            for attempt in attempts {
                 drop(attempt.leave(&reactor));
             }
         }
@@ -366,7 +371,7 @@ impl Race {
         Some(done)
     }
 
-    /// Addresses the look-up; gives what tells the resolver so.
+    /// Ends the look-up; returns the function that cancels it at the resolver.
     fn leave_lookup(&self) -> Option<Box<dyn FnOnce()>> {
         let lookup = self.lookup.take()?;
         if let Some(timeout) = lookup.timeout {
@@ -382,9 +387,9 @@ impl Race {
         !cells::is_some(&self.done)
     }
 
-    /// The reactor ends.
+    /// Ends the race because the reactor ends.
     fn lost(&self, reactor: Option<&Reactor>, reason: &Failure) {
-        let Some(done) = self.over() else { return };
+        let Some(done) = self.take_done() else { return };
         match reactor {
             Some(reactor) => {
                 let lost = ConnectionError::lost(reason.clone());
@@ -395,7 +400,7 @@ impl Race {
     }
 }
 
-/// Its place in the reactor's table during the look-up.
+/// The entry in the reactor's table during the look-up.
 impl Tracked for Race {
     fn lose(self: Rc<Self>, reactor: Option<&Reactor>, reason: &Failure) {
         self.lost(reactor, reason);
@@ -419,7 +424,7 @@ impl Tracked for Race {
 }
 
 impl Attempt {
-    /// Waits for the socket, or for room.
+    /// Waits for the socket to connect, or for room in the peer's queue.
     fn watch(self: &Rc<Self>, reactor: &Reactor, socket: Option<Socket>) -> io::Result<()> {
         let Some(socket) = socket else {
             self.retry.after(RETRY, &self.registration);
@@ -443,7 +448,7 @@ impl Attempt {
         }
     }
 
-    /// Takes the socket, if there is one yet, out of the reactor's care.
+    /// Deregisters the socket, if there is one yet, and returns it.
     fn leave(&self, reactor: &Reactor) -> Option<Socket> {
         if self.has_left.replace(true) {
             return None;
@@ -455,25 +460,25 @@ impl Attempt {
         }
         cancel(&self.timeout);
         self.retry.cancel();
-        let mut under_way = self.race.under_way.borrow_mut();
-        under_way.retain(|attempt| !std::ptr::eq(&**attempt, self));
+        let mut attempts = self.race.attempts.borrow_mut();
+        attempts.retain(|attempt| !std::ptr::eq(&**attempt, self));
         socket
     }
 
-    /// Is the socket connected to itself? TCP allows that: a socket whose own port is the one that it connects to answers itself
-    /// when nobody listens there.
+    /// Returns whether the socket is connected to itself. TCP allows that: a socket whose own port
+    /// is the one that it connects to answers itself when nothing listens there.
     fn leads_to(&self, socket: &Socket) -> bool {
         let Some(port) = self.address.port() else {
             return false;
         };
-        // The address may be `0.0.0.0`, so the peer's name is the socket's.
+        // The address may be `0.0.0.0`, so the socket is asked for its peer.
         socket.local_addr().is_ok_and(|local| {
             local.port() == Some(port) && socket.peer_addr().is_ok_and(|peer| peer == local)
         })
     }
 
-    fn too_late(&self, limit: Duration) -> ConnectTimedOut {
-        ConnectTimedOut {
+    fn timeout_error(&self, limit: Duration) -> ConnectError {
+        ConnectError::TimedOut {
             address: self.address.clone(),
             limit: Some(limit),
             error: None,
@@ -489,7 +494,7 @@ impl Attempt {
             return;
         }
         drop(self.leave(&reactor));
-        let error = self.too_late(race.options.timeout);
+        let error = self.timeout_error(race.options.timeout);
         let failure = Failure::at(error, race.conn_config.location);
         race.failed
             .borrow_mut()
@@ -536,7 +541,7 @@ impl Handler for Attempt {
                 if self.leads_to(&socket) {
                     let _ = socket.reset_on_close();
                     drop(socket);
-                    self.race.note(self.address.clone(), to_itself());
+                    self.race.note(self.address.clone(), self_connection());
                     return self.race.next();
                 }
                 self.race.finish(Ok((socket, self.address.clone())));
@@ -549,7 +554,7 @@ impl Handler for Attempt {
         }
     }
 
-    /// There may be room at the peer's now (invariant 6).
+    /// Tries again, since the peer's queue may have room (invariant 6).
     fn attend(self: Rc<Self>, reactor: &Reactor) {
         if self.retry.take_due() {
             self.try_again(reactor);
@@ -557,11 +562,11 @@ impl Handler for Attempt {
     }
 }
 
-/// The error of a connection that leads back to its own socket.
-fn to_itself() -> io::Error {
+/// The error of a socket that is connected to itself.
+fn self_connection() -> io::Error {
     io::Error::new(
         io::ErrorKind::ConnectionRefused,
-        "nobody listens there: the connection led back to its own socket",
+        "nothing listens there: the socket was connected to itself",
     )
 }
 
@@ -571,8 +576,9 @@ fn cancel(call: &Cell<Option<DelayedCall>>) {
     }
 }
 
-/// The addresses with their families taking turns, each in its own order, the first one's first.
-fn in_turn(addresses: Vec<Address>) -> VecDeque<Address> {
+/// Returns the addresses with their families taking turns, starting with the first one's family;
+/// the order within each family stays.
+fn interleave(addresses: Vec<Address>) -> VecDeque<Address> {
     let mut families: Vec<(Option<bool>, VecDeque<Address>)> = Vec::new();
     let mut left = addresses.len();
     for address in addresses {
@@ -594,7 +600,7 @@ fn in_turn(addresses: Vec<Address>) -> VecDeque<Address> {
     sorted
 }
 
-/// How long a UNIX socket whose queue is full is left alone.
+/// The time between two tries to connect to a UNIX socket whose queue is full.
 const RETRY: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
@@ -608,7 +614,7 @@ mod tests {
                 let address: SocketAddr = text.parse().unwrap();
                 Address::from(address)
             });
-            let sorted = in_turn(addresses.collect());
+            let sorted = interleave(addresses.collect());
             sorted.iter().map(Address::to_string).collect()
         };
         assert_eq!(

@@ -1,19 +1,22 @@
-//! A factory whose connections come back: [`Reconnecting`].
+//! A client factory that reconnects: [`Reconnecting`].
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::backoff::Backoff;
-use super::connector::{ClientFactory, Connector, ConnectorState};
+use super::connector::{ClientFactory, Connector};
 use crate::address::Address;
 use crate::clock::{Clock, DelayedCall};
 use crate::failure::Failure;
+use crate::net::errors::ConnectorState;
 
-/// A [`ClientFactory`] that connects again, whenever a connection was lost or could not be made, after waits that grow.
+/// A [`ClientFactory`] that connects again whenever a connection is lost or cannot be made, after
+/// delays that grow.
 ///
-/// The waits begin anew when a connection has been made and has a protocol. They are those of [`Backoff::new`] unless told
-/// otherwise; Twisted's factory waits for 1 second, *e* times as long each time, up to an hour.
+/// The delays start over when a connection is made and has a protocol. They are those of
+/// [`Backoff::new`] by default; Twisted's factory waits for 1 second, then *e* times as long each
+/// time, up to an hour.
 ///
 /// # Examples
 ///
@@ -48,7 +51,7 @@ pub struct Reconnecting<F> {
     retries: Retries,
 }
 
-/// How often a [`Reconnecting`] factory has tried again, and the way to end that. Clones are handles to the same one.
+/// A handle to the retries of a [`Reconnecting`] factory. Clones are handles to the same factory.
 #[derive(Clone, Debug, Default)]
 pub struct Retries(Rc<Trying>);
 
@@ -61,7 +64,7 @@ struct Trying {
 }
 
 impl<F: ClientFactory> Reconnecting<F> {
-    /// Makes a factory connect again.
+    /// Wraps a factory so that it reconnects.
     pub fn new(factory: F) -> Self {
         Self {
             factory,
@@ -71,14 +74,14 @@ impl<F: ClientFactory> Reconnecting<F> {
         }
     }
 
-    /// Sets how long it waits.
+    /// Sets the delays between attempts.
     #[must_use]
     pub fn backoff(mut self, policy: Backoff) -> Self {
         self.backoff = policy;
         self
     }
 
-    /// Sets how often in a row it tries again. Without, there is no limit.
+    /// Sets the number of consecutive retries. Default: no limit.
     #[doc(alias = "maxRetries")]
     #[must_use]
     pub fn max_retries(mut self, most: u32) -> Self {
@@ -86,7 +89,7 @@ impl<F: ClientFactory> Reconnecting<F> {
         self
     }
 
-    /// The way to look at it, and to end it, from outside.
+    /// Returns a handle that counts, resets and stops the retries.
     pub fn retries(&self) -> Retries {
         self.retries.clone()
     }
@@ -108,7 +111,7 @@ impl<F: ClientFactory> Reconnecting<F> {
         let wait: Duration = self.backoff.wait(count.saturating_add(1), rng);
         let again = connector.clone();
         let timer = reactor.call_later(wait, move || {
-            // It may be connecting because somebody else has asked for that.
+            // Other code may have called `connect` already.
             let _ = again.connect();
         });
         let old = trying.timer.replace(Some(timer));
@@ -119,19 +122,19 @@ impl<F: ClientFactory> Reconnecting<F> {
 }
 
 impl Retries {
-    /// How often in a row it has tried again.
+    /// Returns the number of consecutive retries.
     pub fn count(&self) -> u32 {
         self.0.count.get()
     }
 
-    /// Lets the waits begin anew.
+    /// Starts the delays over.
     #[doc(alias = "resetDelay")]
     pub fn reset(&self) {
         self.0.count.set(0);
     }
 
-    /// Does not try again: neither now nor when the connection is lost. An attempt under way is given up; a connection
-    /// goes on. [`Retries::continue_trying`] takes it back.
+    /// Stops retrying, now and when the connection is lost. An attempt under way is cancelled; an
+    /// established connection stays open. [`Retries::continue_trying`] undoes this.
     #[doc(alias = "stopTrying")]
     pub fn stop_trying(&self) {
         self.0.is_over.set(true);
@@ -140,19 +143,19 @@ impl Retries {
         }
         let connector = self.0.connector.borrow().clone();
         if let Some(connector) = connector {
-            // That there is nothing to give up is as well.
+            // There may be no attempt to cancel.
             let _ = connector.stop_connecting();
         }
     }
 
-    /// Tries again after all, the next time a connection is lost or cannot be made. Nothing is connected by this: where
-    /// there is no connection, [`Connector::connect`] makes one.
+    /// Resumes retrying, from the next time a connection is lost or cannot be made. This starts no
+    /// attempt; call [`Connector::connect`] for that.
     #[doc(alias = "continueTrying")]
     pub fn continue_trying(&self) {
         self.0.is_over.set(false);
     }
 
-    /// Was it not told to stop?
+    /// Returns whether it retries, that is, whether [`Retries::stop_trying`] was not called.
     pub fn is_trying(&self) -> bool {
         !self.0.is_over.get()
     }
@@ -163,7 +166,7 @@ impl<F: ClientFactory> ClientFactory for Reconnecting<F> {
 
     fn build_protocol(&mut self, peer: Address) -> Option<F::Protocol> {
         let protocol = self.factory.build_protocol(peer);
-        // A connection that nobody wanted is no success.
+        // A connection without a protocol is no success.
         if protocol.is_some() {
             self.retries.reset();
         }
