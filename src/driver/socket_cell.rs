@@ -1,4 +1,11 @@
 //! A socket that a connection has until it is closed: [`SocketCell`].
+//!
+//! # Invariants
+//!
+//! 1. No reference to the socket is out while code runs that could reach the cell: a plain socket is
+//!    lent for one system call, and any other socket is out of the cell while it is lent.
+//! 2. Code that reaches the cell while the socket is lent finds it empty, as after the close.
+//! 3. Only [`SocketCell::with`] puts a socket in, the one that it has taken out.
 
 #![allow(
     unsafe_code,
@@ -10,7 +17,7 @@ use std::io;
 
 use super::Socket;
 
-/// Room for a socket, behind a shared reference.
+/// A place for a socket, behind a shared reference.
 pub(crate) struct SocketCell(UnsafeCell<Option<Socket>>);
 
 impl SocketCell {
@@ -20,12 +27,14 @@ impl SocketCell {
 
     /// Takes the socket out.
     pub(crate) fn take(&self) -> Option<Socket> {
-        // SAFETY: the cell is not `Sync`. Other references to what is in it last for one system
-        // call each, which runs nobody's code that could call this.
+        // SAFETY: the cell is not `Sync`, so this thread alone uses it, and no other reference to
+        // its content exists (invariant 1): each lasts for one system call, which runs no code that
+        // could call this.
         unsafe { &mut *self.0.get() }.take()
     }
 
-    /// Calls `f` with the socket, which is not there meanwhile. `None` when it has been taken out.
+    /// Calls `f` with the socket, which is out of the cell meanwhile. Returns `None` when it has been
+    /// taken out. When `f` panics, the socket is closed.
     pub(crate) fn with<R>(&self, f: impl FnOnce(&Socket) -> R) -> Option<R> {
         let socket = self.take()?;
         let result = f(&socket);
@@ -37,8 +46,8 @@ impl SocketCell {
     /// As [`Socket::read`]. `None` when there is no socket.
     #[inline(always)]
     pub(crate) fn read(&self, into: &mut [u8]) -> Option<io::Result<usize>> {
-        // SAFETY: nothing changes what is in the cell while this is looked at: that lasts for one
-        // system call.
+        // SAFETY: nothing changes the content while this reference exists, which is for one system
+        // call (invariant 1).
         match unsafe { &*self.0.get() } {
             Some(socket) if socket.is_plain() => Some(socket.read(into)),
             _ => self.with(|socket| socket.read(into)),
@@ -62,5 +71,48 @@ impl SocketCell {
         unsafe { &*self.0.get() }
             .as_ref()
             .is_some_and(Socket::is_plain)
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::time::Duration;
+
+    fn pair() -> (SocketCell, socket2::Socket) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (far, _) = listener.accept().unwrap();
+        far.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        (SocketCell::new(Socket::Machine(near.into())), far.into())
+    }
+
+    #[test]
+    fn code_that_runs_while_the_socket_is_lent_finds_the_cell_empty() {
+        let (cell, far) = pair();
+        let lent = cell.with(|socket| {
+            assert!(cell.with(|_| ()).is_none() && cell.take().is_none());
+            assert!(cell.read(&mut [0]).is_none() && cell.write(b"x").is_none());
+            assert!(!cell.is_plain());
+            socket.write(b"once").unwrap()
+        });
+        assert_eq!(lent, Some(4));
+        assert!(cell.is_plain());
+        assert_eq!(cell.write(b"more").unwrap().unwrap(), 4);
+        let mut all = [0; 8];
+        io::Read::read_exact(&mut &far, &mut all).unwrap();
+        assert_eq!(&all, b"oncemore");
+    }
+
+    #[test]
+    fn a_panic_while_the_socket_is_lent_closes_it() {
+        let (cell, far) = pair();
+        let panic = catch_unwind(AssertUnwindSafe(|| {
+            cell.with(|_| std::panic::resume_unwind(Box::new("oh")))
+        }));
+        assert!(panic.is_err());
+        assert!(cell.take().is_none());
+        assert_eq!(io::Read::read(&mut &far, &mut [0]).unwrap(), 0);
     }
 }

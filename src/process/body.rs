@@ -99,7 +99,8 @@ impl Body {
         }
     }
 
-    /// It says that it has ended, and is not to be had: somebody traces it. It is quiet until it is watched again.
+    /// It says that it has ended, and is not to be had: somebody traces it. It is quiet until it is
+    /// watched again.
     pub(super) fn set_watched(
         &self,
         reactor: &Reactor,

@@ -1,7 +1,6 @@
-//! A process for async code: [`Child`].
+//! A child process for async code: [`Child`].
 
 use std::fmt;
-use std::ops::Deref;
 use std::panic::Location;
 use std::process::ExitStatus;
 use std::rc::Rc;
@@ -17,14 +16,15 @@ use crate::driver::{Socket, Sockets};
 use crate::failure::Failure;
 use crate::protocol::{Context, Handle, Protocol, handle};
 use crate::reactor::Reactor;
+use crate::signal::Signal;
 use crate::stream::Connection;
 
-/// A process whose pipes are [`Connection`]s.
+/// A child process whose pipes are [`Connection`]s.
 ///
-/// It derefs to [`Process`]: `child.pid()`, `child.signal_process(..)`, `child.kill()`.
+/// [`Child::process`] returns the handle that sends signals and asks about the process.
 ///
-/// Dropping it changes nothing, unless [`Command::kill_on_drop`] was asked for: the process goes on, and is waited for by the loop.
-/// Pipes that have not been taken are closed.
+/// Dropping it closes the pipes that have not been taken. The process continues, unless
+/// [`Command::kill_on_drop`] is set, and the loop waits for it.
 ///
 /// # Examples
 ///
@@ -52,16 +52,16 @@ pub struct Child {
     waiters: Listeners<ExitStatus>,
 }
 
-/// What sits in the seat of a process that has a [`Child`].
+/// The protocol of a process that has a [`Child`].
 struct Waited(Listeners<ExitStatus>);
 
 impl Command {
-    /// Starts the program and returns a [`Child`] whose pipes are [`Connection`]s for async code. The program runs when
-    /// this returns.
+    /// Starts the program and returns a [`Child`] whose pipes are [`Connection`]s for async code.
+    /// The program is running when this returns.
     ///
     /// # Errors
     ///
-    /// As for [`Command::spawn_protocol`].
+    /// Fails as [`Command::spawn_protocol`] does.
     #[doc(alias("spawnProcess", "create_subprocess_exec", "Popen"))]
     #[track_caller]
     pub fn spawn(self, reactor: &Reactor) -> Result<Child, Failure> {
@@ -71,16 +71,17 @@ impl Command {
         Ok(child)
     }
 
-    /// Starts the program and connects `protocol` to it as to a peer: the protocol receives the program's standard output, and
-    /// its writes are the program's standard input. Standard error is inherited unless the command sets descriptor 2; the
-    /// command may not set descriptors 0 and 1.
+    /// Starts the program and connects `protocol` to it as to a peer: the protocol receives the
+    /// program's standard output, and its writes are the program's standard input. Standard error
+    /// is inherited unless the command sets descriptor 2; the command must not set descriptors 0
+    /// and 1.
     ///
-    /// `connection_made` runs in the loop's next batch. The end of the program's output is the end of file; [`Child::status`]
-    /// returns how the program exited.
+    /// `connection_made` is called in the loop's next batch. The end of the program's output is the
+    /// end of file; [`Child::status`] returns how the program exited.
     ///
     /// # Errors
     ///
-    /// As for [`Command::spawn_protocol`].
+    /// Fails as [`Command::spawn_protocol`] does.
     ///
     /// # Examples
     ///
@@ -153,7 +154,7 @@ impl Command {
 }
 
 impl Child {
-    /// Makes streams of its pipes.
+    /// Makes connections of the pipes.
     fn take_streams(
         &mut self,
         reactor: &Reactor,
@@ -173,41 +174,44 @@ impl Child {
         Ok(())
     }
 
-    /// The pipe to its standard input, or its terminal. Dropping it closes it: the program sees the end of its input.
+    /// Takes the pipe to the program's standard input, or its terminal. Dropping the connection
+    /// closes the pipe: the program sees the end of its input.
     ///
     /// # Errors
     ///
-    /// [`ProcessError::NoSuchPipe`](super::ProcessError::NoSuchPipe) when it has been taken already, or there is none.
+    /// Fails with [`ProcessError::NoSuchPipe`](super::ProcessError::NoSuchPipe) when the pipe has
+    /// been taken already, or there is none.
     #[track_caller]
     pub fn take_stdin(&mut self) -> Result<Connection, Failure> {
         self.take_pipe(0)
     }
 
-    /// The pipe from its standard output, or its terminal.
+    /// Takes the pipe from the program's standard output, or its terminal.
     ///
     /// # Errors
     ///
-    /// As for [`Child::take_stdin`].
+    /// Fails as [`Child::take_stdin`] does.
     #[track_caller]
     pub fn take_stdout(&mut self) -> Result<Connection, Failure> {
         self.take_pipe(1)
     }
 
-    /// The pipe from its standard error.
+    /// Takes the pipe from the program's standard error.
     ///
     /// # Errors
     ///
-    /// As for [`Child::take_stdin`].
+    /// Fails as [`Child::take_stdin`] does.
     #[track_caller]
     pub fn take_stderr(&mut self) -> Result<Connection, Failure> {
         self.take_pipe(2)
     }
 
-    /// The pipe under any number. A terminal is under 0 as well as under 1, and is taken once.
+    /// Takes the pipe under the number `fd`. A terminal is under 0 as well as under 1, and is taken
+    /// once.
     ///
     /// # Errors
     ///
-    /// As for [`Child::take_stdin`].
+    /// Fails as [`Child::take_stdin`] does.
     #[track_caller]
     pub fn take_pipe(&mut self, fd: i32) -> Result<Connection, Failure> {
         let fd = match fd {
@@ -221,14 +225,19 @@ impl Child {
         }
     }
 
-    /// Fires when it exits, with how; at once if it has. It may be asked any number of times, and a Deferred that is
-    /// dropped without callbacks leaves nothing behind.
+    /// Returns a Deferred that fires with the exit status when the process exits; at once when it
+    /// has exited already.
     ///
-    /// A program that writes more than a pipe holds goes on only when that is read: take its pipes, or have them lead elsewhere.
+    /// It may be called any number of times, and a Deferred that is dropped without callbacks
+    /// leaves nothing behind.
+    ///
+    /// A program that writes more than a pipe holds waits until the pipe is read: take its pipes,
+    /// or redirect them.
     ///
     /// # Errors
     ///
-    /// [`ProcessError::StatusTaken`](super::ProcessError::StatusTaken), [`Stopped`](crate::reactor::Stopped).
+    /// Fails with [`ProcessError::StatusTaken`](super::ProcessError::StatusTaken), and with
+    /// [`Stopped`](crate::reactor::Stopped) when the reactor ends first.
     #[doc(alias("wait", "returncode"))]
     #[track_caller]
     pub fn status(&self) -> Deferred<ExitStatus> {
@@ -239,18 +248,43 @@ impl Child {
         }
     }
 
-    /// Asks it to end, kills it if it has not after `grace`, and tells how it exited. See [`Process::terminate_within`].
+    /// Asks the process to end, kills it when it has not ended after `grace`, and returns its exit
+    /// status. See [`Process::terminate_within`].
     ///
     /// # Errors
     ///
-    /// As for [`Child::status`].
+    /// Fails as [`Child::status`] does.
     #[track_caller]
     pub fn end_within(&self, grace: Duration) -> Deferred<ExitStatus> {
         self.process.terminate_within(grace);
         self.status()
     }
 
-    /// Its inert handle.
+    /// Returns the process id, as [`Process::pid`] does.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.pid()
+    }
+
+    /// Sends the process a signal, as [`Process::signal_process`] does.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`Process::signal_process`] does.
+    #[track_caller]
+    pub fn signal_process<S>(&self, signal: S) -> Result<(), Failure>
+    where
+        S: TryInto<Signal>,
+        Failure: From<S::Error>,
+    {
+        self.process.signal_process(signal)
+    }
+
+    /// Kills the process, as [`Process::kill`] does.
+    pub fn kill(&self) {
+        self.process.kill();
+    }
+
+    /// Returns the handle of the process.
     pub fn process(&self) -> &Process {
         &self.process
     }
@@ -259,14 +293,6 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         self.process.0.drop_silently();
-    }
-}
-
-impl Deref for Child {
-    type Target = Process;
-
-    fn deref(&self) -> &Process {
-        &self.process
     }
 }
 

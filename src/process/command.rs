@@ -1,4 +1,4 @@
-//! What is to be started, and how: [`Command`].
+//! A description of a program to start: [`Command`].
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -6,16 +6,18 @@ use std::path::{Path, PathBuf};
 
 use crate::driver::{ChildFd, Launch, Pty};
 
-/// A program to be started, with all that is to be known about it.
+/// A program to start, with its arguments, environment and descriptors.
 ///
-/// Unless it is said otherwise it has our environment and directory, is of our user and groups, and has three descriptors, each
-/// of them a pipe: 0 for us to write, 1 and 2 for us to read. It has no others. No signal is blocked in it or ignored, whatever
-/// is so in this program.
+/// By default the program has this process's environment, directory, user and groups, and three
+/// descriptors, each a pipe: 0, which this process writes, and 1 and 2, which it reads. It has no
+/// other descriptors. No signal is blocked or ignored in it, whatever is so in this process.
 ///
-/// Twisted gives a program an empty environment unless it is given another; here it has ours, as everywhere else, and another one is
-/// chosen by [`Command::env_clear`], [`Command::env`] and [`Command::env_remove`].
+/// Twisted gives a program an empty environment by default; here it is this process's, as
+/// everywhere else, and [`Command::env_clear`], [`Command::env`] and [`Command::env_remove`] change
+/// it.
 ///
-/// Its methods take it and give it back, unlike those of `std`: `command = command.arg("-l")`.
+/// The methods take the command and return it, unlike those of `std`:
+/// `command = command.arg("-l")`.
 ///
 /// # Examples
 ///
@@ -57,7 +59,8 @@ pub struct Command {
 }
 
 impl Command {
-    /// A program: by its path if there is a slash in it, else it is looked for along the `PATH` that the child will have.
+    /// Describes a program: by its path when `program` contains a slash, otherwise by its name,
+    /// which is looked up along the `PATH` that the child will have.
     pub fn new(program: impl Into<OsString>) -> Self {
         Self {
             program: program.into(),
@@ -80,37 +83,37 @@ impl Command {
         }
     }
 
-    /// The program.
+    /// Returns the program.
     pub fn program(&self) -> &OsStr {
         &self.program
     }
 
-    /// One more argument.
+    /// Adds an argument.
     pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
         self.args.push(arg.into());
         self
     }
 
-    /// More arguments.
+    /// Adds arguments.
     pub fn args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
         self.args.extend(args.into_iter().map(Into::into));
         self
     }
 
-    /// What the program is told that it is called, in place of its name.
+    /// Sets the name that the program gets as its argument 0.
     #[doc(alias = "argv")]
     pub fn arg0(mut self, name: impl Into<OsString>) -> Self {
         self.arg0 = Some(name.into());
         self
     }
 
-    /// Sets a variable of its environment.
+    /// Sets an environment variable.
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.push((name.into(), Some(value.into())));
         self
     }
 
-    /// Sets variables of its environment.
+    /// Sets environment variables.
     pub fn envs<K: Into<OsString>, V: Into<OsString>>(
         mut self,
         variables: impl IntoIterator<Item = (K, V)>,
@@ -121,69 +124,71 @@ impl Command {
         self
     }
 
-    /// Takes a variable out of its environment.
+    /// Removes an environment variable.
     pub fn env_remove(mut self, name: impl Into<OsString>) -> Self {
         self.env.push((name.into(), None));
         self
     }
 
-    /// Empties its environment: it has none of ours, and nothing that was set before.
+    /// Clears the environment: the program gets none of this process's variables, and none that
+    /// were set before.
     pub fn env_clear(mut self) -> Self {
         self.env_is_cleared = true;
         self.env.clear();
         self
     }
 
-    /// Where it begins. A program with a slash in its path that does not begin with one is looked for from there.
+    /// Sets the program's working directory. A relative path of the program that contains a slash
+    /// is resolved from there.
     #[doc(alias("cwd", "path", "chdir"))]
     pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = Some(directory.into());
         self
     }
 
-    /// The user that it is. Who is not root cannot change that. Unless [`Command::groups`] says otherwise it then has
-    /// no supplementary groups.
+    /// Sets the program's user id. Only root may change it. The program then has no supplementary
+    /// groups unless [`Command::groups`] sets some.
     #[doc(alias("setuid", "user"))]
     pub fn uid(mut self, uid: u32) -> Self {
         self.uid = Some(uid);
         self
     }
 
-    /// The group that it is of. See [`Command::uid`].
+    /// Sets the program's group id. See [`Command::uid`].
     #[doc(alias("setgid", "group"))]
     pub fn gid(mut self, gid: u32) -> Self {
         self.gid = Some(gid);
         self
     }
 
-    /// Its supplementary groups. See [`Command::uid`].
+    /// Sets the program's supplementary groups. See [`Command::uid`].
     #[doc(alias("setgroups", "extra_groups"))]
     pub fn groups(mut self, groups: impl IntoIterator<Item = u32>) -> Self {
         self.groups = Some(groups.into_iter().collect());
         self
     }
 
-    /// What it has under a number, in place of what it would have had.
+    /// Sets what the program has as descriptor `number`, in place of the default.
     pub fn child_fd(mut self, number: i32, fd: impl Into<ChildFd>) -> Self {
         self.fds.retain(|(other, _)| *other != number);
         self.fds.push((number, Some(fd.into())));
         self
     }
 
-    /// Has this number closed in it.
+    /// Closes descriptor `number` in the program.
     pub fn no_child_fd(mut self, number: i32) -> Self {
         self.fds.retain(|(other, _)| *other != number);
         self
     }
 
-    /// All the descriptors it has: Twisted's `childFDs`.
+    /// Sets all descriptors of the program: Twisted's `childFDs`.
     ///
     /// # Examples
     ///
     /// ```
     /// use torsade::process::{ChildFd, Command};
     ///
-    /// // A pipe each for input and output, and its errors where ours go.
+    /// // Pipes for input and output; standard error is inherited.
     /// let command = Command::new("sort")
     ///     .child_fds([(0, ChildFd::Write), (1, ChildFd::Read), (2, ChildFd::Inherit)]);
     /// # let _ = command;
@@ -195,53 +200,57 @@ impl Command {
             .fold(self, |this, (number, fd)| this.child_fd(number, fd))
     }
 
-    /// Runs it on a terminal of its own, of 24 rows and 80 columns, which is its 0, 1 and 2 whatever was said of these, in a session
-    /// of its own.
+    /// Runs the program in a session with a new terminal of 24 rows and 80 columns, which replaces
+    /// its descriptors 0, 1 and 2.
     ///
-    /// All that it writes comes under the number 1. The terminal does what terminals do: it echoes, and makes `\r\n` of `\n`.
+    /// Everything that the program writes arrives under the number 1. The terminal does what
+    /// terminals do: it echoes, and turns `\n` into `\r\n`.
     #[doc(alias("usePTY", "openpty", "forkpty"))]
     pub fn pty(self) -> Self {
         self.pty_of_size(24, 80)
     }
 
-    /// As [`Command::pty`], with a terminal of this size.
+    /// Runs the program on a new terminal of this size; see [`Command::pty`].
     pub fn pty_of_size(mut self, rows: u16, columns: u16) -> Self {
         self.pty = Some(Pty { rows, columns });
         self
     }
 
-    /// Has it lead a group of processes: what it starts can be killed with it, and Ctrl-C at our terminal does not
-    /// reach it. With a terminal of its own it does in any case.
+    /// Makes the program the leader of a process group: processes that it starts can be killed with
+    /// it, and Ctrl-C at this process's terminal does not reach it. A program with a terminal leads
+    /// one in any case.
     #[doc(alias("setpgid", "process_group", "start_new_session"))]
     pub fn lead_group(mut self) -> Self {
         self.leads_group = true;
         self
     }
 
-    /// Has it killed when nobody can ask for it any more: when its [`Child`](super::Child) is dropped, or the reactor ends.
+    /// Sets whether the program is killed when its [`Child`](super::Child) is dropped or the
+    /// reactor ends. Default: false.
     #[doc(alias = "killOnDrop")]
     pub fn kill_on_drop(mut self, kill: bool) -> Self {
         self.kills_on_drop = kill;
         self
     }
 
-    /// What [`Command::output`](crate::process::Command::output) writes to its descriptor 0 before closing that. Without any that is
-    /// closed at once. Nobody else writes it, so with an input no other call starts a program; nor does that one where 0 is neither
-    /// a pipe nor a terminal.
+    /// Sets the bytes that [`Command::output`] writes to the program's descriptor 0 before closing
+    /// it. Without them the descriptor is closed at once. No other method writes them, so with an
+    /// input every other method refuses to start the program; so does `output` when descriptor 0 is
+    /// neither a pipe nor a terminal.
     #[doc(alias("stdinBytes", "communicate"))]
     pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.input = Some(bytes.into());
         self
     }
 
-    /// How many bytes [`Command::output`](crate::process::Command::output) keeps; more than that is an error, and the process is
-    /// killed. 64 MiB unless this is said.
+    /// Sets the number of bytes that [`Command::output`] keeps. When the program writes more, it is
+    /// killed, and `output` fails. Default: 64 MiB.
     pub fn output_limit(mut self, bytes: usize) -> Self {
         self.output_limit = bytes;
         self
     }
 
-    /// The input, if there is something under 0 that it can be written to; what is left is a mistake.
+    /// Takes the input, if descriptor 0 can be written. A remaining input is an error.
     pub(super) fn take_input(&mut self) -> Option<Vec<u8>> {
         let said = self.fds.iter().find(|(number, _)| *number == 0);
         let is_written = matches!(said, Some((_, None | Some(ChildFd::Write))));
@@ -251,7 +260,7 @@ impl Command {
         }
     }
 
-    /// Refuses what would be ignored, and was certainly not meant to be.
+    /// Refuses settings that would be ignored.
     pub(super) fn check(&self) -> io::Result<()> {
         // Where nothing was said of one it is there, and is nothing in particular.
         let is_unsaid = |number| {
@@ -261,16 +270,16 @@ impl Command {
             )
         };
         let text = if self.input.is_some() {
-            "it has an input that nobody would write"
+            "it has an input, which only `Command::output` writes"
         } else if self.has_stream && !(is_unsaid(0) && is_unsaid(1)) {
-            "its descriptors 0 and 1 are the connection"
+            "descriptors 0 and 1 are set, which are the connection here"
         } else {
             return Ok(());
         };
         Err(io::Error::new(io::ErrorKind::InvalidInput, text))
     }
 
-    /// For the driver.
+    /// Returns the command in the driver's terms.
     pub(super) fn launch(&self) -> Launch<'_> {
         let name = self.arg0.as_deref().unwrap_or(&self.program);
         let args = self.args.iter().map(OsString::as_os_str);
@@ -289,13 +298,13 @@ impl Command {
         }
     }
 
-    /// Does it lead a group of processes, or a session?
+    /// Returns whether the program leads a process group or a session.
     pub(super) fn leads(&self) -> bool {
         self.leads_group || self.pty.is_some()
     }
 
-    /// What it has under which number, but for a terminal, which is under the first three, and a stream, which is under the
-    /// first two.
+    /// Returns the descriptors that were chosen, without those that a terminal or a stream
+    /// replaces.
     fn choices(&self) -> Vec<(i32, ChildFd)> {
         let taken = match (self.has_terminal(), self.has_stream) {
             (true, _) => 0..3,
@@ -316,30 +325,31 @@ impl Command {
         .collect()
     }
 
-    /// The descriptors that nothing was said of are our own.
+    /// Makes the program inherit the descriptors that were not set.
     pub(super) fn or_inherit(mut self) -> Self {
         self.inherits = true;
         self
     }
 
-    /// Its standard input and output are one connection. Its errors go where ours go.
+    /// Makes one connection of the program's standard input and output. Standard error is
+    /// inherited.
     pub(super) fn with_stream(mut self) -> Self {
         // A terminal is one already.
         self.has_stream = !self.has_terminal();
         self.or_inherit()
     }
 
-    /// Is what it has under this number to be written by us?
+    /// Returns whether this process writes the program's descriptor `number`.
     pub(super) fn writes(&self, number: i32) -> bool {
         !self.reads(number) || (number == 1 && self.is_duplex())
     }
 
-    /// Is there one connection for both directions?
+    /// Returns whether one connection serves both directions.
     pub(super) fn is_duplex(&self) -> bool {
         self.has_stream || self.has_terminal()
     }
 
-    /// Is what it has under this number to be read by us?
+    /// Returns whether this process reads the program's descriptor `number`.
     pub(super) fn reads(&self, number: i32) -> bool {
         let said = self.fds.iter().find(|(other, _)| *other == number);
         match said {
@@ -368,5 +378,5 @@ impl Command {
     }
 }
 
-/// How much of an output is kept unless it was said.
+/// The default of [`Command::output_limit`].
 const OUTPUT_LIMIT: usize = 64 * 1024 * 1024;

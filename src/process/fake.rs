@@ -2,14 +2,15 @@
 //!
 //! # The idea
 //!
-//! A test says what a program does, as an async function that is given its end of each pipe; the code under test starts it by
-//! its name and sees no difference. A part ends when its function returns, with the code it returns, or by a signal that it has
-//! not asked to be told of.
+//! A test says what a program does, as an async function that is given its end of each pipe; the
+//! code under test starts it by its name and sees no difference. A part ends when its function
+//! returns, with the code it returns, or by a signal that it has not asked to be told of.
 //!
 //! # Invariants
 //!
 //! 1. A part's status is set once; its source is told then.
-//! 2. Signals take effect in the loop's next batch, so nobody's code runs inside the handle that sends them.
+//! 2. Signals take effect in the loop's next batch, so nobody's code runs inside the handle that
+//!    sends them.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{OsStr, OsString};
@@ -34,8 +35,8 @@ use crate::stream::Connection;
 use crate::task::Task;
 use crate::transport::ConnConfig;
 
-/// The programs that a reactor in memory knows, for tests of code that starts some. They are known by the very words that a
-/// command says: `git` is another one than `/usr/bin/git`.
+/// The programs that a reactor in memory knows, for tests of code that starts some. They are known
+/// by the very words that a command says: `git` is another one than `/usr/bin/git`.
 ///
 /// # Examples
 ///
@@ -128,9 +129,10 @@ impl Programs {
         Ok(Self(known))
     }
 
-    /// Says what a program does, in place of what was said of it before. What it returns is the code that it exits with; a
-    /// failure is 1, and is told on its standard error if that has not been taken. A panic is reported, which fails a test
-    /// ([`run_on`](crate::testing::run_on)), and ends it as SIGABRT would.
+    /// Says what a program does, in place of what was said of it before. What it returns is the
+    /// code that it exits with; a failure is 1, and is told on its standard error if that has not
+    /// been taken. A panic is reported, which fails a test ([`run_on`](crate::testing::run_on)),
+    /// and ends it as SIGABRT would.
     pub fn add(
         &self,
         name: impl Into<OsString>,
@@ -178,7 +180,8 @@ impl FakeProgram {
         self.part.pid
     }
 
-    /// How many rows and columns its terminal has; none without one. A change is told by SIGWINCH ([`FakeProgram::catch`]).
+    /// How many rows and columns its terminal has; none without one. A change is told by SIGWINCH
+    /// ([`FakeProgram::catch`]).
     #[doc(alias = "TIOCGWINSZ")]
     pub fn window_size(&self) -> Option<(u16, u16)> {
         let size = self.part.window.get()?;
@@ -212,8 +215,8 @@ impl FakeProgram {
         self.take_pipe(2)
     }
 
-    /// Its end of any pipe. A terminal, and what [`Command::connect`](super::Command::connect) made, is under 0 as well as under 1, and is taken
-    /// once.
+    /// Its end of any pipe. A terminal, and what [`Command::connect`](super::Command::connect)
+    /// made, is under 0 as well as under 1, and is taken once.
     ///
     /// # Errors
     ///
@@ -230,7 +233,8 @@ impl FakeProgram {
         }
     }
 
-    /// Is told of the next signal of this kind, which does not end it then. SIGKILL ends it all the same.
+    /// Is told of the next signal of this kind, which does not end it then. SIGKILL ends it all the
+    /// same.
     #[track_caller]
     pub fn catch(&self, signal: Signal) -> Deferred<()> {
         let (deferred, resolver) = Deferred::pair();
@@ -450,8 +454,8 @@ impl fmt::Debug for FakeProgram {
     }
 }
 
-/// No process has a number above this: to ask about one by its number, or to signal it, reaches nobody. (Linux counts to here at
-/// most, others not so far.)
+/// No process has a number above this: to ask about one by its number, or to signal it, reaches
+/// nobody. (Linux counts to here at most, others not so far.)
 const FIRST: u32 = 1 << 22;
 
 /// Signals that do not end a program that has not asked for them. (Nothing is stopped here.)

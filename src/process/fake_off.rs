@@ -1,4 +1,5 @@
-//! What stands for the programs of tests in a build without the feature `testing`: a type that has no values.
+//! What stands for the programs of tests in a build without the feature `testing`: a type that has
+//! no values.
 
 use std::process::ExitStatus;
 

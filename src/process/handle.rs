@@ -1,4 +1,4 @@
-//! A process, seen from outside: [`Process`].
+//! The handle of a process: [`Process`].
 
 use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
@@ -19,9 +19,11 @@ use crate::reactor::{Reactor, Stopped, WeakReactor};
 use crate::signal::Signal;
 use crate::transport::{ConnConfig, ConnectionError, DelayedClose, Transport};
 
-/// A process, seen from outside: write to it, signal it, ask about it. Clones are handles to the same one.
+/// A handle to a child process, for writing to it, sending it signals and asking about it. Clones
+/// are handles to the same process.
 ///
-/// Nobody's code runs inside its methods: what they wish for is done by the loop. Dropping it changes nothing.
+/// Its methods run no user code: they record requests, which the loop carries out. Dropping a
+/// handle does nothing.
 #[doc(alias("IProcessTransport", "SubprocessTransport"))]
 #[derive(Clone)]
 pub struct Process(pub(super) Rc<Common>);
@@ -63,30 +65,32 @@ struct Pipe {
 }
 
 impl Process {
-    /// Its number; none when it has exited and been waited for, since from then on the number may be another's.
+    /// Returns the process id, or `None` when the process has exited and been waited for: from then
+    /// on the number may belong to another process.
     pub fn pid(&self) -> Option<u32> {
         self.0.body.borrow().as_ref().map(Body::pid)
     }
 
-    /// How it exited; none while it runs, and when that is not known.
+    /// Returns how the process exited, or `None` while it runs and when that is not known.
     #[doc(alias("returncode", "exitCode", "poll"))]
     pub fn exit_status(&self) -> Option<ExitStatus> {
         self.0.exited()?.ok()
     }
 
-    /// Has it not exited?
+    /// Returns whether the process has not exited.
     pub fn is_running(&self) -> bool {
         self.pid().is_some()
     }
 
-    /// Queues bytes for its standard input, or its terminal. Dropped when that is closed, as [`Transport::write`] does.
+    /// Queues bytes for the program's standard input, or its terminal. They are dropped when that
+    /// is closed, as in [`Transport::write`].
     pub fn write(&self, bytes: impl AsRef<[u8]>) {
         if let Some(stdin) = self.stdin() {
             stdin.write(bytes);
         }
     }
 
-    /// Queues several pieces, one after another.
+    /// Queues several pieces for the program's standard input, one after another.
     #[doc(alias = "writeSequence")]
     pub fn write_sequence<B: AsRef<[u8]>>(&self, pieces: impl IntoIterator<Item = B>) {
         if let Some(stdin) = self.stdin() {
@@ -94,11 +98,12 @@ impl Process {
         }
     }
 
-    /// Queues bytes for one of its descriptors.
+    /// Queues bytes for a descriptor of the program.
     ///
     /// # Errors
     ///
-    /// [`ProcessError::NoSuchPipe`] when it has no pipe under that number that we write, or it is closed.
+    /// Fails with [`ProcessError::NoSuchPipe`] when the program has no pipe under that number that
+    /// this process writes, or the pipe is closed.
     #[doc(alias = "writeToChild")]
     #[track_caller]
     pub fn write_to_child(&self, fd: i32, bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
@@ -111,13 +116,14 @@ impl Process {
         }
     }
 
-    /// One of its pipes, as a connection: to ask how much is queued, to set limits, to register a producer. What is written to
-    /// one that we read is lost.
+    /// Returns a pipe of the process as a transport, or `None` when there is none under that number
+    /// or it is closed: to ask how much is queued, to set limits, to register a producer. Bytes
+    /// written to a pipe that this process reads are lost.
     pub fn pipe(&self, fd: i32) -> Option<Transport> {
         self.0.pipe(fd, |_| true)
     }
 
-    /// The pipe to its standard input; its terminal, if it has one.
+    /// Returns the pipe to the program's standard input, or its terminal.
     pub fn stdin(&self) -> Option<Transport> {
         match self.0.is_duplex {
             true => self.pipe(1),
@@ -125,13 +131,15 @@ impl Process {
         }
     }
 
-    /// Closes its standard input when what is queued has been written. A terminal stays open: write `\x04` to it.
+    /// Closes the program's standard input after the queued bytes have been written. A terminal
+    /// stays open: write `\x04` to it.
     #[doc(alias = "closeStdin")]
     pub fn close_stdin(&self) {
         self.close_child_fd(0);
     }
 
-    /// Closes its standard output: when it writes on, it is told so, mostly by a signal. A terminal stays open.
+    /// Closes the program's standard output: a program that continues to write gets an error,
+    /// mostly SIGPIPE. A terminal stays open.
     #[doc(alias = "closeStdout")]
     pub fn close_stdout(&self) {
         self.close_child_fd(1);
@@ -143,8 +151,8 @@ impl Process {
         self.close_child_fd(2);
     }
 
-    /// Closes one of its pipes: when what is queued has been written, or at once if it is one that we read. A number that has
-    /// none, and a terminal, are left alone.
+    /// Closes a pipe of the process: after the queued bytes have been written, or at once when this
+    /// process reads it. Does nothing for a number without a pipe, and for a terminal.
     #[doc(alias = "closeChildFD")]
     pub fn close_child_fd(&self, fd: i32) {
         match fd {
@@ -163,7 +171,8 @@ impl Process {
         }
     }
 
-    /// Closes all of its pipes, or its terminal, which hangs up. Many a program ends upon that.
+    /// Closes all pipes of the process, or its terminal, which sends SIGHUP. Many programs end upon
+    /// that.
     #[doc(alias = "loseConnection")]
     pub fn lose_connection(&self) {
         for pipe in self.0.all_pipes() {
@@ -171,7 +180,7 @@ impl Process {
         }
     }
 
-    /// Stops reading what it writes.
+    /// Stops reading what the program writes.
     #[doc(alias = "pauseProducing")]
     pub fn pause_producing(&self) {
         for pipe in self.0.all_pipes() {
@@ -179,7 +188,7 @@ impl Process {
         }
     }
 
-    /// Goes on reading what it writes.
+    /// Continues reading what the program writes.
     #[doc(alias = "resumeProducing")]
     pub fn resume_producing(&self) {
         for pipe in self.0.all_pipes() {
@@ -187,12 +196,14 @@ impl Process {
         }
     }
 
-    /// Sends it a signal, by name or by number: to it alone, also when it leads a group.
+    /// Sends a signal to the process, by name or by number: only to the process itself, also when
+    /// it leads a group.
     ///
     /// # Errors
     ///
-    /// [`ProcessError::AlreadyExited`]; [`SignalError`](crate::signals::SignalError); the system's, when it became another user and may not be
-    /// signalled by us.
+    /// Fails with [`ProcessError::AlreadyExited`]; with
+    /// [`SignalError`](crate::signals::SignalError) for an unknown signal; and with the system's
+    /// error when the process has changed its user and must not be signalled.
     ///
     /// # Examples
     ///
@@ -216,11 +227,12 @@ impl Process {
         self.0.send(signal, false)
     }
 
-    /// Sends a signal to all of the group that it leads, or to it alone if it leads none. See [`Process::signal_process`].
+    /// Sends a signal to the process group that the process leads, or to the process alone when it
+    /// leads none. See [`Process::signal_process`].
     ///
     /// # Errors
     ///
-    /// As there.
+    /// Fails as [`Process::signal_process`] does.
     #[doc(alias = "killpg")]
     #[track_caller]
     pub fn signal_group<S>(&self, signal: S) -> Result<(), Failure>
@@ -232,17 +244,19 @@ impl Process {
         self.0.send(signal, self.0.leads)
     }
 
-    /// Kills it, and if it leads a group of processes or has a terminal, all of the group. Nothing if it has exited.
+    /// Kills the process, and when it leads a process group or has a terminal, the whole group.
+    /// Does nothing when the process has exited.
     pub fn kill(&self) {
-        // Whom we may not kill we may not kill; who asked learns by `is_running`.
+        // A process that must not be killed stays; `is_running` shows that.
         let _ = self.0.send(Signal::KILL, self.0.leads);
     }
 
-    /// Asks it to end, with SIGTERM, and kills it if it has not exited after `grace`, or when the reactor ends before that. As
-    /// [`Process::kill`] both are for all of the group that it leads; but when the leader ends upon the first, those of its group that
-    /// do not are left alone.
+    /// Sends SIGTERM to the process, and kills it when it has not exited after `grace`, or when the
+    /// reactor ends before that. As with [`Process::kill`], both go to the whole group that the
+    /// process leads; but processes of the group that remain after their leader has ended upon
+    /// SIGTERM are left alone.
     ///
-    /// It may be asked again, and is killed when the first of these times is over.
+    /// It may be called again; the process is killed when the first of the times has passed.
     #[doc(alias("terminate", "kill_with_grace"))]
     #[track_caller]
     pub fn terminate_within(&self, grace: Duration) {
@@ -276,7 +290,7 @@ impl Process {
         }
     }
 
-    /// Nothing of it is wanted any more: it is killed, and its pipes are closed, whoever else holds them.
+    /// Kills the process and closes its pipes, also when other code holds them.
     pub(super) fn forget(&self) {
         self.kill();
         for pipe in self.0.all_pipes() {
@@ -292,11 +306,12 @@ impl Process {
         self.0.is_duplex
     }
 
-    /// Tells its terminal how large it is; if it was not, the program gets SIGWINCH.
+    /// Sets the size of the program's terminal. When it changes, the program gets SIGWINCH.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::Unsupported`] without a terminal; [`io::ErrorKind::NotConnected`] when the terminal is closed; the system's.
+    /// Fails with [`io::ErrorKind::Unsupported`] without a terminal; with
+    /// [`io::ErrorKind::NotConnected`] when the terminal is closed; and with the system's error.
     #[doc(alias = "TIOCSWINSZ")]
     pub fn set_window_size(&self, rows: u16, columns: u16) -> io::Result<()> {
         if !self.0.has_terminal {
@@ -444,7 +459,8 @@ impl Common {
         drop(removed);
     }
 
-    /// A pipe has been lost, for this reason. That the program does not read what we write is its own affair.
+    /// A pipe has been lost, for this reason. That the program does not read what we write is its
+    /// own affair.
     pub(super) fn note_loss(&self, reason: &Failure) {
         let lost = reason.downcast_ref();
         let Some(error) = lost.and_then(ConnectionError::io_error) else {

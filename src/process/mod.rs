@@ -1,13 +1,15 @@
-//! Other programs: started, spoken to through pipes or a terminal, and waited for.
+//! Child processes: started, connected through pipes or a terminal, and waited for.
 //!
 //! # The idea
 //!
-//! A [`Command`] says what to start. To speak with it there are two faces over one engine: a [`ProcessProtocol`] with hooks
-//! ([`Command::spawn_protocol`]), and for async code a [`Child`] whose pipes are [`Connection`]s ([`Command::spawn`]). Who
-//! only wants what comes of it takes [`Command::output`] or [`Command::status`].
+//! A [`Command`] describes the program to start. There are two ways to communicate with it over one
+//! engine: a [`ProcessProtocol`] with hooks ([`Command::spawn_protocol`]), and for async code a
+//! [`Child`] whose pipes are [`Connection`]s ([`Command::spawn`]). [`Command::output`] and
+//! [`Command::status`] run a program and return only its output or exit status.
 //!
-//! Each pipe is a connection like any other, with a queue, limits and an end of its own. The process is watched through a
-//! descriptor (on Linux a pidfd): no signal is caught, and nobody else's children are waited for.
+//! Each pipe is a connection like any other, with its own queue, limits and end. The process is
+//! watched through a descriptor (on Linux a pidfd): no signal is caught, and children of other code
+//! in this process are not waited for.
 //!
 //! # Order
 //!
@@ -17,24 +19,29 @@
 //!                                 the process has exited ────────────────────────────────────────┘
 //! ```
 //!
-//! 1. `connection_made` comes first, in the loop's next batch.
-//! 2. Of each pipe all data is delivered before its `child_connection_lost`, which comes once.
-//! 3. `process_exited` comes once, as soon as the process has exited, whatever its pipes do: somebody it has started may
-//!    hold them open. Between it and the pipes there is no order. (When the reactor ends first it does not come: see 5.)
-//! 4. `process_ended` comes once, last: the process has exited and all pipes are closed.
-//! 5. When the reactor ends first, the pipes are lost and `process_ended` is told [`Stopped`](crate::reactor::Stopped), without
-//!    `process_exited`. The process goes on, unless it was to be killed or asked to end, and somebody still waits for it, so that
-//!    it is never a zombie. A protocol whose reactor is dropped without having run is told nothing at all.
+//! 1. `connection_made` is called first, in the loop's next batch.
+//! 2. All data of a pipe is delivered before its `child_connection_lost`, which is called once.
+//! 3. `process_exited` is called once, as soon as the process has exited, whatever the state of its
+//!    pipes: processes that it has started may hold them open. There is no order between it and the
+//!    pipes. (When the reactor ends first, it is not called: see 5.)
+//! 4. `process_ended` is called once, last: the process has exited and all pipes are closed.
+//! 5. When the reactor ends first, the pipes are lost and `process_ended` gets
+//!    [`Stopped`](crate::reactor::Stopped), without `process_exited`. The process continues, unless
+//!    [`Command::kill_on_drop`] was set or it had been asked to end, and is still waited for, so it
+//!    never becomes a zombie. No hook is called on a protocol whose reactor is dropped without
+//!    having run.
 //!
-//! A program that closes its terminal before it exits loses it then, but the terminal itself stays until the exit: to close it
-//! would hang up on a program that is about to end well.
+//! When a program closes its terminal before it exits, the protocol loses the pipe then, but the
+//! terminal itself stays open until the exit: closing it would send SIGHUP to a program that is
+//! about to exit.
 //!
 //! # Pipes and back-pressure
 //!
-//! What is written to a pipe and not read waits in its queue, within the [`Limits`](crate::transport::Limits) of its
-//! [`Transport`](crate::Transport) ([`Process::pipe`]); [`ProcessProtocol::write_ready`] and producers tell when to go on.
-//! A pipe that is full does not keep the others from being read: a filter that is fed more than it can take back would never
-//! be done. [`Process::pause_producing`] stops reading.
+//! Bytes that are written to a pipe and not read wait in its queue, within the
+//! [`Limits`](crate::transport::Limits) of its [`Transport`](crate::Transport) ([`Process::pipe`]);
+//! [`ProcessProtocol::write_ready`] and producers tell when to write more. A full pipe does not
+//! stop the others from being read: a filter that gets more input than it can write out would
+//! otherwise never finish. [`Process::pause_producing`] stops reading.
 
 mod body;
 mod child;

@@ -12,23 +12,24 @@ use crate::failure::Failure;
 use crate::protocol::Context;
 use crate::reactor::{Reactor, Stopped};
 
-/// What a program wrote, and how it exited.
+/// The output of a program, and its exit status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
-    /// How it exited.
+    /// How the program exited.
     pub status: ExitStatus,
-    /// What it wrote to its standard output, or to its terminal.
+    /// The bytes that the program wrote to its standard output, or to its terminal.
     pub out: Vec<u8>,
-    /// What it wrote to its standard error.
+    /// The bytes that the program wrote to its standard error.
     pub err: Vec<u8>,
 }
 
 impl Output {
-    /// Itself, if the program says that all went well.
+    /// Returns the output itself when the exit status is a success.
     ///
     /// # Errors
     ///
-    /// [`ProcessError::Terminated`](super::ProcessError::Terminated), with the last line that it wrote to its standard error before it.
+    /// Fails with [`ProcessError::Terminated`](super::ProcessError::Terminated) otherwise; its
+    /// context is the last line that the program wrote to its standard error.
     #[track_caller]
     pub fn success(self) -> Result<Self, Failure> {
         if self.status.success() {
@@ -44,17 +45,19 @@ impl Output {
 }
 
 impl Command {
-    /// Runs the program to its end and returns what it wrote and how it exited.
+    /// Runs the program to its end and returns its output and exit status.
     ///
-    /// The program's standard input is [`Command::input`], or empty. On a terminal the end of the input is sent as Control-D.
-    /// The Deferred fires when the program has exited *and* both of its output pipes are closed: if the program started
-    /// another one that holds them open, not before that one ends. Cancelling the Deferred kills the program.
+    /// The program's standard input is [`Command::input`], or empty. On a terminal the end of the
+    /// input is sent as Control-D. The Deferred fires when the program has exited *and* both of its
+    /// output pipes are closed: when the program has started another one that holds them open, not
+    /// before that one ends. Cancelling the Deferred kills the program.
     ///
     /// # Errors
     ///
-    /// Those of [`Command::spawn_protocol`]; [`ProcessError::OutputTooLong`]; [`ProcessError::StatusTaken`](super::ProcessError::StatusTaken); [`Stopped`];
-    /// [`ConnectionError::Lost`](crate::transport::ConnectionError::Lost) when the system breaks a pipe, so that output is missing. An
-    /// unsuccessful exit is *not* an error: see [`Output::success`].
+    /// Fails as [`Command::spawn_protocol`] does; with [`ProcessError::OutputTooLong`]; with
+    /// [`ProcessError::StatusTaken`](super::ProcessError::StatusTaken); with [`Stopped`]; and with
+    /// [`ConnectionError::Lost`](crate::ConnectionError::Lost) when the system breaks a pipe, so
+    /// that output is missing. An unsuccessful exit is *not* an error: see [`Output::success`].
     ///
     /// # Examples
     ///
@@ -91,15 +94,16 @@ impl Command {
         self.collect(reactor, Some(collected), Answer::Output)
     }
 
-    /// Runs the program with this process's standard input, output and error, and returns how it exited. Cancelling the
-    /// Deferred kills the program.
+    /// Runs the program with this process's standard input, output and error, and returns how it
+    /// exited. Cancelling the Deferred kills the program.
     ///
     /// Descriptors that the command sets are used instead of the inherited ones.
     ///
     /// # Errors
     ///
-    /// Those of [`Command::spawn_protocol`]; [`ProcessError::StatusTaken`](super::ProcessError::StatusTaken); [`Stopped`]. An unsuccessful exit is *not*
-    /// an error.
+    /// Fails as [`Command::spawn_protocol`] does, with
+    /// [`ProcessError::StatusTaken`](super::ProcessError::StatusTaken), and with [`Stopped`]. An
+    /// unsuccessful exit is *not* an error.
     ///
     /// # Examples
     ///
@@ -148,7 +152,8 @@ impl Command {
     }
 }
 
-/// Says what came of a process. That the reactor ends is no news to a Deferred that was dropped long ago.
+/// Says what came of a process. That the reactor ends is no news to a Deferred that was dropped
+/// long ago.
 pub(super) fn answer<T>(resolver: Resolver<T>, result: Result<T, Failure>) {
     match result {
         Err(failure) if failure.is::<Stopped>() && resolver.has_no_consumer() => {
@@ -242,7 +247,8 @@ impl Collected {
         let ends_with_line = input.is_empty() || input.ends_with(b"\n");
         process.write(input);
         if process.has_terminal() {
-            // Control-D, as one who types it: in the middle of a line once more, for the first one only sends that.
+            // Control-D, as one who types it: in the middle of a line once more, for the first one
+            // only sends that.
             process.write(if ends_with_line { "\x04" } else { "\x04\x04" });
         }
         process.close_stdin();

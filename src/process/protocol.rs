@@ -6,10 +6,11 @@ use super::Process;
 use crate::failure::Failure;
 use crate::protocol::Context;
 
-/// What to do when something happens with a process.
+/// The hooks of a child process: what a program does when something happens with it.
 ///
-/// Every hook does nothing unless it is overridden. The order is told in [the module](crate::process). A hook that panics is
-/// reported, and the pipe it was called for is lost; of the others all pipes are.
+/// Every hook does nothing unless it is overridden. [The module](crate::process) describes their
+/// order. A hook that panics is reported, and the pipe that it was called for is lost; after a
+/// panic in a hook that was called for no pipe, all pipes are.
 ///
 /// # Examples
 ///
@@ -47,14 +48,15 @@ use crate::protocol::Context;
 /// ```
 #[doc(alias("IProcessProtocol", "SubprocessProtocol"))]
 pub trait ProcessProtocol: Sized + 'static {
-    /// The program has begun.
+    /// Called when the program has been started.
     #[doc(alias("connectionMade", "makeConnection"))]
     fn connection_made(&mut self, cx: &mut Context<'_, Self, Process>) {
         let _ = cx;
     }
 
-    /// It wrote to one of its descriptors, at least a byte. Unless it is overridden, what comes from 1 goes to
-    /// [`out_received`](Self::out_received), from 2 to [`err_received`](Self::err_received), and from others nowhere.
+    /// Called when the program has written to one of its descriptors, at least one byte. The
+    /// default passes bytes from 1 to [`out_received`](Self::out_received), from 2 to
+    /// [`err_received`](Self::err_received), and drops those from other descriptors.
     #[doc(alias = "childDataReceived")]
     fn child_data_received(&mut self, cx: &mut Context<'_, Self, Process>, fd: i32, data: &[u8]) {
         match fd {
@@ -64,25 +66,27 @@ pub trait ProcessProtocol: Sized + 'static {
         }
     }
 
-    /// It wrote to its standard output, or to its terminal.
+    /// Called when the program has written to its standard output, or to its terminal.
     #[doc(alias = "outReceived")]
     fn out_received(&mut self, cx: &mut Context<'_, Self, Process>, data: &[u8]) {
         let _ = (cx, data);
     }
 
-    /// It wrote to its standard error.
+    /// Called when the program has written to its standard error.
     #[doc(alias = "errReceived")]
     fn err_received(&mut self, cx: &mut Context<'_, Self, Process>, data: &[u8]) {
         let _ = (cx, data);
     }
 
-    /// The queue of a pipe that was full is not full any more: go on writing to this descriptor of it.
+    /// Called when the queue of a pipe was full and no longer is, so that more may be written to
+    /// this descriptor.
     #[doc(alias("resumeProducing", "registerProducer"))]
     fn write_ready(&mut self, cx: &mut Context<'_, Self, Process>, fd: i32) {
         let _ = (cx, fd);
     }
 
-    /// One of its pipes is closed, by it or by us. Unless it is overridden it goes on to the three below, by the number.
+    /// Called when a pipe has been closed, by the program or by this process. The default calls one
+    /// of the three hooks below, by the number.
     #[doc(alias = "childConnectionLost")]
     fn child_connection_lost(&mut self, cx: &mut Context<'_, Self, Process>, fd: i32) {
         match fd {
@@ -93,27 +97,28 @@ pub trait ProcessProtocol: Sized + 'static {
         }
     }
 
-    /// Its standard input is closed.
+    /// Called when the program's standard input has been closed.
     #[doc(alias = "inConnectionLost")]
     fn in_connection_lost(&mut self, cx: &mut Context<'_, Self, Process>) {
         let _ = cx;
     }
 
-    /// Its standard output is closed, or its terminal.
+    /// Called when the program's standard output, or its terminal, has been closed.
     #[doc(alias = "outConnectionLost")]
     fn out_connection_lost(&mut self, cx: &mut Context<'_, Self, Process>) {
         let _ = cx;
     }
 
-    /// Its standard error is closed.
+    /// Called when the program's standard error has been closed.
     #[doc(alias = "errConnectionLost")]
     fn err_connection_lost(&mut self, cx: &mut Context<'_, Self, Process>) {
         let _ = cx;
     }
 
-    /// It has exited. There may be more to read: see the module's order.
+    /// Called when the process has exited. There may be more to read: see the module's order.
     ///
-    /// The failure, where there is one, is [`ProcessError::StatusTaken`](super::ProcessError::StatusTaken).
+    /// The failure, if there is one, is
+    /// [`ProcessError::StatusTaken`](super::ProcessError::StatusTaken).
     #[doc(alias = "processExited")]
     fn process_exited(
         &mut self,
@@ -123,10 +128,13 @@ pub trait ProcessProtocol: Sized + 'static {
         let _ = (cx, exited);
     }
 
-    /// It has exited, and all its pipes are closed: there is nothing more to come, and the protocol is dropped when this
-    /// returns. What it has gathered goes to whoever waits for it through a [`Resolver`](crate::Resolver), say.
+    /// Called when the process has exited and all its pipes are closed. No other hook is called
+    /// after this, and the protocol is dropped when it returns. A protocol that gathers data passes
+    /// it on with a [`Resolver`](crate::Resolver), for instance.
     ///
-    /// The failure, where there is one, is [`ProcessError::StatusTaken`](super::ProcessError::StatusTaken) or [`Stopped`](crate::reactor::Stopped).
+    /// The failure, if there is one, is
+    /// [`ProcessError::StatusTaken`](super::ProcessError::StatusTaken) or
+    /// [`Stopped`](crate::reactor::Stopped).
     #[doc(alias("processEnded", "ProcessDone", "ProcessTerminated"))]
     fn process_ended(&mut self, ended: Result<ExitStatus, Failure>) {
         let _ = ended;

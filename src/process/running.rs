@@ -2,14 +2,15 @@
 //!
 //! # The idea
 //!
-//! A process is a [`Common`], which is inert, and a seat with a protocol. It has a place in the reactor's table for its end,
-//! and each of its pipes is a connection with a seat of this room, [`OnPipe`], which passes on what happens.
+//! A process is a [`Common`], which is inert, and a seat with a protocol. It has a place in the
+//! reactor's table for its end, and each of its pipes is a connection with a seat of this room,
+//! [`OnPipe`], which passes on what happens.
 //!
 //! # Invariants
 //!
-//! 1. Nothing is told before `connection_made`, and `process_ended` is told once, last, when the exit has been told, or the reactor
-//!    ends, and no pipe is left. A protocol that was not told the first, since its reactor was dropped before it ran, is only
-//!    dropped.
+//! 1. Nothing is told before `connection_made`, and `process_ended` is told once, last, when the
+//!    exit has been told, or the reactor ends, and no pipe is left. A protocol that was not told
+//!    the first, since its reactor was dropped before it ran, is only dropped.
 //! 2. The pipes hold the process, and it holds those that are open; a pipe that is lost is let go.
 //! 3. The child is off the poller before its descriptor is closed.
 
@@ -32,14 +33,16 @@ use crate::report::WarnOnce;
 use crate::transport::{Conn, ConnHandler, Transport};
 
 impl Command {
-    /// Starts the program with a [`ProcessProtocol`], whose hooks the reactor calls. The program runs when this returns;
-    /// `connection_made` is called in the loop's next batch.
+    /// Starts the program with a [`ProcessProtocol`], whose hooks the reactor calls. The program is
+    /// running when this returns; `connection_made` is called in the loop's next batch.
     ///
     /// # Errors
     ///
-    /// [`ProcessError::NotStarted`](super::ProcessError::NotStarted), with the system's error: the program is missing or may not be run, its arguments are
-    /// too long, no descriptors are left; [`InvalidInput`](std::io::ErrorKind::InvalidInput) for a contradictory command.
-    /// Nothing is left of the attempt. When the reactor has ended, an [`io::Error`](std::io::Error) of
+    /// Fails with [`ProcessError::NotStarted`](super::ProcessError::NotStarted), which holds the
+    /// system's error: the program does not exist or must not be run, its arguments are too long,
+    /// or no descriptors are left; [`InvalidInput`](std::io::ErrorKind::InvalidInput) for a
+    /// contradictory command. Nothing is left of the attempt. When the reactor has ended, the error
+    /// is an [`io::Error`](std::io::Error) that holds
     /// [`ReactorError::NotRestartable`](crate::reactor::ReactorError::NotRestartable).
     ///
     /// # Examples
@@ -143,7 +146,8 @@ impl<P: ProcessProtocol> Running<P> {
         Ok(pipes)
     }
 
-    /// Has not started it after all: one of its pipes could not be watched. Gives what to say of that.
+    /// Has not started it after all: one of its pipes could not be watched. Gives what to say of
+    /// that.
     pub(super) fn retract(&self, reactor: &Reactor, failure: &Failure) -> Failure {
         self.ended.set(true);
         self.leave_loop(reactor);

@@ -309,7 +309,8 @@ impl<P: 'static, T: 'static> Handle<P, T> {
     /// When the connection ends before `f` is called, the Deferred fails, and the cause of its
     /// failure is the reason of the end: [`Failure::find`] returns
     /// [`ConnectionError::Done`](crate::ConnectionError::Done), for instance. It fails with
-    /// [`Abandoned`] when `f` panics, and when the reactor was dropped without having run.
+    /// [`DeferredError::Abandoned`] when `f` panics, and when the reactor was dropped without
+    /// having run.
     #[track_caller]
     pub fn ask<V: 'static>(
         &self,
@@ -341,7 +342,8 @@ impl<P: 'static, T: 'static> Handle<P, T> {
     ///
     /// # Errors
     ///
-    /// The Deferred fails with [`DeferredError::Abandoned`] when its reactor was dropped without having run.
+    /// The Deferred fails with [`DeferredError::Abandoned`] when its reactor was dropped without
+    /// having run.
     ///
     /// # Examples
     ///

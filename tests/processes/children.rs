@@ -389,14 +389,14 @@ fn a_signal_is_for_one_or_for_all_of_its_group() {
         let mut child = sh(script).lead_group().spawn(&reactor)?;
         let mut out = child.take_stdout()?;
         assert_eq!(out.read_line(80).await?.unwrap(), b"up");
-        child.signal_group("USR1")?;
+        child.process().signal_group("USR1")?;
         let mut lines = Vec::new();
         while let Some(line) = out.read_line(80).await? {
             lines.push(String::from_utf8(line)?);
         }
         assert_eq!(lines, ["other", "one", "over"]);
         assert!(child.status().await?.success());
-        assert!(child.signal_group("USR1").is_err());
+        assert!(child.process().signal_group("USR1").is_err());
         Ok(())
     });
 }
@@ -459,11 +459,11 @@ fn a_window_that_changes_its_size_is_told() {
             .spawn(&reactor)?;
         let mut terminal = child.take_stdout()?;
         assert_eq!(terminal.read_line(80).await?.unwrap(), b"up");
-        child.set_window_size(50, 132)?;
+        child.process().set_window_size(50, 132)?;
         assert_eq!(terminal.read_line(80).await?.unwrap(), b"50 132");
         assert!(child.status().await?.success());
         let plain = Command::new("cat").spawn(&reactor)?;
-        assert!(plain.set_window_size(1, 1).is_err());
+        assert!(plain.process().set_window_size(1, 1).is_err());
         Ok(())
     });
 }
@@ -539,8 +539,8 @@ fn a_peer_that_is_a_program_may_have_other_pipes_or_a_terminal() {
         let (peer, mut child) = command.connect(&reactor, Spy::new(&log))?;
         assert_eq!(child.take_stderr()?.read_line(80).await?.unwrap(), b"err");
         // The other direction stays.
-        child.write("x");
-        child.close_stdin();
+        child.process().write("x");
+        child.process().close_stdin();
         peer.closed().await?;
         assert_eq!(log.take(), ["made", "data x", "eof", "lost done"]);
 
@@ -683,9 +683,9 @@ fn a_terminal_that_was_closed_is_another_thing_than_none() {
             .pty()
             .kill_on_drop(true)
             .spawn(&reactor)?;
-        child.lose_connection();
-        until(|| child.pipe(1).is_none()).await;
-        let error = child.set_window_size(1, 1).unwrap_err();
+        child.process().lose_connection();
+        until(|| child.process().pipe(1).is_none()).await;
+        let error = child.process().set_window_size(1, 1).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotConnected, "{error}");
         assert!(!error.to_string().contains("no terminal"), "{error}");
         Ok(())

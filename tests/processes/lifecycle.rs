@@ -578,7 +578,7 @@ fn one_that_is_traced_when_it_ends_is_waited_for_without_turning_in_circles() {
         reactor.sleep(std::time::Duration::from_millis(300)).await?;
         let busy = crate::support::cpu_time() - before;
         assert!(busy < 100_000, "it spins");
-        assert!(child.is_running(), "as far as we are told");
+        assert!(child.process().is_running(), "as far as we are told");
         drop(tracer.take_stdin()?);
         assert_eq!(child.status().await?.signal(), Some(9));
         tracer.status().await?;

@@ -37,15 +37,15 @@ fn a_terminal_that_is_played_can_be_resized() -> Result<(), Failure> {
         let mut child = Command::new("sized").pty().spawn(&reactor)?;
         let mut terminal = child.take_stdout()?;
         assert_eq!(terminal.read_line(80).await?.unwrap(), b"24 80");
-        child.set_window_size(50, 132)?;
+        child.process().set_window_size(50, 132)?;
         assert_eq!(terminal.read_line(80).await?.unwrap(), b"50 132");
         // It is told of a change, and this is none.
-        child.set_window_size(50, 132)?;
+        child.process().set_window_size(50, 132)?;
         some_turns().await;
-        child.set_window_size(10, 20)?;
+        child.process().set_window_size(10, 20)?;
         assert_eq!(terminal.read_line(80).await?.unwrap(), b"10 20");
         let plain = Command::new("plain").spawn(&reactor)?;
-        let error = plain.set_window_size(1, 1).unwrap_err();
+        let error = plain.process().set_window_size(1, 1).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         child.kill();
         plain.kill();
