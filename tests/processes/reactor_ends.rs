@@ -142,11 +142,11 @@ on_both_by_hand! {
 }
 
 /// How long the thread that keeps orphans has been busy; none when there is none.
-fn keeper_time() -> Option<Duration> {
+fn reaper_time() -> Option<Duration> {
     for task in fs::read_dir("/proc/self/task").unwrap() {
         let path = task.unwrap().path();
         let name = fs::read_to_string(path.join("comm")).unwrap_or_default();
-        if name.trim_end() == "torsade-orphans" {
+        if name.trim_end() == "torsade-reaper" {
             let text = fs::read_to_string(path.join("schedstat")).ok()?;
             let nanoseconds = text.split_whitespace().next()?.parse().ok()?;
             return Some(Duration::from_nanos(nanoseconds));
@@ -192,9 +192,9 @@ fn keep_a_traced_one() {
         assert!(kill.status(&reactor).await?.success());
         let stat = format!("/proc/{pid}/stat");
         until(|| fs::read_to_string(&stat).unwrap().contains(") Z ")).await;
-        let before = keeper_time().expect("it has one to keep");
+        let before = reaper_time().expect("the reaper runs");
         reactor.sleep(Duration::from_millis(300)).await?;
-        let busy = keeper_time().expect("it has it still") - before;
+        let busy = reaper_time().expect("the reaper still runs") - before;
         assert!(busy < Duration::from_millis(20), "it spins: {busy:?}");
         drop(tracer.take_stdin()?);
         until(|| fs::metadata(&stat).is_err()).await;

@@ -405,7 +405,7 @@ fn the_endpoint_has_no_options() {
     let problem = "\"stdio:1\" is not an endpoint: at byte 6: unexpected field \"1\"";
     assert_eq!(failure.to_string(), problem);
     let failure = torsade::net::ClientEndpoint::parse("stdio:").unwrap_err();
-    assert!(failure.to_string().contains("and does not connect"));
+    assert!(failure.to_string().contains("to connect, use `net::Stdio`"));
 }
 
 #[test]
