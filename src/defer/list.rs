@@ -198,7 +198,7 @@ where
 ///     .add_callback(|winner| assert_eq!(winner, (1, 2)));
 /// resolver.callback(1);
 /// ```
-#[must_use = "it says nothing until it is shown what to wait for"]
+#[must_use = "a list does nothing until one of its methods is called"]
 pub struct DeferredList<T: 'static> {
     members: Vec<Deferred<T>>,
     /// Whether the remaining members are cancelled when the outcome is decided.

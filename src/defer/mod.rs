@@ -189,7 +189,7 @@ pub struct Resolver<T: 'static> {
 }
 
 /// Holds back the callbacks of a [`Deferred`] until it is dropped; see [`Deferred::pause`].
-#[must_use = "dropping it lets the Deferred go on"]
+#[must_use = "dropping a pause lets the Deferred continue"]
 pub struct Pause {
     core: Option<Rc<Core>>,
 }

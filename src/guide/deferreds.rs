@@ -80,7 +80,7 @@
 //! |---|---|
 //! | a future | it stops where it was |
 //! | a Deferred that was never polled | it runs on; its callbacks run; a failure at its end is reported |
-//! | a Deferred that was polled | it is cancelled: somebody awaited, and gave up |
+//! | a Deferred that was polled | it is cancelled: its await was given up |
 //! | a [`Task`](crate::Task) | as a Deferred: runs on if it was never awaited, else it is cancelled |
 //! | a [`Resolver`](crate::Resolver) | the Deferred fails with [`DeferredError::Abandoned`](crate::defer::DeferredError::Abandoned) |
 //!

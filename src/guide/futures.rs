@@ -26,7 +26,7 @@
 //!     let started = Rc::new(Cell::new(false));
 //!     let plan = fetch(started.clone());
 //!     torsade::yield_now().await;
-//!     assert!(!started.get()); // nobody has asked for it
+//!     assert!(!started.get()); // it was not polled
 //!
 //!     let task = torsade::spawn(plan); // now it runs by itself
 //!     torsade::yield_now().await;

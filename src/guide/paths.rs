@@ -9,26 +9,26 @@
 //!
 //! | function | file | what it does |
 //! |---|---|---|
-//! | `Reactor::io` | `reactor/turn.rs` | waits, for as long as nothing else is to be done |
-//! | `Epoll::wait` | `driver/poller/epoll.rs` | asks the kernel, and makes events of its answer |
-//! | `Inner::tell_ready` | `reactor/share.rs` | goes through the events, as many as there is time for |
-//! | `Conn::ready` | `transport/engine.rs` | asks the one word of flags whether anything is unusual |
+//! | `Reactor::io` | `reactor/turn.rs` | waits for events, unless other work is ready |
+//! | `Epoll::wait` | `driver/poller/epoll.rs` | calls the kernel, and converts its answer to events |
+//! | `Inner::tell_ready` | `reactor/share.rs` | dispatches the events, as many as the step's limits allow |
+//! | `Conn::ready` | `transport/engine.rs` | checks one word of flags for anything unusual |
 //! | `OnStream::readable` | `protocol/connected.rs` | borrows the loop's read buffer |
 //! | `ConnCore::read` | `transport/link.rs` | one `recv` |
-//! | `deliver` | `protocol/connected.rs` | puts what was kept before in front of it, where there is any |
+//! | `deliver` | `protocol/connected.rs` | prepends what was kept from earlier reads, if there is any |
 //! | `visit` | `protocol/slot.rs` | takes the protocol out, calls it, and puts it back |
 //! | `Protocol::input_received` | `protocol/mod.rs` | the user's code, or `data_received` |
-//! | `Conn::settle` | `transport/engine.rs` | does what the user's code has asked for |
+//! | `Conn::settle` | `transport/engine.rs` | does what the user's code has requested |
 //!
 //! # A received byte, to async code
 //!
 //! | function | file | what it does |
 //! |---|---|---|
 //! | `Conn::ready` | `transport/engine.rs` | as above |
-//! | `Awaited::readable` | `stream/awaited.rs` | notes that there is something, and wakes the reader |
+//! | `Awaited::readable` | `stream/awaited.rs` | records that data is there, and wakes the reader |
 //! | `schedule` | `task/home.rs` | puts the task into the loop's queue |
 //! | `Executor::run_batches` | `task/executor.rs` | runs what is ready, and nothing that becomes ready meanwhile |
-//! | `Root::poll` | `task/root.rs` | polls the user's future behind a fence |
+//! | `Root::poll` | `task/root.rs` | polls the user's future, and catches a panic |
 //! | `poll_socket` | `stream/reader.rs` | reads into the user's buffer, or waits |
 //! | `ConnCore::read` | `transport/link.rs` | one `recv` |
 //!
@@ -36,23 +36,23 @@
 //!
 //! | function | file | what it does |
 //! |---|---|---|
-//! | `Transport::write` | `transport/mod.rs` | what a protocol calls; for async code it is the next |
+//! | `Transport::write` | `transport/mod.rs` | called by a protocol; async code calls the next |
 //! | `poll_write` | `stream/writer.rs` | takes as much as fits into the queue, or waits |
-//! | `ConnCore::write` | `transport/link.rs` | queues it, and asks for attention where the loop is not there already |
-//! | `Inner::attend_all` | `reactor/share.rs` | comes to those who asked, before the loop waits |
-//! | `Conn::settle` | `transport/engine.rs` | once after each event and once before the wait |
-//! | `ConnCore::flush` | `transport/link.rs` | one `send` for all that was queued |
+//! | `ConnCore::write` | `transport/link.rs` | queues the bytes, and requests a flush unless the loop is in this connection |
+//! | `Inner::attend_all` | `reactor/share.rs` | handles the requests, before the loop waits |
+//! | `Conn::settle` | `transport/engine.rs` | runs once after each event and once before the wait |
+//! | `ConnCore::flush` | `transport/link.rs` | one `send` for everything that was queued |
 //!
 //! # A timer
 //!
 //! | function | file | what it does |
 //! |---|---|---|
 //! | `Clock::call_later` | `clock/mod.rs` | counts the delay from now |
-//! | `Timers::ask` | `clock/timers.rs` | gives it a place in the table and a key |
-//! | `Table::absorb` | `clock/table.rs` | moves the fresh ones into the heap, once a turn |
+//! | `Timers::ask` | `clock/timers.rs` | gives the timer a slot in the table and a key |
+//! | `Table::absorb` | `clock/table.rs` | moves the new timers into the heap, once a turn |
 //! | `Inner::pass_time` | `reactor/turn.rs` | reads the clock and fires what is due |
-//! | `Timers::fire_due_and_hold_limits` | `clock/timers.rs` | takes one after the other out of the heap; time limits wait until I/O was looked at |
-//! | `contain` | `report.rs` | runs the call behind a fence |
+//! | `Timers::fire_due_and_hold_limits` | `clock/timers.rs` | takes one timer after the other out of the heap; time limits wait until I/O was polled |
+//! | `contain` | `report.rs` | runs the call, and catches a panic |
 //!
 //! # A Deferred
 //!
@@ -60,12 +60,12 @@
 //! |---|---|---|
 //! | `Deferred::pair` | `defer/mod.rs` | makes the two ends |
 //! | `Deferred::add_callback` | `defer/mod.rs` | appends a step |
-//! | `CallbackQueue::push` | `defer/callback_queue.rs` | stores it, in one block of memory with the others |
+//! | `CallbackQueue::push` | `defer/callback_queue.rs` | stores the step, in one block of memory with the others |
 //! | `Resolver::callback` | `defer/mod.rs` | brings the result |
-//! | `Core::fire` | `defer/core.rs` | gives it to the steps, or stores it and wakes the task that awaits it |
-//! | `advance` | `defer/core/work.rs` | goes on with one core after the other, so that depth costs no stack |
-//! | `CallbackQueue::run` | `defer/callback_queue.rs` | runs the steps until one gives a Deferred that is not settled |
-//! | `Core::hand_over` | `defer/core.rs` | gives the result to the next: another core, a task, nobody |
+//! | `Core::fire` | `defer/core.rs` | gives the result to the steps, or stores it and wakes the task that awaits it |
+//! | `advance` | `defer/core/work.rs` | continues with one core after the other, so that depth needs no stack |
+//! | `CallbackQueue::run` | `defer/callback_queue.rs` | runs the steps until one returns a Deferred that is not settled |
+//! | `Core::hand_over` | `defer/core.rs` | gives the result to its consumer: another core, or a task |
 //! | `Deferred::poll` | `defer/poll.rs` | where a task awaits it |
 //!
 //! # A thread's job
@@ -73,24 +73,24 @@
 //! | function | file | what it does |
 //! |---|---|---|
 //! | `Reactor::spawn_blocking` | `reactor/threads.rs` | makes the Deferred and the way back |
-//! | `Pool::submit` | `threads/pool.rs` | queues the job, and starts a thread where one is missing |
-//! | `Pool::work` | `threads/pool.rs` | what each thread does |
+//! | `Pool::submit` | `threads/pool.rs` | queues the job, and starts a thread if one is missing |
+//! | `Pool::work` | `threads/pool.rs` | the loop of each thread |
 //! | `AwaitedWork::run` | `task/waiting.rs` | runs the job; virtual time stands still meanwhile |
-//! | `Inbox::push_call` | `task/inbox.rs` | sends the result, and wakes the loop if nobody has |
-//! | `Executor::collect` | `task/executor.rs` | takes it in, as the first thing in a turn |
+//! | `Inbox::push_call` | `task/inbox.rs` | sends the result, and wakes the loop unless it is notified already |
+//! | `Executor::collect` | `task/executor.rs` | takes the result in, as the first step of a turn |
 //! | `Awaited::land` | `reactor/threads.rs` | fires the Deferred |
 //!
 //! # A child process
 //!
 //! | function | file | what it does |
 //! |---|---|---|
-//! | `Command::spawn_protocol` | `process/running.rs` | makes the handle, and what holds its protocol |
-//! | `Running::start` | `process/running.rs` | registers it with the loop |
+//! | `Command::spawn_protocol` | `process/running.rs` | makes the handle, and the slot for its protocol |
+//! | `Running::start` | `process/running.rs` | registers the process with the loop |
 //! | `Body::launch` | `process/body.rs` | makes the pipes |
 //! | `begin` | `driver/children/fork.rs` | forks |
-//! | `child` | `driver/children/fork.rs` | what runs between the fork and the new program, and allocates nothing |
+//! | `child` | `driver/children/fork.rs` | runs between the fork and the new program, and allocates nothing |
 //! | `Running::begin` | `process/running.rs` | calls `connection_made` |
-//! | `OnPipe::readable` | `process/running.rs` | what it writes comes as from any connection |
-//! | `Running::ready` | `process/running.rs` | its descriptor says that it has ended |
-//! | `Running::wait` | `process/running.rs` | takes its status, and tells the protocol |
+//! | `OnPipe::readable` | `process/running.rs` | delivers the child's output like data of any connection |
+//! | `Running::ready` | `process/running.rs` | handles the descriptor that signals the end of the process |
+//! | `Running::wait` | `process/running.rs` | takes the status, and calls the protocol |
 //! | `Running::end_if_over` | `process/running.rs` | calls `process_ended` when the pipes are closed as well |

@@ -102,7 +102,7 @@ pub(crate) trait Resource: Sized + 'static {
     fn taken(self: &Rc<Self>) {}
 }
 
-/// The queue of those who wait for a resource.
+/// The queue of waiters for a resource.
 pub(crate) struct GrantQueue<S: Resource> {
     state: RefCell<State<S>>,
     serving: Cell<bool>,

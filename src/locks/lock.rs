@@ -33,7 +33,7 @@ use crate::failure::Failure;
 ///     let writer = reactor.spawn(async move {
 ///         let mut words = first.acquire().await?;
 ///         words.push("one");
-///         torsade::yield_now().await; // nobody comes between
+///         torsade::yield_now().await; // no other task comes between
 ///         words.push("two");
 ///         Ok(())
 ///     });

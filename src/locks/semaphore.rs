@@ -123,7 +123,7 @@ impl DeferredSemaphore {
     /// let semaphore = DeferredSemaphore::new(3)?;
     /// let permit = semaphore.try_acquire();
     /// semaphore.acquire_many(3).add_callback(|all| assert_eq!(all.count(), 3));
-    /// assert!(semaphore.try_acquire().is_none()); // two are left, and somebody waits for them
+    /// assert!(semaphore.try_acquire().is_none()); // two are left, and a Deferred waits for them
     /// drop(permit);
     /// assert_eq!(semaphore.available(), 3);
     /// # Ok(())

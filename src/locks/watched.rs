@@ -32,7 +32,7 @@ use crate::report;
 ///     });
 ///     torsade::yield_now().await;
 ///     speed.set(1);
-///     speed.set(2); // comes before anybody has looked
+///     speed.set(2); // comes before the watcher has looked
 ///     torsade::yield_now().await;
 ///     speed.update(|old| old + 1);
 ///     drop(speed);

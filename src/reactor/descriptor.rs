@@ -141,7 +141,7 @@ impl Reactor {
         let descriptor = Box::new(descriptor);
         let watched = self.register(|registration| Watched {
             registration,
-            location: location,
+            location,
             descriptor: Cell::new(None),
             reading: Cell::new(interest.reads()),
             writing: Cell::new(interest.writes()),

@@ -51,7 +51,7 @@ pub struct CooperativeTask(Rc<Job>);
 
 /// Holds back a task until it is dropped; see [`CooperativeTask::pause`].
 #[doc(alias = "NotPaused")]
-#[must_use = "dropping it lets the work go on"]
+#[must_use = "dropping a pause lets the task continue"]
 pub struct TaskPause(Rc<Job>);
 
 impl CooperativeTask {

@@ -62,7 +62,7 @@ pub fn interval(clock: &impl Clock, period: Duration) -> Interval {
 ///
 /// It is also a `Stream` of what [`tick`](Interval::tick) returns; an error is its last item.
 #[derive(Debug)]
-#[must_use = "an interval does nothing unless it is asked for its ticks"]
+#[must_use = "an interval does nothing unless its ticks are awaited"]
 pub struct Interval {
     sleep: Sleep,
     timers: Timers,

@@ -2,14 +2,14 @@
 //!
 //! # States of a task
 //!
-//! | state | is | left by |
 //! | state | meaning | left by |
-//! | queued | in the cooperator's queue | its turn: stepping; a pause: held; a stop: over |
+//! |---|---|---|
 //! | queued | in the cooperator's queue | its turn: stepping; a pause: held; a stop: over |
 //! | stepping | taken out, its `next` on the stack | the return: queued, held, or over |
-//! | held | paused, or waiting for a Deferred | the last of these gone: queued; a failure, a stop: over |
-//!
+//! | held | paused, or waiting for a Deferred | no hold left: queued; a failure, a stop: over |
 //! | over | exhausted, failed, or stopped | |
+//!
+//! # Invariants of a cooperator
 //!
 //! 1. A timer exists exactly while the cooperator runs, the queue is not empty, and no slice is
 //!    running.

@@ -39,7 +39,7 @@ use crate::task::{Task, own_waker, spawn, spawn_named};
 /// });
 /// ```
 #[doc(alias("TaskSet", "TaskGroup"))]
-#[must_use = "dropping it ends its tasks"]
+#[must_use = "dropping a join set cancels its tasks"]
 pub struct JoinSet<T: 'static> {
     tasks: FuturesUnordered<Member<T>>,
     /// The number of tasks so far.

@@ -15,11 +15,11 @@
 //!          all are done                     all are done, or the grace is over
 //! Open ───────────────────▶ Over ◀──────────────────────────────────────────── Ending
 //!   └──────────────────────────────────────────────────────────────────────────▶┘
-//!       something failed, the deadline came, or somebody called `cancel`
+//!       a child failed, the deadline came, or `cancel` was called
 //! ```
 //!
-//! | in | a child that is spawned | a child that fails | the body and the children |
 //! | state | a child that is spawned | a child that fails | the body and the children |
+//! |---|---|---|---|
 //! | `Open` | runs | ends the scope with its failure | run |
 //! | `Ending` | is dropped at once | is reported, unless it is [`Cancelled`] | are cancelled, then dropped |
 //! | `Over` | is dropped at once | – | are gone |
@@ -163,7 +163,7 @@ pub fn scope<'env, T>(
 ///     Ok(())
 /// });
 /// ```
-#[must_use = "it runs nothing until `run` is called"]
+#[must_use = "a scope builder runs nothing until `run` is called"]
 pub struct ScopeBuilder {
     deadline: Option<(Duration, Sleep)>,
     grace: Option<Box<dyn FnOnce() -> Sleep>>,

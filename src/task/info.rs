@@ -125,7 +125,7 @@ impl TaskInfo {
             State::New => "has not begun",
             State::Running => "is running",
             State::Waiting if waits.is_empty() => {
-                "waits for nothing that is known here, or is about to run"
+                "waits for nothing that is recorded here, or is about to run"
             }
             State::Waiting => "waits",
             State::Over => "has ended",

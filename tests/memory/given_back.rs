@@ -141,7 +141,7 @@ fn whoever_merely_listens_and_is_dropped_leaves_nothing_behind() {
         let port = reactor.listen("127.0.0.1:0", |_| Idle).unwrap();
         let handle = reactor.connect(port.local_addr(), Idle).await.unwrap();
         check("connection", || handle.closed());
-        check("signal", || Signal::USR1.wait(&reactor));
+        check("signal", || Signal::USR1.wait(reactor));
     });
     assert_eq!(reports, [""; 0]);
 }

@@ -48,10 +48,8 @@ pub(crate) fn spy(log: &Log) -> Spy {
 /// Answers with what comes, until its end.
 #[cfg(unix)]
 pub(crate) async fn echo(reactor: &Reactor) -> Result<(), Failure> {
-    let handle = torsade::net::Stdio::new().connect(
-        &reactor,
-        spy(&Log::new()).on_data(|cx, data| cx.write(data)),
-    )?;
+    let handle = torsade::net::Stdio::new()
+        .connect(reactor, spy(&Log::new()).on_data(|cx, data| cx.write(data)))?;
     let reason = handle.closed().await?;
     eprint!("{}", super::how(&reason));
     Ok(())

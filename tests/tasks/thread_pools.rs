@@ -276,7 +276,7 @@ mod children {
             other.join().unwrap();
         }
         assert_eq!(reactor.spawn_blocking(|| Ok(1)).await?, 1);
-        assert_eq!(pool.spawn_blocking(&reactor, || Ok(2)).await?, 2);
+        assert_eq!(pool.spawn_blocking(reactor, || Ok(2)).await?, 2);
         Ok(())
     }
 
