@@ -5,6 +5,7 @@
 #![doc = include_str!("guide/links.md")]
 #![doc = include_str!("guide/pictures.md")]
 #![doc = include_str!("../README.md")]
+#![doc = "\n# Terms\n\nThe [glossary](guide::glossary) defines the terms of the crate.\n"]
 #![deny(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -105,6 +105,8 @@
 //! # Datagrams
 //!
 //! Datagram sockets have their own ports and methods: see [`datagram`].
+//!
+//! The [glossary](crate::guide::glossary#the-network) defines the terms: endpoint, port, linger.
 
 #[cfg(unix)]
 mod adopted;

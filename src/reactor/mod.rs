@@ -45,6 +45,8 @@
 //!    itself starves nothing.
 //! 3. A handler's key is valid until the handler is removed, and is never given to another handler.
 //! 4. A reactor that has ended holds no task, timer, handler or call, and accepts none.
+//!
+//! The [glossary](crate::guide::glossary) defines the terms: reactor, turn, step, driver, grace.
 
 mod acting;
 mod budget;

@@ -30,6 +30,9 @@
 //! end, `Protocol::descriptor_received` gets the descriptors before `data_received` gets the bytes
 //! that they came with; async code takes them with `Connection::recv_descriptor`. All are closed on
 //! exec, and those that the program does not take are closed.
+//!
+//! The [glossary](crate::guide::glossary#the-network) defines the terms: transport, high-water mark,
+//! producer, linger.
 
 mod config;
 mod counter;

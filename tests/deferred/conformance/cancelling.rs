@@ -23,7 +23,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "pair; on_cancel x do {errback E}; cb a; eb b; cancel",
         "x b(E)",
     ),
-    // In Twisted it leaves `cancel`, and the Deferred stays unfired.
+    // In Twisted the panic leaves `cancel`, and the Deferred stays unfired.
     (
         "a canceller that panics is the failure",
         "pair; on_cancel x do {panic}; eb a; cancel",
@@ -74,7 +74,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "pair; both a; cancel; fire 1; cb b; log then",
         "a(Cancelled) then",
     ),
-    // In Twisted this is an error of whoever fires.
+    // In Twisted this is an error of the code that fires.
     (
         "a late value is dropped after a canceller that brought nothing as well",
         "pair; on_cancel x; both a -> 0; cancel; fire 1; cb b; log then",

@@ -1,4 +1,4 @@
-//! The behaviour of deferred calls, and of the clock for tests.
+//! The behaviour of delayed calls, and of the virtual clock.
 //!
 //! A script is a list of commands, separated by `;`.
 //!
@@ -29,7 +29,7 @@ use torsade::{
 };
 
 const TABLE: &[(&str, &str, &str)] = &[
-    // Deferred calls.
+    // Delayed calls.
     (
         "a deferred call is made when its time has come, and its value is the Deferred's",
         "defer a 1 -> 7; log then; go 0.5; go 0.5",
@@ -85,7 +85,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "defer a 1 -> 7; stop clock",
         "a=ClockStopped",
     ),
-    // The clock for tests.
+    // The virtual clock.
     (
         "time begins at nothing and moves when told",
         "later a 0; go 0; go 1.5; later b 0; go 0; pump 1 2 0.5; later c 0; go 0",
@@ -117,7 +117,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "endless a; later b 1; go 5; log caught",
         "panic caught",
     ),
-    // In Twisted it is the end's, for all of them.
+    // In Twisted the time is that of the end, for all of them.
     (
         "each call sees its own time, and not that of the end",
         "later a 1 {later b 0}; later c 2; go 60",
@@ -157,7 +157,7 @@ fn every_row_gives_its_trace() {
     });
 }
 
-/// What a script works on. Nothing is borrowed while a timer is being used.
+/// The state of a script. Nothing is borrowed while a timer is being used.
 struct World {
     clock: RefCell<Option<VirtualClock>>,
     start: Instant,
@@ -248,7 +248,7 @@ impl World {
         self.clock().call_later(Duration::ZERO, again);
     }
 
-    /// Moves the clock; without holding it, so that a panic may go through.
+    /// Advances the clock without a borrow, so that a panic may go through.
     fn go(&self, steps: &[&str]) {
         let clock = self.clock();
         let steps: Vec<_> = steps.iter().map(|step| seconds(step)).collect();
@@ -271,7 +271,7 @@ impl World {
         (seconds(delay), act)
     }
 
-    /// What a deferred call returns.
+    /// The result of a delayed call.
     fn give(self: &Rc<Self>, returns: &str) -> Deferred<u32> {
         match returns.split_at(1) {
             ("!", error) => Deferred::fail(Failure::new(error)),
@@ -308,7 +308,7 @@ impl World {
     }
 }
 
-/// What a timer does.
+/// Does what a timer does.
 struct Act {
     world: Rc<World>,
     name: String,

@@ -133,8 +133,8 @@ const TABLE: &[(&str, &str, &str)] = &[
         "co a @x 2; ask a; turn; lose x",
         "-a a=Abandoned",
     ),
-    // The end.
-    // In Twisted everybody gets the iterator; here its one owner does, who has called `coiterate`.
+    // The end. In Twisted every waiter gets the iterator; here its one owner does, the code that
+    // called `coiterate`.
     (
         "whoever asks is told when everything is done",
         "co a 1; ask a; log then; turn",
@@ -160,7 +160,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "iter a 1 !E 3; turn",
         "a1 -a a:E",
     ),
-    // Of which Twisted's cooperator does not hear.
+    // Unknown to Twisted's cooperator.
     (
         "cancelling what coiterate gave ends the work",
         "iter a 1 2; cancel a; turn; timers",
@@ -331,7 +331,7 @@ fn every_row_gives_its_trace() {
     });
 }
 
-/// What a script works on. Nothing is borrowed while a cooperator is being used.
+/// The state of a script. Nothing is borrowed while a cooperator is being used.
 struct World {
     clock: RefCell<Option<VirtualClock>>,
     cooperator: RefCell<Option<Cooperator>>,
@@ -339,19 +339,19 @@ struct World {
     iterations: RefCell<HashMap<String, Rc<Deferred<()>>>>,
     pauses: RefCell<Vec<(String, TaskPause)>>,
     resolvers: RefCell<HashMap<String, Resolver<()>>>,
-    /// The row is over: what comes from here on is of no interest.
+    /// The row is over: later logs are ignored.
     is_finished: Cell<bool>,
     log: RefCell<Vec<String>>,
 }
 
-/// An iterator that does what its words say.
+/// An iterator that follows a script.
 struct Script {
     name: String,
     words: VecDeque<String>,
     world: Weak<World>,
 }
 
-/// What comes of a step.
+/// Returns the result of a step.
 enum Step {
     Done,
     Fails(Failure),
@@ -582,7 +582,7 @@ impl World {
         }
     }
 
-    /// Ends a row; what it logged.
+    /// Ends a row; returns its log.
     fn clear(&self) -> Vec<String> {
         self.is_finished.set(true);
         let cooperator = self.cooperator.take();

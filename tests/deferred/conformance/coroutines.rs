@@ -50,7 +50,7 @@ use torsade::{Cancelled, Clock, Deferred, Failure, Reactor, Resolver, yield_now}
 use super::split;
 
 const TABLE: &[(&str, &str, &str)] = &[
-    // Awaiting. In Twisted it goes on inside the firing.
+    // Awaiting. In Twisted the coroutine continues inside the firing.
     (
         "it goes on in its turn, not inside the firing",
         "pair a; go f {await a,log on}; step; fire a 1; log then; step",
@@ -223,7 +223,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "pair a b; limit f 5 {try a,await b}; sleep 6; log then; fire b 2; step",
         "f:Cancelled then f:2 f=2",
     ),
-    // Of which Twisted does not know.
+    // Unknown to Twisted.
     (
         "one that waits for no Deferred is cancelled at once, and dropped in its turn",
         "go f {hold,forever}; step; cancel f; log then; turn",
@@ -234,7 +234,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "go f {log never}; cancel f; log then; turn",
         "f=Cancelled then",
     ),
-    // What is left.
+    // Leftovers.
     (
         "nothing is left of one that has returned",
         "pair a; go f {hold,await a}; step; fire a 1; step",
@@ -316,7 +316,7 @@ fn every_row_gives_its_trace() {
 
 type Number = i64;
 
-/// What a script works on. Nothing is borrowed while a Deferred is being used.
+/// The state of a script. Nothing is borrowed while a Deferred is being used.
 #[derive(Default)]
 struct World {
     deferreds: RefCell<HashMap<String, Deferred<Number>>>,
@@ -415,7 +415,7 @@ impl World {
         }
     }
 
-    /// A future that does what the text says.
+    /// A future that follows the script.
     fn body(
         self: &Rc<Self>,
         name: &str,
@@ -496,7 +496,7 @@ impl World {
     }
 }
 
-/// Says so when it is dropped.
+/// Logs when it is dropped.
 struct Held(Rc<World>, String);
 
 impl Drop for Held {
@@ -505,7 +505,7 @@ impl Drop for Held {
     }
 }
 
-/// What stands in braces.
+/// Returns the content of the braces.
 fn inside(text: &str) -> &str {
     let text = text
         .strip_prefix('{')

@@ -288,7 +288,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "line 20000; cb a; log then; fire 1; log after",
         "then a(1) after",
     ),
-    // Twisted lets it wait for ever.
+    // Twisted lets it wait forever.
     (
         "one that returns itself is told so",
         "pair; cb a -> @d; cb b; eb c -> 0; fire 1",
@@ -350,7 +350,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "pair @i; pair; cb a -> @i; cb b; fire 1; pause; unpause; log then; fire 2 @i",
         "a(1) then b(2)",
     ),
-    // What is shown.
+    // `Debug`.
     (
         "it shows how it stands",
         "pair; shown; pause; shown; unpause; cb a; fire 1; shown; succeed 2; shown; fail E; shown; poll; shown",
@@ -361,7 +361,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "pair @i; pair; cb a -> @i; fire 1; shown; fire 2 @i; shown",
         "a(1) waiting for another fired",
     ),
-    // Awaiting and giving up, which Twisted does not know.
+    // Awaiting and giving up, which Twisted does not have.
     (
         "a polled one that is dropped is cancelled",
         "pair; on_cancel x; both a; poll; drop",
@@ -387,7 +387,8 @@ const TABLE: &[(&str, &str, &str)] = &[
         "pair; on_cancel x do {fire 5}; poll; drop; log then",
         "=? x then",
     ),
-    // In Twisted a fired one may be awaited as often as one likes; here that is what `Shared` is for.
+    // In Twisted a fired Deferred may be awaited any number of times; here that is what `Shared` is
+    // for.
     (
         "a result can be had once",
         "succeed 1; poll; poll; eb a",
@@ -400,7 +401,7 @@ fn every_row_gives_its_trace() {
     check(TABLE);
 }
 
-/// Plays each row of a table: its name, its script and what that logs.
+/// Runs each row of a table: its name, its script and the log.
 #[track_caller]
 pub(crate) fn check(table: &[(&str, &str, &str)]) {
     let mut wrong = Vec::new();
@@ -424,22 +425,22 @@ pub(crate) fn check(table: &[(&str, &str, &str)]) {
 
 type Number = i64;
 
-/// What a script works on. Nothing is borrowed while a Deferred is being used.
+/// The state of a script. Nothing is borrowed while a Deferred is being used.
 #[derive(Default)]
 struct World {
     deferreds: RefCell<HashMap<String, Kept>>,
     resolvers: RefCell<HashMap<String, Resolver<Number>>>,
     pauses: RefCell<Vec<(String, Pause)>>,
     clock: VirtualClock,
-    /// What `errback_kept` gave.
+    /// The result of `errback_kept`.
     kept: RefCell<Option<Failure>>,
     log: RefCell<Vec<String>>,
 }
 
-/// A Deferred that may be cancelled where it is. Empty once somebody took it.
+/// A Deferred that may be cancelled in place. `None` once it was taken.
 type Kept = Rc<RefCell<Option<Deferred<Number>>>>;
 
-/// Says so when it is dropped.
+/// Logs when it is dropped.
 struct Held(Rc<World>, String);
 
 impl Drop for Held {
@@ -448,7 +449,7 @@ impl Drop for Held {
     }
 }
 
-/// What a callback does and returns.
+/// Does what a callback does, and returns its result.
 #[derive(Clone, Default)]
 struct Act {
     label: String,
@@ -556,7 +557,7 @@ impl World {
                 self.change(name, |d| d.on_cancel(move || held.0.say(&held.1)));
             }
             "cancel" => {
-                // A canceller or a callback may want it again: it stays where it is.
+                // A canceller or a callback may need it again: it stays in place.
                 let deferred = self.deferreds.borrow().get(name).cloned();
                 let deferred = deferred.unwrap_or_else(|| panic!("no Deferred @{name}"));
                 deferred.borrow().as_ref().expect("nobody uses it").cancel();
@@ -614,7 +615,7 @@ impl World {
         }
     }
 
-    /// What a callback does.
+    /// Runs a callback.
     fn act(self: &Rc<Self>, act: &Act, result: Result<Number, Failure>) -> Result<Number, Failure> {
         self.say(&format!("{}({})", act.label, show(&result)));
         self.run_all(&act.commands);
@@ -629,7 +630,7 @@ impl World {
         }
     }
 
-    /// What a callback does that returns a Deferred.
+    /// Runs a callback that returns a Deferred.
     fn act_and_wait(
         self: &Rc<Self>,
         act: &Act,

@@ -23,7 +23,7 @@ use std::panic::{Location, resume_unwind};
 use torsade::{Failure, defer};
 
 const TABLE: &[(&str, &str, &str)] = &[
-    // What it is. In Twisted one asks by class, of which others may be derived.
+    // The type. In Twisted one asks by class, of which others may be derived.
     (
         "it is checked for a type of error",
         "parse; is parse; is io; check parse; check io",
@@ -54,7 +54,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "panicked oh; shown; is parse",
         "panicked: oh no",
     ),
-    // How it is shown.
+    // `Display` and `Debug`.
     (
         "it is shown with its text, with its causes, and with its place",
         "io; context reading; context serving; shown; all; debug",
@@ -65,7 +65,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "parse; context reading; is parse; trap parse; find parse; find io; levels",
         "no passed invalid digit found in string - 2",
     ),
-    // Going about.
+    // Passing on.
     (
         "a failure made of a failure is that one",
         "parse; boxed; same; place; shown",
@@ -99,11 +99,11 @@ fn every_row_gives_its_trace() {
     });
 }
 
-/// What a script works on.
+/// The state of a script.
 #[derive(Default)]
 struct World {
     failure: Option<Failure>,
-    /// The same, as it was made.
+    /// The same failure, as it was made.
     made: Option<(Failure, &'static Location<'static>)>,
     log: Vec<String>,
 }
@@ -220,7 +220,7 @@ impl World {
     }
 }
 
-/// The line it is called from.
+/// Returns the line of the call.
 #[track_caller]
 fn here() -> &'static Location<'static> {
     Location::caller()

@@ -36,7 +36,7 @@ use torsade::{Cancelled, Clock, Deferred, Failure, VirtualClock};
 use crate::support::folder::Folder;
 
 const TABLE: &[(&str, &str, &str)] = &[
-    // Trying.
+    // Locking at once.
     (
         "who locks it has it, whoever else tries",
         "held; lock a; held; lock b; lock a; unlock a; held; lock b",
@@ -136,7 +136,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "lock a; wait b 5; timers; cancel b; log then; timers; unlock a; go 9; held",
         "a 2 b!Cancelled then 0 free",
     ),
-    // In Twisted it is tried once more, and may be had all the same.
+    // In Twisted the lock is tried once more, and may be taken all the same.
     (
         "cancelling does not try again",
         "lock a; wait b 5; unlock a; cancel b; held",
@@ -147,7 +147,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "wait a; cancel a; held; release a; held",
         "a held free",
     ),
-    // What goes wrong meanwhile.
+    // Errors meanwhile.
     (
         "what goes wrong while one waits is told",
         "lock a; wait b 9; junk; go 1; timers",
@@ -177,7 +177,7 @@ fn every_row_gives_its_trace() {
     });
 }
 
-/// What a script works on. Nothing is borrowed while a lock is being used.
+/// The state of a script. Nothing is borrowed while a lock is being used.
 struct World {
     folder: Folder,
     clock: RefCell<Option<VirtualClock>>,
@@ -263,7 +263,7 @@ impl World {
         drop(old);
     }
 
-    /// Puts something else where the lock is.
+    /// Puts something else at the lock's path.
     fn put(&self, make: impl FnOnce(&PathBuf) -> io::Result<()>) {
         let path = self.path();
         let _ = fs::remove_file(&path);
@@ -291,10 +291,10 @@ impl World {
         self.log.borrow_mut().push(what.into());
     }
 
-    /// Ends a row; what it logged.
+    /// Ends a row; returns its log.
     fn clear(&self) -> Vec<String> {
         let log = self.log.take();
-        // Not what it is about: a guard whose lock is not there any more would report that.
+        // Not under test: a guard whose lock has been removed would report that.
         for (_, guard) in self.guards.take() {
             let _ = guard.release();
         }

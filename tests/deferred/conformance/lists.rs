@@ -49,7 +49,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "pair a b; pause a; list a b; fire a 1; fire b 2; log then; unpause",
         "then [1,2]",
     ),
-    // In Twisted it is not, unless one says so: there the members are still somebody else's.
+    // In Twisted they are not, unless requested: there the members still belong to other code.
     (
         "a failure in a list is handled",
         "pair a; list a; errback a E; drop; log then",
@@ -136,7 +136,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "fail a E; fail b F; fail c G; gather a b c",
         "!F !G FirstError(0,E)",
     ),
-    // Twisted lets the rest run: see `loose`.
+    // Twisted lets the others run: see `loose`.
     (
         "a failed gather cancels the rest, before it goes on",
         "pair a b c; on_cancel a nothing; on_cancel c nothing; gather a b c; errback b E; log then",
@@ -172,7 +172,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "pair a b; cb b; on_cancel b nothing; loose gather a b; errback a E; fire b 2",
         "FirstError(0,E) b(2)",
     ),
-    // In Twisted it fails with what the first member comes to.
+    // In Twisted it fails with the result of the first member.
     (
         "a cancelled gather cancels every member, and is cancelled",
         "pair a b; on_cancel a nothing; on_cancel b nothing; gather a b; cancel",
@@ -229,7 +229,8 @@ const TABLE: &[(&str, &str, &str)] = &[
         "pair a; succeed b 2; pair c; on_cancel a nothing; on_cancel c nothing; race a b c",
         "~a ~c 1:2",
     ),
-    // As Twisted's `race`; its list that ends with the first value gives these as if it had succeeded.
+    // As Twisted's `race`; its list that ends with the first value returns these as if it had
+    // succeeded.
     (
         "when all fail the race has all failures in the members' order",
         "pair a b; race a b; errback b F; log then; errback a E",
@@ -282,7 +283,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "pair a b; loose race a b; errback a E; errback b F",
         "FailureGroup(E,F)",
     ),
-    // In Twisted it fails with what all members come to.
+    // In Twisted it fails with the results of all members.
     (
         "a cancelled race cancels every member, and is cancelled",
         "pair a b; on_cancel a nothing; on_cancel b nothing; race a b; cancel",

@@ -94,7 +94,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "lock; failing a; acquire b; state; release a",
         "a a!oh locked+1 b",
     ),
-    // Run, and its outcomes.
+    // `run`, and its outcomes.
     (
         "run passes the result on",
         "lock; run a 3; state",
@@ -302,7 +302,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "queue - -; try x; put 1; try y; state",
         "x- y(1) 0",
     ),
-    // Waiters that nobody asks, which Twisted does not know.
+    // Waiters that are not polled, which Twisted does not have.
     (
         "one that is kept does not have it",
         "lock; want a; state; acquire b; release b; poll a; state",
@@ -374,7 +374,7 @@ fn locks_behave_as_the_table_says() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// What a script is about.
+/// The type under test.
 #[derive(Clone)]
 enum Thing {
     Lock(DeferredLock),
@@ -382,13 +382,13 @@ enum Thing {
     Queue(DeferredQueue<u32>),
 }
 
-/// What one gets: a guard, or an item.
+/// What a waiter gets: a guard, or an item.
 enum Got {
     Guard { _held: Box<dyn Any> },
     Item(u32),
 }
 
-/// A Deferred as it came, without any callback.
+/// A Deferred without any callback.
 enum Wanted {
     Lock(Deferred<LockGuard>),
     Permit(Deferred<SemaphorePermit>),
@@ -425,7 +425,7 @@ impl Wanted {
     }
 }
 
-/// What is known of a script while it is played.
+/// The state of a script.
 #[derive(Clone, Default)]
 struct Stage(Rc<Inner>);
 
@@ -611,7 +611,7 @@ impl Stage {
         wanted.expect("something wanted")
     }
 
-    /// Logs and keeps what comes.
+    /// Logs and stores what comes.
     fn keep(&self, name: &str, wanted: Deferred<Got>) {
         let (stage, label) = (self.clone(), name.to_owned());
         self.chain(name, wanted.add_callback(move |got| stage.got(&label, got)));

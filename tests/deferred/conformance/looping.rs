@@ -68,7 +68,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "every 1; drop; go 2",
         "0 1 2",
     ),
-    // What it returns.
+    // The function's results.
     (
         "it waits for the Deferred that the function returns",
         "waiting; every 1; go 2.5; log fires; fire; go 1",
@@ -145,7 +145,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "waiting; on 1 {stop}; every 1; go 1; log now; fire; go 5",
         "0 now done",
     ),
-    // In Twisted this is an error of whoever stops it.
+    // In Twisted this is an error of the code that stops it.
     (
         "stopping again does nothing",
         "every 1; stop; stop; waiting; every 1; go 0; stop; stop; fire",
@@ -238,7 +238,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "counting; every 1; go 0; stop; go 5; again 1; go 1",
         "0:1 done 5:1 6:1",
     ),
-    // Cancelling, of which Twisted's loop does not hear.
+    // Cancelling, which Twisted's loop does not notice.
     (
         "cancelling the Deferred stops the loop",
         "every 1; go 1; cancel; go 5; running; timers",
@@ -280,7 +280,7 @@ fn every_row_gives_its_trace() {
     });
 }
 
-/// What a script works on. Nothing is borrowed while a looping call is being used.
+/// The state of a script. Nothing is borrowed while a looping call is being used.
 struct World {
     clock: RefCell<Option<VirtualClock>>,
     start: Instant,
@@ -291,12 +291,12 @@ struct World {
     calls: Cell<u32>,
     looping: RefCell<Option<Looping>>,
     done: RefCell<Option<Rc<Deferred<()>>>>,
-    /// What a loop that was stopped gave back.
+    /// What a stopped loop returned.
     stopped: RefCell<Option<LoopingCall>>,
     resolver: RefCell<Option<Resolver<()>>>,
-    /// How the present call is to fail.
+    /// How the present call fails.
     failing: RefCell<Option<Failure>>,
-    /// What the present call was told about the resolver it has not made yet.
+    /// What the present call knows of the resolver it has not made yet.
     fires: Cell<bool>,
     log: RefCell<Vec<String>>,
 }
@@ -408,7 +408,7 @@ impl World {
         drop(self.done.replace(Some(Rc::new(done))));
     }
 
-    /// What the function does.
+    /// Does what the function does.
     fn called(self: &Rc<Self>, count: Option<u64>) -> Result<(), Failure> {
         let time = (self.now() - self.start).as_secs_f64();
         match count {
@@ -468,7 +468,7 @@ impl World {
         self.log.borrow_mut().push(what.into());
     }
 
-    /// Ends a row; what it logged.
+    /// Ends a row; returns its log.
     fn clear(&self) -> Vec<String> {
         let log = self.log.take();
         self.clock.take();

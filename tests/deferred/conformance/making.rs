@@ -1,4 +1,5 @@
-//! The behaviour of what makes one Deferred of something else, or many of one. See `script` for the commands.
+//! The behaviour of functions that make a Deferred of something else, or many of one. See `script`
+//! for the commands.
 
 use super::script::check;
 
@@ -79,7 +80,8 @@ const TABLE: &[(&str, &str, &str)] = &[
         "pair a; channel a; close; fire a 1; log then",
         "then",
     ),
-    // In Twisted it is. Here a Deferred is a future itself, and is cancelled when an await of it is given up.
+    // In Twisted it is. Here a Deferred is a future itself, and is cancelled when an await of it is
+    // given up.
     (
         "a Deferred is not cancelled when the channel that waits for it is closed",
         "pair a; on_cancel a nothing; channel a; close; log then; fire a 1",
@@ -137,7 +139,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "pair a b; watch b; chain a b; cancel; errback a E; log then",
         "Cancelled then",
     ),
-    // One for many. In Twisted only the first who awaits it gets the result.
+    // One for many. In Twisted only the first consumer that awaits it gets the result.
     (
         "each waiter gets the value, in order",
         "pair a; share a; wait b; wait c; cb b; cb c; fire a 1; log then",

@@ -150,7 +150,7 @@ impl Log {
     }
 }
 
-/// Says so when it is dropped.
+/// Logs when it is dropped.
 struct Held(Log, String);
 
 impl Drop for Held {

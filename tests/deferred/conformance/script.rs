@@ -47,7 +47,7 @@ use torsade::defer::{self, DeferredError, DeferredList, FailureGroup, FirstError
 use torsade::failure::TraceFrame;
 use torsade::{Cancelled, Deferred, Failure, Reactor, Resolver, yield_now};
 
-/// Plays each row of a table: its name, its script and what that logs.
+/// Runs each row of a table: its name, its script and the log.
 #[track_caller]
 pub(crate) fn check(table: &[(&str, &str, &str)]) {
     let mut wrong = Vec::new();
@@ -66,7 +66,7 @@ pub(crate) fn check(table: &[(&str, &str, &str)]) {
     assert_eq!(names.len(), table.len(), "two rows of one name");
 }
 
-/// Runs a script on a reactor of its own; gives what it logged.
+/// Runs a script on a reactor of its own; returns its log.
 fn play(script: &str) -> String {
     let builder = Reactor::builder().in_memory();
     let builder = match script.contains("debug ") {
@@ -94,12 +94,13 @@ fn play(script: &str) -> String {
 
 type Number = i64;
 
-/// What a script works on. Nothing is borrowed while a Deferred is being used.
+/// The state of a script. Nothing is borrowed while a Deferred is being used.
 #[derive(Default)]
 struct World {
     members: RefCell<HashMap<char, Deferred<Number>>>,
     resolvers: RefCell<HashMap<char, Resolver<Number>>>,
-    /// What the last command that waits for something has made of it; stays in place while it is cancelled.
+    /// The Deferred of the last command that waits for something; stays in place while it is
+    /// cancelled.
     outcome: RefCell<Option<Rc<RefCell<Deferred<()>>>>>,
     pauses: RefCell<Vec<Pause>>,
     shared: RefCell<Option<Shared<Number>>>,
@@ -367,7 +368,7 @@ impl World {
         drop(old);
     }
 
-    /// What a function gives.
+    /// Returns the result of a function.
     fn gives(&self, what: &str) -> Result<Number, Failure> {
         match what.parse() {
             Ok(n) => Ok(n),
@@ -389,7 +390,7 @@ impl World {
         }
     }
 
-    /// What a canceller does.
+    /// Does what a canceller does.
     fn stop(&self, name: char, brings: &str) {
         self.say(format!("~{name}"));
         if brings != "nothing" {
@@ -433,7 +434,7 @@ impl World {
     }
 }
 
-/// Says so when it is dropped.
+/// Logs when it is dropped.
 struct Dropped(Rc<World>);
 
 impl Drop for Dropped {

@@ -70,7 +70,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "pair a; ask a; log then; drop a",
         "then !Cancelled",
     ),
-    // Of which Twisted does not know.
+    // Unknown to Twisted.
     (
         "giving an await up is not reported",
         "pair a; poll a; drop a; log then",
