@@ -1,7 +1,7 @@
-//! A chat room: protocols that talk to each other through a `Group`.
+//! A chat room: protocols that send to each other through a `Group`.
 //!
-//! Run `cargo run --example chat [ADDR]` (default `127.0.0.1:4004`) and join with `nc 127.0.0.1 4004`, twice or more.
-//! Prints `listening on ADDR`.
+//! Run `cargo run --example chat [ADDR]` (default `127.0.0.1:4004`) and join with `nc 127.0.0.1
+//! 4004`, twice or more. Prints `listening on ADDR`.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;

@@ -1,7 +1,7 @@
 //! Testing without waiting: a year of timers, and a connection without a socket.
 //!
-//! Run `cargo run --example testing`. Prints `a year went by: 12 reminders`, `silent for 9 s: still connected`, and
-//! `silent for 10 s: told "bye" and hung up`.
+//! Run `cargo run --example testing`. Prints `a year went by: 12 reminders`, `silent for 9 s: still
+//! connected`, and `silent for 10 s: told "bye" and hung up`.
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -25,21 +25,21 @@
 //! name is written `tcp:tcp:80`. Text that cannot be parsed fails with [`EndpointError::Endpoint`],
 //! which names the position of the error.
 //!
-//! | to listen                                     | meaning                                                       |
-//! |-----------------------------------------------|---------------------------------------------------------------|
-//! | `tcp:PORT[:interface=A][:backlog=N]`          | TCP over IPv4, unless the interface is an IPv6 address        |
-//! | `tcp6:PORT[:interface=A][:backlog=N]`         | TCP over IPv6                                                 |
-//! | `unix:PATH[:mode=M][:backlog=N][:lockfile=L]` | a UNIX socket; `M` is octal (666), `L` 1 (the default) or 0   |
-//! | `systemd:index=N[:domain=D]`                  | a socket passed by the supervisor ([`activation`]), by index  |
-//! | `systemd:name=NAME[:domain=D]`                | the same by its name; `D` is `INET`, `INET6` or `UNIX`        |
-//! | `fd:N[:domain=D]`                             | a socket that the process was started with, by its number     |
-//! | `stdio:`                                      | standard input and output: one connection, made at once       |
-//! | `haproxy:WHAT[:trust=LIST][:headertimeout=S]` | any of these, or an address, behind a proxy (see below)       |
+//! | to listen | meaning |
+//! |---|---|
+//! | `tcp:PORT[:interface=A][:backlog=N]` | TCP over IPv4, unless the interface is an IPv6 address |
+//! | `tcp6:PORT[:interface=A][:backlog=N]` | TCP over IPv6 |
+//! | `unix:PATH[:mode=M][:backlog=N][:lockfile=L]` | a UNIX socket; `M` is octal (666), `L` 1 (the default) or 0 |
+//! | `systemd:index=N[:domain=D]` | a socket passed by the supervisor ([`activation`]), by index |
+//! | `systemd:name=NAME[:domain=D]` | the same by its name; `D` is `INET`, `INET6` or `UNIX` |
+//! | `fd:N[:domain=D]` | a socket that the process was started with, by its number |
+//! | `stdio:` | standard input and output: one connection, made at once |
+//! | `haproxy:WHAT[:trust=LIST][:headertimeout=S]` | any of these, or an address, behind a proxy (see below) |
 //!
-//! | to connect                                    | meaning                                                       |
-//! |-----------------------------------------------|---------------------------------------------------------------|
-//! | `tcp:HOST:PORT[:timeout=S][:bindAddress=A]`   | TCP; the fields may be named: `tcp:host=HOST:port=PORT`       |
-//! | `unix:PATH[:timeout=S][:lockfile=L]`          | a UNIX socket; with `L` 1 its server must hold the lock       |
+//! | to connect | meaning |
+//! |---|---|
+//! | `tcp:HOST:PORT[:timeout=S][:bindAddress=A]` | TCP; the fields may be named: `tcp:host=HOST:port=PORT` |
+//! | `unix:PATH[:timeout=S][:lockfile=L]` | a UNIX socket; with `L` 1 its server must hold the lock |
 //!
 //! A `PATH` that begins with `@` is a name in Linux's abstract socket namespace, which has neither
 //! mode nor lock; with the key `path=` it is a path in the file system. `path-hex=` and

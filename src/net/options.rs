@@ -30,7 +30,8 @@ use crate::transport::{ConnConfig, ConnCounter, Limits, PATIENCE, Patience};
 /// use torsade::net::ListenOptions;
 /// use torsade::transport::Limits;
 ///
-/// let options = ListenOptions::new().backlog(4096).limits(Limits { high: 1 << 20, ..Limits::default() });
+/// let limits = Limits { high: 1 << 20, ..Limits::default() };
+/// let options = ListenOptions::new().backlog(4096).limits(limits);
 /// ```
 #[derive(Clone, Debug, Default)]
 #[must_use]

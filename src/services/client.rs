@@ -34,7 +34,8 @@ use crate::report::{self, Origin};
 ///    │                  │     ▼                               │
 ///    │      waited long enough Waiting ◀──────────────────────┘
 ///    │
-///    └── Stopping: told to stop while connected, it waits for the end; started then, it connects again after that
+///    └── Stopping: stopped while connected, it waits until the connection is closed;
+///                  if it is started meanwhile, it connects again after that
 /// ```
 ///
 /// It runs until it is stopped, even if all handles are dropped.
@@ -85,7 +86,7 @@ struct Inner<P: Protocol> {
     /// Resolvers to fire when the service has stopped.
     stopping: RefCell<Vec<Resolver<()>>>,
     /// Fired when the service is stopped, to end the delay or the attempt under way.
-    given_up: Cell<Option<Resolver<()>>>,
+    stop_signal: Cell<Option<Resolver<()>>>,
     location: &'static Location<'static>,
 }
 
@@ -130,7 +131,7 @@ impl<P: Protocol> ClientService<P> {
             waits: Cell::new(0),
             waiting: Listeners::default(),
             stopping: RefCell::default(),
-            given_up: Cell::new(None),
+            stop_signal: Cell::new(None),
             location: Location::caller(),
         })))
     }
@@ -222,8 +223,8 @@ impl<P: Protocol> Service for ClientService<P> {
         if let Some(transport) = connection.and_then(|handle| handle.transport()) {
             transport.lose_connection();
         }
-        if let Some(given_up) = inner.given_up.take() {
-            given_up.callback(());
+        if let Some(stop_signal) = inner.stop_signal.take() {
+            stop_signal.callback(());
         }
         inner.fail_waiting();
         deferred
@@ -268,7 +269,7 @@ impl<P: Protocol> Inner<P> {
                 let rng = self.reactor.inner().rng().part();
                 let wait = self.backoff.get().wait(waits, rng);
                 let sleep = pin!(self.reactor.sleep(wait));
-                if let Either::Left((Err(_), _)) = select(sleep, self.give_up()).await {
+                if let Either::Left((Err(_), _)) = select(sleep, self.stop_requested()).await {
                     // The reactor has ended.
                     break;
                 }
@@ -286,12 +287,12 @@ impl<P: Protocol> Inner<P> {
     }
 
     /// Returns a Deferred that fires when the service is stopped; at once if it does not run.
-    fn give_up(&self) -> Deferred<()> {
+    fn stop_requested(&self) -> Deferred<()> {
         if self.state.get() != State::Running {
             return Deferred::succeed(());
         }
         let (deferred, resolver) = Deferred::pair();
-        drop(self.given_up.replace(Some(resolver)));
+        drop(self.stop_signal.replace(Some(resolver)));
         // The resolver is dropped by the next call or at the end, which is not a failure.
         deferred.add_errback(|_| {})
     }
@@ -301,7 +302,7 @@ impl<P: Protocol> Inner<P> {
         let protocol = call(&self.build, self.location, |build| build())?.flatten();
         let protocol = protocol.ok_or(ServiceError::NoProtocol)?;
         let connecting = self.reactor.connect(&self.endpoint, protocol);
-        let handle = match select(connecting, self.give_up()).await {
+        let handle = match select(connecting, self.stop_requested()).await {
             Either::Left((handle, _)) => handle?,
             Either::Right((_, connecting)) => {
                 connecting.cancel();

@@ -7,13 +7,13 @@
 //! service starts at once, and the reactor's shutdown waits until it has stopped, before
 //! connections are lost.
 //!
-//! | service                                                 | while it runs                                          |
-//! |---------------------------------------------------------|--------------------------------------------------------|
-//! | [`MultiService`]                                        | its members run                                        |
-//! | [`ClientService`]                                       | it is connected, or tries to connect                   |
-//! | [`PortService`]                                         | a port is open, for streams or for datagrams           |
-//! | [`TimerService`]                                        | a function is called at intervals                      |
-//! | [`Cooperator`]                                          | its tasks run                                          |
+//! | service | while it runs |
+//! |---|---|
+//! | [`MultiService`] | its members run |
+//! | [`ClientService`] | it is connected, or tries to connect |
+//! | [`PortService`] | a port is open, for streams or for datagrams |
+//! | [`TimerService`] | a function is called at intervals |
+//! | [`Cooperator`] | its tasks run |
 //!
 //! # Rules
 //!

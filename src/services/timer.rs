@@ -56,7 +56,7 @@ type Begin = dyn FnMut() -> (Looping, Deferred<()>);
 /// The end of the calls, and the resolvers to fire then.
 #[derive(Default)]
 struct CallsEnd {
-    is_over: Cell<bool>,
+    is_finished: Cell<bool>,
     waiting: RefCell<Vec<Resolver<()>>>,
 }
 
@@ -123,7 +123,7 @@ impl Service for TimerService {
         let over = Rc::new(CallsEnd::default());
         drop(inner.running.replace(Some((looping, over.clone()))));
         drop(done.add_both(move |result| {
-            over.is_over.set(true);
+            over.is_finished.set(true);
             let waiting = over.waiting.take();
             for resolver in waiting {
                 resolver.callback(());
@@ -145,7 +145,7 @@ impl Service for TimerService {
             return Deferred::succeed(());
         };
         looping.stop();
-        if over.is_over.get() {
+        if over.is_finished.get() {
             return Deferred::succeed(());
         }
         let (deferred, resolver) = Deferred::pair();

@@ -67,7 +67,7 @@ impl DatagramProtocol for Ear {
 }
 
 /// An address where nothing listens.
-fn nobody(reactor: &Reactor) -> Result<Address, Failure> {
+fn unused_address(reactor: &Reactor) -> Result<Address, Failure> {
     Ok(reactor.bind_datagram(HERE)?.local_addr())
 }
 
@@ -169,7 +169,7 @@ on_both! {
     async fn a_refusal_calls_the_hook_and_the_port_stays_open(reactor) {
         let log = Log::new();
         let port = reactor.listen_datagram(HERE, Ear::new(&log))?;
-        let address = nobody(&reactor)?;
+        let address = unused_address(&reactor)?;
         some_turns().await;
         port.connect(&address)?;
         port.write_connected("anybody there?")?;
@@ -190,7 +190,7 @@ on_both! {
         let port = reactor.listen_datagram(HERE, Ear::new(&log))?;
         port.pause_producing();
         some_turns().await;
-        let address = nobody(&reactor)?;
+        let address = unused_address(&reactor)?;
         some_turns().await;
         port.connect(&address)?;
         port.write_connected("lost")?;
@@ -204,7 +204,7 @@ on_both! {
     async fn an_unconnected_port_gets_no_refusal(reactor) {
         let log = Log::new();
         let port = reactor.listen_datagram(HERE, Ear::new(&log))?;
-        let address = nobody(&reactor)?;
+        let address = unused_address(&reactor)?;
         some_turns().await;
         for _ in 0..20 {
             port.write("anybody?", &address)?;
@@ -219,7 +219,7 @@ on_both! {
 
     async fn an_async_socket_fails_once_for_a_refusal(reactor) {
         let socket = reactor.bind_datagram(HERE)?;
-        let address = nobody(&reactor)?;
+        let address = unused_address(&reactor)?;
         some_turns().await;
         socket.connect(&address)?;
         socket.send(b"anybody?").await?;

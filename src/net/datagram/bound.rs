@@ -119,7 +119,12 @@ impl DatagramPort {
     /// struct Counter(usize);
     ///
     /// impl DatagramProtocol for Counter {
-    ///     fn datagram_received(&mut self, _: &mut Context<'_, Self, DatagramPort>, _: &[u8], _: Address) {
+    ///     fn datagram_received(
+    ///         &mut self,
+    ///         _: &mut Context<'_, Self, DatagramPort>,
+    ///         _: &[u8],
+    ///         _: Address,
+    ///     ) {
     ///         self.0 += 1;
     ///     }
     /// }

@@ -9,11 +9,11 @@
 //!
 //! # States
 //!
-//! | state      | sends                   | reads | next state                                                  |
-//! |------------|-------------------------|-------|-------------------------------------------------------------|
-//! | `Open`     | yes                     | yes   | `Stopping` after `stop`; `Closed` when the reactor ends     |
-//! | `Stopping` | the queued datagrams    | no    | `Closed` when the queue is empty, or nothing was sent for the time of [`Grace::stalled`] |
-//! | `Closed`   | no                      | no    | –                                                           |
+//! | state | sends | reads | next state |
+//! |---|---|---|---|
+//! | `Open` | yes | yes | `Stopping` after `stop`; `Closed` when the reactor ends |
+//! | `Stopping` | the queued datagrams | no | `Closed` when the queue is empty, or nothing was sent for the time of [`Grace::stalled`] |
+//! | `Closed` | no | no | – |
 //!
 //! # Invariants
 //!
@@ -49,7 +49,7 @@ use crate::defer::{Deferred, Resolver};
 use crate::driver::{Arrived, Datagrams, Event, Interest, SocketFile};
 use crate::failure::Failure;
 use crate::net::errors::ConnectError;
-use crate::net::streams::port::tell_stopped;
+use crate::net::streams::port::notify_stopped;
 use crate::reactor::{Handler, Reactor, Registration, Retry, Tracked};
 use crate::report::{self, Origin, Subsystem};
 
@@ -283,7 +283,7 @@ impl<U: DatagramHandler> DatagramConn<U> {
             let failure = Failure::at(loss, core.location());
             report::deliver(Origin::Connection, failure, core.location());
         }
-        tell_stopped(core.stopped.take(), closed, core.location());
+        notify_stopped(core.stopped.take(), closed, core.location());
     }
 }
 

@@ -61,7 +61,12 @@ use crate::protocol::Context;
 /// struct Echo;
 ///
 /// impl DatagramProtocol for Echo {
-///     fn datagram_received(&mut self, cx: &mut Context<'_, Self, DatagramPort>, data: &[u8], from: Address) {
+///     fn datagram_received(
+///         &mut self,
+///         cx: &mut Context<'_, Self, DatagramPort>,
+///         data: &[u8],
+///         from: Address,
+///     ) {
 ///         if let Err(failure) = cx.write(data, from) {
 ///             eprintln!("no answer: {failure}");
 ///         }

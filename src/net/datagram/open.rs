@@ -49,7 +49,12 @@ impl Reactor {
     /// struct Echo;
     ///
     /// impl DatagramProtocol for Echo {
-    ///     fn datagram_received(&mut self, cx: &mut Context<'_, Self, DatagramPort>, data: &[u8], from: Address) {
+    ///     fn datagram_received(
+    ///         &mut self,
+    ///         cx: &mut Context<'_, Self, DatagramPort>,
+    ///         data: &[u8],
+    ///         from: Address,
+    ///     ) {
     ///         cx.write(data, from).expect("what fits in comes out again");
     ///     }
     /// }

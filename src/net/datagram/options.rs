@@ -36,9 +36,10 @@ impl DatagramOptions {
         }
     }
 
-    /// Sets whether several sockets may be bound to the same address (`SO_REUSEADDR` and `SO_REUSEPORT`); each of them
-    /// must set this. Each receives the datagrams sent to a group that it has joined. The system
-    /// delivers a datagram sent to the address itself to one of them. Default: `false`.
+    /// Sets whether several sockets may be bound to the same address (`SO_REUSEADDR` and
+    /// `SO_REUSEPORT`); each of them must set this. Each receives the datagrams sent to a group
+    /// that it has joined. The system delivers a datagram sent to the address itself to one of
+    /// them. Default: `false`.
     #[doc(alias("listenMultiple", "SO_REUSEADDR", "SO_REUSEPORT"))]
     pub fn listen_multiple(mut self, share: bool) -> Self {
         self.share = share;

@@ -23,7 +23,7 @@ use crate::defer::Deferred;
 use crate::failure::Failure;
 use crate::net::options::{ConnectOptions, ListenOptions};
 use crate::net::streams::accept::{self, Accepted, Acceptor};
-use crate::net::streams::port::{Port, PortState, tell_stopped};
+use crate::net::streams::port::{Port, PortState, notify_stopped};
 use crate::reactor::{Reactor, WeakReactor};
 use crate::report::{self, Origin};
 use crate::stream::Connection;
@@ -168,11 +168,11 @@ pub(in crate::net) struct Shared {
     /// Connections that were not passed to the acceptor yet.
     waiting: RefCell<VecDeque<Connection>>,
     /// Whether a call that passes on connections is queued in the loop.
-    is_called: Cell<bool>,
+    is_scheduled: Cell<bool>,
     is_paused: Cell<bool>,
     /// Whether the port that the endpoint listens with is paused because connections wait.
     is_held: Cell<bool>,
-    is_over: Cell<bool>,
+    is_closed: Cell<bool>,
     /// The port that the endpoint listens with.
     port: RefCell<Option<Port>>,
     /// The state of that port, if it was made by [`Incoming::port`]; this keeps it alive.
@@ -193,9 +193,9 @@ impl Incoming {
     /// ([`Incoming::port`]) must limit the number of waiting connections itself. Connections that
     /// wait when the port is closed are closed.
     pub fn accept(&self, connection: Connection) {
-        if !self.0.is_over.get() {
+        if !self.0.is_closed.get() {
             self.0.waiting.borrow_mut().push_back(connection);
-            self.0.look();
+            self.0.schedule();
         }
     }
 
@@ -206,7 +206,7 @@ impl Incoming {
         address: impl Into<Address>,
         stop: impl FnOnce() -> Deferred<()> + 'static,
     ) -> Port {
-        let state: Rc<dyn PortState> = Rc::new(Bare {
+        let state: Rc<dyn PortState> = Rc::new(StopOnlyPort {
             stop: Cell::new(Some(Box::new(stop))),
             is_paused: Cell::new(false),
         });
@@ -219,12 +219,12 @@ impl Incoming {
 type Stop = Box<dyn FnOnce() -> Deferred<()>>;
 
 /// A port that can only be stopped.
-struct Bare {
+struct StopOnlyPort {
     stop: Cell<Option<Stop>>,
     is_paused: Cell<bool>,
 }
 
-impl PortState for Bare {
+impl PortState for StopOnlyPort {
     fn stop(self: Rc<Self>) -> Deferred<()> {
         match self.stop.take() {
             Some(stop) => stop(),
@@ -250,10 +250,10 @@ impl Shared {
         let this = Rc::new(Self {
             acceptor: Cell::new(None),
             waiting: RefCell::default(),
-            is_called: Cell::new(false),
+            is_scheduled: Cell::new(false),
             is_paused: Cell::new(false),
             is_held: Cell::new(false),
-            is_over: Cell::new(false),
+            is_closed: Cell::new(false),
             port: RefCell::default(),
             bare: RefCell::default(),
             reactor: reactor.downgrade(),
@@ -262,7 +262,7 @@ impl Shared {
         let weak = Rc::downgrade(&this);
         this.counter().set_port(Some(Box::new(move || {
             if let Some(this) = Weak::upgrade(&weak) {
-                this.look();
+                this.schedule();
             }
         })));
         this
@@ -273,9 +273,9 @@ impl Shared {
     }
 
     /// Queues a call that passes waiting connections to the acceptor, in the loop's turn.
-    fn look(self: &Rc<Self>) {
+    fn schedule(self: &Rc<Self>) {
         self.hold_or_release();
-        if self.waiting.borrow().is_empty() || self.is_called.replace(true) {
+        if self.waiting.borrow().is_empty() || self.is_scheduled.replace(true) {
             return;
         }
         let Some(reactor) = self.reactor.upgrade() else {
@@ -294,7 +294,7 @@ impl Shared {
         let is_empty = self.waiting.borrow().is_empty();
         let (is_held, may_accept) = (self.is_held.get(), self.may_accept());
         // In all other cases the endpoint's port stays as it is.
-        if is_empty != may_accept || is_held != may_accept || self.is_over.get() {
+        if is_empty != may_accept || is_held != may_accept || self.is_closed.get() {
             return;
         }
         let port = self.port.borrow().clone();
@@ -314,7 +314,7 @@ impl Shared {
     }
 
     fn give_what_waits(self: &Rc<Self>) {
-        self.is_called.set(false);
+        self.is_scheduled.set(false);
         let Some(reactor) = self.reactor.upgrade() else {
             return;
         };
@@ -331,17 +331,17 @@ impl Shared {
                     acceptor.accepted(&reactor, accepted, &self.conn_config);
                 });
             }
-            if self.is_over.get() {
+            if self.is_closed.get() {
                 // The acceptor stopped the port.
                 let stopped = accept::end(Some(acceptor), self.conn_config.location);
-                return tell_stopped(Vec::new(), stopped, self.conn_config.location);
+                return notify_stopped(Vec::new(), stopped, self.conn_config.location);
             }
             self.acceptor.set(Some(acceptor));
         }
     }
 
     fn may_accept(&self) -> bool {
-        if self.is_over.get() || self.is_paused.get() || self.counter().is_full() {
+        if self.is_closed.get() || self.is_paused.get() || self.counter().is_full() {
             return false;
         }
         cells::with(&self.acceptor, |acceptor| {
@@ -351,7 +351,7 @@ impl Shared {
 
     /// Closes the port (invariant 4).
     fn finish(&self) -> Result<(), Failure> {
-        if self.is_over.replace(true) {
+        if self.is_closed.replace(true) {
             return Ok(());
         }
         self.counter().set_port(None);
@@ -363,7 +363,7 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         let stopped = self.finish();
-        tell_stopped(Vec::new(), stopped, self.conn_config.location);
+        notify_stopped(Vec::new(), stopped, self.conn_config.location);
     }
 }
 
@@ -379,7 +379,7 @@ impl PortState for Shared {
 
     fn is_listening(&self) -> bool {
         let port = self.port.borrow().clone();
-        !self.is_over.get() && port.is_some_and(|port| port.is_listening())
+        !self.is_closed.get() && port.is_some_and(|port| port.is_listening())
     }
 
     fn set_paused(&self, is_paused: bool) {
@@ -421,7 +421,7 @@ pub(in crate::net) fn listen(
     let address = port.local_addr();
     shared.port.replace(Some(port));
     shared.acceptor.set(Some(acceptor));
-    shared.look();
+    shared.schedule();
     let counter = shared.counter().clone();
     let state: Rc<dyn PortState> = shared;
     Ok(Port::new(Rc::downgrade(&state), address, counter))

@@ -8,10 +8,10 @@
 //! a lower bound of the bytes that remain ([`Header::wants`]): a reader that never reads more than
 //! that never reads too much.
 //!
-//! | version | begins with                             | consists of                                            |
-//! |---------|-----------------------------------------|--------------------------------------------------------|
-//! | 1       | `PROXY`                                 | the family, two addresses, two ports, CR LF            |
-//! | 2       | CR LF CR LF NUL CR LF `QUIT` LF         | command, family, length; addresses; fields of any kind |
+//! | version | begins with | consists of |
+//! |---|---|---|
+//! | 1 | `PROXY` | the family, two addresses, two ports, CR LF |
+//! | 2 | CR LF CR LF NUL CR LF `QUIT` LF | command, family, length; addresses; fields of any kind |
 //!
 //! # Invariants
 //!

@@ -215,7 +215,7 @@ pub(in crate::net) struct AcceptQueue {
     pub(in crate::net) is_asking: Cell<bool>,
     pub(in crate::net) waker: Cell<Option<Waker>>,
     /// Whether the port is closed.
-    pub(in crate::net) is_over: Cell<bool>,
+    pub(in crate::net) is_closed: Cell<bool>,
 }
 
 impl Acceptor for QueueAcceptor {
@@ -230,7 +230,7 @@ impl Acceptor for QueueAcceptor {
     }
 
     fn stopped(&mut self, _location: &'static Location<'static>) -> Result<(), Failure> {
-        self.0.is_over.set(true);
+        self.0.is_closed.set(true);
         cells::wake(&self.0.waker);
         Ok(())
     }

@@ -103,7 +103,7 @@ struct Inner<F: ClientFactory> {
     /// Whether `started` was called, and `stopped` not yet.
     is_started: Cell<bool>,
     /// Whether the attempt under way is to be cancelled.
-    is_given_up: Cell<bool>,
+    is_cancelled: Cell<bool>,
     /// The attempt under way, once it has started.
     attempt: RefCell<Option<Deferred<()>>>,
     connection: RefCell<Option<Handle<F::Protocol>>>,
@@ -171,7 +171,7 @@ impl Connector {
             factory: Cell::new(Some(factory)),
             state: Cell::new(ConnectorState::Disconnected),
             is_started: Cell::new(false),
-            is_given_up: Cell::new(false),
+            is_cancelled: Cell::new(false),
             attempt: RefCell::default(),
             connection: RefCell::default(),
             location,
@@ -229,7 +229,7 @@ impl<F: ClientFactory> Inner<F> {
     }
 
     /// Calls the factory; returns `None` if the factory is being called already, or if it panics.
-    fn tell<R>(&self, call: impl FnOnce(&mut F) -> R) -> Option<R> {
+    fn call_factory<R>(&self, call: impl FnOnce(&mut F) -> R) -> Option<R> {
         let mut factory = self.factory.take()?;
         let result = report::contain_rarely(Origin::Protocol, self.location, || call(&mut factory));
         self.factory.set(Some(factory));
@@ -241,17 +241,17 @@ impl<F: ClientFactory> Inner<F> {
             return;
         };
         if !self.is_started.replace(true) {
-            self.tell(F::started);
+            self.call_factory(F::started);
         }
-        self.tell(|factory| factory.started_connecting(&self.connector()));
-        if self.is_given_up.take() {
+        self.call_factory(|factory| factory.started_connecting(&self.connector()));
+        if self.is_cancelled.take() {
             // The attempt was cancelled before it started.
             return self.failed(Failure::at(Cancelled, self.location));
         }
         let weak = Rc::downgrade(self);
         let build = move |peer: &Address| {
-            let inner = weak.upgrade().filter(|inner| !inner.is_given_up.get())?;
-            inner.tell(|factory| factory.build_protocol(peer.clone()))?
+            let inner = weak.upgrade().filter(|inner| !inner.is_cancelled.get())?;
+            inner.call_factory(|factory| factory.build_protocol(peer.clone()))?
         };
         let this = self.clone();
         let attempt = reactor.connect_built(&self.endpoint, build, self.location);
@@ -265,9 +265,9 @@ impl<F: ClientFactory> Inner<F> {
     }
 
     fn made(self: &Rc<Self>, handle: Option<Handle<F::Protocol>>) {
-        let is_given_up = self.is_given_up.take();
+        let is_cancelled = self.is_cancelled.take();
         let Some(handle) = handle else {
-            if is_given_up {
+            if is_cancelled {
                 return self.failed(Failure::at(Cancelled, self.location));
             }
             self.attempt.take();
@@ -277,7 +277,7 @@ impl<F: ClientFactory> Inner<F> {
         };
         self.attempt.take();
         self.state.set(ConnectorState::Connected);
-        if let (true, Some(transport)) = (is_given_up, handle.transport()) {
+        if let (true, Some(transport)) = (is_cancelled, handle.transport()) {
             // The attempt was cancelled by its own protocol, in `connection_made`.
             transport.lose_connection();
         }
@@ -292,23 +292,23 @@ impl<F: ClientFactory> Inner<F> {
 
     fn failed(self: &Rc<Self>, failure: Failure) {
         drop(self.attempt.take());
-        self.is_given_up.set(false);
+        self.is_cancelled.set(false);
         self.state.set(ConnectorState::Disconnected);
-        self.tell(|factory| factory.connection_failed(&self.connector(), failure));
+        self.call_factory(|factory| factory.connection_failed(&self.connector(), failure));
         self.stopped();
     }
 
     fn lost(self: &Rc<Self>, reason: Failure) {
         drop(self.connection.take());
         self.state.set(ConnectorState::Disconnected);
-        self.tell(|factory| factory.connection_lost(&self.connector(), reason));
+        self.call_factory(|factory| factory.connection_lost(&self.connector(), reason));
         self.stopped();
     }
 
     /// Calls `stopped` after a failure or a loss (invariant 2).
     fn stopped(&self) {
         if self.state.get() == ConnectorState::Disconnected && self.is_started.replace(false) {
-            self.tell(F::stopped);
+            self.call_factory(F::stopped);
         }
     }
 }
@@ -336,7 +336,7 @@ impl<F: ClientFactory> Connects for Inner<F> {
         if state != ConnectorState::Connecting {
             return Err(ConnectError::Busy(state));
         }
-        self.is_given_up.set(true);
+        self.is_cancelled.set(true);
         let Some(reactor) = self.reactor.upgrade() else {
             return Ok(());
         };
@@ -344,7 +344,7 @@ impl<F: ClientFactory> Connects for Inner<F> {
         reactor.inner().executor().call(location, move || {
             // Cancelling calls the factory, from which this call may come.
             let attempt = self.attempt.take();
-            if let Some(attempt) = attempt.filter(|_| self.is_given_up.get()) {
+            if let Some(attempt) = attempt.filter(|_| self.is_cancelled.get()) {
                 attempt.cancel();
             }
         });

@@ -7,7 +7,7 @@ use super::accept::{
     self, Accepted, Acceptor, ClosureAcceptor, FactoryAcceptor, QueueAcceptor, ServeAcceptor,
 };
 use super::listener::StreamListener;
-use super::port::{Listening, Port, tell_stopped};
+use super::port::{Listening, Port, notify_stopped};
 use crate::address::Address;
 use crate::failure::Failure;
 use crate::net::endpoint::{ListenTarget, ToServerEndpoint, custom};
@@ -244,7 +244,7 @@ impl Reactor {
                     acceptor.accepted(&reactor, accepted, &conn_config)
                 });
             }
-            tell_stopped(Vec::new(), accept::end(Some(acceptor), location), location);
+            notify_stopped(Vec::new(), accept::end(Some(acceptor), location), location);
         });
         Ok(Port::closed(Address::Unnamed, counter))
     }

@@ -135,7 +135,7 @@ impl StreamListener {
             self.stop_asking();
             return Poll::Ready(Some(next));
         }
-        if self.pull.is_over.get() {
+        if self.pull.is_closed.get() {
             return Poll::Ready(None);
         }
         drop(self.pull.waker.replace(Some(own_waker(cx).clone())));
@@ -165,7 +165,7 @@ impl Stream for StreamListener {
 /// returned.
 impl FusedStream for StreamListener {
     fn is_terminated(&self) -> bool {
-        self.pull.is_over.get() && self.pull.queue.borrow().is_empty()
+        self.pull.is_closed.get() && self.pull.queue.borrow().is_empty()
     }
 }
 

@@ -483,7 +483,7 @@ impl Listening {
         self.retry.cancel();
         let location = self.conn_config.location;
         let ended = accept::end(self.acceptor.take(), location);
-        tell_stopped(self.stopped.take(), ended, location);
+        notify_stopped(self.stopped.take(), ended, location);
     }
 }
 
@@ -528,7 +528,7 @@ impl Handler for Listening {
 
 /// Fires the resolvers that wait for a port to close; a failure that no resolver receives is
 /// reported.
-pub(in crate::net) fn tell_stopped(
+pub(in crate::net) fn notify_stopped(
     waiting: Vec<Resolver<()>>,
     stopped: Result<(), Failure>,
     location: &'static Location<'static>,

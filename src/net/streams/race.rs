@@ -2,11 +2,11 @@
 //!
 //! # States
 //!
-//! | state      | holds                                     | leaves it                                              |
-//! |------------|-------------------------------------------|--------------------------------------------------------|
-//! | looking up | the look-up, its time limit               | an answer (racing), a failure or its limit (over)      |
-//! | racing     | addresses left, attempts, the delay timer | an attempt connects, or all have failed (over)         |
-//! | over       | nothing                                   | –                                                      |
+//! | state | holds | leaves it |
+//! |---|---|---|
+//! | looking up | the look-up, its time limit | an answer (racing), a failure or its limit (over) |
+//! | racing | addresses left, attempts, the delay timer | an attempt connects, or all have failed (over) |
+//! | over | nothing | – |
 //!
 //! While addresses are left, the next attempt starts when the delay is over, or at once when an
 //! attempt fails. Addresses of different families take turns, starting with the family of the

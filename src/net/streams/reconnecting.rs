@@ -58,7 +58,7 @@ pub struct Retries(Rc<Trying>);
 #[derive(Debug, Default)]
 struct Trying {
     count: Cell<u32>,
-    is_over: Cell<bool>,
+    is_stopped: Cell<bool>,
     connector: RefCell<Option<Connector>>,
     timer: RefCell<Option<DelayedCall>>,
 }
@@ -96,7 +96,7 @@ impl<F: ClientFactory> Reconnecting<F> {
 
     fn retry(&self, connector: &Connector) {
         let trying = &self.retries.0;
-        if trying.is_over.get() || connector.state() != ConnectorState::Disconnected {
+        if trying.is_stopped.get() || connector.state() != ConnectorState::Disconnected {
             return;
         }
         let count = trying.count.get();
@@ -137,7 +137,7 @@ impl Retries {
     /// established connection stays open. [`Retries::continue_trying`] undoes this.
     #[doc(alias = "stopTrying")]
     pub fn stop_trying(&self) {
-        self.0.is_over.set(true);
+        self.0.is_stopped.set(true);
         if let Some(timer) = self.0.timer.take() {
             timer.cancel();
         }
@@ -152,12 +152,12 @@ impl Retries {
     /// attempt; call [`Connector::connect`] for that.
     #[doc(alias = "continueTrying")]
     pub fn continue_trying(&self) {
-        self.0.is_over.set(false);
+        self.0.is_stopped.set(false);
     }
 
     /// Returns whether it retries, that is, whether [`Retries::stop_trying`] was not called.
     pub fn is_trying(&self) -> bool {
-        !self.0.is_over.get()
+        !self.0.is_stopped.get()
     }
 }
 
