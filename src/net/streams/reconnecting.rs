@@ -34,7 +34,7 @@ use crate::net::errors::ConnectorState;
 /// #     fn build_protocol(&mut self, _peer: Address) -> Option<Quiet> { Some(Quiet) }
 /// # }
 /// torsade::testing::run(async |reactor| {
-///     let policy = Backoff::new().longest(Duration::from_secs(10));
+///     let policy = Backoff::new().max_delay(Duration::from_secs(10));
 ///     let factory = Reconnecting::new(Make).backoff(policy).max_retries(3);
 ///     let retries = factory.retries();
 ///     Connector::start(&reactor, "127.0.0.1:1", factory)?;
