@@ -1,10 +1,12 @@
 //! A signal's name and number: [`Signal`].
 //!
-//! A signal here is a number that the system knows, and no more: nothing is sent or listened to by having one. The same
-//! type says what to listen to, what to send to a process, and what a process ended by.
+//! A signal here is a number that the system knows, and no more: nothing is sent or listened to by
+//! having one. The same type says what to listen to, what to send to a process, and what a process
+//! ended by.
 //!
-//! Names are those of POSIX and of this system, written `SIGTERM`. What has a number and no name (two of Linux's that the C
-//! library keeps for itself) is a signal all the same, for a process may end by it.
+//! Names are those of POSIX and of this system, written `SIGTERM`. What has a number and no name
+//! (two of Linux's that the C library keeps for itself) is a signal all the same, for a process may
+//! end by it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -53,21 +55,21 @@ macro_rules! signals {
 
 #[cfg(unix)]
 signals! {
-    HUP = libc::SIGHUP, "SIGHUP": "The terminal is gone; to a daemon: read your settings again.";
+    HUP = libc::SIGHUP, "SIGHUP": "The terminal has been closed; to a daemon: a request to read its settings again.";
     INT = libc::SIGINT, "SIGINT": "Interrupted from the terminal: Ctrl-C.";
     QUIT = libc::SIGQUIT, "SIGQUIT": "Asked from the terminal to leave a core dump: Ctrl-\\\\.";
-    ILL = libc::SIGILL, "SIGILL": "Met an instruction that is none.";
-    TRAP = libc::SIGTRAP, "SIGTRAP": "Met a breakpoint.";
-    ABRT = libc::SIGABRT, "SIGABRT": "Aborted itself.";
-    BUS = libc::SIGBUS, "SIGBUS": "Used memory that is not there.";
-    FPE = libc::SIGFPE, "SIGFPE": "Divided by zero, or the like.";
+    ILL = libc::SIGILL, "SIGILL": "An invalid instruction.";
+    TRAP = libc::SIGTRAP, "SIGTRAP": "A breakpoint.";
+    ABRT = libc::SIGABRT, "SIGABRT": "The process called `abort`.";
+    BUS = libc::SIGBUS, "SIGBUS": "An access to memory that does not exist.";
+    FPE = libc::SIGFPE, "SIGFPE": "An arithmetic fault, such as a division by zero.";
     KILL = libc::SIGKILL, "SIGKILL": "Ends the process; it cannot be listened to.";
     USR1 = libc::SIGUSR1, "SIGUSR1": "The first of two that programs may use as they like.";
-    SEGV = libc::SIGSEGV, "SIGSEGV": "Used memory that is not its own.";
+    SEGV = libc::SIGSEGV, "SIGSEGV": "An access to memory that the process must not use.";
     USR2 = libc::SIGUSR2, "SIGUSR2": "The second of two that programs may use as they like.";
-    PIPE = libc::SIGPIPE, "SIGPIPE": "Wrote to what nobody reads.";
+    PIPE = libc::SIGPIPE, "SIGPIPE": "A write to a pipe that has no reader.";
     ALRM = libc::SIGALRM, "SIGALRM": "The alarm that was set.";
-    TERM = libc::SIGTERM, "SIGTERM": "Asked to end.";
+    TERM = libc::SIGTERM, "SIGTERM": "A request to end.";
     CHLD = libc::SIGCHLD, "SIGCHLD": "A child has ended, stopped, or goes on.";
     CONT = libc::SIGCONT, "SIGCONT": "Goes on after having been stopped.";
     STOP = libc::SIGSTOP, "SIGSTOP": "Stops the process; it cannot be listened to.";
@@ -81,7 +83,7 @@ signals! {
     PROF = libc::SIGPROF, "SIGPROF": "The alarm of profilers.";
     WINCH = libc::SIGWINCH, "SIGWINCH": "The terminal has another size.";
     IO = libc::SIGIO, "SIGIO": "A descriptor is ready.";
-    SYS = libc::SIGSYS, "SIGSYS": "Made a system call that is none.";
+    SYS = libc::SIGSYS, "SIGSYS": "An invalid system call.";
     #[cfg(any(target_os = "linux", target_os = "android"))]
     PWR = libc::SIGPWR, "SIGPWR": "The power is failing.";
     #[cfg(all(
@@ -117,21 +119,21 @@ signals! {
 #[cfg(not(unix))]
 signals! {
     INT = 2, "SIGINT": "Interrupted from the terminal: Ctrl-C.";
-    ILL = 4, "SIGILL": "Met an instruction that is none.";
-    FPE = 8, "SIGFPE": "Divided by zero, or the like.";
+    ILL = 4, "SIGILL": "An invalid instruction.";
+    FPE = 8, "SIGFPE": "An arithmetic fault, such as a division by zero.";
     KILL = 9, "SIGKILL": "Ends the process; it cannot be listened to.";
-    SEGV = 11, "SIGSEGV": "Used memory that is not its own.";
-    TERM = 15, "SIGTERM": "Asked to end.";
+    SEGV = 11, "SIGSEGV": "An access to memory that the process must not use.";
+    TERM = 15, "SIGTERM": "A request to end.";
     BREAK = 21, "SIGBREAK": "Interrupted from the terminal: Ctrl-Break.";
-    ABRT = 22, "SIGABRT": "Aborted itself.";
+    ABRT = 22, "SIGABRT": "The process called `abort`.";
 }
 
 impl Signal {
-    /// The signal with this number.
+    /// Returns the signal with this number.
     ///
     /// # Errors
     ///
-    /// [`SignalError::UnknownNumber`] when there is none.
+    /// Fails with [`SignalError::UnknownNumber`] when there is none.
     pub fn from_number(number: i32) -> Result<Self, SignalError> {
         let signal = Self(number);
         match Self::range().contains(&number) || signal.name().is_some() {
@@ -140,12 +142,12 @@ impl Signal {
         }
     }
 
-    /// The one with a number that the system gave.
+    /// Makes the signal of a number that the system returned.
     pub(crate) const fn given(number: i32) -> Self {
         Self(number)
     }
 
-    /// The real-time signal `SIGRTMIN+n`; none where the system has no such signal.
+    /// Returns the real-time signal `SIGRTMIN+n`, or `None` when the system has no such signal.
     #[doc(alias("SIGRTMIN", "SIGRTMAX"))]
     pub fn real_time(n: u32) -> Option<Self> {
         let (first, last) = real_time()?;
@@ -153,24 +155,25 @@ impl Signal {
         (number <= last).then_some(Self(number))
     }
 
-    /// All signals that have a name here, by number.
+    /// Returns all signals that have a name on this system, by number.
     pub fn all() -> impl Iterator<Item = Self> {
         Self::range()
             .map(Self)
             .filter(|signal| signal.name().is_some() || signal.is_real_time())
     }
 
-    /// Its number on this system.
+    /// Returns the signal's number on this system.
     pub const fn number(self) -> i32 {
         self.0
     }
 
-    /// Is it one of those without a meaning of their own, from `SIGRTMIN` on?
+    /// Returns whether the signal is a real-time one: without a predefined meaning, from `SIGRTMIN`
+    /// on.
     pub fn is_real_time(self) -> bool {
         real_time().is_some_and(|(first, last)| (first..=last).contains(&self.0))
     }
 
-    /// Is it one without a name, which the C library keeps for itself?
+    /// Returns whether the signal has no name, because the C library reserves it.
     pub(crate) fn is_reserved(self) -> bool {
         self.name().is_none() && !self.is_real_time()
     }

@@ -13,8 +13,8 @@ use crate::task::Inbox;
 ///
 /// # Order
 ///
-/// The calls of one thread run in the order they were made, on the reactor's thread, each in a turn of the loop,
-/// never inside anything else. A burst of calls costs one wake.
+/// The calls of one thread run in the order they were made, on the reactor's thread, each in a turn
+/// of the loop, never inside anything else. A burst of calls costs one wake.
 ///
 /// # Examples
 ///
@@ -51,7 +51,8 @@ impl Remote {
     ///
     /// # Errors
     ///
-    /// [`ReactorError::Gone`] when the reactor has ended; `f` is dropped here, uncalled.
+    /// Fails with [`ReactorError::Gone`] when the reactor has ended; `f` is dropped here without
+    /// being called.
     #[doc(alias("callFromThread", "call_from_thread", "call_soon_threadsafe"))]
     #[track_caller]
     pub fn call(&self, f: impl FnOnce() + Send + 'static) -> Result<(), ReactorError> {
@@ -60,11 +61,12 @@ impl Remote {
             .map_err(|_| ReactorError::Gone)
     }
 
-    /// Stops the reactor, from its next turn on; when it does not run yet, as soon as it does. Told twice, it stops once.
+    /// Stops the reactor, from its next turn on; when it is not running yet, as soon as it is.
+    /// Further calls have no effect.
     ///
     /// # Errors
     ///
-    /// [`ReactorError::Gone`] when the reactor has ended.
+    /// Fails with [`ReactorError::Gone`] when the reactor has ended.
     ///
     /// # Examples
     ///
@@ -97,7 +99,7 @@ impl Remote {
         })
     }
 
-    /// Has the reactor ended?
+    /// Returns whether the reactor has ended.
     pub fn is_gone(&self) -> bool {
         self.inbox.is_closed()
     }

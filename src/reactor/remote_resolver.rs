@@ -44,8 +44,9 @@ impl<T: Send + 'static> RemoteResolver<T> {
     ///
     /// # Errors
     ///
-    /// The Deferred fails with [`DeferredError::Abandoned`](crate::defer::DeferredError::Abandoned) when the resolver is dropped
-    /// unfired, and with [`Stopped`] when the reactor ends first, or has ended.
+    /// The Deferred fails with [`DeferredError::Abandoned`](crate::defer::DeferredError::Abandoned)
+    /// when the resolver is dropped unfired, and with [`Stopped`] when the reactor ends first, or
+    /// has ended.
     ///
     /// # Examples
     ///

@@ -1,9 +1,12 @@
-//! What another thread asks of the loop and gets an answer to: [`Remote::spawn`], [`Remote::blocking_call`].
+//! What another thread asks of the loop and gets an answer to: [`Remote::spawn`],
+//! [`Remote::blocking_call`].
 //!
 //! # Invariants
 //!
-//! 1. Whoever waits is answered: with the result, or with why there is none. The end of the reactor is an answer.
-//! 2. No loop waits for a loop: a thread in a turn, and the loop's own thread, are refused before anything is sent.
+//! 1. Whoever waits is answered: with the result, or with why there is none. The end of the reactor
+//!    is an answer.
+//! 2. No loop waits for a loop: a thread in a turn, and the loop's own thread, are refused before
+//!    anything is sent.
 
 use std::cell::Cell;
 use std::fmt;
@@ -22,11 +25,12 @@ use crate::report::{self, Origin};
 use crate::task::{self, Caller, Executor};
 
 impl Remote {
-    /// Starts, on the reactor's thread, the future that `make` makes there; the future itself need not be `Send`.
+    /// Calls `make` on the reactor's thread and starts the future that it returns, which need not
+    /// be `Send`.
     ///
     /// # Errors
     ///
-    /// [`ReactorError::Gone`] when the reactor has ended; `make` is dropped here.
+    /// Fails with [`ReactorError::Gone`] when the reactor has ended; `make` is dropped here.
     ///
     /// # Examples
     ///
@@ -78,15 +82,16 @@ impl Remote {
         }
     }
 
-    /// Calls `f` on the reactor's thread, and waits here for what comes of it.
+    /// Calls `f` on the reactor's thread, and blocks this thread until there is a result.
     ///
-    /// `f` may return nothing, `Ok`/`Err`, a Deferred or an async block, which is waited for. A panic in it is a failure.
-    /// When the reactor does not run yet, this waits until it does.
+    /// `f` may return nothing, `Ok`/`Err`, a Deferred or an async block, which is waited for. A
+    /// panic in it becomes a failure. When the reactor is not running yet, this waits until it is.
     ///
     /// # Errors
     ///
-    /// What `f` comes to; [`ReactorError::Gone`] when the reactor has ended, [`Stopped`] when it ends
-    /// meanwhile; [`ReactorError::WouldDeadlock`] on the reactor's own thread, and on any thread that is in a turn of a reactor.
+    /// Fails with the failure of `f`; with [`ReactorError::Gone`] when the reactor has ended; with
+    /// [`Stopped`] when it ends meanwhile; and with [`ReactorError::WouldDeadlock`] on the
+    /// reactor's own thread, and on any thread that is in a turn of a reactor.
     ///
     /// # Examples
     ///
@@ -147,7 +152,7 @@ impl Remote {
         answer.unwrap_or_else(|_| Err(Failure::at(ReactorError::Gone, location)))
     }
 
-    /// Is this the reactor's thread?
+    /// Returns whether the calling thread is the reactor's.
     #[doc(alias = "isInIOThread")]
     pub fn is_here(&self) -> bool {
         self.inbox.is_host()
@@ -163,8 +168,8 @@ impl Remote {
 
 /// A task that another thread has started; see [`Remote::spawn`].
 ///
-/// Awaited, anywhere, it gives the result; [`RemoteTask::join`] waits for it on a thread that has no loop. Dropping it
-/// lets the task run on.
+/// Awaiting it, on any thread, returns the result; [`RemoteTask::join`] blocks a thread that runs
+/// no reactor. Dropping it detaches the task, which continues.
 #[must_use = "a task runs by itself, but its result is lost"]
 pub struct RemoteTask<T> {
     receiver: oneshot::Receiver<Result<T, Failure>>,
@@ -174,8 +179,8 @@ pub struct RemoteTask<T> {
 }
 
 impl<T: Send + 'static> RemoteTask<T> {
-    /// Ends the task: its future is dropped on the reactor's thread, and the result is [`Cancelled`], unless
-    /// it was there already.
+    /// Cancels the task: its future is dropped on the reactor's thread, and the result is
+    /// [`Cancelled`], unless the task has finished already.
     #[doc(alias = "abort")]
     pub fn cancel(&mut self) {
         if let Some(cancel) = self.cancel.take() {
@@ -183,12 +188,13 @@ impl<T: Send + 'static> RemoteTask<T> {
         }
     }
 
-    /// Waits here for the result.
+    /// Blocks this thread until there is a result.
     ///
     /// # Errors
     ///
-    /// The task's panic, [`Cancelled`], [`ReactorError::Gone`] when the reactor ended first, and [`ReactorError::WouldDeadlock`] as for
-    /// [`Remote::blocking_call`].
+    /// Fails with the task's panic, with [`Cancelled`], with [`ReactorError::Gone`] when the
+    /// reactor ended first, and with [`ReactorError::WouldDeadlock`] as [`Remote::blocking_call`]
+    /// does.
     #[track_caller]
     pub fn join(self) -> Result<T, Failure> {
         self.remote.may_wait()?;

@@ -1,66 +1,75 @@
-//! Listening to signals: [`Signal::wait`] for the next one, [`Signals`] for all that come.
+//! Signals of the operating system: [`Signal::wait`] for the next one, [`Signals`] for all that
+//! arrive.
 //!
 //! # The idea
 //!
-//! A signal may come between any two instructions, on any thread, and hardly anything may be done about it there. So all
-//! that is done there is to note it and to wake the loop, and what is to be done about it is done in a turn, like about
-//! anything else. Any number of listeners, in any number of reactors and on any threads, may listen to the same signal:
-//! all are told.
+//! A signal may arrive between any two instructions, on any thread, and a handler may do hardly
+//! anything. The handler therefore only records the signal and wakes the loop, and listeners run in
+//! a turn, like all other code. Any number of listeners, in any number of reactors and on any
+//! threads, may listen to the same signal: all of them get it.
 //!
-//! What a signal did before (ended the process, was ignored as `nohup` has it, had a handler) it does no more while
-//! somebody listens, and does again when the last listener is gone. What somebody else sets after that is left alone.
+//! The earlier action of a signal (ending the process, being ignored as with `nohup`, a handler) is
+//! replaced while there are listeners, and restored when the last one is gone. An action that other
+//! code sets after that is left alone.
 //!
 //! # What is not promised
 //!
-//! How often. A signal that comes again before the loop has looked at it has come once; the system does the same with
-//! those that wait. What a program must know exactly it cannot be told by signals.
+//! Number of deliveries: like pending POSIX signals, repeats before the loop runs are merged into
+//! one.
 //!
 //! # In memory
 //!
-//! Signals are the process', so a reactor in memory hears the same ones; its time does not wait for them. A test has one
-//! come to a single reactor, and nothing happen to the process, with
-//! [`testing::deliver_signal`](crate::testing::deliver_signal).
+//! Signals belong to the process, so an in-memory reactor gets the same ones; its time does not
+//! wait for them. [`testing::deliver_signal`](crate::testing::deliver_signal) delivers a signal to
+//! a single reactor, without an effect on the process.
 //!
 //! # Stopping
 //!
-//! [`run`](crate::run()) stops its reactor by SIGINT and SIGTERM, and on Windows by SIGBREAK
-//! ([`ReactorBuilder::stops_on_signals`](crate::ReactorBuilder::stops_on_signals)). Who listens takes over: a stop signal that is listened to does not stop *that*
-//! reactor by itself. So a program may end its own way,
+//! [`run`](crate::run()) stops its reactor upon SIGINT and SIGTERM, and on Windows upon SIGBREAK
+//! ([`ReactorBuilder::stops_on_signals`](crate::ReactorBuilder::stops_on_signals)). A stop signal
+//! that a reactor's listener gets does not stop *that* reactor. So a program may end in its own
+//! way,
 //!
-//! - with a Deferred, once: after that the next one stops the reactor, and the one after ends the process;
-//! - with a stream, every time, until it is dropped or the reactor is [stopped](Reactor::stop).
+//! - with a Deferred, once: after that the next signal stops the reactor, and the one after that
+//!   ends the process;
+//! - with a stream, every time, until the stream is dropped or the reactor is
+//!   [stopped](Reactor::stop).
 //!
-//! | a stop signal comes                            | listeners | the reactor      | the process         |
-//! |------------------------------------------------|-----------|------------------|---------------------|
-//! | nobody listens                                 | –         | stops            | goes on             |
-//! | somebody listens                               | are told  | goes on          | goes on             |
-//! | the reactor is stopping, its first since then  | are told  | goes on stopping | goes on             |
-//! | it was told to stop by a signal before         | –         | –                | ends by the signal  |
+//! | a stop signal arrives while                    | listeners | the reactor         | the process         |
+//! |------------------------------------------------|-----------|---------------------|---------------------|
+//! | there is no listener                           | –         | stops               | continues           |
+//! | there are listeners                            | get it    | continues           | continues           |
+//! | the reactor is stopping, for the first time    | get it    | continues to stop   | continues           |
+//! | the reactor is stopping because of a signal    | –         | –                   | ends by the signal  |
 //!
-//! The kernel ends the first process of a container by no signal that is left at its default. There the second stop signal
-//! makes it exit with 128 and the signal's number.
+//! The kernel ends the first process of a container by no signal whose action is the default. There
+//! the second stop signal makes the process exit with 128 plus the signal's number.
 //!
 //! # Which signals
 //!
-//! All but those that cannot wait for a loop: see [`SignalError`]. To listen to SIGCHLD takes no child away from anybody.
-//! A signal that stops the process (SIGTSTP) does not while it is listened to.
+//! All but those that cannot wait for an event loop: see [`SignalError`]. Listening to SIGCHLD
+//! takes no child away from other code. A signal that stops the process (SIGTSTP) does not stop it
+//! while there is a listener.
 //!
 //! # On Windows
 //!
-//! Ctrl-C is SIGINT there, Ctrl-Break SIGBREAK. SIGBREAK is also what comes when the console is closed, the user logs off, or
-//! the system or its container shuts down; then the system grants some seconds for what is to be done before the end,
-//! whatever is stopped or not. SIGTERM and SIGABRT are nobody's to send but the process' own ([`Signal::raise`],
-//! C's `raise`). Other signals there are none.
+//! Ctrl-C is SIGINT there, Ctrl-Break SIGBREAK. SIGBREAK also arrives when the console is closed,
+//! the user logs off, or the system or its container shuts down; then the system grants some
+//! seconds before the end, whether anything is stopped or not. Only the process itself can send
+//! SIGTERM and SIGABRT ([`Signal::raise`], C's `raise`). There are no other signals.
 //!
-//! A process that ends by SIGINT or SIGBREAK exits with `STATUS_CONTROL_C_EXIT` (`0xC000013A`), by another signal with 3.
-//! One that was started with a process group of its own is not told of Ctrl-C, only of Ctrl-Break.
+//! A process that ends by SIGINT or SIGBREAK exits with `STATUS_CONTROL_C_EXIT` (`0xC000013A`), by
+//! another signal with 3. A process that was started in a new process group gets no Ctrl-C, only
+//! Ctrl-Break.
 //!
 //! # Invariants
 //!
-//! 1. A listener is told in a turn, never inside the handler, and after those who began to listen before it.
-//! 2. Listening begins when the call returns: what comes from then on is told, what came before is not.
-//! 3. Each way of letting go (a Deferred that has fired, was cancelled or dropped; a stream that was dropped; the reactor's
-//!    end) ends listening on the spot.
+//! 1. A listener is called in a turn, never inside the handler, and after the listeners that began
+//!    before it.
+//! 2. Listening begins when the call returns: signals that arrive from then on are delivered,
+//!    earlier ones are not.
+//! 3. Each way of ending (a Deferred that has fired, was cancelled or dropped; a stream that was
+//!    dropped; the reactor's end) ends the listening at once.
 
 mod listener;
 mod stream;
@@ -77,14 +86,15 @@ use crate::reactor::Reactor;
 pub use crate::signal::SignalError;
 use crate::signal::{Signal, SignalSet};
 
+/// # Signals
 impl Reactor {
-    /// All of these signals that come from now on, until the stream is dropped or the reactor ends. With none to listen to
-    /// it waits for that end.
+    /// Returns a stream of these signals, as they arrive from now on, until the stream is dropped
+    /// or the reactor ends. With no signals it only waits for that end.
     ///
     /// # Errors
     ///
-    /// [`SignalError`] when one of them is of that kind; the system's errors; when the reactor has ended. Then none is
-    /// listened to.
+    /// Fails with [`SignalError`] when a signal cannot be listened to, with the system's errors,
+    /// and when the reactor has ended. Then none of the signals is listened to.
     ///
     /// # Examples
     ///
@@ -97,7 +107,7 @@ impl Reactor {
     ///     assert_eq!(signals.next().await, Some(Signal::TERM));
     ///     Signal::INT.raise()?;
     ///     Signal::INT.raise()?;
-    ///     assert_eq!(signals.next().await, Some(Signal::INT)); // twice before anybody looked is once
+    ///     assert_eq!(signals.next().await, Some(Signal::INT)); // two before the loop runs are merged
     ///     Ok(())
     /// });
     /// ```
@@ -116,12 +126,14 @@ impl Signal {
     ///
     /// # Cancel safety
     ///
-    /// Cancelling the Deferred, or dropping it without callbacks, ends the listening and restores what the signal did
-    /// before.
+    /// Cancelling the Deferred, or dropping it without callbacks, ends the listening and restores
+    /// what the signal did before.
     ///
     /// # Errors
     ///
-    /// [`SignalError`]; [`Stopped`](crate::reactor::Stopped) when the reactor ends first; the system's errors.
+    /// Fails with [`SignalError`] when the signal cannot be listened to, with
+    /// [`Stopped`](crate::reactor::Stopped) when the reactor ends first, and with the system's
+    /// errors.
     ///
     /// # Examples
     ///
@@ -129,9 +141,9 @@ impl Signal {
     /// use torsade::Signal;
     ///
     /// torsade::testing::run(async |reactor| {
-    ///     let told = Signal::TERM.wait(&reactor);
-    ///     Signal::TERM.raise()?; // somebody else would say `kill`
-    ///     assert_eq!(told.await?, Signal::TERM);
+    ///     let received = Signal::TERM.wait(&reactor);
+    ///     Signal::TERM.raise()?; // or another process, with `kill`
+    ///     assert_eq!(received.await?, Signal::TERM);
     ///
     ///     let failure = Signal::SEGV.wait(&reactor).await.unwrap_err();
     ///     failure.trap::<torsade::signals::SignalError>()?;
@@ -148,18 +160,19 @@ impl Signal {
             .unwrap_or_else(Deferred::fail)
     }
 
-    /// Sends it to this process, on this thread: what is done about it has been done, or been noted, when this returns.
+    /// Sends the signal to this process, on this thread: its action has been taken, or has been
+    /// recorded, when this returns.
     ///
     /// # Errors
     ///
-    /// The system's; on Windows, when it is SIGKILL or has no name.
+    /// Fails with the system's errors; on Windows, for SIGKILL and for a signal without a name.
     #[doc(alias("raise_signal", "os.kill"))]
     pub fn raise(self) -> io::Result<()> {
         driver::raise(self)
     }
 }
 
-/// Can all of these be listened to?
+/// Fails when one of these signals cannot be listened to.
 fn check(signals: SignalSet, location: &'static Location<'static>) -> Result<(), Failure> {
     let problem = signals.iter().find_map(|signal| {
         if UNSTOPPABLE.contains(&signal) {

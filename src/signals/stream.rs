@@ -1,4 +1,4 @@
-//! Signals, one after the other: [`Signals`].
+//! A stream of signals: [`Signals`].
 
 use std::fmt;
 use std::future::poll_fn;
@@ -12,13 +12,13 @@ use super::listener::Listener;
 use crate::signal::Signal;
 use crate::task::budget;
 
-/// Signals as they come; see [`Reactor::signals`](crate::Reactor::signals).
+/// A stream of signals; see [`Reactor::signals`](crate::Reactor::signals).
 ///
-/// It is a `Stream` as well, which ends with the reactor. Dropping it ends listening.
+/// It is a `Stream` as well, which ends with the reactor. Dropping it ends the listening.
 ///
 /// # Order
 ///
-/// Those that came since it was last looked at are given by number, each once.
+/// Signals that have arrived since the last one are returned by number, each once.
 #[must_use = "it listens only as long as it is there"]
 pub struct Signals {
     listener: Rc<Listener>,
@@ -33,11 +33,11 @@ impl Signals {
         }
     }
 
-    /// The next that comes; nothing when the reactor has ended.
+    /// Waits for the next signal. Returns `None` when the reactor has ended.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when it is dropped.
+    /// Dropping the future loses nothing.
     #[doc(alias = "recv")]
     pub async fn next(&mut self) -> Option<Signal> {
         poll_fn(|cx| self.poll_signal(cx)).await

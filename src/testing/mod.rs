@@ -1,18 +1,20 @@
-//! Testing without waiting: a protocol without a socket, and a check that nothing is left behind.
+//! Tests without waiting: a protocol without a socket, and a check that nothing is left behind.
 //!
 //! # The idea
 //!
-//! A reactor in memory ([`Reactor::in_memory`]) runs the same code as one on the machine, with a network of its own and
-//! a clock that jumps. [`Wire`] puts a single protocol on such a network and gives the test the other end.
-//! [`run`] runs a whole test on it, and fails it for anything it leaves behind: a task, a timer, a connection, a
-//! port, or a failure that nobody handled, each named with the place where it was made. [`run_on`] does the same on
-//! any reactor, so that one test can run on every driver. A test that expects a failure takes it with [`take_reports`];
-//! one that expects a panic also calls [`expect_failures`] before it comes. [`WirePair`] connects two protocols to
-//! each other; [`success_of`], [`failure_of`] and [`pending`] look at a Deferred. [`Stdio`] plays the user of standard
-//! input and output.
+//! A reactor in memory ([`Reactor::in_memory`]) runs the same code as one on the machine, with an
+//! in-memory network and a clock that jumps. [`Wire`] connects a single protocol to such a network
+//! and gives the test the other end. [`run`] runs a whole test on such a reactor, and fails the
+//! test for everything that it leaves behind: a task, a timer, a connection, a port, or an
+//! unhandled failure, each with the place where it was made. [`run_on`] does the same on any
+//! reactor, so one test can run on every driver. A test that expects a failure takes it with
+//! [`take_reports`]; one that expects a panic also calls [`expect_failures`] before it.
+//! [`WirePair`] connects two protocols to each other; [`success_of`], [`failure_of`] and
+//! [`pending`] look at a Deferred. [`Stdio`] plays the user of standard input and output.
 //!
-//! A network in memory can be a bad one: slow, in pieces, breaking off, losing datagrams ([`NetworkFaults`]). One seed
-//! decides all of it, and [`each_seed`] runs a test for many of them. [`deliver_signal`] has a signal come to one reactor.
+//! An in-memory network can be made bad: slow, in pieces, breaking connections, losing datagrams
+//! ([`NetworkFaults`]). One seed decides all faults, and [`each_seed`] runs a test for many of
+//! them. [`deliver_signal`] delivers a signal to one reactor.
 
 mod pair;
 mod reports;
@@ -47,15 +49,15 @@ use crate::task::yield_now;
 
 /// Runs a test on a reactor in memory; see [`run_on`].
 ///
-/// Time stands still while work is awaited that the reactor has given to a thread
-/// ([`Reactor::spawn_blocking`]). It does not for a Deferred that a thread of the test's own fires
-/// ([`RemoteResolver`](crate::reactor::RemoteResolver), [`Remote`](crate::Remote)): nothing is known of that thread, so a time
-/// limit on such a Deferred expires at once, in real time. A test that has such a limit uses
-/// `spawn_blocking`.
+/// Time stands still while the reactor waits for work on its threads ([`Reactor::spawn_blocking`]).
+/// It does not for a Deferred that a thread of the test fires
+/// ([`RemoteResolver`](crate::reactor::RemoteResolver), [`Remote`](crate::Remote)): the reactor
+/// does not know that thread, so a time limit of such a Deferred expires at once, in real time. A
+/// test with such a limit uses `spawn_blocking`.
 ///
 /// # Panics
 ///
-/// As [`run_on`].
+/// Panics as [`run_on`] does.
 ///
 /// # Examples
 ///
@@ -64,7 +66,7 @@ use crate::task::yield_now;
 /// use torsade::{Clock, testing};
 ///
 /// testing::run(async |reactor| {
-///     reactor.sleep(Duration::from_secs(365 * 86_400)).await // takes no time
+///     reactor.sleep(Duration::from_secs(365 * 86_400)).await // takes no real time
 /// });
 /// ```
 ///
@@ -72,7 +74,7 @@ use crate::task::yield_now;
 /// # use std::time::Duration;
 /// # use torsade::{Clock, testing};
 /// testing::run(async |reactor| {
-///     reactor.call_later(Duration::from_secs(1), || {}); // is left behind
+///     reactor.call_later(Duration::from_secs(1), || {}); // left behind
 ///     Ok(())
 /// });
 /// ```
@@ -84,11 +86,13 @@ pub fn run(test: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) {
     );
 }
 
-/// Runs turns of a reactor until there is nothing left to do without waiting or advancing its clock.
+/// Runs turns of a reactor until there is nothing left to do without waiting or advancing its
+/// clock.
 ///
 /// # Panics
 ///
-/// Panics when called from inside a turn, and when there is still something to do after a million turns.
+/// Panics when called from inside a turn, and when there is still something to do after a million
+/// turns.
 ///
 /// # Examples
 ///
@@ -112,18 +116,20 @@ pub fn settle(reactor: &Reactor) {
 
 /// Runs a test on a reactor, and checks that it leaves nothing behind.
 ///
-/// When the test is done, what it began may come to its end, as far as that needs no more than a second (in memory: no time at all);
-/// what is left then fails the test. A test that takes a minute is ended.
+/// After the test has returned, everything that it began may finish within a second (in memory:
+/// without time passing); what is left then fails the test. A test that takes a minute is ended.
 ///
-/// In memory a test also fails at once when it cannot go on, because nothing is ready, no timer is set and no thread does work for
-/// it. Other threads that have a [`Remote`](crate::Remote) may take ten seconds to do something. Where code of others has a
-/// waker of the test, which may be in another thread, or somebody listens to signals, two seconds are waited.
-/// The message then shows what there is and what waits for what ([`Reactor::dump`], in full in debug mode).
+/// In memory a test also fails at once when it cannot continue, because nothing is ready, no timer
+/// is set and no thread works for it. Other threads that have a [`Remote`](crate::Remote) may take
+/// ten seconds. When code outside the reactor has a waker of the test, or there are listeners to
+/// signals, two seconds are waited. The message then shows everything that is alive and which task
+/// waits for what ([`Reactor::dump`], in full in debug mode).
 ///
 /// # Panics
 ///
-/// When the test fails or panics, when anything the reactor ran panicked, when a failure was not handled, and when
-/// something is left behind. Failures and panics that the test has taken with [`take_reports`] do not count.
+/// Panics when the test fails or panics, when anything the reactor ran panicked, when a failure was
+/// not handled, and when something is left behind. Failures and panics that the test has taken with
+/// [`take_reports`] do not count.
 #[track_caller]
 pub fn run_on(reactor: Reactor, test: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) {
     let reports = reports::collect(&reactor);
@@ -174,7 +180,7 @@ pub fn run_on(reactor: Reactor, test: impl AsyncFnOnce(Reactor) -> Result<(), Fa
 /// Something that is alive in a reactor.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Leftover {
-    /// What it is: `"task"`, `"delayed call"`, `"sleep"`, `"connection"`, `"port"` and so on.
+    /// The kind: `"task"`, `"delayed call"`, `"sleep"`, `"connection"`, `"port"` and so on.
     pub kind: &'static str,
     /// Where it was made.
     pub location: &'static Location<'static>,
@@ -186,7 +192,7 @@ impl fmt::Debug for Leftover {
     }
 }
 
-/// Everything that is alive in a reactor: tasks, timers, connections, ports, descriptors.
+/// Returns everything that is alive in a reactor: tasks, timers, connections, ports, descriptors.
 pub fn leftovers(reactor: &Reactor) -> Vec<Leftover> {
     reactor
         .leftovers()
@@ -195,10 +201,10 @@ pub fn leftovers(reactor: &Reactor) -> Vec<Leftover> {
         .collect()
 }
 
-/// Has a signal come to this reactor alone, as if the system had sent it: those who
-/// [listen](crate::signals) are told on the next turn, and a reactor that
-/// [stops on signals](crate::ReactorBuilder::stops_on_signals) stops. Nothing happens to the process. Gives whether anybody here
-/// wanted the signal.
+/// Delivers a signal to this reactor alone, as if the system had sent it: its
+/// [listeners](crate::signals) get it in the next turn, and a reactor that [stops on
+/// signals](crate::ReactorBuilder::stops_on_signals) stops. There is no effect on the process.
+/// Returns whether there was a listener, or the reactor stops on the signal.
 ///
 /// # Examples
 ///
@@ -206,9 +212,9 @@ pub fn leftovers(reactor: &Reactor) -> Vec<Leftover> {
 /// use torsade::{Signal, testing};
 ///
 /// testing::run(async |reactor| {
-///     let told = Signal::INT.wait(&reactor);
+///     let received = Signal::INT.wait(&reactor);
 ///     assert!(testing::deliver_signal(&reactor, Signal::INT));
-///     assert_eq!(told.await?, Signal::INT);
+///     assert_eq!(received.await?, Signal::INT);
 ///     assert!(!testing::deliver_signal(&reactor, Signal::INT));
 ///     Ok(())
 /// });

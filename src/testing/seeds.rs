@@ -11,11 +11,13 @@ use crate::driver::NetworkFaults;
 use crate::failure::Failure;
 use crate::reactor::Reactor;
 
-/// Runs a test once for each of `count` seeds, on a network in memory with the faults that `faults` makes of the seed.
+/// Runs a test once for each of `count` seeds, on a network in memory with the faults that `faults`
+/// makes of the seed.
 ///
-/// Each run is one of [`run_on`], so it may leave nothing behind. The test is given the seed, too, for choices of its
-/// own ([`Random`](super::Random)). The first seed that fails is named, with what to set to run exactly that one again:
-/// the environment variable `TORSADE_SEED`. `TORSADE_SEEDS` says how many to run instead of `count`.
+/// Each run is one of [`run_on`], so it may leave nothing behind. The test is given the seed, too,
+/// for choices of its own ([`Random`](super::Random)). The first seed that fails is named, with
+/// what to set to run exactly that one again: the environment variable `TORSADE_SEED`.
+/// `TORSADE_SEEDS` says how many to run instead of `count`.
 ///
 /// # Panics
 ///

@@ -51,8 +51,8 @@ impl Stdio {
         })
     }
 
-    /// The user's side of the first use that has not been asked for: what is written to it is typed, what is read from it
-    /// was printed. Dropping it is the end of input.
+    /// The user's side of the first use that has not been asked for: what is written to it is
+    /// typed, what is read from it was printed. Dropping it is the end of input.
     ///
     /// # Errors
     ///

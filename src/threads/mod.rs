@@ -1,24 +1,27 @@
-//! Work on other threads: [`ThreadPool`], and the [`CancelToken`] that tells work that nobody waits for it any more.
+//! Work on other threads: [`ThreadPool`], and the [`CancelToken`] that tells work that nobody waits
+//! for it any more.
 //!
 //! # The idea
 //!
-//! What blocks (a file, a database's library, a long sum) would hold up the loop, so it is given to a thread. A pool has
-//! no thread until there is work, starts one for each piece of work that finds no idle thread, up to its maximum, and lets
-//! idle ones end after a while. Work that finds all threads busy waits in a queue, first come, first served.
+//! What blocks (a file, a database's library, a long sum) would hold up the loop, so it is given to
+//! a thread. A pool has no thread until there is work, starts one for each piece of work that finds
+//! no idle thread, up to its maximum, and lets idle ones end after a while. Work that finds all
+//! threads busy waits in a queue, first come, first served.
 //!
 //! Most programs never name a pool: each reactor has one of its own for
-//! [`Reactor::spawn_blocking`](crate::Reactor::spawn_blocking), which brings the result back to the loop. A pool of one's
-//! own ([`ThreadPool::new`]) keeps one kind of work from holding up another. A pool knows nothing of reactors.
+//! [`Reactor::spawn_blocking`](crate::Reactor::spawn_blocking), which brings the result back to the
+//! loop. A pool of one's own ([`ThreadPool::new`]) keeps one kind of work from holding up another.
+//! A pool knows nothing of reactors.
 //!
-//! Work finds the [task-locals](crate::task::TaskLocal) that were set where it was given, if they are declared to be for
-//! threads.
+//! Work finds the [task-locals](crate::task::TaskLocal) that were set where it was given, if they
+//! are declared to be for threads.
 //!
 //! # Who owns what
 //!
-//! Queued work belongs to the queue; whoever takes it out, to run it or because it was called off, owns it, so it happens
-//! once. A thread that has work after work takes it from the queue without the pool's lock. That guards the list of idle
-//! threads and how many there are and may be: it is held to give work, while a thread is started for it, and by a thread
-//! that finds none.
+//! Queued work belongs to the queue; whoever takes it out, to run it or because it was called off,
+//! owns it, so it happens once. A thread that has work after work takes it from the queue without
+//! the pool's lock. That guards the list of idle threads and how many there are and may be: it is
+//! held to give work, while a thread is started for it, and by a thread that finds none.
 //!
 //! # States of a thread
 //!
@@ -30,13 +33,16 @@
 //!
 //! # Invariants
 //!
-//! 1. Work that was taken is run once, called off once, or dropped once by [`ThreadPool::stop`]; nothing else becomes of it.
-//! 2. While work waits, either as many threads as there may be are not idle, or one was called or started for it.
-//! 3. A thread that was called looks into the queue before it ends, whatever the time; or is one too many, and then the
-//!    others do, none of whom is idle.
+//! 1. Work that was taken is run once, called off once, or dropped once by [`ThreadPool::stop`];
+//!    nothing else becomes of it.
+//! 2. While work waits, either as many threads as there may be are not idle, or one was called or
+//!    started for it.
+//! 3. A thread that was called looks into the queue before it ends, whatever the time; or is one
+//!    too many, and then the others do, none of whom is idle.
 //! 4. The work's own panic does not end its thread. No lock is held while work runs or is dropped.
 //! 5. When the pool is closed and its queue is empty, all its threads end.
-//! 6. When the system gives no thread, what was given is refused unless a thread that lives, or has lived since, does it.
+//! 6. When the system gives no thread, what was given is refused unless a thread that lives, or has
+//!    lived since, does it.
 
 mod pool;
 mod queue;
@@ -60,9 +66,10 @@ use crate::report::{self, Origin};
 use crate::sync::Shared;
 use crate::task::Locals;
 
-/// Threads for what blocks.
+/// A pool of threads for blocking calls.
 ///
-/// Clones are the same pool. When the last one is gone the pool closes: what is queued is still run, then its threads end.
+/// Clones are handles to the same pool. When the last one is dropped the pool closes: queued calls
+/// still run, then the threads end.
 ///
 /// # Examples
 ///
@@ -93,28 +100,29 @@ pub struct ThreadPool {
     _handle: std::sync::Arc<Handle>,
 }
 
-/// What a pool that was stopped had not finished in time.
+/// The work that a stopped pool had not finished in time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnfinishedWork {
-    /// Where the work was given that still runs. Its threads end when it does.
+    /// The places that submitted the work that is still running. Its threads end when it does.
     pub running: Vec<&'static Location<'static>>,
-    /// Where the work was given that was never begun, and was dropped.
+    /// The places that submitted the work that never began, and was dropped.
     pub dropped: Vec<&'static Location<'static>>,
 }
 
 impl ThreadPool {
-    /// A pool that has `max` threads at most, and keeps `min` of those it has started.
+    /// Makes a pool of at most `max` threads that keeps `min` of those it has started.
     ///
     /// # Panics
     ///
-    /// When `max` is zero or less than `min`.
+    /// Panics when `max` is zero or less than `min`.
     #[track_caller]
     pub fn new(min: usize, max: usize) -> Self {
         Self::builder().min(min).max(max).build()
     }
 
-    /// A pool with wishes: a name, a limit to its queue, how long idle threads stay.
+    /// Returns a builder for a pool with other settings: a name, a limit of the queue, how long
+    /// idle threads stay.
     pub fn builder() -> ThreadPoolBuilder {
         ThreadPoolBuilder::new()
     }
@@ -123,11 +131,13 @@ impl ThreadPool {
     ///
     /// # Order
     ///
-    /// Work is begun first come, first served; with several threads it may end in any order.
+    /// Calls begin in the order in which they were submitted; with several threads they may end in
+    /// any order.
     ///
     /// # Errors
     ///
-    /// [`PoolError`] when the pool is closed, its queue is full, or the system gives no thread; `f` is dropped here.
+    /// Fails with [`PoolError`] when the pool is closed, its queue is full, or the system refuses a
+    /// thread; `f` is dropped here.
     #[doc(alias(
         "callInThread",
         "callInThreadWithCallback",
@@ -140,11 +150,12 @@ impl ThreadPool {
         self.give(location, Box::new(move || told(location, f)))
     }
 
-    /// Changes how many threads there may be, and how many stay. Threads too many end when they have nothing to do.
+    /// Changes the largest number of threads, and the number of those that stay. Surplus threads
+    /// end when they have nothing to do.
     ///
     /// # Panics
     ///
-    /// When `max` is zero or less than `min`.
+    /// Panics when `max` is zero or less than `min`.
     #[doc(alias = "adjustPoolsize")]
     #[track_caller]
     pub fn adjust(&self, min: usize, max: usize) {
@@ -152,15 +163,15 @@ impl ThreadPool {
         Pool::adjust(&self.pool, min, max);
     }
 
-    /// How it stands.
+    /// Returns how many threads and calls the pool has.
     pub fn statistics(&self) -> PoolStatistics {
         self.pool.statistics()
     }
 
-    /// Takes no more work, and waits until what was given is done, for `patience` at most. Then what is still queued
-    /// is dropped here.
+    /// Closes the pool, and blocks this thread until all submitted calls have finished, for at most
+    /// `patience`. Calls that are still queued then are dropped here.
     ///
-    /// This blocks the calling thread. Called by the pool's own work it waits for that as well, in vain.
+    /// Work of the pool that calls this waits for itself, until `patience` has passed.
     #[must_use = "what was not finished is told only here"]
     pub fn stop(&self, patience: Duration) -> UnfinishedWork {
         let (dropped, running) = self.pool.stop(patience);
@@ -170,7 +181,8 @@ impl ThreadPool {
         }
     }
 
-    /// As [`stop`](ThreadPool::stop), but tells nothing of the work whose dropping was told already.
+    /// As [`stop`](ThreadPool::stop), but tells nothing of the work whose dropping was told
+    /// already.
     pub(crate) fn stop_unanswered(&self, patience: Duration) -> UnfinishedWork {
         let (dropped, running) = self.pool.stop(patience);
         let told = |job: Job| job.is_unanswered().then_some(job.call_off());
@@ -234,7 +246,7 @@ impl ThreadPoolBuilder {
 }
 
 impl UnfinishedWork {
-    /// Was everything done in time?
+    /// Returns whether everything was finished in time.
     pub fn is_clean(&self) -> bool {
         self.running.is_empty() && self.dropped.is_empty()
     }

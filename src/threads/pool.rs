@@ -1,6 +1,6 @@
-//! The pool itself: the threads that empty a queue, and who of them does what.
+//! The pool itself: its threads, and the queue that they empty.
 //!
-//! The invariants are the room's.
+//! The invariants are those of the module [`threads`](super).
 
 use std::io;
 use std::sync::PoisonError;
@@ -45,7 +45,8 @@ pub enum PoolError {
     /// The pool has been stopped.
     #[doc(alias = "AlreadyQuit")]
     Closed,
-    /// As much work is queued as [`ThreadPoolBuilder::queue_limit`](super::ThreadPoolBuilder::queue_limit) allows.
+    /// As much work is queued as
+    /// [`ThreadPoolBuilder::queue_limit`](super::ThreadPoolBuilder::queue_limit) allows.
     Full {
         /// Number of calls that are queued.
         limit: usize,
@@ -73,7 +74,8 @@ pub(crate) struct Pool {
     queue: Queue,
     /// How much work was given and has not ended, in line or on a desk.
     given: AtomicUsize,
-    /// There may be more threads than there may be: who is between two pieces of work looks whether it is one too many.
+    /// There may be more threads than there may be: who is between two pieces of work looks whether
+    /// it is one too many.
     is_crowded: AtomicBool,
     state: Mutex<State>,
     said: WarnOnce,
@@ -144,7 +146,8 @@ impl Pool {
                 return Err((PoolError::Closed, work));
             }
         };
-        // Somebody idle is called, or a thread is started; else all there may be are busy (invariant 2).
+        // Somebody idle is called, or a thread is started; else all there may be are busy
+        // (invariant 2).
         let idle = state.idle.pop();
         let started = match idle.is_none() && state.workers.len() < state.max {
             true => Self::start(this, &mut state),
@@ -228,7 +231,8 @@ impl Pool {
         }
     }
 
-    /// Closes it and waits for its threads. Gives what was not begun, and the places of what still runs.
+    /// Closes it and waits for its threads. Gives what was not begun, and the places of what still
+    /// runs.
     pub(super) fn stop(&self, patience: Duration) -> (Vec<Job>, Vec<Caller>) {
         self.close();
         let start = Instant::now();
@@ -252,7 +256,8 @@ impl Pool {
         (dropped, running.collect())
     }
 
-    /// Starts a thread. The lock is held, so whoever gives work afterwards knows whether there is one.
+    /// Starts a thread. The lock is held, so whoever gives work afterwards knows whether there is
+    /// one.
     fn start(this: &Shared<Self>, state: &mut State) -> io::Result<()> {
         let (id, worker) = (state.started, Shared::new(Worker::default()));
         let (pool, theirs) = (this.clone(), worker.clone());

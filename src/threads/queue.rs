@@ -1,18 +1,20 @@
 //! The work that waits: a queue whose work may be called off, and the desks of those who take it.
 //!
-//! Nothing can be taken out of the middle of a [`ConcurrentQueue`], so what stands in line is not the work but a slot that
-//! holds it. Who gave the work has the slot as well, as a [`Ticket`], and may empty it at any time. An empty slot is passed
-//! over when its turn comes; where nobody comes by, because all threads are busy, empty slots are swept out as soon as
-//! they are the most. So calling off costs the same wherever the work stands, and what is called off leaves nothing that
+//! Nothing can be taken out of the middle of a [`ConcurrentQueue`], so what stands in line is not
+//! the work but a slot that holds it. Who gave the work has the slot as well, as a [`Ticket`], and
+//! may empty it at any time. An empty slot is passed over when its turn comes; where nobody comes
+//! by, because all threads are busy, empty slots are swept out as soon as they are the most. So
+//! calling off costs the same wherever the work stands, and what is called off leaves nothing that
 //! grows.
 //!
 //! # Invariants
 //!
 //! 1. Who empties a slot owns its work; that happens once.
-//! 2. A slot leaves the line by being taken or swept out. The gate is shared by those who put in and take, and is closed
-//!    while empty slots are swept out: nobody sees the line while some of it is in the sweeper's hands.
-//! 3. What is taken is on its taker's desk before the gate is left: who finds the gate free finds all work that has not
-//!    ended either in line or on a desk.
+//! 2. A slot leaves the line by being taken or swept out. The gate is shared by those who put in
+//!    and take, and is closed while empty slots are swept out: nobody sees the line while some of
+//!    it is in the sweeper's hands.
+//! 3. What is taken is on its taker's desk before the gate is left: who finds the gate free finds
+//!    all work that has not ended either in line or on a desk.
 //! 4. No work runs, and none is dropped, while anything here is locked.
 
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
@@ -137,7 +139,8 @@ impl Queue {
         }
     }
 
-    /// Takes all that is in line. Afterwards all work that has not ended is on a desk (invariant 3).
+    /// Takes all that is in line. Afterwards all work that has not ended is on a desk (invariant
+    /// 3).
     pub(super) fn drain(&self) -> Vec<Job> {
         let _closed = self.gate.write().unwrap_or_else(PoisonError::into_inner);
         let mut jobs = Vec::new();
@@ -202,7 +205,8 @@ impl Ticket {
         self.0.holds_work()
     }
 
-    /// Notes that whoever waits has been told that the work will not be done. Called by the thread that stops the pool.
+    /// Notes that whoever waits has been told that the work will not be done. Called by the thread
+    /// that stops the pool.
     pub(crate) fn note_answered(&self) {
         self.0.is_answered.store(true, Ordering::Relaxed);
     }

@@ -1,8 +1,9 @@
-//! How a pool is made that is not like all others.
+//! The settings of a thread pool: [`ThreadPoolBuilder`].
 
 use std::time::Duration;
 
-/// Makes a [`ThreadPool`](super::ThreadPool); see [`ThreadPool::builder`](super::ThreadPool::builder).
+/// The settings of a [`ThreadPool`](super::ThreadPool) that is to be made; see
+/// [`ThreadPool::builder`](super::ThreadPool::builder).
 ///
 /// # Examples
 ///
@@ -39,34 +40,37 @@ impl ThreadPoolBuilder {
         }
     }
 
-    /// What its threads are called, each with a number behind it. (The system may show no more than the first fifteen bytes.)
+    /// Sets the name of the threads, each of which gets a number behind it. Default:
+    /// `torsade-pool`. (The system may show no more than the first fifteen bytes.)
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// How many threads stay, once there was work for them: none unless told.
+    /// Sets how many threads stay once they have been started. Default: 0.
     pub fn min(mut self, min: usize) -> Self {
         self.min = min;
         self
     }
 
-    /// How many threads there may be: ten unless told.
+    /// Sets the largest number of threads. Default: 10.
     pub fn max(mut self, max: usize) -> Self {
         self.max = max;
         self
     }
 
-    /// How many pieces of work may wait: any number unless told. One more is refused.
+    /// Sets how many calls may wait in the queue; a call beyond that fails. Default: no limit.
     ///
-    /// What there may be threads for does not count as waiting, also where the system gives fewer. Work counts until its thread is
-    /// done with it, which is a moment after its result is told: who awaits one piece and gives the next may find its place taken.
+    /// Calls for which there may be a thread do not count as waiting, also when the system refuses
+    /// threads. A call counts until its thread has finished with it, which is a moment after its
+    /// result is available: code that awaits one call and submits the next may find the place
+    /// taken.
     pub fn queue_limit(mut self, limit: usize) -> Self {
         self.queue_limit = Some(limit);
         self
     }
 
-    /// How long an idle thread stays: ten seconds unless told.
+    /// Sets how long an idle thread stays. Default: ten seconds.
     pub fn idle_after(mut self, idle: Duration) -> Self {
         self.idle_after = idle;
         self

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::context;
 use crate::failure::Cancelled;
 
-/// Tells work on another thread that its result is no longer wanted.
+/// A flag that tells work on another thread that its result is no longer needed.
 ///
-/// A thread cannot be ended from outside, so work that takes long asks now and then: [`CancelToken::current`] returns the
-/// token of the work that the calling thread runs.
+/// A thread cannot be ended from outside, so work that takes long checks the flag from time to
+/// time: [`CancelToken::current`] returns the token of the work that the calling thread runs.
 ///
 /// # Examples
 ///
@@ -43,8 +43,9 @@ impl CancelToken {
     }
 
     /// Returns the token of the work that this thread runs for
-    /// [`Reactor::spawn_blocking`](crate::Reactor::spawn_blocking): it is cancelled when the Deferred is cancelled or the
-    /// reactor ends. Outside such work it returns a new token, which nothing cancels.
+    /// [`Reactor::spawn_blocking`](crate::Reactor::spawn_blocking): it is cancelled when the
+    /// Deferred is cancelled or the reactor ends. Outside such work it returns a new token, which
+    /// nothing cancels.
     ///
     /// # Examples
     ///
@@ -103,7 +104,7 @@ impl CancelToken {
     ///
     /// # Errors
     ///
-    /// [`Cancelled`] when the token was cancelled.
+    /// Fails with [`Cancelled`] when the token was cancelled.
     pub fn check(&self) -> Result<(), Cancelled> {
         match self.is_cancelled() {
             false => Ok(()),

@@ -325,7 +325,7 @@ fn they_are_used_once_at_a_time_and_closed_by_the_end() {
     child.stdout.take().unwrap().read_to_end(&mut said).unwrap();
     let errors = end(child);
     drop(input);
-    let text = "standard input and output are a connection already";
+    let text = "standard input and output are in use already";
     assert_eq!(errors, format!("{text}; then 0"));
 }
 
