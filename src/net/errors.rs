@@ -189,7 +189,7 @@ fn which_is(found: Option<&str>) -> String {
 
 /// Returns the errors of all attempts except the last, which is the source.
 fn all_but_last(attempts: &[(Address, Failure)]) -> String {
-    let Some((_, [others @ ..])) = attempts.split_last() else {
+    let Some((_, others)) = attempts.split_last() else {
         return String::new();
     };
     let others: Vec<String> = others
