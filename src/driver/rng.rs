@@ -1,7 +1,8 @@
 //! Numbers of chance: [`Random`], and the one that a reactor has.
 //!
-//! The generator is SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014). It is good
-//! enough to spread retries in time and to try a network; it keeps no secret.
+//! The generator is SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
+//! generators", 2014). It is good enough to spread retries in time and to try a network; it keeps
+//! no secret.
 
 #![cfg_attr(
     not(any(doc, feature = "testing")),
@@ -48,30 +49,30 @@ impl Random {
         bits ^ (bits >> 31)
     }
 
-    /// A number less than `end`, each as likely as the others; 0 if there is none.
+    /// Returns a number less than `end`, all with the same probability; 0 when `end` is 0.
     #[cfg(any(doc, feature = "testing"))]
     pub fn below(&mut self, end: usize) -> usize {
         let wide = u128::from(self.next_u64()) * end as u128;
         (wide >> 64) as usize
     }
 
-    /// Does something happen that happens with this probability?
+    /// Returns `true` with this probability.
     #[cfg(any(doc, feature = "testing"))]
     pub fn gen_bool(&mut self, probability: f64) -> bool {
         self.part() < probability
     }
 
-    /// A number from 0 to 1, but not 1.
+    /// Returns a number from 0 to 1, excluding 1.
     pub fn part(&mut self) -> f64 {
         const BITS: u32 = f64::MANTISSA_DIGITS;
         (self.next_u64() >> (u64::BITS - BITS)) as f64 / (1_u64 << BITS) as f64
     }
 
-    /// One of these.
+    /// Returns one of these, all with the same probability.
     ///
     /// # Panics
     ///
-    /// When there is none.
+    /// Panics when there are none.
     #[cfg(any(doc, feature = "testing"))]
     pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())]

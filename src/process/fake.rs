@@ -106,18 +106,18 @@ pub(super) struct FakeProcess {
     location: &'static Location<'static>,
 }
 
-/// Those who waited for signals of a part that has ended.
+/// The pending [`FakeProgram::catch`]es of a program that has ended.
 struct Untold(Caught, &'static Location<'static>);
 
-/// Addresses a part that unwinds.
+/// Ends a program that unwinds.
 struct EndGuard(Rc<FakeProcess>);
 
 impl Programs {
-    /// Has a reactor know programs: none at first, and none of those it knew before.
+    /// Makes an empty set of fake programs for a reactor, in place of any earlier one.
     ///
     /// # Errors
     ///
-    /// When the reactor is not in memory.
+    /// Fails with [`io::ErrorKind::Unsupported`] when the reactor is not in memory.
     pub fn new(reactor: &Reactor) -> Result<Self, Failure> {
         if !reactor.inner().driver().is_virtual() {
             let text = "the reactor is not in memory, so its programs are the machine's";
@@ -129,10 +129,10 @@ impl Programs {
         Ok(Self(known))
     }
 
-    /// Says what a program does, in place of what was said of it before. What it returns is the
-    /// code that it exits with; a failure is 1, and is told on its standard error if that has not
-    /// been taken. A panic is reported, which fails a test ([`run_on`](crate::testing::run_on)),
-    /// and ends it as SIGABRT would.
+    /// Adds a program, or replaces one of the same name. `script` is what the program does, and
+    /// returns its exit code. A failure is exit code 1, and its text is written to the program's
+    /// standard error unless that has been taken. A panic is reported, which fails a test
+    /// ([`run_on`](crate::testing::run_on)), and ends the program as SIGABRT would.
     pub fn add(
         &self,
         name: impl Into<OsString>,
@@ -158,7 +158,7 @@ impl Programs {
 }
 
 impl FakeProgram {
-    /// What it is called by, and its arguments.
+    /// Returns the program's name and its arguments.
     pub fn args(&self) -> &[OsString] {
         &self.args
     }
@@ -170,12 +170,12 @@ impl FakeProgram {
         Some(value)
     }
 
-    /// Where it was told to begin.
+    /// Returns the working directory that the command sets.
     pub fn current_dir(&self) -> Option<&std::path::Path> {
         self.directory.as_deref()
     }
 
-    /// Its number, which no process of the machine has.
+    /// Returns the process id, which no process of the machine has.
     pub fn pid(&self) -> u32 {
         self.part.pid
     }
@@ -188,7 +188,7 @@ impl FakeProgram {
         Some((size.rows, size.columns))
     }
 
-    /// Its end of the pipe to its standard input, or its terminal.
+    /// Takes the program's end of the pipe to its standard input, or its terminal.
     ///
     /// # Errors
     ///
@@ -197,7 +197,7 @@ impl FakeProgram {
         self.take_pipe(0)
     }
 
-    /// Its end of the pipe from its standard output, or its terminal.
+    /// Takes the program's end of the pipe from its standard output, or its terminal.
     ///
     /// # Errors
     ///
@@ -206,7 +206,7 @@ impl FakeProgram {
         self.take_pipe(1)
     }
 
-    /// Its end of the pipe from its standard error.
+    /// Takes the program's end of the pipe from its standard error.
     ///
     /// # Errors
     ///
@@ -233,8 +233,8 @@ impl FakeProgram {
         }
     }
 
-    /// Is told of the next signal of this kind, which does not end it then. SIGKILL ends it all the
-    /// same.
+    /// Returns a Deferred that fires upon the next such signal, which does not end the program
+    /// then. SIGKILL ends it in any case.
     #[track_caller]
     pub fn catch(&self, signal: Signal) -> Deferred<()> {
         let (deferred, resolver) = Deferred::pair();

@@ -2,9 +2,9 @@
 //!
 //! # The idea
 //!
-//! What a program has opened itself (a pipe, a device, a library's socket) is given to the reactor, which owns it
-//! from then on and calls it when it can be read or written. The [`Watch`] is an inert handle: it notes what is
-//! wanted, and the loop tells the driver before it waits.
+//! What a program has opened itself (a pipe, a device, a library's socket) is given to the reactor,
+//! which owns it from then on and calls it when it can be read or written. The [`Watch`] is an
+//! inert handle: it notes what is wanted, and the loop tells the driver before it waits.
 //!
 //! # Invariants
 //!
@@ -62,8 +62,8 @@ pub trait Descriptor: AsFd + 'static {
     }
 }
 
-/// The watch over a descriptor of any type; see [`Reactor::watches`]. Clones are handles to the same; dropping them changes
-/// nothing.
+/// The watch over a descriptor of any type; see [`Reactor::watches`]. Clones are handles to the
+/// same; dropping them changes nothing.
 #[derive(Clone)]
 pub struct AnyWatch(Weak<dyn AnyWatched>);
 
@@ -78,7 +78,8 @@ trait AnyWatched {
     fn location(&self) -> &'static Location<'static>;
 }
 
-/// A descriptor in the reactor's care. Clones are handles to the same; dropping them changes nothing.
+/// A descriptor in the reactor's care. Clones are handles to the same; dropping them changes
+/// nothing.
 pub struct Watch<D: Descriptor>(Weak<Watched<D>>);
 
 struct Watched<D> {
@@ -97,8 +98,8 @@ impl Reactor {
     ///
     /// # Errors
     ///
-    /// An [`io::Error`] when the descriptor cannot be watched: a regular file, one that is watched already, or any descriptor
-    /// on an in-memory reactor ([`io::ErrorKind::Unsupported`]).
+    /// An [`io::Error`] when the descriptor cannot be watched: a regular file, one that is watched
+    /// already, or any descriptor on an in-memory reactor ([`io::ErrorKind::Unsupported`]).
     ///
     /// # Examples
     ///
@@ -158,8 +159,8 @@ impl Reactor {
         Ok(Watch(Rc::downgrade(&watched)))
     }
 
-    /// Returns the watched descriptors of the program, in no particular order. The reactor's own connections and ports are not
-    /// among them.
+    /// Returns the watched descriptors of the program, in no particular order. The reactor's own
+    /// connections and ports are not among them.
     ///
     /// # Examples
     ///
@@ -227,7 +228,7 @@ impl<D: Descriptor> Watch<D> {
         self.wish(|watched| watched.writing.set(false));
     }
 
-    /// Is it still in the reactor's care?
+    /// Returns whether the reactor still watches the descriptor.
     pub fn is_watched(&self) -> bool {
         self.0
             .upgrade()
@@ -236,8 +237,8 @@ impl<D: Descriptor> Watch<D> {
 
     /// Ends the watch and gives the descriptor back; its `connection_lost` is not called.
     ///
-    /// `None` when the watch is over already. From inside one of its own hooks the watch ends when the hook
-    /// returns, and the descriptor is dropped.
+    /// `None` when the watch is over already. From inside one of its own hooks the watch ends when
+    /// the hook returns, and the descriptor is dropped.
     #[doc(alias("removeReader", "removeWriter", "removeAll"))]
     pub fn remove(&self) -> Option<D> {
         let watched = self.0.upgrade()?;

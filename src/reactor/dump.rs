@@ -2,10 +2,11 @@
 //!
 //! # The idea
 //!
-//! Each room tells the things it has (tasks, Deferreds, timers, connections) and what each of them waits for. Here they
-//! are put together: what nobody waits for is a root, and below each thing stands what it waits for. A thing that several
-//! wait for is shown once and named again where it is met again. What only things in a circle wait for has no root;
-//! the circle is shown all the same, and said to be one.
+//! Each room tells the things it has (tasks, Deferreds, timers, connections) and what each of them
+//! waits for. Here they are put together: what nobody waits for is a root, and below each thing
+//! stands what it waits for. A thing that several wait for is shown once and named again where it
+//! is met again. What only things in a circle wait for has no root; the circle is shown all the
+//! same, and said to be one.
 
 #![cfg_attr(
     not(any(doc, feature = "debug")),
@@ -27,17 +28,18 @@ use crate::debug::{self, Id, Thing};
 use crate::defer;
 use crate::index::Index;
 
-/// What is alive in a reactor, and who waits for what; see [`Reactor::dump`].
+/// Everything that is alive in a reactor, and what waits for what; see [`Reactor::dump`].
 ///
 /// `Display` draws the tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dump {
-    /// Those that nobody waits for, each with what it waits for.
+    /// The things that nothing waits for, each with what it waits for.
     pub roots: Vec<Node>,
-    /// Whether debug mode was on. Without it the tree has no Deferreds, and does not show what a task waits for.
+    /// Whether debug mode was on. Without it the tree has no Deferreds, and does not show what a
+    /// task waits for.
     pub is_complete: bool,
-    /// How many bytes all connections hold together; 0 without a [budget](super::ReactorBuilder::buffer_budget), since then
-    /// they are not counted.
+    /// Number of bytes that all connections hold together; 0 without a
+    /// [budget](super::ReactorBuilder::buffer_budget), since then they are not counted.
     pub buffered: usize,
 }
 
@@ -45,24 +47,26 @@ pub struct Dump {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Node {
-    /// What it is: `"task"`, `"Deferred"`, `"lock"`, `"sleep"`, `"delayed call"`, `"connection"`, `"port"` and so on.
+    /// The kind: `"task"`, `"Deferred"`, `"lock"`, `"sleep"`, `"delayed call"`, `"connection"`,
+    /// `"port"` and so on.
     pub kind: &'static str,
-    /// Its name, if it was given one.
+    /// The name, if the thing has one.
     pub name: Option<Arc<str>>,
     /// Where it was made.
     pub location: &'static Location<'static>,
-    /// How it stands, in words.
+    /// The state, in words.
     pub about: String,
-    /// What it waits for.
+    /// The things that this one waits for.
     pub waits_for: Vec<Self>,
 }
 
 impl Reactor {
-    /// The live tree: all tasks, timers, connections, ports and descriptors and, in debug mode, all Deferreds of this
-    /// thread; each with the place where it was made, and below it what it waits for. Below a [lock](crate::locks) stand
-    /// those who hold it.
+    /// The live tree: all tasks, timers, connections, ports and descriptors and, in debug mode, all
+    /// Deferreds of this thread; each with the place where it was made, and below it what it waits
+    /// for. Below a [lock](crate::locks) stand those who hold it.
     ///
-    /// To ask a program that is stuck, see [`ReactorBuilder::dumps_on_signal`](super::ReactorBuilder::dumps_on_signal).
+    /// To ask a program that is stuck, see
+    /// [`ReactorBuilder::dumps_on_signal`](super::ReactorBuilder::dumps_on_signal).
     ///
     /// # Examples
     ///
@@ -187,7 +191,8 @@ impl Forest {
         forest
     }
 
-    /// The trees: first of those that nobody waits for, then of those that are left, which wait in circles.
+    /// The trees: first of those that nobody waits for, then of those that are left, which wait in
+    /// circles.
     fn grow(mut self) -> Vec<Node> {
         let mut awaited = vec![false; self.things.len()];
         for other in self.things.iter().flat_map(|thing| &thing.waits) {

@@ -71,7 +71,7 @@ macro_rules! receives {
 macro_rules! sends {
     ($name:ident) => {
         impl $name {
-            /// Gives the peer of a UNIX socket an open descriptor, which leaves with the next byte
+            /// Sends the peer of a UNIX socket an open descriptor, which leaves with the next byte
             /// that is written. See
             /// [`Transport::send_descriptor`](crate::Transport::send_descriptor).
             ///

@@ -12,7 +12,7 @@ use crate::reactor::Reactor;
 use crate::stream::Connection;
 use crate::transport::ConnConfig;
 
-/// What standard input and output are on a reactor in memory, for a test that plays the user.
+/// The standard input and output of a reactor in memory, for a test that plays the user.
 ///
 /// # Examples
 ///

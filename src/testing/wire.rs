@@ -162,7 +162,7 @@ impl<P: Protocol> Wire<P> {
         self.settle();
     }
 
-    /// Says to the protocol that there is nothing more to come.
+    /// Sends the end of file to the protocol.
     #[doc(alias = "loseWriteConnection")]
     #[track_caller]
     pub fn send_eof(&mut self) {
@@ -277,17 +277,17 @@ impl<P: Protocol> Wire<P> {
         result.expect("the protocol has its connection")
     }
 
-    /// Has the protocol's `connection_lost` been called?
+    /// Returns whether the protocol's `connection_lost` has been called.
     pub fn is_closed(&self) -> bool {
         !self.handle.is_connected()
     }
 
-    /// Has the protocol said the end of file?
+    /// Returns whether the protocol has sent the end of file.
     pub fn is_ended(&self) -> bool {
         self.ended
     }
 
-    /// Why the connection ended, once it has.
+    /// Returns the reason for which the connection ended, or `None` while it has not.
     pub fn reason(&self) -> Option<Failure> {
         self.transport.reason()
     }

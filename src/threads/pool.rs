@@ -15,26 +15,27 @@ use crate::sync::{
     Unparker, thread,
 };
 
-/// How a pool stands; see [`ThreadPool::statistics`](super::ThreadPool::statistics).
+/// The numbers of threads and calls of a pool; see
+/// [`ThreadPool::statistics`](super::ThreadPool::statistics).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStatistics {
     /// Threads that live.
     pub threads: usize,
-    /// Those of them that wait for work.
+    /// Number of threads that wait for work.
     #[doc(alias = "idleWorkerCount")]
     pub idle: usize,
     /// Pieces of work that run.
     #[doc(alias = "busyWorkerCount")]
     pub running: usize,
-    /// Pieces of work that wait.
+    /// Number of calls that are queued.
     #[doc(alias = "backloggedWorkCount")]
     pub queued: usize,
-    /// Pieces of work that have come to their end.
+    /// Number of calls that have finished.
     pub finished: u64,
-    /// Those of them that panicked.
+    /// Number of finished calls that panicked.
     pub panicked: u64,
-    /// How many threads there may be.
+    /// Largest number of threads.
     pub max: usize,
 }
 

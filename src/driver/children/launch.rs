@@ -42,7 +42,7 @@ pub(crate) struct Launch<'a> {
     pub(crate) leads_group: bool,
 }
 
-/// What a child has under the number of a descriptor.
+/// What a child process has under the number of a descriptor.
 #[doc(alias("childFDs", "pass_fds", "Stdio"))]
 #[derive(Clone, Debug)]
 #[non_exhaustive]

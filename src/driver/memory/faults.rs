@@ -6,11 +6,12 @@ use std::time::Duration;
 use super::end::CAPACITY;
 use crate::driver::rng::Random;
 
-/// What goes wrong in a network in memory, and how often; all of it decided by one seed.
+/// The faults of an in-memory network, and their probabilities. One seed decides all of them.
 ///
-/// The same seed, faults and program give the same run exactly: the same bytes in the same pieces at the same virtual
-/// times. Probabilities are from 0, never, to 1, always. [`NetworkFaults::new`] has none of the faults;
-/// [`NetworkFaults::lossless`] and [`NetworkFaults::hostile`] choose by the seed, so that many seeds try much.
+/// The same seed, faults and program give the same run exactly: the same bytes in the same pieces
+/// at the same virtual times. Probabilities are from 0, never, to 1, always. [`NetworkFaults::new`]
+/// has none of the faults; [`NetworkFaults::lossless`] and [`NetworkFaults::hostile`] choose by the
+/// seed, so that many seeds try much.
 ///
 /// # Examples
 ///
@@ -60,8 +61,9 @@ impl NetworkFaults {
         }
     }
 
-    /// Faults by which nothing is lost: delays (in three of four seeds: up to 1 ms, 50 ms or 1 s), split reads and short
-    /// writes (in three of four each: of 1, up to 3 or up to 100 bytes), little room (in half of them: 1 to 4096 bytes).
+    /// Faults by which nothing is lost: delays (in three of four seeds: up to 1 ms, 50 ms or 1 s),
+    /// split reads and short writes (in three of four each: of 1, up to 3 or up to 100 bytes),
+    /// little room (in half of them: 1 to 4096 bytes).
     pub fn lossless(seed: u64) -> Self {
         // Not the numbers that the network itself will draw.
         let mut random = Random::new(seed ^ SALT);
@@ -78,8 +80,9 @@ impl NetworkFaults {
             .room(room)
     }
 
-    /// Those of [`NetworkFaults::lossless`], and in half of the seeds each of these: up to 30 of 100 connections
-    /// refused, up to half of them reset, up to half of them cut; and up to 30 of 100 datagrams lost, doubled, late.
+    /// Makes the faults of [`NetworkFaults::lossless`], and in half of the seeds each of these: up
+    /// to 30 of 100 connections refused, up to half of them reset, up to half of them cut; and up
+    /// to 30 of 100 datagrams lost, doubled, late.
     pub fn hostile(seed: u64) -> Self {
         let mut random = Random::new(!seed ^ SALT);
         let mut upto = |most: usize| match random.gen_bool(0.5) {
@@ -95,46 +98,52 @@ impl NetworkFaults {
             .reorder(upto(30))
     }
 
-    /// The probability that a connection is refused although somebody listens.
+    /// Sets the probability that a connection is refused although there is a listener.
     pub fn refuse(mut self, probability: f64) -> Self {
         self.refuse = probability;
         self
     }
 
-    /// How long what is sent is under way, each piece on its own; what belongs to one connection stays in order.
+    /// Sets the delay of what is sent, for each piece by itself; the pieces of one connection stay
+    /// in order.
     #[doc(alias = "latency")]
     pub fn delay(mut self, range: RangeInclusive<Duration>) -> Self {
         self.delay = range;
         self
     }
 
-    /// Each read of a connection gives from one byte to this many at most, all as likely; 0 for as many as there are.
+    /// Each read of a connection gives from one byte to this many at most, all as likely; 0 for as
+    /// many as there are.
     pub fn split_reads(mut self, most: usize) -> Self {
         self.split = most;
         self
     }
 
-    /// Each write to a connection takes from one byte to this many at most, all as likely; 0 for as many as fit.
+    /// Each write to a connection takes from one byte to this many at most, all as likely; 0 for as
+    /// many as fit.
     pub fn short_writes(mut self, most: usize) -> Self {
         self.short = most;
         self
     }
 
-    /// How many bytes each direction of a connection holds: 64 KiB unless this is called, 1 at least.
+    /// How many bytes each direction of a connection holds: 64 KiB unless this is called, 1 at
+    /// least.
     pub fn room(mut self, bytes: usize) -> Self {
         self.room = bytes.max(1);
         self
     }
 
-    /// The probability that a connection is reset at both ends once so many bytes have been written to it: from 0 to
-    /// 2 to the power of 0 to 16, all powers as likely. What is under way then is lost.
+    /// The probability that a connection is reset at both ends once so many bytes have been written
+    /// to it: from 0 to 2 to the power of 0 to 16, all powers as likely. What is under way then is
+    /// lost.
     pub fn reset(mut self, probability: f64) -> Self {
         self.reset = probability;
         self
     }
 
-    /// The probability that a connection goes dead after so many bytes, chosen as for [`NetworkFaults::reset`]: nothing
-    /// arrives any more, and after 30 seconds both ends find that it has timed out.
+    /// The probability that a connection goes dead after so many bytes, chosen as for
+    /// [`NetworkFaults::reset`]: nothing arrives any more, and after 30 seconds both ends find that
+    /// it has timed out.
     pub fn cut(mut self, probability: f64) -> Self {
         self.cut = probability;
         self
@@ -152,7 +161,8 @@ impl NetworkFaults {
         self
     }
 
-    /// The probability that a datagram is held back for up to 100 ms more, while others overtake it.
+    /// The probability that a datagram is held back for up to 100 ms more, while others overtake
+    /// it.
     pub fn reorder(mut self, probability: f64) -> Self {
         self.reorder = probability;
         self
