@@ -69,7 +69,7 @@ async fn life(reactor: &Reactor, text: &str, action: &'static str) -> Result<Vec
         "feed4" => command.child_fds([(3, ChildFd::Read), (4, ChildFd::Write)]),
         _ => command,
     };
-    command.spawn_protocol(&reactor, noted)?.closed().await?;
+    command.spawn_protocol(reactor, noted)?.closed().await?;
     let mut notes = log.take();
     let last = notes.pop().expect("the end is told");
     for (fd, data) in said.take() {
