@@ -56,8 +56,9 @@ impl<T: 'static> Deferred<T> {
         limited(clock.timers(), limit, self, timed_out(limit))
     }
 
-    /// Does as [`timeout`](Self::timeout), but lets `translate` decide the result: when the limit
-    /// is over, `translate` gets the result of the cancelled Deferred, even if that is a value.
+    /// Sets a time limit as [`timeout`](Self::timeout) does, and lets `translate` decide the
+    /// result: when the limit is over, `translate` gets the result of the cancelled Deferred, even
+    /// if that is a value.
     #[doc(alias = "onTimeoutCancel")]
     #[track_caller]
     pub fn timeout_with(

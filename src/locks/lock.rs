@@ -173,7 +173,8 @@ impl<T: 'static> DeferredLock<T> {
         }
     }
 
-    /// Does as [`run`](DeferredLock::run), for an async closure that has the value until it ends.
+    /// Acquires the lock and runs an async closure that has the value until it ends; otherwise as
+    /// [`run`](DeferredLock::run).
     ///
     /// # Errors
     ///

@@ -2,8 +2,8 @@
 
 use crate::failure::{Failure, errors};
 
-/// Why a [`CooperativeTask`](super::CooperativeTask) has ended, and so cannot be paused, resumed or
-/// stopped.
+/// The reason for which a [`CooperativeTask`](super::CooperativeTask) has ended, and so cannot be
+/// paused, resumed or stopped.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 #[doc(alias("TaskFinished"))]

@@ -72,7 +72,7 @@ pub struct Interval {
     over: bool,
 }
 
-/// What an [`Interval`] does when ticks were missed because the code was busy.
+/// The behaviour of an [`Interval`] when ticks were missed because the code was busy.
 ///
 /// For a period of 1 s, when the tick of 1 s is taken at 3.5 s:
 ///
