@@ -562,24 +562,24 @@ fn mine() -> (usize, usize) {
 
 async fn count_leaks(reactor: &Reactor) -> Result<(), Failure> {
     let log = Log::new();
-    Command::new("true").status(&reactor).await?;
+    Command::new("true").status(reactor).await?;
     let before = mine();
     for _ in 0..30 {
-        Command::new("echo").arg("x").output(&reactor).await?;
-        sh("echo x").pty().output(&reactor).await?;
-        assert!(Command::new("/no/such").output(&reactor).await.is_err());
+        Command::new("echo").arg("x").output(reactor).await?;
+        sh("echo x").pty().output(reactor).await?;
+        assert!(Command::new("/no/such").output(reactor).await.is_err());
         sh("exit 3")
-            .spawn_protocol(&reactor, Noted::new(&log))?
+            .spawn_protocol(reactor, Noted::new(&log))?
             .closed()
             .await?;
         let child = Command::new("sleep")
             .arg("1000")
             .kill_on_drop(true)
-            .spawn(&reactor)?;
+            .spawn(reactor)?;
         let process = child.process().clone();
         drop(child);
         until(|| !process.is_running()).await;
-        let output = Command::new("sleep").arg("1000").output(&reactor);
+        let output = Command::new("sleep").arg("1000").output(reactor);
         output.cancel();
         assert!(output.await.is_err());
     }
@@ -618,7 +618,7 @@ fn nothing_is_left_of_processes_that_have_ended() {
 }
 
 async fn lose_status(reactor: &Reactor) -> Result<(), Failure> {
-    let child = sh("exit 3").spawn(&reactor)?;
+    let child = sh("exit 3").spawn(reactor)?;
     assert_failure!(child.status().await.unwrap_err(), ProcessError::StatusTaken);
     assert!(child.signal_process(Signal::TERM).is_err());
     Ok(())

@@ -45,7 +45,7 @@ fn actor(role: &str) -> Command {
 }
 
 async fn plays_well(reactor: &Reactor, role: &str) -> Result<(), Failure> {
-    let output = actor(role).output(&reactor).await?;
+    let output = actor(role).output(reactor).await?;
     let told = String::from_utf8_lossy(&output.err);
     assert!(output.status.success(), "{told}");
     Ok(())
@@ -100,7 +100,7 @@ async fn end_together(reactor: &Reactor) -> Result<(), Failure> {
             all: all.clone(),
             hooks: 0,
         };
-        command.spawn_protocol(&reactor, ended)?;
+        command.spawn_protocol(reactor, ended)?;
     }
     some_turns().await;
     assert_eq!(children().len(), COUNT);
@@ -128,7 +128,7 @@ async fn start_quickly(reactor: &Reactor) -> Result<(), Failure> {
         let mut least = Duration::MAX;
         for _ in 0..20 {
             let begin = Instant::now();
-            let child = Command::new("true").child_fds([]).spawn(&reactor)?;
+            let child = Command::new("true").child_fds([]).spawn(reactor)?;
             least = least.min(begin.elapsed());
             assert!(child.status().await?.success());
         }

@@ -27,7 +27,7 @@ fn sh(script: &str) -> Command {
 async fn life(reactor: &Reactor, command: Command) -> Result<Vec<String>, Failure> {
     let log = Log::new();
     let closes = Noted::new(&log).on_made(|process| process.close_stdin());
-    command.spawn_protocol(&reactor, closes)?.closed().await?;
+    command.spawn_protocol(reactor, closes)?.closed().await?;
     let mut notes = log.take();
     assert_eq!(notes.remove(0), "made");
     assert!(notes.last().unwrap().starts_with("ended"), "{notes:?}");

@@ -159,7 +159,7 @@ async fn print_signals(reactor: &Reactor) -> Result<(), Failure> {
     let grep = Command::new("grep").args(["^Sig[BIC]", "/proc/self/status"]);
     eprint!(
         "{}",
-        String::from_utf8_lossy(&grep.output(&reactor).await?.out)
+        String::from_utf8_lossy(&grep.output(reactor).await?.out)
     );
     Ok(())
 }
@@ -199,7 +199,7 @@ async fn descriptors(
     reactor: &Reactor,
     command: Command,
 ) -> Result<BTreeMap<i32, String>, Failure> {
-    let output = command.output(&reactor).await?;
+    let output = command.output(reactor).await?;
     let lines = String::from_utf8(output.success()?.out).unwrap();
     let mut found = BTreeMap::new();
     for line in lines.lines() {
@@ -412,7 +412,7 @@ async fn starve(reactor: &Reactor) -> Result<(), Failure> {
     let before = open_descriptors();
     let mut started = Vec::new();
     let failure = loop {
-        match Command::new("cat").spawn(&reactor) {
+        match Command::new("cat").spawn(reactor) {
             Ok(child) => started.push(child),
             Err(failure) => break failure,
         }
@@ -426,7 +426,7 @@ async fn starve(reactor: &Reactor) -> Result<(), Failure> {
     );
     eprintln!("{} started", started.len());
     let one_more = open_descriptors();
-    assert!(Command::new("cat").spawn(&reactor).is_err());
+    assert!(Command::new("cat").spawn(reactor).is_err());
     assert_eq!(open_descriptors(), one_more);
     for mut child in started {
         child.take_stdin()?.close().await?;
@@ -493,7 +493,7 @@ async fn deal(reactor: &Reactor) -> Result<(), Failure> {
         assert_eq!(found[&number], expected, "{number}");
     }
     // Nor is the news of a failure written to one of them.
-    let failure = given(Command::new("/no/such")).output(&reactor).await;
+    let failure = given(Command::new("/no/such")).output(reactor).await;
     assert!(matches!(
         failure.unwrap_err().downcast_ref(),
         Some(ProcessError::NotStarted { .. })
@@ -533,7 +533,7 @@ async fn reach_limit(reactor: &Reactor) -> Result<(), Failure> {
     let numbers: Vec<i32> = found.keys().copied().collect();
     assert_eq!(numbers, [0, 1, 2, 60, 61, 62, 63], "{found:?}");
     let beyond = Command::new("true").child_fd(64, ChildFd::Null);
-    assert!(beyond.status(&reactor).await.is_err());
+    assert!(beyond.status(reactor).await.is_err());
     Ok(())
 }
 
@@ -556,7 +556,7 @@ async fn crowd(reactor: &Reactor) -> Result<(), Failure> {
     rustix::process::setrlimit(rustix::process::Resource::Nproc, limit)?;
     let before = open_descriptors();
     for _ in 0..3 {
-        let failure = Command::new("true").spawn(&reactor).unwrap_err();
+        let failure = Command::new("true").spawn(reactor).unwrap_err();
         let text = failure.to_string();
         assert!(text.ends_with("making a process failed"), "{text}");
         let error = start_error(&failure).raw_os_error();
@@ -618,7 +618,7 @@ fn our_own_signals_are_as_they_were() {
 /// Says who we are, and who a child is that is another user.
 async fn print_groups(reactor: &Reactor) -> Result<(), Failure> {
     let who = Command::new("sh").args(["-c", "id -u; id -g; id -G"]);
-    let output = who.uid(65534).gid(65533).output(&reactor).await?;
+    let output = who.uid(65534).gid(65533).output(reactor).await?;
     let ours = rustix::process::getgroups()?;
     eprintln!(
         "{} with {} groups starts {}",

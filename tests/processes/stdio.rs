@@ -72,7 +72,7 @@ async fn serve(reactor: &Reactor) -> Result<(), Failure> {
 }
 
 async fn half_close(reactor: &Reactor) -> Result<(), Failure> {
-    let mut conn = torsade::net::Stdio::new().open(&reactor)?;
+    let mut conn = torsade::net::Stdio::new().open(reactor)?;
     conn.write_all(READY.as_bytes()).await?;
     conn.close().await?;
     println!("this goes nowhere");
@@ -83,9 +83,9 @@ async fn half_close(reactor: &Reactor) -> Result<(), Failure> {
 }
 
 async fn twice(reactor: &Reactor) -> Result<(), Failure> {
-    let first = torsade::net::Stdio::new().open(&reactor)?;
+    let first = torsade::net::Stdio::new().open(reactor)?;
     let failure = torsade::net::Stdio::new()
-        .open(&reactor)
+        .open(reactor)
         .map(drop)
         .unwrap_err();
     eprint!("{failure}");
@@ -93,7 +93,7 @@ async fn twice(reactor: &Reactor) -> Result<(), Failure> {
     drop(first);
     // What is dropped is closed in the next turn.
     loop {
-        match torsade::net::Stdio::new().open(&reactor) {
+        match torsade::net::Stdio::new().open(reactor) {
             Err(failure) => {
                 assert!(matches!(failure.trap()?, ListenError::StdioInUse));
             }
@@ -109,14 +109,14 @@ async fn twice(reactor: &Reactor) -> Result<(), Failure> {
 
 /// Stays until it is killed.
 async fn stay(reactor: &Reactor) -> Result<(), Failure> {
-    torsade::net::Stdio::new().connect(&reactor, spy(&Log::new()))?;
+    torsade::net::Stdio::new().connect(reactor, spy(&Log::new()))?;
     std::future::pending().await
 }
 
 /// Is over while its input is not: nothing may wait for that.
 async fn over(reactor: &Reactor) -> Result<(), Failure> {
     let handle = torsade::net::Stdio::new().connect(
-        &reactor,
+        reactor,
         spy(&Log::new()).on_data(|cx, _| cx.lose_connection()),
     )?;
     handle.closed().await?;
@@ -132,7 +132,7 @@ fn print(reactor: &Reactor) -> Result<(), Failure> {
         stalled: GRACE,
         ..Grace::default()
     });
-    let conn = torsade::net::Stdio::new().open(&reactor)?;
+    let conn = torsade::net::Stdio::new().open(reactor)?;
     conn.transport().write(READY);
     conn.transport().write(vec![b'x'; 1 << 20]);
     Ok(())
@@ -602,31 +602,31 @@ fn when_the_reactor_ends_its_protocol_is_told() {
 /// A protocol with a user: on the machine by two pipes, in memory by what stands for standard input and output.
 fn used(reactor: &Reactor, protocol: Spy) -> Result<(Handle<Spy>, Connection), Failure> {
     if let Ok(stdio) = testing::Stdio::new(reactor) {
-        let handle = torsade::net::Stdio::new().connect(&reactor, protocol)?;
+        let handle = torsade::net::Stdio::new().connect(reactor, protocol)?;
         return Ok((handle, stdio.user()?));
     }
     let (input, typing) = pipe();
     let (heard, output) = pipe();
-    let handle = torsade::net::Stdio::of(input, output).connect(&reactor, protocol)?;
+    let handle = torsade::net::Stdio::of(input, output).connect(reactor, protocol)?;
     Ok((
         handle,
-        torsade::net::Stdio::of(heard, typing).open(&reactor)?,
+        torsade::net::Stdio::of(heard, typing).open(reactor)?,
     ))
 }
 
 /// The same where the user has something typed already, and only listens.
 fn heard(reactor: &Reactor, protocol: Spy) -> Result<(Connection, Option<File>), Failure> {
     if let Ok(stdio) = testing::Stdio::new(reactor) {
-        torsade::net::Stdio::new().connect(&reactor, protocol)?;
+        torsade::net::Stdio::new().connect(reactor, protocol)?;
         return Ok((stdio.user()?, None));
     }
     let (input, mut typing) = pipe();
     typing.write_all(b"nobody reads this")?;
     let (heard, output) = pipe();
-    torsade::net::Stdio::of(input, output).connect(&reactor, protocol)?;
+    torsade::net::Stdio::of(input, output).connect(reactor, protocol)?;
     let null = OpenOptions::new().write(true).open("/dev/null")?;
     Ok((
-        torsade::net::Stdio::of(heard, null).open(&reactor)?,
+        torsade::net::Stdio::of(heard, null).open(reactor)?,
         Some(typing),
     ))
 }

@@ -29,9 +29,9 @@ fn role() {
 }
 
 async fn raw(reactor: &Reactor) -> Result<(), Failure> {
-    let terminal = Terminal::stdin(&reactor)?;
+    let terminal = Terminal::stdin(reactor)?;
     let (columns, rows) = terminal.window_size()?;
-    let mut user = torsade::net::Stdio::new().open(&reactor)?;
+    let mut user = torsade::net::Stdio::new().open(reactor)?;
     terminal.raw()?;
     user.write_all(format!("{columns}x{rows} RAW\r\n").as_bytes())
         .await?;
@@ -51,14 +51,14 @@ async fn raw(reactor: &Reactor) -> Result<(), Failure> {
 }
 
 fn panics_in_raw_mode(reactor: &Reactor) -> Result<(), Failure> {
-    let terminal = Terminal::stdin(&reactor)?;
+    let terminal = Terminal::stdin(reactor)?;
     terminal.raw()?;
     panic!("in raw mode");
 }
 
 /// Hands the terminal to the shell, and then leaves raw mode.
 fn in_the_background(reactor: &Reactor) -> Result<(), Failure> {
-    let terminal = Terminal::stdin(&reactor)?;
+    let terminal = Terminal::stdin(reactor)?;
     terminal.raw()?;
     let shell = rustix::process::getpgid(rustix::process::getppid()).unwrap();
     rustix::termios::tcsetpgrp(std::io::stdin(), shell).unwrap();

@@ -290,7 +290,7 @@ const ACTIONS: &[Action] = &[
         panics(|| w.reactor.iterate(Duration::ZERO))
     }),
     ("Reactor::settle", |w| {
-        panics(|| torsade::testing::settle(&w.reactor))
+        panics(|| testing::settle(&w.reactor))
     }),
     ("Reactor::advance", |w| panics(|| w.reactor.advance(MS))),
     ("Reactor::stop", |w| ignore(w.reactor.stop())),

@@ -130,7 +130,7 @@ on_both! {
         assert_failure!(failure, ReactorError::AlreadyRunning);
         for step in [
             &(|| other.iterate(Duration::ZERO)) as &dyn Fn(),
-            &|| torsade::testing::settle(&other),
+            &|| testing::settle(&other),
             &|| other.advance(MS),
             &|| other.run_until_current(),
             &|| other.do_iteration(None),
@@ -726,7 +726,7 @@ fn time_that_is_manual_moves_by_advance_only() {
         });
     }
     std::thread::sleep(MS * 2);
-    torsade::testing::settle(&reactor);
+    testing::settle(&reactor);
     assert!(log.is_empty());
     reactor.advance(MS * 2500);
     assert_eq!(log.take(), ["1 at 1s", "2 at 2s"]);

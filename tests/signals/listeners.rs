@@ -240,13 +240,13 @@ on_both_by_hand! {
         let log = Log::new();
         for (name, reactor) in [("this", &reactor), ("that", &other)] {
             let note = log.clone();
-            let told = Signal::TERM.wait(&reactor);
+            let told = Signal::TERM.wait(reactor);
             drop(told.add_both(move |result| note.note(format_args!("{name} {}", result.is_ok()))));
         }
         assert!(testing::deliver_signal(&reactor, Signal::TERM));
         assert!(!testing::deliver_signal(&reactor, Signal::INT));
-        torsade::testing::settle(&reactor);
-        torsade::testing::settle(&other);
+        testing::settle(&reactor);
+        testing::settle(&other);
         assert_eq!(log.take(), ["this true"]);
         drop(other);
         assert_eq!(log.take(), ["that false"]);
@@ -265,7 +265,7 @@ on_both_by_hand! {
         let others = reactor.signals([USR2]).unwrap();
         drop((signals, others));
         assert_eq!(reactor.poll_timeout(), None);
-        torsade::testing::settle(&reactor);
+        testing::settle(&reactor);
     }
 
     fn a_loop_that_is_turned_by_hand_hears(reactor) {
@@ -402,7 +402,7 @@ fn role() {
             // Ignored before, as by nohup.
             "ignored" => {
                 assert!(is_ignored(HUP));
-                let told = HUP.wait(&reactor);
+                let told = HUP.wait(reactor);
                 let mut stream = reactor.signals([HUP])?;
                 assert!(!is_ignored(HUP));
                 HUP.raise()?;
@@ -417,7 +417,7 @@ fn role() {
             }
             // The first is the program's, the second stops it in good order.
             "once" => {
-                let told = Signal::TERM.wait(&reactor);
+                let told = Signal::TERM.wait(reactor);
                 say("ready");
                 say(&told.await?.to_string());
                 pending().await
@@ -468,7 +468,7 @@ fn role() {
                 let before = count();
                 for _ in 0..100 {
                     let mut signals = reactor.signals(Signal::all().filter(|s| reactor_may(*s)))?;
-                    let others = [(); 10].map(|()| USR1.wait(&reactor));
+                    let others = [(); 10].map(|()| USR1.wait(reactor));
                     USR1.raise()?;
                     for other in others {
                         other.await?;

@@ -60,7 +60,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Rot13<S> {
 fn enciphered(reactor: &Reactor, conn: Connection) -> Result<Connection, Failure> {
     let peer = conn.peer();
     let (reader, writer) = conn.split();
-    Connection::over(&reactor, peer, Rot13(reader), Rot13(writer))
+    Connection::over(reactor, peer, Rot13(reader), Rot13(writer))
 }
 
 struct Fails;

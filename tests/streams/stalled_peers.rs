@@ -337,9 +337,9 @@ fn a_peer_that_has_made_room_before_the_loop_looked_is_not_cut_off() {
         .on_made(|cx| cx.write(vec![7; SIZE]))
         .on_lost(move |reason| to.borrow_mut().push(reason.clone()));
     let connecting = reactor.connect((listener.local_addr().unwrap(), &options), spy);
-    torsade::testing::settle(&reactor);
+    testing::settle(&reactor);
     let (mut peer, _) = listener.accept().unwrap();
-    torsade::testing::settle(&reactor);
+    testing::settle(&reactor);
     drop(connecting);
     reactor.advance(SECOND * 9);
     peer.set_nonblocking(true).unwrap();
