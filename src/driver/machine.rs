@@ -76,7 +76,8 @@ impl Machine {
         matches!(&self.selector, Selector::System(system) if system.is_direct())
     }
 
-    /// Notifies the poller itself, as nobody but a test does while waiting goes the shorter way; `false` where there is none.
+    /// Notifies the poller itself, as nobody but a test does while waiting goes the shorter way;
+    /// `false` where there is none.
     pub(super) fn notify(&self) -> bool {
         match &self.selector {
             Selector::System(system) => system.notify(),

@@ -1,7 +1,9 @@
-//! What stands for the in-memory driver in a build without the feature `testing`: types that have no values.
+//! What stands for the in-memory driver in a build without the feature `testing`: types that have
+//! no values.
 //!
-//! The rest of `driver` is the same with and without the feature. A type without values takes no space in the enums that
-//! have it, and the compiler removes every match arm for it, so the in-memory driver costs such a build nothing.
+//! The rest of `driver` is the same with and without the feature. A type without values takes no
+//! space in the enums that have it, and the compiler removes every match arm for it, so the
+//! in-memory driver costs such a build nothing.
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;

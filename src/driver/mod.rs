@@ -313,9 +313,9 @@ impl Driver {
     /// Makes a new poller that watches only the sources whose keys are live.
     ///
     /// For the caller that is told of a key whose source is gone: the kernel has not forgotten a
-    /// socket that was
-    /// [closed](Driver::remove_closing), because a forked process has it too. When this fails all is as it was. In memory,
-    /// and where closed sockets are taken off the poller one by one, it does nothing.
+    /// socket that was [closed](Driver::remove_closing), because a forked process has it too. When
+    /// this fails all is as it was. In memory, and where closed sockets are taken off the poller
+    /// one by one, it does nothing.
     pub(crate) fn rebuild(&self, is_live: impl Fn(usize) -> bool) -> io::Result<()> {
         match self {
             Self::Machine(machine) => machine.selector().rebuild(is_live),

@@ -1,9 +1,11 @@
-//! A socket that is none: two queues in this process, of which a task fills one and empties the other.
+//! A socket that is none: two queues in this process, of which a task fills one and empties the
+//! other.
 //!
 //! # The idea
 //!
-//! So a connection can be made of any two byte streams: the connection's engine has a [`Relay`] for its socket, as it would
-//! have one of the machine or in memory, and whoever moves the bytes of the streams has the [`FarEnd`].
+//! So a connection can be made of any two byte streams: the connection's engine has a [`Relay`] for
+//! its socket, as it would have one of the machine or in memory, and whoever moves the bytes of the
+//! streams has the [`FarEnd`].
 //!
 //! # Invariants
 //!
@@ -27,7 +29,8 @@ use crate::index::Indexed;
 #[derive(Debug)]
 pub(crate) struct Relay(Rc<Shared>);
 
-/// The end of whoever moves the bytes. Dropping it breaks the connection, unless it was ended before.
+/// The end of whoever moves the bytes. Dropping it breaks the connection, unless it was ended
+/// before.
 #[derive(Debug)]
 pub(crate) struct FarEnd(Rc<Shared>);
 

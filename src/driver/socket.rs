@@ -117,8 +117,9 @@ impl Socket {
         }
     }
 
-    /// Sends of a file, from where it stands, as much as there is room for. [`io::ErrorKind::Unsupported`] where the system
-    /// does not do that, or where that could kill this process.
+    /// Sends of a file, from where it stands, as much as there is room for.
+    /// [`io::ErrorKind::Unsupported`] where the system does not do that, or where that could kill
+    /// this process.
     pub(crate) fn send_file(&self, file: &File, most: usize) -> io::Result<usize> {
         // The call takes no flag that keeps a peer which went away from being a signal.
         #[cfg(target_os = "linux")]
@@ -236,7 +237,8 @@ impl Socket {
         }
     }
 
-    /// Has a silent peer asked after `idle`, then every `interval`, `count` times. Only TCP knows this.
+    /// Has a silent peer asked after `idle`, then every `interval`, `count` times. Only TCP knows
+    /// this.
     pub(crate) fn set_keepalive_times(
         &self,
         idle: Duration,
@@ -281,8 +283,8 @@ impl Socket {
         socket.as_fd().try_clone_to_owned()
     }
 
-    /// How long what was sent may go unacknowledged; none for as long as the system thinks right. Only TCP, and only on
-    /// Linux, knows this.
+    /// How long what was sent may go unacknowledged; none for as long as the system thinks right.
+    /// Only TCP, and only on Linux, knows this.
     pub(crate) fn set_user_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
         #[cfg(target_os = "linux")]
         if let Self::Machine(socket) = self {
@@ -411,7 +413,8 @@ impl Socket {
         }
     }
 
-    /// Makes closing break the connection off: the peer gets a reset, what was not sent is thrown away.
+    /// Makes closing break the connection off: the peer gets a reset, what was not sent is thrown
+    /// away.
     pub(crate) fn reset_on_close(&self) -> io::Result<()> {
         match (self.on_machine(), self) {
             (Some(socket), _) => return socket.set_linger(Some(Duration::ZERO)),

@@ -2,8 +2,8 @@
 //!
 //! # Invariants
 //!
-//! 1. No reference to the socket is out while code runs that could reach the cell: a plain socket is
-//!    lent for one system call, and any other socket is out of the cell while it is lent.
+//! 1. No reference to the socket is out while code runs that could reach the cell: a plain socket
+//!    is lent for one system call, and any other socket is out of the cell while it is lent.
 //! 2. Code that reaches the cell while the socket is lent finds it empty, as after the close.
 //! 3. Only [`SocketCell::with`] puts a socket in, the one that it has taken out.
 
@@ -33,8 +33,8 @@ impl SocketCell {
         unsafe { &mut *self.0.get() }.take()
     }
 
-    /// Calls `f` with the socket, which is out of the cell meanwhile. Returns `None` when it has been
-    /// taken out. When `f` panics, the socket is closed.
+    /// Calls `f` with the socket, which is out of the cell meanwhile. Returns `None` when it has
+    /// been taken out. When `f` panics, the socket is closed.
     pub(crate) fn with<R>(&self, f: impl FnOnce(&Socket) -> R) -> Option<R> {
         let socket = self.take()?;
         let result = f(&socket);

@@ -1,5 +1,5 @@
-//! What holds for every driver: each test runs on the machine in all the ways it can be waited on, and in
-//! memory.
+//! What holds for every driver: each test runs on the machine in all the ways it can be waited on,
+//! and in memory.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::{IpAddr, Shutdown, SocketAddr};

@@ -2,7 +2,8 @@
 //!
 //! # Invariants
 //!
-//! 1. `used` is the sum of what all sources hold that count ([`Handler::held`](super::Handler::held)).
+//! 1. `used` is the sum of what all sources hold that count
+//!    ([`Handler::held`](super::Handler::held)).
 //! 2. Without a limit nothing is counted.
 //! 3. No connection is ended inside a handle's method: the loop does it, before it waits.
 
@@ -20,7 +21,8 @@ pub(super) struct Budget {
 }
 
 impl Inner {
-    /// Returns how many bytes all connections hold together: 0 without a budget, for then they are not counted.
+    /// Returns how many bytes all connections hold together: 0 without a budget, for then they are
+    /// not counted.
     pub(super) fn buffered(&self) -> usize {
         self.budget.used.get()
     }

@@ -2,8 +2,9 @@
 //!
 //! # Invariants
 //!
-//! 1. Every source is told that no more is taken before the first one leaves. So what the last hooks of one connection
-//!    write to another (a chat that says who has left) was never accepted, and is no loss to be reported.
+//! 1. Every source is told that no more is taken before the first one leaves. So what the last
+//!    hooks of one connection write to another (a chat that says who has left) was never accepted,
+//!    and is no loss to be reported.
 //! 2. After [`Inner::shut_down`] nothing of the reactor is alive, and nothing new is accepted.
 
 use std::panic::Location;

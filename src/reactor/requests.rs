@@ -15,8 +15,8 @@ pub(super) struct Requests {
     pub(super) reactor: WeakReactor,
     /// Those that have something to do before the loop waits, but for the last of them.
     listed: LocalQueue<usize>,
-    /// That last one, or [`NO_CONNECTION`]. Most have done by themselves what they asked for before the next
-    /// one asks.
+    /// That last one, or [`NO_CONNECTION`]. Most have done by themselves what they asked for before
+    /// the next one asks.
     last: Cell<usize>,
     /// Those that have used their share of a turn and have more to do.
     pub(super) backlog: LocalQueue<usize>,

@@ -3,10 +3,11 @@
 //!
 //! # The idea
 //!
-//! Each step of a turn goes through a list: what other threads sent, due timers, sources that
-//! asked for attention, ready sources, ready tasks, time limits. A step that takes long stops in the middle of
-//! its list, and goes on there in the next turn, after timers, threads and tasks had theirs. What is
-//! long is a matter of time on the machine ([`LONG`]), and of a number everywhere ([`MANY`]).
+//! Each step of a turn goes through a list: what other threads sent, due timers, sources that asked
+//! for attention, ready sources, ready tasks, time limits. A step that takes long stops in the
+//! middle of its list, and goes on there in the next turn, after timers, threads and tasks had
+//! theirs. What is long is a matter of time on the machine ([`LONG`]), and of a number everywhere
+//! ([`MANY`]).
 //!
 //! A source that has used its share of a turn (so many bytes, so many calls: its own affair) and
 //! has more to do asks for another turn ([`Requests::attend_later`]) and stands at the end of the
@@ -71,7 +72,8 @@ impl<'a> Slice<'a> {
 }
 
 impl Inner {
-    /// Step 1: takes in what other threads have sent, as much as there is time for. Returns how much.
+    /// Step 1: takes in what other threads have sent, as much as there is time for. Returns how
+    /// much.
     pub(super) fn collect(&self) -> usize {
         let mut slice = Slice::new(&self.timers, SOME);
         self.executor.collect(|| slice.is_over_after(1))

@@ -1,8 +1,9 @@
 //! Events of sources that are gone.
 //!
-//! One such event is in order: its source left on account of an earlier event of the same wait. The same key again, in a
-//! later wait, is not: the kernel still watches a socket that was closed here, because a process that was forked has it
-//! too, and would end each wait at once. The poller is made anew then, without it.
+//! One such event is in order: its source left on account of an earlier event of the same wait. The
+//! same key again, in a later wait, is not: the kernel still watches a socket that was closed here,
+//! because a process that was forked has it too, and would end each wait at once. The poller is
+//! made anew then, without it.
 
 use std::cell::RefCell;
 

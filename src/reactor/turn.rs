@@ -275,7 +275,8 @@ impl Reactor {
         self.settle();
     }
 
-    /// Runs turns until there is nothing left to do without waiting or advancing the clock. It panics inside a turn, and when there is still something to do after a million turns.
+    /// Runs turns until there is nothing left to do without waiting or advancing the clock. It
+    /// panics inside a turn, and when there is still something to do after a million turns.
     #[track_caller]
     pub(crate) fn settle(&self) {
         for _ in 0..A_MILLION {

@@ -31,8 +31,8 @@
 //! that they came with; async code takes them with `Connection::recv_descriptor`. All are closed on
 //! exec, and those that the program does not take are closed.
 //!
-//! The [glossary](crate::guide::glossary#the-network) defines the terms: transport, high-water mark,
-//! producer, linger.
+//! The [glossary](crate::guide::glossary#the-network) defines the terms: transport, high-water
+//! mark, producer, linger.
 
 mod config;
 mod counter;

@@ -2,35 +2,40 @@
 //!
 //! # The idea
 //!
-//! Between `fork` and `execve` the child of a process with threads may do very little: another thread may have held any
-//! lock, the allocator's too, and it is not there any more to give it back. So all that takes memory or a lookup is done
-//! before, in a [`Plan`], and the child only walks along it with system calls. How that went is told through a pipe that the
-//! new program closes by beginning: nothing read is success, else the step that failed and its error.
+//! Between `fork` and `execve` the child of a process with threads may do very little: another
+//! thread may have held any lock, the allocator's too, and it is not there any more to give it
+//! back. So all that takes memory or a lookup is done before, in a [`Plan`], and the child only
+//! walks along it with system calls. How that went is told through a pipe that the new program
+//! closes by beginning: nothing read is success, else the step that failed and its error.
 //!
-//! Where the system can, the child does not even get a copy of our memory: it runs in ours, on a stack of its own, while this
-//! thread stands still until it is another program (`vfork`, <https://man7.org/linux/man-pages/man2/vfork.2.html>). To copy the
-//! tables of a gigabyte takes longer than a loop may be held up. There it comes together with a descriptor of it (`CLONE_PIDFD`), so
-//! that nobody has to find it by its number, which may be another's by then.
+//! Where the system can, the child does not even get a copy of our memory: it runs in ours, on a
+//! stack of its own, while this thread stands still until it is another program (`vfork`,
+//! <https://man7.org/linux/man-pages/man2/vfork.2.html>). To copy the tables of a gigabyte takes
+//! longer than a loop may be held up. There it comes together with a descriptor of it
+//! (`CLONE_PIDFD`), so that nobody has to find it by its number, which may be another's by then.
 //!
 //! # What the child does, in this order
 //!
-//! 1. The dispositions of all signals become the default, ignored ones too. (All are blocked from before the `fork`, so that no
-//!    handler of ours runs in the child.)
+//! 1. The dispositions of all signals become the default, ignored ones too. (All are blocked from
+//!    before the `fork`, so that no handler of ours runs in the child.)
 //! 2. It leads a session, or a group of processes, if asked.
-//! 3. Each descriptor that it is to have is first copied to a number that was not asked for, then to its own; so any
-//!    permutation comes out right. All others are marked to be closed by `execve`.
-//! 4. The terminal becomes its own, if it has one; then the directory; then groups, group and user, in this order, since
-//!    none of them can be changed by who has changed the user.
-//! 5. No signal is blocked any more, and the programs are tried one after another, as a search along `PATH` would.
+//! 3. Each descriptor that it is to have is first copied to a number that was not asked for, then
+//!    to its own; so any permutation comes out right. All others are marked to be closed by
+//!    `execve`.
+//! 4. The terminal becomes its own, if it has one; then the directory; then groups, group and user,
+//!    in this order, since none of them can be changed by who has changed the user.
+//! 5. No signal is blocked any more, and the programs are tried one after another, as a search
+//!    along `PATH` would.
 //!
 //! # Invariants
 //!
-//! 1. The child takes no lock, allocates nothing and cannot panic: it walks along slices and calls the system.
+//! 1. The child takes no lock, allocates nothing and cannot panic: it walks along slices and calls
+//!    the system.
 //! 2. The child never returns: it becomes another program, or ends by `_exit`.
 //! 3. A call that fails leaves no child behind: it has been waited for.
-//! 4. Where it runs in our memory it writes to nothing but its stack, the copies in its [`Lists`], that it was here, and
-//!    `errno`; and it makes no call by which the C library would look for our other threads: who it is it changes by bare
-//!    system calls.
+//! 4. Where it runs in our memory it writes to nothing but its stack, the copies in its [`Lists`],
+//!    that it was here, and `errno`; and it makes no call by which the C library would look for our
+//!    other threads: who it is it changes by bare system calls.
 
 use std::ffi::{CString, c_char};
 use std::io::{self, Read};
@@ -68,7 +73,8 @@ pub(super) struct Plan {
 pub(super) struct Identity {
     /// Its supplementary groups.
     pub(super) groups: Vec<u32>,
-    /// It may keep the groups it has, where it is not allowed to have others: it is who we are in all else.
+    /// It may keep the groups it has, where it is not allowed to have others: it is who we are in
+    /// all else.
     pub(super) may_keep_groups: bool,
     pub(super) gid: Option<u32>,
     pub(super) uid: u32,
@@ -81,7 +87,8 @@ pub(super) enum Leads {
     Nothing,
     /// A group of processes.
     Group,
-    /// A session, with the descriptor of this number (as the child has it) as its terminal if there is one.
+    /// A session, with the descriptor of this number (as the child has it) as its terminal if there
+    /// is one.
     Session(Option<RawFd>),
 }
 
@@ -137,8 +144,8 @@ pub(super) fn fork(plan: &Plan) -> Result<Forked, Refused> {
     drop(teller);
     let forked = forked.map_err(refused)?;
     if forked.is_past_its_beginning {
-        // It has told what there is to be told; others may have a copy of its end, and keep it. (Where this is refused, they
-        // are waited for.)
+        // It has told what there is to be told; others may have a copy of its end, and keep it.
+        // (Where this is refused, they are waited for.)
         let _ = set_nonblocking(&news);
     }
     match listen(news) {
@@ -150,8 +157,8 @@ pub(super) fn fork(plan: &Plan) -> Result<Forked, Refused> {
     }
 }
 
-/// Makes the child, in our memory. An emulator of another processor may give it a copy all the same (qemu's does), and let
-/// both go on at once; then it leaves no trace in ours.
+/// Makes the child, in our memory. An emulator of another processor may give it a copy all the same
+/// (qemu's does), and let both go on at once; then it leaves no trace in ours.
 #[cfg(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
@@ -187,14 +194,15 @@ fn begin(lists: &mut Lists<'_>, teller: RawFd) -> io::Result<Forked> {
         // One that fails may have written to it, so each has its own.
         let mut pidfd: RawFd = -1;
         let (start, at) = ((&raw mut start).cast(), &raw mut pidfd);
-        // SAFETY: the stack is there until this call returns, which is when the child has no use for it any more; it grows
-        // down from its end, which is aligned as its elements are. The child keeps to invariants 1, 2 and 4. Where the
-        // descriptor goes there is room for it.
+        // SAFETY: the stack is there until this call returns, which is when the child has no use
+        // for it any more; it grows down from its end, which is aligned as its elements are. The
+        // child keeps to invariants 1, 2 and 4. Where the descriptor goes there is room for it.
         let pid = check_pid(unsafe { libc::clone(enter, top.cast(), flags, start, at) })?;
         Ok((pid, pidfd))
     };
     let (pid, pidfd) = match clone(libc::CLONE_PIDFD) {
-        // A sandbox that does not know the flag. (A kernel that does not lets it pass, and gives nothing.)
+        // A sandbox that does not know the flag. (A kernel that does not lets it pass, and gives
+        // nothing.)
         Err(error) if is_unknown(&error) => clone(0)?,
         made => made?,
     };
@@ -216,7 +224,8 @@ fn begin(lists: &mut Lists<'_>, teller: RawFd) -> io::Result<Forked> {
     any(target_arch = "x86_64", target_arch = "aarch64")
 )))]
 fn begin(lists: &mut Lists<'_>, teller: RawFd) -> io::Result<Forked> {
-    // SAFETY: the child calls only what is safe after a fork, and does not return (invariants 1 and 2).
+    // SAFETY: the child calls only what is safe after a fork, and does not return (invariants 1 and
+    // 2).
     let pid = unsafe { libc::fork() };
     if pid == 0 {
         // SAFETY: this is the child of a fork, and `lists` was made before it.
@@ -229,8 +238,8 @@ fn begin(lists: &mut Lists<'_>, teller: RawFd) -> io::Result<Forked> {
     })
 }
 
-/// Sends a signal to a process of ours that has not been waited for, so the number is still its own. With `group` to all of
-/// the group that it leads.
+/// Sends a signal to a process of ours that has not been waited for, so the number is still its
+/// own. With `group` to all of the group that it leads.
 pub(super) fn signal(pid: Pid, number: c_int, group: bool) -> io::Result<()> {
     let pid = pid.as_raw_pid();
     let target = if group { -pid } else { pid };
@@ -363,8 +372,8 @@ unsafe fn child(lists: &mut Lists<'_>, teller: RawFd) -> ! {
     unsafe { libc::_exit(127) }
 }
 
-/// Becomes the first of the programs that can be run; if none can, why. A program that is there and may not be run is what to
-/// tell of, rather than places where there is none.
+/// Becomes the first of the programs that can be run; if none can, why. A program that is there and
+/// may not be run is what to tell of, rather than places where there is none.
 ///
 /// # Safety
 ///
@@ -386,7 +395,8 @@ unsafe fn run(lists: &Lists<'_>) -> c_int {
     worst
 }
 
-/// All before the program is run. Gives where to tell of a failure, which moves; or what failed, with `errno` set.
+/// All before the program is run. Gives where to tell of a failure, which moves; or what failed,
+/// with `errno` set.
 ///
 /// # Safety
 ///
@@ -451,14 +461,16 @@ fn become_somebody(plan: &Plan) -> bool {
     let Some(identity) = &plan.identity else {
         return true;
     };
-    // Whoever put root aside for a while may become anybody again; who cannot is told by what follows.
+    // Whoever put root aside for a while may become anybody again; who cannot is told by what
+    // follows.
     bare::become_root();
     (bare::set_groups(&identity.groups) || identity.may_keep_groups)
         && identity.gid.is_none_or(bare::set_gid)
         && bare::set_uid(identity.uid)
 }
 
-/// Bare system calls: the C library's would tell our threads, which are not the child's (invariant 4).
+/// Bare system calls: the C library's would tell our threads, which are not the child's (invariant
+/// 4).
 #[cfg(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
@@ -474,7 +486,8 @@ mod bare {
     pub(super) fn reset(signal: c_int) {
         // As the kernel knows it: handler, flags, the way back and mask, all of them nothing.
         let nothing = [0_u64; 4];
-        // SAFETY: it reads a disposition of that size, and is told that a set of signals has eight bytes.
+        // SAFETY: it reads a disposition of that size, and is told that a set of signals has eight
+        // bytes.
         unsafe {
             syscall(
                 SYS_rt_sigaction,
@@ -539,7 +552,8 @@ mod bare {
     }
 
     pub(super) fn set_groups(groups: &[u32]) -> bool {
-        // SAFETY: as many groups are read as there are. (The count's type differs from system to system.)
+        // SAFETY: as many groups are read as there are. (The count's type differs from system to
+        // system.)
         unsafe { libc::setgroups(groups.len() as _, groups.as_ptr()) != -1 }
     }
 
@@ -554,8 +568,8 @@ mod bare {
     }
 }
 
-/// None is blocked. The last thing before the program: a signal that ends the child with a core dump would, on older kernels,
-/// end all who share its memory.
+/// None is blocked. The last thing before the program: a signal that ends the child with a core
+/// dump would, on older kernels, end all who share its memory.
 fn unblock_signals() {
     let mut none = MaybeUninit::uninit();
     // SAFETY: it fills the set that it is given.
@@ -564,7 +578,8 @@ fn unblock_signals() {
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut()) };
 }
 
-/// A copy at `least` or above, under a number in one of the gaps, closed by `execve`; -1 with `errno` if there is none.
+/// A copy at `least` or above, under a number in one of the gaps, closed by `execve`; -1 with
+/// `errno` if there is none.
 fn copy_aside(fd: RawFd, gaps: &[(RawFd, RawFd)], mut least: RawFd) -> RawFd {
     for (from, to) in gaps {
         if *to < least {
@@ -615,7 +630,8 @@ pub(super) fn put_root_aside(uid: u32) -> bool {
     unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, 0) != -1 }
 }
 
-/// The open descriptors, by what `/proc` says: there may be a thousand million numbers, and few of them in use.
+/// The open descriptors, by what `/proc` says: there may be a thousand million numbers, and few of
+/// them in use.
 #[cfg(target_os = "linux")]
 mod listed {
     use std::os::fd::RawFd;
@@ -649,7 +665,8 @@ mod listed {
         is_whole
     }
 
-    /// Walks along entries as the kernel writes them: two words, the length of the entry, a kind, a name that ends with nothing.
+    /// Walks along entries as the kernel writes them: two words, the length of the entry, a kind, a
+    /// name that ends with nothing.
     fn each(mut entries: &[u8], mut found: impl FnMut(RawFd)) {
         while let Some([low, high]) = entries.get(LENGTH..LENGTH + 2) {
             let length = usize::from(u16::from_ne_bytes([*low, *high]));

@@ -1,6 +1,8 @@
-//! Children whose reactor has ended before them: somebody waits for them, so that none is left as a zombie.
+//! Children whose reactor has ended before them: somebody waits for them, so that none is left as a
+//! zombie.
 //!
-//! One thread of the process watches them all, and ends with the last of them. It holds up nobody's end.
+//! One thread of the process watches them all, and ends with the last of them. It holds up nobody's
+//! end.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -28,7 +30,8 @@ impl Child {
     }
 }
 
-/// Waits for a child until it ends. Where the system has no thread for that it stays a zombie until a later one is taken in.
+/// Waits for a child until it ends. Where the system has no thread for that it stays a zombie until
+/// a later one is taken in.
 fn adopt(child: Child) {
     let mut reaper = ASYLUM.lock().unwrap_or_else(PoisonError::into_inner);
     reaper.children.push(child);
@@ -73,7 +76,8 @@ fn keep(heard: &OwnedFd) {
             (copies.collect::<io::Result<Vec<_>>>(), before - left)
         };
         let (watched, again) = match watched {
-            // One has ended, but whoever traces it is to be told first: it would say so again at once.
+            // One has ended, but whoever traces it is to be told first: it would say so again at
+            // once.
             Ok(_) if has_pending && gone == 0 => (Vec::new(), Some(SOON)),
             Ok(watched) => (watched, None),
             // Without a copy of each there is nothing to do but to look again later.

@@ -1,11 +1,13 @@
-//! A thread that reads or writes what no poller takes: files, and what could only be made non-blocking for everybody.
+//! A thread that reads or writes what no poller takes: files, and what could only be made
+//! non-blocking for everybody.
 //!
 //! # The idea
 //!
-//! The loop asks and goes on; the thread does one call that may block, and rings. So the loop sees something that is
-//! ready or not, as with a socket. To read: the first call asks, the call after the bell gives what came. To write: the
-//! first call hands a copy over, and *the same bytes are given again* after the bell, to hear how many of them are
-//! written. So nothing counts as written that is not, and nothing is lost with the process.
+//! The loop asks and goes on; the thread does one call that may block, and rings. So the loop sees
+//! something that is ready or not, as with a socket. To read: the first call asks, the call after
+//! the bell gives what came. To write: the first call hands a copy over, and *the same bytes are
+//! given again* after the bell, to hear how many of them are written. So nothing counts as written
+//! that is not, and nothing is lost with the process.
 //!
 //! # States
 //!
@@ -18,11 +20,13 @@
 //! # Invariants
 //!
 //! 1. The thread is asked for one thing at a time, and reads nothing that it was not asked for.
-//! 2. It holds up nobody: it is never waited for, not by the end of the reactor nor by that of the process.
-//! 3. When its clerk is dropped it leaves without touching the descriptor again, unless a call is under way: it waits for
-//!    readiness where there is such a thing, so a terminal's next line is not taken from whoever reads it then.
-//! 4. The state and the bell agree whenever the desk is locked by the loop: one byte lies in the bell unless the state is
-//!    `Asked`. So the bell never rings for nothing.
+//! 2. It holds up nobody: it is never waited for, not by the end of the reactor nor by that of the
+//!    process.
+//! 3. When its clerk is dropped it leaves without touching the descriptor again, unless a call is
+//!    under way: it waits for readiness where there is such a thing, so a terminal's next line is
+//!    not taken from whoever reads it then.
+//! 4. The state and the bell agree whenever the desk is locked by the loop: one byte lies in the
+//!    bell unless the state is `Asked`. So the bell never rings for nothing.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -187,11 +191,13 @@ fn serve(
     let mut requests = lock(requests);
     requests.buffer = buffer;
     requests.state = State::Done(result.map_err(io::Error::from));
-    // Whoever sees that it is done finds the bell ringing, and silences it when asking again (invariant 4).
+    // Whoever sees that it is done finds the bell ringing, and silences it when asking again
+    // (invariant 4).
     wake_channel.write_all(&[0]).ok()
 }
 
-/// Waits until a call does not block, as far as the system knows; `false` when it is not wanted any more (invariant 3).
+/// Waits until a call does not block, as far as the system knows; `false` when it is not wanted any
+/// more (invariant 3).
 fn is_wanted(fd: &OwnedFd, way: Way, wake_channel: &UnixStream) -> bool {
     let ready = match way {
         Way::In => PollFlags::IN,

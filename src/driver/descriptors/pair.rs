@@ -1,11 +1,12 @@
-//! A pair of descriptors of the machine, one to read and one to write, as one end of a connection: standard input and
-//! output, the pipes of a child.
+//! A pair of descriptors of the machine, one to read and one to write, as one end of a connection:
+//! standard input and output, the pipes of a child.
 //!
 //! # The idea
 //!
-//! Whether a read may block is a property of the *open file*, which whoever started this process shares: to make
-//! standard input non-blocking breaks the shell that reads it next, and nobody puts it right after a kill. So no flag of
-//! what is given is ever changed, and there is nothing to restore. Instead, by what it is:
+//! Whether a read may block is a property of the *open file*, which whoever started this process
+//! shares: to make standard input non-blocking breaks the shell that reads it next, and nobody puts
+//! it right after a kill. So no flag of what is given is ever changed, and there is nothing to
+//! restore. Instead, by what it is:
 //!
 //! | given                          | is read and written                                               |
 //! |--------------------------------|-------------------------------------------------------------------|
@@ -14,17 +15,22 @@
 //! | a pipe, a terminal             | through an open file of our own, which `/proc` gives of the same  |
 //! | a file, a device, and what `/proc` gives not, or no poller takes | by a thread (`clerk`)           |
 //!
-//! Of other devices `/proc` gives not always the same: to open the controlling side of a pseudo-terminal makes a new one.
+//! Of other devices `/proc` gives not always the same: to open the controlling side of a
+//! pseudo-terminal makes a new one.
 //!
 //! # Invariants
 //!
-//! 1. Both ends are registered under one key; an event of that key may be of either, so it is tried and not believed.
+//! 1. Both ends are registered under one key; an event of that key may be of either, so it is tried
+//!    and not believed.
 //! 2. An end is off the poller before it is closed: others may have the same open file.
-//! 3. Standard input and output are taken by one pair of the process at a time, until it is dropped.
-//! 4. An end in good order closes them for whoever waits at the other side: the numbers 0 and 1 then name `/dev/null`,
-//!    so that no file that is opened later gets them. Terminals and files, where nobody waits, are left as they are.
-//! 5. When nobody reads standard output any more, that is the end. Of any other pair it is not: a child may have closed
-//!    its input and have much to say. Until the end of what is read, what is written goes nowhere.
+//! 3. Standard input and output are taken by one pair of the process at a time, until it is
+//!    dropped.
+//! 4. An end in good order closes them for whoever waits at the other side: the numbers 0 and 1
+//!    then name `/dev/null`, so that no file that is opened later gets them. Terminals and files,
+//!    where nobody waits, are left as they are.
+//! 5. When nobody reads standard output any more, that is the end. Of any other pair it is not: a
+//!    child may have closed its input and have much to say. Until the end of what is read, what is
+//!    written goes nowhere.
 
 use std::cell::{Cell, RefCell};
 use std::fs::{File, OpenOptions};
@@ -81,8 +87,8 @@ enum End {
 struct Standard;
 
 impl Pair {
-    /// Any two descriptors, which are closed with it. One may be missing: then there is nothing to read, or nobody reads
-    /// what is written.
+    /// Any two descriptors, which are closed with it. One may be missing: then there is nothing to
+    /// read, or nobody reads what is written.
     pub(in crate::driver) fn new(
         input: Option<OwnedFd>,
         output: Option<OwnedFd>,
@@ -141,8 +147,8 @@ impl Pair {
         self.unless_unheard(written, bytes.len())
     }
 
-    /// Writes from the front of `pieces`, in one call: between two the reader may make room, and what the first had none
-    /// for would be left out.
+    /// Writes from the front of `pieces`, in one call: between two the reader may make room, and
+    /// what the first had none for would be left out.
     pub(in crate::driver) fn write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         let all = pieces.iter().map(|piece| piece.len()).sum();
         let written = match &*self.output.end.borrow() {
@@ -174,13 +180,14 @@ impl Pair {
         self.standard.is_none() && is_heard && self.output.end.borrow().is_some()
     }
 
-    /// Is what is written gone when the call returns? To a thread it is told twice: the first time begins, the second
-    /// says what has come of it.
+    /// Is what is written gone when the call returns? To a thread it is told twice: the first time
+    /// begins, the second says what has come of it.
     pub(in crate::driver) fn takes_at_once(&self) -> bool {
         !matches!(&*self.output.end.borrow(), Some(End::Thread(_)))
     }
 
-    /// Nobody reads what is written: that is found out without writing, and the end of it, unless it goes on.
+    /// Nobody reads what is written: that is found out without writing, and the end of it, unless
+    /// it goes on.
     pub(in crate::driver) fn take_error(&self) -> Option<io::Error> {
         if self.goes_on() {
             return None;
@@ -403,8 +410,8 @@ impl Drop for Standard {
     }
 }
 
-/// An open file of our own, of the same pipe or device, that does not block. None where the system gives none: it has
-/// no `/proc`, or another user has made what was given.
+/// An open file of our own, of the same pipe or device, that does not block. None where the system
+/// gives none: it has no `/proc`, or another user has made what was given.
 #[cfg(target_os = "linux")]
 fn reopened(fd: &OwnedFd, way: Way) -> Option<OwnedFd> {
     use std::os::fd::AsRawFd;
@@ -421,7 +428,8 @@ fn reopened(fd: &OwnedFd, way: Way) -> Option<OwnedFd> {
     rustix::fs::open(path, flags, rustix::fs::Mode::empty()).ok()
 }
 
-/// Does opening it anew give the same? Not of the controlling side of a pseudo-terminal, nor of who knows what device.
+/// Does opening it anew give the same? Not of the controlling side of a pseudo-terminal, nor of who
+/// knows what device.
 #[cfg(target_os = "linux")]
 fn gives_the_same(fd: &OwnedFd) -> bool {
     let Ok(found) = fstat(fd) else { return false };

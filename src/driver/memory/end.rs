@@ -1,6 +1,7 @@
 //! One end of a connection in memory, as TCP on Linux shows it.
 //!
-//! An end is *live* until it is reset, refused, or writes to a peer that is gone; then it is *dead* for good.
+//! An end is *live* until it is reset, refused, or writes to a peer that is gone; then it is *dead*
+//! for good.
 //!
 //! | what happened              | read                    | write                     | told as                 |
 //! |----------------------------|-------------------------|---------------------------|-------------------------|
@@ -15,9 +16,10 @@
 //!
 //! An end that dies after the peer had shut reads 0, not the error: the stream was complete.
 //!
-//! An end of the UNIX kind differs as it does on Linux: where the peer closed, writing is a broken pipe at once and a
-//! hang-up is told; a reset comes of closing only when bytes were left unread, and is then told to whoever reads, also
-//! when the peer had shut before; and descriptors come with their bytes.
+//! An end of the UNIX kind differs as it does on Linux: where the peer closed, writing is a broken
+//! pipe at once and a hang-up is told; a reset comes of closing only when bytes were left unread,
+//! and is then told to whoever reads, also when the peer had shut before; and descriptors come with
+//! their bytes.
 
 use std::collections::VecDeque;
 #[cfg(unix)]

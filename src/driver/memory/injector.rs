@@ -3,8 +3,10 @@
 //! # Invariants
 //!
 //! 1. What comes to one end comes in the order it was sent. Datagrams do not care.
-//! 2. What comes for something that is gone vanishes, even where its place has been taken by another.
-//! 3. Rng is asked only where a fault may happen, so that one that cannot changes nothing about the others.
+//! 2. What comes for something that is gone vanishes, even where its place has been taken by
+//!    another.
+//! 3. Rng is asked only where a fault may happen, so that one that cannot changes nothing about the
+//!    others.
 
 use std::collections::VecDeque;
 use std::rc::Rc;

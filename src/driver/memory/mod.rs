@@ -1,9 +1,9 @@
 //! A model of the machine in memory: virtual time and a network of its own.
 //!
-//! Time stands still until a wait with a timeout finds nothing to tell, or [`Memory::set_now`] is called; so a
-//! year goes by in no time, and exactly. The network delivers at once and in order, unless it is given faults, which
-//! one seed decides. Nothing in here depends on other chance, on the hash of anything or on the machine's clock, but
-//! for the moment the clock starts at.
+//! Time stands still until a wait with a timeout finds nothing to tell, or [`Memory::set_now`] is
+//! called; so a year goes by in no time, and exactly. The network delivers at once and in order,
+//! unless it is given faults, which one seed decides. Nothing in here depends on other chance, on
+//! the hash of anything or on the machine's clock, but for the moment the clock starts at.
 //!
 //! It has a poller all the same, for what comes from outside: a wake by another thread, a signal.
 

@@ -1,8 +1,8 @@
 //! The network in memory: its listeners, its connections, and who watches them.
 //!
-//! Everything is in one table and is named by a [`SocketId`]; sockets and listeners only hold the name. Each
-//! change of a place's state notes it in `changed`; telling looks at those only, and keeps the ones that are
-//! still ready, which is what makes it level-triggered.
+//! Everything is in one table and is named by a [`SocketId`]; sockets and listeners only hold the
+//! name. Each change of a place's state notes it in `changed`; telling looks at those only, and
+//! keeps the ones that are still ready, which is what makes it level-triggered.
 //!
 //! # Invariants
 //!
@@ -278,7 +278,8 @@ impl Net {
             if self.ends[end].is_unix {
                 return Err(Fault::BrokenPipe);
             }
-            // It closed: what comes is answered by a reset, and the write itself has gone well, as far as there is room.
+            // It closed: what comes is answered by a reset, and the write itself has gone well, as
+            // far as there is room.
             self.reach(end, Arrival::Fault(Fault::Reset));
             return Ok(bytes.len().min(self.ends[end].capacity));
         };
@@ -393,7 +394,8 @@ impl Net {
         self.ends.get(end).is_some_and(|end| end.id == id)
     }
 
-    /// The number of an end, that of its connection, and when the last thing comes that is under way to it.
+    /// The number of an end, that of its connection, and when the last thing comes that is under
+    /// way to it.
     pub(super) fn flight_to(&self, end: usize) -> (u64, u64, Option<Instant>) {
         let end = &self.ends[end];
         (end.id, end.connection, end.last)
@@ -496,7 +498,8 @@ impl Net {
     }
 }
 
-/// Whether nobody answers there, not even by refusing: what is set aside for documentation (RFC 5737, RFC 3849).
+/// Whether nobody answers there, not even by refusing: what is set aside for documentation (RFC
+/// 5737, RFC 3849).
 fn is_silent(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => matches!(

@@ -60,7 +60,8 @@ impl Socket {
                 let copy = descriptor.try_clone_to_owned()?;
                 Ok(self.net.borrow_mut().write_with(self.end, byte, copy)?)
             })?;
-            // What there is no room for is written the next time, and so is what a descriptor is to ride on.
+            // What there is no room for is written the next time, and so is what a descriptor is to
+            // ride on.
             if self.passing.waiting() > 0 {
                 return Ok(carried);
             }

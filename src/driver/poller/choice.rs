@@ -75,7 +75,8 @@ impl Poller {
         AVAILABLE
     }
 
-    /// Returns its name, as `TORSADE_POLLER` takes it: `epoll`, `poll`, `kqueue`, `event-ports`, `iocp`.
+    /// Returns its name, as `TORSADE_POLLER` takes it: `epoll`, `poll`, `kqueue`, `event-ports`,
+    /// `iocp`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Epoll => "epoll",

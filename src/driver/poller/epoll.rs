@@ -1,10 +1,10 @@
 //! Waiting on the poller's own descriptor: one system call instead of the five of `Poller::wait`.
 //!
-//! Registrations stay with `polling`; it puts the key in the event's data as it is. That this is so is found
-//! out once, when the driver is made (see `Machine::new`), not assumed.
+//! Registrations stay with `polling`; it puts the key in the event's data as it is. That this is so
+//! is found out once, when the driver is made (see `Machine::new`), not assumed.
 //!
-//! Without a timer the call is plain `epoll_wait`. With one it is `epoll_pwait2`, exact to the nanosecond;
-//! where that is missing or forbidden, `epoll_wait` again, in milliseconds rounded up.
+//! Without a timer the call is plain `epoll_wait`. With one it is `epoll_pwait2`, exact to the
+//! nanosecond; where that is missing or forbidden, `epoll_wait` again, in milliseconds rounded up.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -117,10 +117,11 @@ fn pwait2(
         seconds: timeout.as_secs() as i64,
         nanoseconds: i64::from(timeout.subsec_nanos()),
     };
-    // SAFETY: the arguments are those of epoll_pwait2(2). The descriptor is borrowed, so open; `seen` is
-    // exclusively ours for the length given, and its elements have the kernel's layout (rustix hands the same
-    // type to epoll_pwait) and are valid for any bits; `timeout` lives until the call returns and has the
-    // layout of the kernel's 64-bit timespec on every architecture; there is no signal mask.
+    // SAFETY: the arguments are those of epoll_pwait2(2). The descriptor is borrowed, so open;
+    // `seen` is exclusively ours for the length given, and its elements have the kernel's layout
+    // (rustix hands the same type to epoll_pwait) and are valid for any bits; `timeout` lives until
+    // the call returns and has the layout of the kernel's 64-bit timespec on every architecture;
+    // there is no signal mask.
     let count = unsafe {
         libc::syscall(
             libc::SYS_epoll_pwait2,
@@ -145,6 +146,7 @@ struct KernelTimespec {
     nanoseconds: i64,
 }
 
-/// How many events one wait takes. The others are level-triggered and come with the next wait, after what these have made
-/// ready has run: with a thousand connections, what a connection owns is still in the cache when its task runs.
+/// How many events one wait takes. The others are level-triggered and come with the next wait,
+/// after what these have made ready has run: with a thousand connections, what a connection owns is
+/// still in the cache when its task runs.
 const AT_ONCE: usize = 128;

@@ -1,9 +1,10 @@
 //! One descriptor for a whole table of poll(2): a thread waits with a copy of the table, and rings.
 //!
-//! A foreign loop can wait for one descriptor, and poll(2) has none. So once that is asked for, a thread polls what the
-//! table has. When something is ready it rings a bell, which is what the foreign loop has, and waits until it is to
-//! look again: that is after each wait of the loop, and whenever the table changes. A source that is about to close is
-//! taken off the table first, which ends the thread's hold on it.
+//! A foreign loop can wait for one descriptor, and poll(2) has none. So once that is asked for, a
+//! thread polls what the table has. When something is ready it rings a bell, which is what the
+//! foreign loop has, and waits until it is to look again: that is after each wait of the loop, and
+//! whenever the table changes. A source that is about to close is taken off the table first, which
+//! ends the thread's hold on it.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};

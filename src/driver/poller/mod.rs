@@ -1,13 +1,14 @@
 //! Readiness: which of the system's pollers is waited on, and how a wait is ended from elsewhere.
 //!
-//! A [`Selector`] is the poller in use. It is an enum, so that the loop's hot path has one predictable branch and no
-//! call through a table.
+//! A [`Selector`] is the poller in use. It is an enum, so that the loop's hot path has one
+//! predictable branch and no call through a table.
 //!
 //! # Files
 //!
-//! `event` keys, interests and events · `choice` the public names · `polling` the `polling` crate's poller, with
-//! `epoll` a shorter way to wait on it on Linux · `poll` poll(2), with `table` what it is given and `lookout` a thread for loops that want one
-//! descriptor · `register` the door to the poller · `waking` and `bell` being woken.
+//! `event` keys, interests and events · `choice` the public names · `polling` the `polling` crate's
+//! poller, with `epoll` a shorter way to wait on it on Linux · `poll` poll(2), with `table` what it
+//! is given and `lookout` a thread for loops that want one descriptor · `register` the door to the
+//! poller · `waking` and `bell` being woken.
 
 mod choice;
 #[cfg(target_os = "linux")]
@@ -58,7 +59,8 @@ pub(super) enum Selector {
 }
 
 impl Selector {
-    /// Makes the poller that was asked for, or else the system's own; poll(2) where the system refuses that.
+    /// Makes the poller that was asked for, or else the system's own; poll(2) where the system
+    /// refuses that.
     pub(super) fn new(asked: Option<Poller>) -> io::Result<Self> {
         match asked {
             None => Self::default_one(),

@@ -1,10 +1,12 @@
 //! poll(2): for a Unix, or a sandbox, that has nothing better.
 //!
-//! The table that the system is given has only what is asked for; a source with [`Interest::Nothing`] stays in it until it
-//! has reported a hang-up, since poll(2) reports these unasked. A source is off the table before it closes, so the system
-//! is never asked for the number of another one.
+//! The table that the system is given has only what is asked for; a source with
+//! [`Interest::Nothing`] stays in it until it has reported a hang-up, since poll(2) reports these
+//! unasked. A source is off the table before it closes, so the system is never asked for the number
+//! of another one.
 //!
-//! A wait costs in proportion to the table. What a foreign loop is lent is the descriptor of a [`HostPoller`].
+//! A wait costs in proportion to the table. What a foreign loop is lent is the descriptor of a
+//! [`HostPoller`].
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -120,7 +122,8 @@ impl Poll {
         Ok(())
     }
 
-    /// Returns the lookout's descriptor; the bell's where there is none, as nothing but wakes is reported then.
+    /// Returns the lookout's descriptor; the bell's where there is none, as nothing but wakes is
+    /// reported then.
     pub(super) fn lend(&self) -> BorrowedFd<'_> {
         match (self.lookout.get(), self.waking.wake_fd()) {
             (Some(lookout), _) => lookout.as_fd(),

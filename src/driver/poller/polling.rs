@@ -1,14 +1,15 @@
 //! The system's own poller: a `polling::Poller`, and on Linux a shorter way to wait on it.
 //!
-//! Registration is always the poller's. [`Interest::Nothing`] is a one-shot registration that asks for
-//! nothing: a level-triggered one would tell of a hang-up for ever, as the kernel cannot be asked not to
-//! (invariant 3 of the room). Where there is no level-triggered mode all sources are one-shot, and armed again
-//! when the next wait begins.
+//! Registration is always the poller's. [`Interest::Nothing`] is a one-shot registration that asks
+//! for nothing: a level-triggered one would tell of a hang-up for ever, as the kernel cannot be
+//! asked not to (invariant 3 of the room). Where there is no level-triggered mode all sources are
+//! one-shot, and armed again when the next wait begins.
 //!
-//! A socket that is closed is not taken off an epoll first, for the kernel does that by itself, unless another process
-//! has the socket as well (one that was forked and runs no other program): then it is reported for ever under its old key.
-//! The loop sees that and has the poller [rebuilt](Polling::rebuild). A poller whose descriptor was lent out must stay what it is:
-//! it is rebuilt before it is lent for the first time, if a socket was closed so, and from then on each
+//! A socket that is closed is not taken off an epoll first, for the kernel does that by itself,
+//! unless another process has the socket as well (one that was forked and runs no other program):
+//! then it is reported for ever under its old key. The loop sees that and has the poller
+//! [rebuilt](Polling::rebuild). A poller whose descriptor was lent out must stay what it is: it is
+//! rebuilt before it is lent for the first time, if a socket was closed so, and from then on each
 //! socket is taken off before it closes.
 
 #[cfg(target_os = "linux")]
@@ -92,7 +93,8 @@ impl Polling {
         }
     }
 
-    /// Waits on the poller's descriptor, if a bell that is rung now is heard there under its own key.
+    /// Waits on the poller's descriptor, if a bell that is rung now is heard there under its own
+    /// key.
     #[cfg(target_os = "linux")]
     fn direct(poller: &Arc<Poller>, epoll: Epoll) -> io::Result<Option<Self>> {
         if !poller.supports_level() || !poller.supports_edge() {
@@ -135,8 +137,8 @@ impl Polling {
             let before = events.len();
             let met = epoll.wait(self.poller.borrow().as_fd(), timeout, events)?;
             if met.notified {
-                // Nobody here notifies the poller. Should it be, only its own wait clears that, and that may
-                // find events, mostly the same ones again.
+                // Nobody here notifies the poller. Should it be, only its own wait clears that, and
+                // that may find events, mostly the same ones again.
                 let mut more = Vec::new();
                 self.wait_through(Some(Duration::ZERO), &mut more)?;
                 let found = &events[before..];
@@ -185,7 +187,8 @@ impl Polling {
         }
     }
 
-    /// The same for a source that closes right after, and that no other process has as far as we know.
+    /// The same for a source that closes right after, and that no other process has as far as we
+    /// know.
     pub(super) fn remove_closing(&self, source: Borrowed<'_>) -> io::Result<()> {
         #[cfg(target_os = "linux")]
         if self.epoll.is_some() && self.lent.get().is_none() {

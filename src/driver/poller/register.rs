@@ -1,8 +1,8 @@
 //! The door to the poller: the only file that lends it descriptors.
 //!
-//! `polling` asks that a descriptor stay open while it is registered. On epoll and kqueue the kernel forgets
-//! a closed one by itself; the poll and port backends keep its number. The promise of [`add`]'s caller covers
-//! both, and it is what [`Rearm`] and [`Registered`] stand on.
+//! `polling` asks that a descriptor stay open while it is registered. On epoll and kqueue the
+//! kernel forgets a closed one by itself; the poll and port backends keep its number. The promise
+//! of [`add`]'s caller covers both, and it is what [`Rearm`] and [`Registered`] stand on.
 
 use std::cell::RefCell;
 use std::io;
@@ -25,20 +25,20 @@ pub(super) fn add(
     interest: polling::Event,
     mode: PollMode,
 ) -> io::Result<()> {
-    // SAFETY: the descriptor is open now, `source` borrows it. That it stays open until it is removed, or
-    // that the kernel alone forgets it when the last copy closes, is this function's contract, which
-    // `Driver::add` hands on to the owner of the source.
+    // SAFETY: the descriptor is open now, `source` borrows it. That it stays open until it is
+    // removed, or that the kernel alone forgets it when the last copy closes, is this function's
+    // contract, which `Driver::add` hands on to the owner of the source.
     unsafe { poller.add_with_mode(&source, interest, mode) }
 }
 
 /// A descriptor as a table of poll(2) has it, from its registration to its removal.
 ///
-/// The caller removes it before it closes. One that closes all the same names no memory, and is reported as invalid or as
-/// whatever has its number by then.
+/// The caller removes it before it closes. One that closes all the same names no memory, and is
+/// reported as invalid or as whatever has its number by then.
 #[cfg(unix)]
 pub(super) fn registered(source: Borrowed<'_>) -> Borrowed<'static> {
-    // SAFETY: the descriptor is open now, `source` borrows it. That it stays open until it is removed is this
-    // function's contract, which `Driver::add` hands on to the owner of the source.
+    // SAFETY: the descriptor is open now, `source` borrows it. That it stays open until it is
+    // removed is this function's contract, which `Driver::add` hands on to the owner of the source.
     unsafe { Borrowed::borrow_raw(source.as_raw_fd()) }
 }
 
@@ -49,8 +49,8 @@ pub(super) fn event(key: usize, interest: Interest) -> polling::Event {
 
 /// Makes level-triggered sources out of ones that tell once, where the platform has only those.
 ///
-/// What a wait reported is armed again when the next wait begins: by then the caller has done what it wanted with
-/// it, and if there is still something, the platform tells again.
+/// What a wait reported is armed again when the next wait begins: by then the caller has done what
+/// it wanted with it, and if there is still something, the platform tells again.
 #[derive(Debug, Default)]
 pub(super) struct Rearm {
     /// In the order of their keys.
@@ -92,8 +92,9 @@ impl Rearm {
                 .iter()
                 .take_while(|(other, ..)| *other == key);
             for &(_, raw, interest) in same {
-                // SAFETY: the number is in `armed` only from `note` until `forget`, that is while the source is
-                // registered, and `add`'s caller keeps the descriptor open for that long.
+                // SAFETY: the number is in `armed` only from `note` until `forget`, that is while
+                // the source is registered, and `add`'s caller keeps the descriptor open for that
+                // long.
                 let source = unsafe { Borrowed::borrow_raw(raw) };
                 poller.modify_with_mode(source, event(key, interest), PollMode::Oneshot)?;
             }
@@ -104,8 +105,8 @@ impl Rearm {
 
 /// What a poller watches, so that another one can watch the same.
 ///
-/// It is indexed by the descriptor's number, of which the system gives the lowest that is free. An entry is one number:
-/// an idle connection pays for it.
+/// It is indexed by the descriptor's number, of which the system gives the lowest that is free. An
+/// entry is one number: an idle connection pays for it.
 #[cfg(target_os = "linux")]
 #[derive(Debug, Default)]
 pub(super) struct Registered(RefCell<Vec<Entry>>);
@@ -162,8 +163,8 @@ impl Registered {
             let Some((key, interest)) = entry.get().filter(|(key, _)| is_live(*key)) else {
                 continue;
             };
-            // SAFETY: the number is noted only while the source is registered, and `add`'s caller keeps the descriptor
-            // open for that long.
+            // SAFETY: the number is noted only while the source is registered, and `add`'s caller
+            // keeps the descriptor open for that long.
             let source = unsafe { Borrowed::borrow_raw(at as Raw) };
             add(poller, source, event(key, interest), mode(interest))?;
         }

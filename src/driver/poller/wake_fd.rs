@@ -1,8 +1,8 @@
 //! A descriptor that ends a wait when somebody, even a signal handler, writes eight bytes to it.
 //!
-//! It is a counter (`eventfd`) where there are such, and a pair of sockets elsewhere. An epoll watches a counter
-//! edge-triggered: each write is reported once, and nothing needs to be read back. A poller that
-//! watches it in another way [drains](WakeFd::drain) it.
+//! It is a counter (`eventfd`) where there are such, and a pair of sockets elsewhere. An epoll
+//! watches a counter edge-triggered: each write is reported once, and nothing needs to be read
+//! back. A poller that watches it in another way [drains](WakeFd::drain) it.
 
 use std::io::{self, Read, Write};
 #[cfg(target_os = "linux")]
@@ -55,7 +55,8 @@ impl WakeFd {
     /// Has `poller` hear it.
     pub(super) fn hang_at(&self, poller: &Poller) -> io::Result<()> {
         let interest = polling::Event::readable(WAKE_KEY);
-        // On epoll a bell that closes is forgotten by itself; elsewhere it lives as long as its poller.
+        // On epoll a bell that closes is forgotten by itself; elsewhere it lives as long as its
+        // poller.
         register::add(poller, self.ear(), interest, self.mode())
     }
 
@@ -97,8 +98,8 @@ impl WakeFd {
         match self {
             #[cfg(target_os = "linux")]
             Self::Counter(counter) => {
-                // A full counter takes no more, and tells nothing either: empty it first. No other error can come
-                // from a counter that is open.
+                // A full counter takes no more, and tells nothing either: empty it first. No other
+                // error can come from a counter that is open.
                 if rustix::io::write(counter, &one) == Err(Errno::AGAIN) {
                     let _ = rustix::io::read(counter, &mut [0; 8]);
                     let _ = rustix::io::write(counter, &one);

@@ -6,9 +6,9 @@
 //! | the bell is rung, and drained by the wait | poll(2), and in memory | the same, when the flag goes up |
 //! | the poller is notified | elsewhere | the poller's own, when the flag goes up |
 //!
-//! The flag says that a wake is under way; the wait takes it down before it returns. A wake that comes while
-//! the flag is set needs no call of its own: the wait that will take it down has not returned yet
-//! (invariant 4 of `driver`).
+//! The flag says that a wake is under way; the wait takes it down before it returns. A wake that
+//! comes while the flag is set needs no call of its own: the wait that will take it down has not
+//! returned yet (invariant 4 of `driver`).
 
 use std::io;
 #[cfg(unix)]
@@ -114,7 +114,8 @@ impl Waking {
         }
     }
 
-    /// Whether somebody woke the driver since this was last asked. A bell tells of itself, by its key.
+    /// Whether somebody woke the driver since this was last asked. A bell tells of itself, by its
+    /// key.
     pub(super) fn take(&self) -> bool {
         // A look first: it is asked in every wait, and mostly nobody rang.
         let take = |notified: &AtomicBool| {
@@ -125,7 +126,8 @@ impl Waking {
             Way::WakeFd(_) => false,
             #[cfg(unix)]
             Way::Drained { notified, wake_fd } => {
-                // Drained first: a ring between the two is one that finds the flag up, and needs no bell.
+                // Drained first: a ring between the two is one that finds the flag up, and needs no
+                // bell.
                 wake_fd.drain();
                 take(notified)
             }
@@ -166,7 +168,8 @@ impl Waking {
         Ok(())
     }
 
-    /// What a signal handler writes eight bytes to, so that a wait ends. Open as long as this lives.
+    /// What a signal handler writes eight bytes to, so that a wait ends. Open as long as this
+    /// lives.
     #[cfg(unix)]
     pub(in crate::driver) fn hand(&self) -> io::Result<RawFd> {
         match &*self.0 {

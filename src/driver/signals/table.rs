@@ -1,7 +1,8 @@
 //! The table of places that a handler reads, and the dispositions that ours replaced.
 //!
-//! What is done about a signal in the system's own terms is in `system`, one file for each: it calls [`tell`] when a signal
-//! came. Nothing here is unsafe, and what [`tell`] uses a handler may use.
+//! What is done about a signal in the system's own terms is in `system`, one file for each: it
+//! calls [`tell`] when a signal came. Nothing here is unsafe, and what [`tell`] uses a handler may
+//! use.
 
 use std::cell::Cell;
 use std::io;
@@ -15,8 +16,8 @@ use super::system::{self, Disposition, Hand};
 use crate::driver::poller::Waking;
 use crate::signal::{Signal, SignalSet};
 
-/// A loop's place among those that are told of signals. Dropping the last one that wants a signal restores what was
-/// done about it before.
+/// A loop's place among those that are told of signals. Dropping the last one that wants a signal
+/// restores what was done about it before.
 #[derive(Debug)]
 pub(crate) struct Signals {
     place: usize,
@@ -190,7 +191,8 @@ impl Signals {
         self.place().told.load(SeqCst) != QUIET && !self.is_taken.get()
     }
 
-    /// As if `signal` had come, but for this place alone, and without an end to the process. Did it want the signal?
+    /// As if `signal` had come, but for this place alone, and without an end to the process. Did it
+    /// want the signal?
     #[cfg(any(doc, feature = "testing"))]
     pub(crate) fn deliver(&self, signal: Signal) -> bool {
         let heard = self.place().hear(signal);
@@ -200,8 +202,8 @@ impl Signals {
         heard.wanted
     }
 
-    /// Has this thread take the signals that are wanted, also those that it was started with blocked; what is wanted no
-    /// longer is blocked again.
+    /// Has this thread take the signals that are wanted, also those that it was started with
+    /// blocked; what is wanted no longer is blocked again.
     fn adjust_mask(&self) {
         let wanted = self.heard.get().with(self.stops.get());
         let before = self.unblocked.get();
@@ -267,8 +269,9 @@ impl Place {
         heard
     }
 
-    /// Is a further stop signal meant as one? One that comes together with the first is not (several may be sent by those
-    /// who end a whole group of processes), nor one that the loop has not been able to obey, unless it seems to hang.
+    /// Is a further stop signal meant as one? One that comes together with the first is not
+    /// (several may be sent by those who end a whole group of processes), nor one that the loop has
+    /// not been able to obey, unless it seems to hang.
     fn has_had_time(&self) -> bool {
         let told_at = self.told_at.load(SeqCst);
         let passed = system::milliseconds().saturating_sub(told_at);
@@ -332,7 +335,8 @@ impl Words {
     }
 }
 
-/// A signal came: notes it at each place that wants it, and rings there. Is the process to end by it?
+/// A signal came: notes it at each place that wants it, and rings there. Is the process to end by
+/// it?
 pub(super) fn tell(signal: Signal) -> bool {
     BUSY.fetch_add(1, SeqCst);
     let mut again = false;

@@ -340,7 +340,8 @@ const PLAYS: &[(&str, fn())] = &[
         // Full, so that the handler's own call fails: it was rung once, when the driver was made.
         let most = (u64::MAX - 2).to_ne_bytes();
         let hand = driver.waker().hand().unwrap();
-        // SAFETY: eight bytes are read from `most`, and the descriptor is open while the driver lives.
+        // SAFETY: eight bytes are read from `most`, and the descriptor is open while the driver
+        // lives.
         let written = unsafe { libc::write(hand, most.as_ptr().cast(), most.len()) };
         assert_eq!(written, 8);
         // SAFETY: closing a descriptor that cannot be open only sets errno.

@@ -1,4 +1,5 @@
-//! Signals in POSIX' terms: a disposition, and the handler that the kernel calls between any two instructions.
+//! Signals in POSIX' terms: a disposition, and the handler that the kernel calls between any two
+//! instructions.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -22,7 +23,8 @@ impl Disposition {
     pub(super) fn ours() -> Self {
         let mut action = Self::default().0;
         action.sa_sigaction = address();
-        // Threads that others made may have little room on their stacks, and then have another one for this.
+        // Threads that others made may have little room on their stacks, and then have another one
+        // for this.
         action.sa_flags = libc::SA_RESTART | libc::SA_ONSTACK;
         // SAFETY: the set is there to be written to.
         unsafe { libc::sigfillset(&raw mut action.sa_mask) };
@@ -31,8 +33,9 @@ impl Disposition {
 
     /// The one that a process begins with.
     pub(super) fn default() -> Self {
-        // SAFETY: it is a struct of C's made of integers and a pointer that may be null; all zeros is the
-        // default disposition with an empty mask wherever `SIG_DFL` is zero, which is set below besides.
+        // SAFETY: it is a struct of C's made of integers and a pointer that may be null; all zeros
+        // is the default disposition with an empty mask wherever `SIG_DFL` is zero, which is set
+        // below besides.
         let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
         // SAFETY: the set is there to be written to.
         unsafe { libc::sigemptyset(&raw mut action.sa_mask) };
@@ -80,7 +83,8 @@ impl Hand {
             return;
         }
         let one = 1_u64.to_ne_bytes();
-        // SAFETY: eight bytes are read from `one`, which is that long; `hand` is open (invariant 3).
+        // SAFETY: eight bytes are read from `one`, which is that long; `hand` is open (invariant
+        // 3).
         let _ = unsafe { libc::write(hand, one.as_ptr().cast(), one.len()) };
     }
 }
@@ -131,7 +135,8 @@ pub(super) fn block(signals: SignalSet) {
     }
 }
 
-/// Runs `f` while `signal` is kept from this thread. If it was not before, one that came meanwhile comes then.
+/// Runs `f` while `signal` is kept from this thread. If it was not before, one that came meanwhile
+/// comes then.
 pub(crate) fn with_blocked<R>(signal: Signal, f: impl FnOnce() -> R) -> R {
     with_set_blocked(&set_of(signal.into()), f)
 }
@@ -183,8 +188,9 @@ pub(super) fn replace(signal: Signal, wanted: &Disposition) -> io::Result<Dispos
 
 fn change(signal: Signal, action: *const libc::sigaction) -> io::Result<Disposition> {
     let mut previous = MaybeUninit::uninit();
-    // SAFETY: `action` is null, or whole, as it comes from `replace`, and the handler in it, if it is ours, does only
-    // what a handler may (invariant 2); any other was in place before. There is room for the previous one.
+    // SAFETY: `action` is null, or whole, as it comes from `replace`, and the handler in it, if it
+    // is ours, does only what a handler may (invariant 2); any other was in place before. There is
+    // room for the previous one.
     let done = unsafe { libc::sigaction(signal.number(), action, previous.as_mut_ptr()) };
     if done != 0 {
         return Err(io::Error::last_os_error());
@@ -208,7 +214,8 @@ extern "C" fn handler(number: c_int) {
     set_errno(errno);
 }
 
-/// Are we the first process of a system, or of a container? The kernel then lets no default disposition end us.
+/// Are we the first process of a system, or of a container? The kernel then lets no default
+/// disposition end us.
 fn is_first() -> bool {
     // SAFETY: it has no preconditions and cannot fail.
     unsafe { libc::getpid() == 1 }

@@ -1,28 +1,33 @@
 //! Signals in the terms of Windows: the C runtime's `signal`, and the console's events.
 //!
-//! The C runtime keeps a disposition for each signal, as POSIX has it, and there all four that can be listened to are taken
-//! and restored. It is also what `raise` looks at, and nothing but `raise` makes a SIGTERM or a SIGABRT. A process has
-//! as many C runtimes as it has libraries that brought one of their own; this is the one that Rust is linked with.
+//! The C runtime keeps a disposition for each signal, as POSIX has it, and there all four that can
+//! be listened to are taken and restored. It is also what `raise` looks at, and nothing but `raise`
+//! makes a SIGTERM or a SIGABRT. A process has as many C runtimes as it has libraries that brought
+//! one of their own; this is the one that Rust is linked with.
 //!
-//! The console's events come on a thread of their own, to a stack of handlers, the last that was added first. The C
-//! runtime's lies there once SIGINT or SIGBREAK was taken, and makes a signal of each: SIGINT of Ctrl-C, SIGBREAK of all others. On
-//! top of it lies ours, which does the same with two differences.
+//! The console's events come on a thread of their own, to a stack of handlers, the last that was
+//! added first. The C runtime's lies there once SIGINT or SIGBREAK was taken, and makes a signal of
+//! each: SIGINT of Ctrl-C, SIGBREAK of all others. On top of it lies ours, which does the same with
+//! two differences.
 //!
-//! * The runtime sets the default before it calls a handler, so that another Ctrl-C at that moment ends the process.
-//!   Ours sets nothing.
-//! * A process is ended as soon as the handlers of an event that *closes* (the console's window, the session, the system;
-//!   a container that is to stop) have returned. Ours does not return then, so that there is a stop in good order for
-//!   as long as the system waits: some seconds.
+//! * The runtime sets the default before it calls a handler, so that another Ctrl-C at that moment
+//!   ends the process. Ours sets nothing.
+//! * A process is ended as soon as the handlers of an event that *closes* (the console's window,
+//!   the session, the system; a container that is to stop) have returned. Ours does not return
+//!   then, so that there is a stop in good order for as long as the system waits: some seconds.
 //!
-//! Ours lies there for good, and hands on every event whose signal's disposition is not ours; so what counts is the
-//! disposition alone, and the rules about it are the same as elsewhere. Who takes another console (`AllocConsole`,
-//! `AttachConsole`) empties the stack, and does so before anybody listens.
+//! Ours lies there for good, and hands on every event whose signal's disposition is not ours; so
+//! what counts is the disposition alone, and the rules about it are the same as elsewhere. Who
+//! takes another console (`AllocConsole`, `AttachConsole`) empties the stack, and does so before
+//! anybody listens.
 //!
-//! What is ignored by the process' own attribute (a program that begins a process group ignores Ctrl-C, and so do those
-//! it starts) never gets to any handler, and nobody is told of it: Ctrl-Break is.
+//! What is ignored by the process' own attribute (a program that begins a process group ignores
+//! Ctrl-C, and so do those it starts) never gets to any handler, and nobody is told of it:
+//! Ctrl-Break is.
 //!
-//! No handler here comes between two instructions of a thread: they run on the console's, or are called by `raise`. So they
-//! may take the table's lock, and do, so that what is done about a signal does not change meanwhile.
+//! No handler here comes between two instructions of a thread: they run on the console's, or are
+//! called by `raise`. So they may take the table's lock, and do, so that what is done about a
+//! signal does not change meanwhile.
 
 use std::io;
 use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
@@ -105,22 +110,24 @@ impl Hand {
 
 /// Before the first place is taken: lays our handler on top of the C runtime's.
 ///
-/// Whoever adds one waits for those that are under way, and those may wait for the table: so it is not held.
+/// Whoever adds one waits for those that are under way, and those may wait for the table: so it is
+/// not held.
 pub(super) fn prepare() {
     static DONE: Once = Once::new();
     DONE.call_once(|| {
         let table = table::lock();
-        // The runtime adds its own when the first signal of the console's is set. Where that is refused there is none.
+        // The runtime adds its own when the first signal of the console's is set. Where that is
+        // refused there is none.
         let _ = disposition(Signal::BREAK);
         drop(table);
-        // SAFETY: the handler lives as long as the program, and may run on any thread. Where it is refused the
-        // runtime's does what it can.
+        // SAFETY: the handler lives as long as the program, and may run on any thread. Where it is
+        // refused the runtime's does what it can.
         let _ = unsafe { SetConsoleCtrlHandler(Some(console), TRUE) };
     });
 }
 
-/// Sends a signal to this thread. One of the console's, when the default is done about it, ends the process as it would
-/// have from the console, so that who waits for the process sees the same.
+/// Sends a signal to this thread. One of the console's, when the default is done about it, ends the
+/// process as it would have from the console, so that who waits for the process sees the same.
 pub(crate) fn raise(signal: Signal) -> io::Result<()> {
     check(signal)?;
     if signal == Signal::INT || signal == Signal::BREAK {
@@ -152,8 +159,8 @@ pub(super) fn unblock(_signals: SignalSet) -> SignalSet {
 
 pub(super) fn block(_signals: SignalSet) {}
 
-/// What is done about a signal now. Not every C runtime tells without a change, so ours is set meanwhile; who has the table
-/// keeps it from telling anybody.
+/// What is done about a signal now. Not every C runtime tells without a change, so ours is set
+/// meanwhile; who has the table keeps it from telling anybody.
 pub(super) fn disposition(signal: Signal) -> io::Result<Disposition> {
     let found = replace(signal, &Disposition::ours())?;
     if !found.is_ours() {
@@ -165,7 +172,8 @@ pub(super) fn disposition(signal: Signal) -> io::Result<Disposition> {
 /// Does `wanted` about a signal from now on, and gives what was done before.
 pub(super) fn replace(signal: Signal, wanted: &Disposition) -> io::Result<Disposition> {
     check(signal)?;
-    // SAFETY: the runtime knows the signal, and what is set is the default, ours, or what was there before.
+    // SAFETY: the runtime knows the signal, and what is set is the default, ours, or what was there
+    // before.
     let previous = unsafe { libc::signal(signal.number(), wanted.0) };
     if previous == libc::SIG_ERR as libc::sighandler_t {
         return Err(unknown());

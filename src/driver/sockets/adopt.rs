@@ -85,8 +85,8 @@ pub(in crate::driver) fn adopted(
     Ok((socket, domain))
 }
 
-/// Does a stream socket listen? Where the system does not tell, one that is bound and has no peer is taken at its word: if it
-/// does not, accepting fails.
+/// Does a stream socket listen? Where the system does not tell, one that is bound and has no peer
+/// is taken at its word: if it does not, accepting fails.
 fn listens(socket: &socket2::Socket) -> io::Result<bool> {
     // Apple's systems know the option's name only.
     #[cfg(not(target_vendor = "apple"))]

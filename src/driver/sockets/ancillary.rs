@@ -1,7 +1,7 @@
 //! What the system hands over beside the bytes of a UNIX socket: descriptors, and who the peer is.
 //!
-//! It is done here, in C's terms, as a peer that this process cannot see (in another pid namespace) has the process id 0,
-//! and the types of the libraries at hand have no room for that number.
+//! It is done here, in C's terms, as a peer that this process cannot see (in another pid namespace)
+//! has the process id 0, and the types of the libraries at hand have no room for that number.
 //!
 //! # Invariants
 //!
@@ -35,7 +35,8 @@ pub(in crate::driver) fn receive(
         iov_len: into.len(),
     };
     let mut space = MaybeUninit::<Space>::uninit();
-    // SAFETY: this is a structure of C's, of numbers and pointers; zeros are no numbers and no pointers.
+    // SAFETY: this is a structure of C's, of numbers and pointers; zeros are no numbers and no
+    // pointers.
     let mut header: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
     header.msg_iov = &raw mut piece;
     header.msg_iovlen = 1;
@@ -45,7 +46,8 @@ pub(in crate::driver) fn receive(
     let count = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, CLOSED_ON_EXEC) };
     let bytes = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
     each_part(&header, |kind, data| {
-        // Of what else may come, only this has a descriptor in it: somebody asked for it who shares the socket.
+        // Of what else may come, only this has a descriptor in it: somebody asked for it who shares
+        // the socket.
         let is_wanted = match kind {
             (libc::SOL_SOCKET, libc::SCM_RIGHTS) => true,
             (libc::SOL_SOCKET, PROCESS) => false,
@@ -71,8 +73,8 @@ pub(in crate::driver) fn receive(
     })
 }
 
-/// The process, user and group at the other end, as they were when it connected or listened. The process is 0 where it
-/// cannot be seen from this one.
+/// The process, user and group at the other end, as they were when it connected or listened. The
+/// process is 0 where it cannot be seen from this one.
 #[cfg(target_os = "linux")]
 pub(in crate::driver) fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<(i32, u32, u32)> {
     let mut peer = libc::ucred {
@@ -109,7 +111,8 @@ fn each_part(header: &libc::msghdr, mut f: impl FnMut((i32, i32), &[u8])) {
     // SAFETY: the header is one that the system has filled in.
     let mut next = unsafe { libc::CMSG_FIRSTHDR(header) };
     while !next.is_null() {
-        // SAFETY: it is aligned, and all of it lies in what the system has written: else it would be null.
+        // SAFETY: it is aligned, and all of it lies in what the system has written: else it would
+        // be null.
         let part = unsafe { &*next };
         // SAFETY: it only adds to a pointer that has so much behind it.
         let data = unsafe { libc::CMSG_DATA(next) };

@@ -2,10 +2,11 @@
 //!
 //! # Invariants
 //!
-//! 1. A descriptor rides on a byte, each on one of its own, so that whoever has room for one gets them all. Those that
-//!    wait for a byte wait here.
-//! 2. What came lies here until somebody takes it: [`KEPT`] at most, or all of one message; and only [`FEW`] where
-//!    nobody has asked for any. More are closed: a peer cannot use up the descriptors of this process.
+//! 1. A descriptor rides on a byte, each on one of its own, so that whoever has room for one gets
+//!    them all. Those that wait for a byte wait here.
+//! 2. What came lies here until somebody takes it: [`KEPT`] at most, or all of one message; and
+//!    only [`FEW`] where nobody has asked for any. More are closed: a peer cannot use up the
+//!    descriptors of this process.
 //! 3. Nobody's code runs in here: a descriptor is closed, and that is all.
 
 use std::cell::{Cell, RefCell};

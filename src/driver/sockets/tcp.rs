@@ -1,8 +1,8 @@
 //! TCP sockets of the machine, made and set up.
 //!
-//! All are non-blocking, closed on exec, without Nagle's delay, and take urgent data in line: an urgent byte
-//! left beside the stream would stay readable for ever without a read to take it. What is set on a listener
-//! its accepted sockets inherit.
+//! All are non-blocking, closed on exec, without Nagle's delay, and take urgent data in line: an
+//! urgent byte left beside the stream would stay readable for ever without a read to take it. What
+//! is set on a listener its accepted sockets inherit.
 
 use std::io;
 use std::net::SocketAddr;

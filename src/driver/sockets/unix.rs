@@ -2,11 +2,13 @@
 //!
 //! # Invariants
 //!
-//! 1. Nobody connects before a socket's file has the mode that was asked for. The file is made with no more than that
-//!    mode (the socket has it before it is bound), it is given the rest if the process's mask took some of it away, and
-//!    only then does the socket listen: until then the system refuses all connections.
+//! 1. Nobody connects before a socket's file has the mode that was asked for. The file is made with
+//!    no more than that mode (the socket has it before it is bound), it is given the rest if the
+//!    process's mask took some of it away, and only then does the socket listen: until then the
+//!    system refuses all connections.
 //! 2. A file is removed only if it is the one that this socket was bound to, by device and inode.
-//! 3. A file in the way is removed only under a lock that a dead process had left behind, and only if it is a socket.
+//! 3. A file in the way is removed only under a lock that a dead process had left behind, and only
+//!    if it is a socket.
 //! 4. What comes is closed on exec.
 
 use std::ffi::OsString;
@@ -40,7 +42,8 @@ pub(crate) struct Stream {
 /// Where connections come in.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    /// Removed, and unlocked, before the socket closes: until then nobody else's file can have the same inode.
+    /// Removed, and unlocked, before the socket closes: until then nobody else's file can have the
+    /// same inode.
     _file: Option<Box<File>>,
     pub(in crate::driver) socket: Socket,
 }
@@ -161,8 +164,8 @@ pub(in crate::driver) fn listen(address: &Address, bind: &Bind) -> io::Result<Li
 
 /// A connection to `address`, begun.
 ///
-/// When the peer has no room for one more that is [`io::ErrorKind::WouldBlock`], and there is nothing to wait on: one
-/// tries again later.
+/// When the peer has no room for one more that is [`io::ErrorKind::WouldBlock`], and there is
+/// nothing to wait on: one tries again later.
 pub(in crate::driver) fn connect(
     address: &Address,
     bind: Option<&Address>,

@@ -106,7 +106,8 @@ fn a_group_is_signalled_whatever_watches_the_one_that_leads_it() {
     }
 }
 
-/// A child that somebody else has waited for, and a stranger that has its number since; none where numbers cannot be chosen.
+/// A child that somebody else has waited for, and a stranger that has its number since; none where
+/// numbers cannot be chosen.
 #[cfg(target_os = "linux")]
 fn one_and_who_has_its_number() -> Option<(Child, Child)> {
     for _ in 0..50 {
