@@ -2,8 +2,8 @@
 //! result.
 //!
 //! Run `cargo run --example fire_deferred`. Prints `boarding`, `Ada saw the train to Crewe`, `Ben
-//! saw the train to Crewe`, `all told`, `Cyd gave up: cancelled`, and `Dot hears: abandoned: the
-//! resolver was dropped without firing`.
+//! saw the train to Crewe`, `all told`, `Cyd gave up: cancelled`, and `Dot hears: the
+//! Deferred was abandoned: its resolver was dropped without firing`.
 
 use torsade::{Deferred, Failure, Resolver};
 

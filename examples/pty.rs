@@ -10,7 +10,7 @@ use torsade::{Connection, Failure, Reactor};
 const HAY: &[u8] = b"some hay\na needle in hay\n";
 
 async fn through_a_pipe(reactor: &Reactor, grep: Command) -> Result<Vec<u8>, Failure> {
-    let mut child = grep.spawn(&reactor)?;
+    let mut child = grep.spawn(reactor)?;
     let mut stdin = child.take_stdin()?;
     stdin.write_all(HAY).await?;
     // Closing the pipe ends the input.
@@ -19,7 +19,7 @@ async fn through_a_pipe(reactor: &Reactor, grep: Command) -> Result<Vec<u8>, Fai
 }
 
 async fn on_a_terminal(reactor: &Reactor, grep: Command) -> Result<Vec<u8>, Failure> {
-    let mut child = grep.pty().spawn(&reactor)?;
+    let mut child = grep.pty().spawn(reactor)?;
     let mut terminal = child.take_stdout()?;
     // A terminal echoes its input unless that is turned off.
     loop {

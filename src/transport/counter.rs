@@ -86,7 +86,7 @@ impl ConnCounter {
         }
     }
 
-    /// Addresses the connections that there are, in good order at first, at once after `limit`.
+    /// Closes the connections that there are, in good order at first, and aborts the rest after `limit`.
     /// Fires with how many took too long, when all have ended.
     #[track_caller]
     pub(crate) fn end_all(self: &Rc<Self>, limit: Duration) -> Deferred<usize> {

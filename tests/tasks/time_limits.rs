@@ -373,7 +373,7 @@ fn with_manual_time_what_is_there_when_the_time_is_moved_is_in_time() -> Result<
         read.timeout(LIMIT, &reactor)
             .add_both(move |read| told.set(Some(read))),
     );
-    torsade::testing::settle(&reactor);
+    testing::settle(&reactor);
     let (mut peer, _) = listener.accept()?;
     reactor.advance(LIMIT - MS);
     let early = result.take();

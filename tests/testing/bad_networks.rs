@@ -534,7 +534,7 @@ fn a_slow_network_takes_just_its_time() {
     let other = reactor.bind_datagram(HERE).unwrap();
     other.port().write("x", to).unwrap();
     assert_eq!(reactor.poll_timeout(), Some(Duration::ZERO));
-    torsade::testing::settle(&reactor);
+    testing::settle(&reactor);
     assert_eq!(reactor.poll_timeout(), Some(SECOND));
     reactor.advance(SECOND * 5);
     assert_eq!(

@@ -298,7 +298,7 @@ async fn asked(reactor: &Reactor, socket: &UdpSocket, to: Option<Address>) -> Re
 /// Several are started, one after another. What comes of them may be an error, but not something that is not so.
 async fn programs(reactor: &Reactor) -> Result<usize, Failure> {
     // What is made once is there, and a call of these may fail already.
-    let (before, _) = (mine(), limited(reactor, sh("exit").status(&reactor)).await);
+    let (before, _) = (mine(), limited(reactor, sh("exit").status(reactor)).await);
     let mut harmed = 0;
     for n in 0..4 {
         let part = async {
@@ -311,7 +311,7 @@ async fn programs(reactor: &Reactor) -> Result<usize, Failure> {
         };
         harmed += usize::from(limited(reactor, part).await.is_err());
     }
-    let missing = Program::new("/no/such").output(&reactor).await;
+    let missing = Program::new("/no/such").output(reactor).await;
     assert!(matches!(
         missing.unwrap_err().downcast_ref(),
         Some(ProcessError::NotStarted { .. })
@@ -334,7 +334,7 @@ fn sh(script: &str) -> Program {
 
 async fn filter(reactor: &Reactor) -> Result<(), Failure> {
     let input = vec![b'x'; 100_000];
-    let output = Program::new("cat").input(&*input).output(&reactor).await?;
+    let output = Program::new("cat").input(&*input).output(reactor).await?;
     let output = output.success()?;
     assert!(output.out == input, "{} bytes", output.out.len());
     Ok(())
@@ -343,7 +343,7 @@ async fn filter(reactor: &Reactor) -> Result<(), Failure> {
 async fn hooks(reactor: &Reactor) -> Result<(), Failure> {
     let log = Log::new();
     let noted = Noted::new(&log).quiet();
-    let handle = sh("echo out; echo err >&2; exit 3").spawn_protocol(&reactor, noted)?;
+    let handle = sh("echo out; echo err >&2; exit 3").spawn_protocol(reactor, noted)?;
     let reason = handle.closed().await?;
     let mut notes = log.take();
     assert_eq!(notes.remove(0), "made");
@@ -359,7 +359,7 @@ async fn hooks(reactor: &Reactor) -> Result<(), Failure> {
 }
 
 async fn terminal(reactor: &Reactor) -> Result<(), Failure> {
-    let mut child = sh("read x; echo got $x").pty().spawn(&reactor)?;
+    let mut child = sh("read x; echo got $x").pty().spawn(reactor)?;
     let mut terminal = child.take_stdin()?;
     terminal.write_all(b"a\n").await?;
     let (echo, got) = (terminal.read_line(80).await?, terminal.read_line(80).await?);
@@ -371,7 +371,7 @@ async fn terminal(reactor: &Reactor) -> Result<(), Failure> {
 }
 
 async fn ending(reactor: &Reactor) -> Result<(), Failure> {
-    let child = sh("exec sleep 1000").lead_group().spawn(&reactor)?;
+    let child = sh("exec sleep 1000").lead_group().spawn(reactor)?;
     let status = child.end_within(MS).await?;
     match status.success() {
         true => Err(Failure::new("the program was harmed")),
