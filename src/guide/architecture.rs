@@ -2,13 +2,17 @@
 //!
 //! # Rules
 //!
-//! 1. **Handles are inert.** `write`, `lose_connection`, `call_later` and `post` record a request; user code runs from the
-//!    loop's turn. Firing or cancelling a [`Deferred`](crate::Deferred) is the one exception: it is a call.
-//! 2. **No borrow, lock or table entry is held while user code runs.** Dropping a user's value counts as running user code.
-//! 3. **Bytes, sockets and clocks meet in one place.** Protocol logic is a value that is fed and asked; it does no I/O and
-//!    reads no clock, so its tests are exact.
-//! 4. **Modules look down.** A module uses modules below it; `tests/tidy.rs` lists the order and checks it.
-//! 5. **Module docs are the contract**: states, transitions, numbered invariants. Code and tests cite the numbers.
+//! 1. **Handles are inert.** `write`, `lose_connection`, `call_later` and `post` record a request;
+//!    user code runs from the loop's turn. Firing or cancelling a [`Deferred`](crate::Deferred) is
+//!    the one exception: it is a call.
+//! 2. **No borrow, lock or table entry is held while user code runs.** Dropping a user's value
+//!    counts as running user code.
+//! 3. **Bytes, sockets and clocks meet in one module.** Protocol logic is a value that is given
+//!    bytes and returns actions; it does no I/O and reads no clock, so its tests are exact.
+//! 4. **Dependencies point down.** A module uses modules below it; `tests/tidy.rs` lists the order
+//!    and checks it.
+//! 5. **Module docs are the contract**: states, transitions, numbered invariants. Code and tests
+//!    cite the numbers.
 //!
 //! # Modules, from the bottom
 //!
@@ -25,7 +29,7 @@
 //! | `locks` | lock, semaphore, queue, event, watched value, lock file |
 //! | `repeat` | `LoopingCall`, intervals, cooperative iterators |
 //! | `scope` | structured concurrency: scopes, join sets, shields |
-//! | `driver` *(private)* | what the loop asks of an operating system, and the same in memory |
+//! | `driver` *(private)* | the calls that the loop makes to an operating system, and the same in memory |
 //! | `threads` | the thread pool and its cancel tokens |
 //! | `reactor` | the loop: turns, startup and shutdown, watched descriptors, other threads |
 //! | `signals` | signals as Deferreds and streams |
@@ -38,15 +42,15 @@
 //! | `services` | parts of a program that start and stop in order |
 //! | `testing` | `Wire`, `testing::run`, faults, fake processes |
 //!
-//! Methods of [`Reactor`](crate::Reactor) live in the module that does the work: `reactor` is low and small, and
-//! `net/streams/listen.rs` adds `listen`. [Paths](super::paths) lists the functions that a byte, a timer, a Deferred, a thread's
-//! job and a child process pass.
+//! Methods of [`Reactor`](crate::Reactor) live in the module that does the work: `reactor` is low
+//! and small, and `net/streams/listen.rs` adds `listen`. [Paths](super::paths) lists the functions
+//! that a byte, a timer, a Deferred, a thread's job and a child process pass.
 //!
 //! # One implementation
 //!
-//! TCP, UNIX and in-memory connections, pipes and terminals share one transport; protocols and async streams are two kinds of
-//! handler on it. Everything that is registered with the loop shares one frame (`reactor::Registration`): key, interest,
-//! requests for attention, removal.
+//! TCP, UNIX and in-memory connections, pipes and terminals share one transport; protocols and
+//! async streams are two kinds of handler on it. Everything that is registered with the loop shares
+//! one frame (`reactor::Registration`): key, interest, requests for attention, removal.
 //!
 //! # Dependencies
 //!
@@ -65,9 +69,10 @@
 //! | `tracing` | logs |
 //! | `anyhow`, `eyre` | only with the features of these names |
 //!
-//! `unsafe` is denied, and allowed in the files that `tests/tidy.rs` names: the layout of callbacks in a Deferred, the
-//! loop's queues, tasks that stay on their thread, the socket that a connection lends, and in `driver` the socket options,
-//! descriptors, signals and the first steps of a child for which no safe function exists.
+//! `unsafe` is denied, and allowed in the files that `tests/tidy.rs` names: the layout of callbacks
+//! in a Deferred, the loop's queues, tasks that stay on their thread, the socket that a connection
+//! lends, and in `driver` the socket options, descriptors, signals and the first steps of a child
+//! for which no safe function exists.
 //!
 //! # What was tested where
 //!

@@ -2,18 +2,21 @@
 //!
 //! # What the crate does by itself
 //!
-//! Every connection queues what the peer has not accepted. Above the *high-water mark*
-//! ([`Limits::high`](crate::transport::Limits)) the connection stops reading from its own peer until the queue is below the
-//! low one, so a request/response server stays bounded without a line of code. A write that begins while more than
-//! the *hard limit* is queued aborts the connection. [Limits](super::limits) lists every bound.
+//! Every connection queues the bytes that the peer has not accepted. Above the *high-water mark*
+//! ([`Limits::high`](crate::transport::Limits)) the connection stops reading from its own peer
+//! until the queue is down to the *low-water mark*, so a request/response server stays bounded
+//! without a line of code. A write that begins while more than the *hard limit* is queued aborts
+//! the connection. [Limits](super::limits) lists every bound.
 //!
 //! # Async code
 //!
-//! `write_all` waits while the queue is above the high-water mark. Code that reads and writes in turn needs nothing else.
+//! `write_all` waits while the queue is above the high-water mark. Code that reads and writes in
+//! turn needs nothing else.
 //!
 //! # Protocols
 //!
-//! A protocol that sends without being asked looks at [`Transport::is_full`](crate::Transport::is_full) and goes on in
+//! A protocol that sends without being asked looks at
+//! [`Transport::is_full`](crate::Transport::is_full) and goes on in
 //! [`Protocol::write_ready`](crate::Protocol::write_ready):
 //!
 //! ```
@@ -57,8 +60,8 @@
 //! assert_eq!(bytes, (0..100_000).map(|n: u32| n.to_string().len() + 1).sum::<usize>());
 //! ```
 //!
-//! Twisted's shape, `register_producer` with [`Producer`](crate::transport::Producer), is there as well; a proxy registers
-//! each side as the producer of the other (example `proxy`).
+//! Twisted's shape, `register_producer` with [`Producer`](crate::transport::Producer), is there as
+//! well; a proxy registers each side as the producer of the other (example `proxy`).
 //!
 //! # All connections together
 //!

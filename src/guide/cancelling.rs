@@ -2,20 +2,24 @@
 //!
 //! # Tasks
 //!
-//! Dropping a [`Task`](crate::Task) handle does not cancel the task that is [detached](crate::Task::detach);
-//! [`Task::cancel`](crate::Task::cancel) drops its future in the loop's turn. A future that is dropped stops where it waits:
-//! each async method says under *Cancel safety* what is lost then.
+//! Dropping a [`Task`](crate::Task) that was never polled lets the task run on, as
+//! [`Task::detach`](crate::Task::detach) does; dropping one that was polled (an `await` that was
+//! given up) cancels the task. [`Task::cancel`](crate::Task::cancel) drops its future in the loop's
+//! next batch. A future that is dropped stops where it waits: each async method says under *Cancel
+//! safety* what is lost then.
 //!
 //! # Deferreds
 //!
 //! [`Deferred::cancel`](crate::Deferred::cancel) calls the canceller, and the chain fails with
-//! [`Cancelled`](crate::Cancelled) unless the canceller fired it with something else. Dropping a Deferred that was awaited
-//! cancels it; dropping one that was never polled lets it run on.
+//! [`Cancelled`](crate::Cancelled) unless the canceller fired it with something else. Dropping a
+//! Deferred that was awaited cancels it; dropping one that was never polled lets it run on.
 //!
 //! # Time limits
 //!
-//! [`Clock::timeout`](crate::Clock::timeout) limits any future, [`Deferred::timeout`](crate::Deferred::timeout) a Deferred.
-//! Both fail with [`TimedOut`](crate::clock::TimedOut). A result that came in time wins, however late the loop looks at it.
+//! [`Clock::timeout`](crate::Clock::timeout) limits any future,
+//! [`Deferred::timeout`](crate::Deferred::timeout) a Deferred. Both fail with
+//! [`TimedOut`](crate::clock::TimedOut). A result that came in time wins, however late the loop
+//! looks at it.
 //!
 //! ```
 //! use std::time::Duration;
@@ -33,9 +37,9 @@
 //!
 //! # Groups of tasks
 //!
-//! A [`scope`](crate::scope::scope) ends when all of its children have ended; the first failure cancels the others, and a
-//! deadline covers all of them. What must finish although it was cancelled (a rollback, a farewell) goes into a
-//! [`shield`](crate::scope::shield).
+//! A [`scope`](crate::scope::scope) ends when all of its children have ended; the first failure
+//! cancels the others, and a deadline covers all of them. What must finish although it was
+//! cancelled (a rollback, a farewell) goes into a [`shield`](crate::scope::shield).
 //!
 //! ```
 //! use std::time::Duration;

@@ -2,9 +2,10 @@
 //!
 //! # What is alive, and what waits for what
 //!
-//! [`Reactor::dump`](crate::Reactor::dump) returns the tree of tasks, Deferreds, timers, connections and ports, each with
-//! the line that made it and below it what it waits for. [`ReactorBuilder::dumps_on_signal`](crate::ReactorBuilder) makes
-//! SIGUSR1 write it to standard error.
+//! [`Reactor::dump`](crate::Reactor::dump) returns the tree of tasks, Deferreds, timers,
+//! connections and ports, each with the line that made it and below it what it waits for.
+//! [`ReactorBuilder::dumps_on_signal`](crate::ReactorBuilder) makes SIGUSR1 write it to standard
+//! error.
 //!
 //! ```
 //! use std::time::Duration;
@@ -28,14 +29,16 @@
 //! # What blocks the loop
 //!
 //! The watchdog names each callback or task that keeps the loop for longer than a limit
-//! ([`ReactorBuilder::watchdog`](crate::ReactorBuilder)): by default 100 ms in debug mode. Work that blocks belongs in
-//! [`spawn_blocking`](crate::Reactor::spawn_blocking).
+//! ([`ReactorBuilder::watchdog`](crate::ReactorBuilder)): by default 100 ms in debug mode. Work
+//! that blocks belongs in [`spawn_blocking`](crate::Reactor::spawn_blocking).
 //!
 //! # Where a failure came from
 //!
-//! In debug mode `{failure:?}` shows the trace: the callbacks, Deferreds and tasks that the failure went through. Debug mode
-//! is on in debug builds that have the feature; the environment variable `TORSADE_DEBUG` (`1` or `0`) decides otherwise.
+//! In debug mode `{failure:?}` shows the trace: the callbacks, Deferreds and tasks that the failure
+//! went through. Debug mode is on in debug builds that have the feature; the environment variable
+//! `TORSADE_DEBUG` (`1` or `0`) decides otherwise.
 //!
 //! # Logs
 //!
-//! Everything is logged through `tracing`, under targets that begin with `torsade`; bytes of peers are escaped.
+//! Everything is logged through `tracing`, under targets that begin with `torsade`; bytes of peers
+//! are escaped.

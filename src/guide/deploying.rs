@@ -2,10 +2,10 @@
 //!
 //! # A graceful stop
 //!
-//! [`torsade::run`](crate::run()) stops the reactor at SIGINT and SIGTERM; a second signal ends the process.
-//! [`Reactor::stopped`](crate::Reactor::stopped) returns first, while all connections are open. Then the *shutdown* event runs
-//! its triggers, connections deliver what was written within the limits of [`Grace`](crate::reactor::Grace), and threads
-//! finish.
+//! [`torsade::run`](crate::run()) stops the reactor at SIGINT and SIGTERM; a second signal ends the
+//! process. [`Reactor::stopped`](crate::Reactor::stopped) returns first, while all connections are
+//! open. Then the *shutdown* event runs its triggers, connections deliver what was written within
+//! the limits of [`Grace`](crate::reactor::Grace), and threads finish.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -33,21 +33,23 @@
 //!
 //! # Other signals
 //!
-//! [`Signal::wait`](crate::Signal::wait) waits for one signal, [`Reactor::signals`](crate::Reactor::signals) returns a
-//! stream: reload at SIGHUP (example `signals`).
+//! [`Signal::wait`](crate::Signal::wait) waits for one signal,
+//! [`Reactor::signals`](crate::Reactor::signals) returns a stream: reload at SIGHUP (example
+//! `signals`).
 //!
 //! # Sockets from systemd (feature `systemd`)
 //!
-//! `reactor.serve("systemd:name=web", ..)` listens with the socket that the supervisor opened, so that a restart refuses no
-//! connection and port 80 needs no privileges. Without a supervisor, a server passes its listening socket to its successor over a UNIX socket (example
-//! `fd_passing`).
+//! `reactor.serve("systemd:name=web", ..)` listens with the socket that the supervisor opened, so
+//! that a restart refuses no connection and port 80 needs no privileges. Without a supervisor, a
+//! server passes its listening socket to its successor over a UNIX socket (example `fd_passing`).
 //!
 //! # Behind a proxy (feature `proxy-protocol`)
 //!
-//! `haproxy:tcp:80:trust=10.0.0.0/8` reads the PROXY header, so that [`Transport::peer`](crate::Transport::peer) is the
-//! client's address and not the load balancer's.
+//! `haproxy:tcp:80:trust=10.0.0.0/8` reads the PROXY header, so that
+//! [`Transport::peer`](crate::Transport::peer) is the client's address and not the load balancer's.
 //!
 //! # Services
 //!
-//! [`MultiService`](crate::services::MultiService) starts and stops the parts of a program in order: ports, clients that
-//! reconnect ([`ClientService`](crate::services::ClientService)), periodic work.
+//! [`MultiService`](crate::services::MultiService) starts and stops the parts of a program in
+//! order: ports, clients that reconnect ([`ClientService`](crate::services::ClientService)),
+//! periodic work.

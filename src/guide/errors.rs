@@ -2,13 +2,13 @@
 //!
 //! # `Failure`
 //!
-//! [`Failure`](crate::Failure) carries any error through callbacks, tasks and `?`, and remembers the line that made it. It
-//! is cheap to clone; clones share the error. With the feature `debug` it also carries its
-//! trace: the callbacks and Deferreds it went through.
+//! [`Failure`](crate::Failure) carries any error through callbacks, tasks and `?`, and remembers
+//! the line that made it. It is cheap to clone; clones share the error. With the feature `debug` it
+//! also carries its trace: the callbacks and Deferreds it went through.
 //!
 //! Each module has one error enum (`#[non_exhaustive]`), whose kinds a program can match on with
-//! `downcast_ref`; [`Failure::trap`](crate::Failure::trap) returns the error if it has a type and passes on any other
-//! failure, as Twisted's does.
+//! `downcast_ref`; [`Failure::trap`](crate::Failure::trap) returns the error if it has a type and
+//! passes on any other failure, as Twisted's does.
 //!
 //! ```
 //! use torsade::prelude::*;
@@ -30,7 +30,9 @@
 //!
 //! # What nobody handles
 //!
-//! A failure at the end of a dropped chain, an `Err` of a detached task, and every panic is reported once: to the hooks of
-//! [`Reactor::on_report`](crate::Reactor::on_report), or to `tracing` (target `torsade`), or to standard error. Nothing is
-//! lost in silence. A panic in user code ends what it happened in (the task, the connection) and the loop goes on;
-//! [`OnPanic`](crate::OnPanic) chooses another policy.
+//! A failure at the end of a dropped chain, the `Err` of a detached task that ends in `Result<(),
+//! Failure>` or another type that [`Task`](crate::Task) lists, and every panic are reported once:
+//! to the hooks of [`Reactor::on_report`](crate::Reactor::on_report), or to `tracing` (target
+//! `torsade`), or to standard error. An `Err` of any other type in a detached task is dropped
+//! silently. A panic in user code ends the task or connection in which it happened, and the loop
+//! goes on; [`OnPanic`](crate::OnPanic) chooses another policy.

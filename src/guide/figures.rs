@@ -1,13 +1,15 @@
 //! Figures: speed and memory, beside other runtimes.
 //!
-//! All figures are of November 2026: Linux x86-64, a shared virtual machine with two processors, Rust 1.95, tokio 1.54 on one
-//! thread. *Bare* is a loop around `epoll_wait`, `recv` and `send`. `benches/rivals` measures them anew.
+//! All figures are of November 2026: Linux x86-64, a shared virtual machine with two processors,
+//! Rust 1.95, tokio 1.54 on one thread. *Bare* is a loop around `epoll_wait`, `recv` and `send`.
+//! `benches/rivals` measures them anew.
 //!
 //! # Instructions
 //!
-//! User instructions for one operation, counted by callgrind (`cargo run --release -- instructions` in `benches/rivals`). What
-//! the kernel does is not counted, and is most of an echo. Those of the hot paths stand in `benches/rivals/counts.txt`;
-//! `.ci/run` fails when one has grown by more than 3 %.
+//! User instructions for one operation, counted by callgrind (`cargo run --release -- instructions`
+//! in `benches/rivals`). What the kernel does is not counted, and is most of an echo. Those of the
+//! hot paths stand in `benches/rivals/counts.txt`; `.ci/run` fails when one has grown by more than
+//! 3 %.
 //!
 //! | operation | torsade | tokio | smol | bare |
 //! |---|--:|--:|--:|--:|
@@ -26,9 +28,9 @@
 //!
 //! # CPU time
 //!
-//! CPU time of the loop's thread for one operation, as a ratio to tokio's: medians of five rounds in which all take turns, in
-//! one run (`cargo run --release -- --chart FILE`). Where the kernel does most of the work all are close together, and a
-//! tenth is noise.
+//! CPU time of the loop's thread for one operation, as a ratio to tokio's: medians of five rounds
+//! in which all take turns, in one run (`cargo run --release -- --chart FILE`). Where the kernel
+//! does most of the work all are close together, and a tenth is noise.
 //!
 //! | work | protocol / async | smol | bare |
 //! |---|--:|--:|--:|
@@ -49,14 +51,17 @@
 //! | reset one of 100,000 sleeps | 1.11 | 1.49 | |
 //! | a million timers in a second | 0.41 | | |
 //!
-//! For the echo on 64 connections Twisted takes 5.5, asyncio 7.7 and uvloop 1.5 times tokio's time. Of a million timers in a second,
-//! half are later than 29 µs; with tokio, whose wheel counts milliseconds, than 2 ms.
+//! For the echo on 64 connections Twisted takes 5.5, asyncio 7.7 and uvloop 1.5 times tokio's time.
+//! Of a million timers in a second, half are later than 29 µs; with tokio, whose wheel counts
+//! milliseconds, than 2 ms.
 //!
 //! # Memory
 //!
-//! An idle connection takes 167 bytes with a protocol and 330 with an async handler, beside what these hold themselves
-//! (`cargo bench --bench idle`). An async echo that keeps no buffer while it waits takes 410 bytes in all.
+//! An idle connection takes 167 bytes with a protocol and 330 with an async handler, beside what
+//! these hold themselves (`cargo bench --bench idle`). An async echo that keeps no buffer while it
+//! waits takes 410 bytes in all.
 //!
 //! # System calls
 //!
-//! An echoed message takes three system calls on one connection, and two each on 64, as with tokio and with the bare loop.
+//! An echoed message takes three system calls on one connection, and two each on 64, as with tokio
+//! and with the bare loop.

@@ -4,9 +4,9 @@
 //!
 //! # As a protocol
 //!
-//! A [`LineProtocol`](crate::protocols::LineProtocol) is a value with hooks. [`Lines`](crate::protocols::Lines) finds the
-//! lines in the bytes and calls `line_received` for each. The reactor calls one hook at a time, so `&mut self` is all the
-//! state needs.
+//! A [`LineProtocol`](crate::protocols::LineProtocol) is a value with hooks.
+//! [`Lines`](crate::protocols::Lines) finds the lines in the bytes and calls `line_received` for
+//! each. The reactor calls one hook at a time, so `&mut self` is all the state needs.
 //!
 //! ```
 //! use torsade::prelude::*;
@@ -64,9 +64,10 @@
 //! # Which one
 //!
 //! A protocol fits where the peer decides what happens next, where connections act on each other
-//! ([`Group`](crate::Group)), and where each message must cost as little as possible. An async function fits where the
-//! program decides: a login, then a transfer, then a goodbye. Both may be mixed: an async handler can hand its connection to
-//! a protocol ([`Connection::become_protocol`](crate::Connection::become_protocol)), and a hook can
+//! ([`Group`](crate::Group)), and where each message must cost as little as possible. An async
+//! function fits where the program decides: a login, then a transfer, then a goodbye. Both may be
+//! mixed: an async handler can hand its connection to a protocol
+//! ([`Connection::become_protocol`](crate::Connection::become_protocol)), and a hook can
 //! [`spawn`](crate::spawn()) a task.
 //!
 //! Next: [testing without a network](super::testing_protocols).

@@ -2,12 +2,18 @@
 //!
 //! What differs from a current-thread runtime with a `LocalSet`:
 //!
-//! * Nothing is `Send` but a [`Remote`](crate::Remote), wakers and the work of thread pools. Share state by `Rc` and `Cell`.
-//! * I/O, timers and tasks need no runtime context: they take the [`Reactor`](crate::Reactor), or find the current one.
-//! * A [`Task`](crate::Task) that is dropped goes on when it was [detached](crate::Task::detach); an error or a panic that nobody awaits is reported.
-//! * A connection is a [`Connection`](crate::Connection), whatever it connects (TCP, UNIX, a child's pipes, standard input and
-//!   output); it implements `futures`' I/O traits.
-//! * Instead of a stream, a connection can be a [`Protocol`](crate::Protocol) with hooks, which costs less.
+//! * Nothing is `Send` but a [`Remote`](crate::Remote), wakers and the work of thread pools. Share
+//!   state by `Rc` and `Cell`.
+//! * I/O, timers and tasks need no runtime context: they take the [`Reactor`](crate::Reactor), or
+//!   find the current one.
+//! * A [`Task`](crate::Task) that is dropped runs on if it was never polled, as a `JoinHandle`
+//!   does; dropped after it was polled, it is cancelled. A panic that nobody awaits is reported,
+//!   and so is an error in `Result<(), Failure>` and the other types that [`Task`](crate::Task)
+//!   lists.
+//! * A connection is a [`Connection`](crate::Connection), whatever it connects (TCP, UNIX, a
+//!   child's pipes, standard input and output); it implements `futures`' I/O traits.
+//! * Instead of a stream, a connection can be a [`Protocol`](crate::Protocol) with hooks, which
+//!   costs less.
 //! * Tests run on an in-memory reactor with virtual time: [`testing::run`](crate::testing::run).
 //!
 //! | tokio | torsade |
@@ -22,6 +28,7 @@
 //! | `tokio::sync::Mutex`, `Semaphore`, `mpsc`, `watch`, `Notify` | [`DeferredLock`](crate::DeferredLock), [`DeferredSemaphore`](crate::DeferredSemaphore), [`DeferredQueue`](crate::DeferredQueue), [`Watched`](crate::locks::Watched), [`Event`](crate::locks::Event) |
 //! | `tokio::time::pause` | [`testing::run`](crate::testing::run), [`VirtualClock`](crate::VirtualClock) |
 //!
-//! More words, made from the aliases by which the documentation's search finds our items under tokio's names:
+//! More words, made from the aliases by which the documentation's search finds our items under
+//! tokio's names:
 //!
 #![doc = include_str!("from_tokio.md")]

@@ -16,8 +16,8 @@
 //! work; see [limits](super::limits).
 //!
 //! ## Batch
-//! The tasks and calls that were ready when a round of the executor began. What becomes ready during
-//! a batch waits for the next one; see [`task`](crate::task).
+//! The tasks and calls that were ready when a round of the executor began. What becomes ready
+//! during a batch waits for the next one; see [`task`](crate::task).
 //!
 //! ## Driver
 //! The part of the reactor that talks to the world: sockets, time, processes, randomness. The
@@ -31,8 +31,8 @@
 //!
 //! ## Virtual time
 //! Time that moves only when nothing is left to do, or on request
-//! ([`VirtualClock`](crate::VirtualClock)): an hour of timeouts passes in no time, and always in the
-//! same order.
+//! ([`VirtualClock`](crate::VirtualClock)): an hour of timeouts passes in no time, and always in
+//! the same order.
 //!
 //! ## Descriptor
 //! A file descriptor of the operating system that the reactor watches for the program, with its
@@ -69,8 +69,8 @@
 //! [`Context`](crate::Context).
 //!
 //! ## Handle
-//! A reference to the protocol of a connection, through which other code posts calls to it and waits
-//! for its end; see [`Handle`](crate::Handle).
+//! A reference to the protocol of a connection, through which other code posts calls to it and
+//! waits for its end; see [`Handle`](crate::Handle).
 //!
 //! ## Endpoint
 //! A description of where to listen or connect, with all options, as a value or as text
@@ -130,8 +130,8 @@
 //! Any error, with the line where it was made; see [`Failure`](crate::Failure).
 //!
 //! ## Trace frame
-//! One step in the trace of a failure, which debug mode records: a callback, a Deferred, an `await`,
-//! a task. See [`TraceFrame`](crate::failure::TraceFrame).
+//! One step in the trace of a failure, which debug mode records: a callback, a Deferred, an
+//! `await`, a task. See [`TraceFrame`](crate::failure::TraceFrame).
 //!
 //! # Tasks and waiting
 //!

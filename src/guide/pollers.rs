@@ -25,8 +25,8 @@
 //! * `poll` also helps to find bugs: an error that occurs with one poller only is in that poller.
 //!
 //! If a selected poller is not available, creating the reactor fails with
-//! [`ReactorError::PollerUnavailable`](crate::reactor::ReactorError::PollerUnavailable), which lists
-//! the available ones; the reactor never uses another one instead.
+//! [`ReactorError::PollerUnavailable`](crate::reactor::ReactorError::PollerUnavailable), which
+//! lists the available ones; the reactor never uses another one instead.
 //!
 //! # Differences
 //!

@@ -2,9 +2,10 @@
 //!
 //! # One connection: `Wire`
 //!
-//! [`Wire`](crate::testing::Wire) connects a protocol to the test. [`Wire::send`](crate::testing::Wire::send) delivers
-//! bytes, [`Wire::take_received`](crate::testing::Wire::take_received) returns what the protocol wrote, and
-//! [`Wire::advance`](crate::testing::Wire::advance) moves the clock. Nothing waits.
+//! [`Wire`](crate::testing::Wire) connects a protocol to the test.
+//! [`Wire::send`](crate::testing::Wire::send) delivers bytes,
+//! [`Wire::take_received`](crate::testing::Wire::take_received) returns what the protocol wrote,
+//! and [`Wire::advance`](crate::testing::Wire::advance) moves the clock. Nothing waits.
 //!
 //! ```
 //! use std::time::Duration;
@@ -35,9 +36,10 @@
 //!
 //! # A whole program: `testing::run`
 //!
-//! [`testing::run`](crate::testing::run) runs an async test on an in-memory reactor. Sockets, timers and child processes are
-//! simulated, so an hour passes in no time, and the result is the same on every machine. The test fails when it leaves a
-//! task, timer, connection or port behind, or a failure that nobody handled.
+//! [`testing::run`](crate::testing::run) runs an async test on an in-memory reactor. Sockets,
+//! timers and child processes are simulated, so an hour passes in no time, and the result is the
+//! same on every machine. The test fails when it leaves a task, timer, connection or port behind,
+//! or a failure that nobody handled.
 //!
 //! ```
 //! use std::time::Duration;
@@ -63,9 +65,10 @@
 //! # A bad network: faults from a seed
 //!
 //! [`NetworkFaults`](crate::testing::NetworkFaults) delays, splits, resets and loses.
-//! [`each_seed`](crate::testing::each_seed) runs a test once for each of many seeds, and names the seed that failed.
+//! [`each_seed`](crate::testing::each_seed) runs a test once for each of many seeds, and names the
+//! seed that failed.
 //!
 //! # The same test on the machine
 //!
-//! [`testing::run_on`](crate::testing::run_on) takes any reactor. A test that passes in memory and fails on the machine is a
-//! fault of the crate.
+//! [`testing::run_on`](crate::testing::run_on) takes any reactor. A test that passes in memory and
+//! fails on the machine is a fault of the crate.

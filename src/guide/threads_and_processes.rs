@@ -2,8 +2,9 @@
 //!
 //! # Work in a thread
 //!
-//! [`Reactor::spawn_blocking`](crate::Reactor::spawn_blocking) runs a closure on a thread of the reactor's pool and returns
-//! its result as a Deferred. Work that takes long asks its [`CancelToken`](crate::threads::CancelToken) now and then.
+//! [`Reactor::spawn_blocking`](crate::Reactor::spawn_blocking) runs a closure on a thread of the
+//! reactor's pool and returns its result as a Deferred. Work that takes long asks its
+//! [`CancelToken`](crate::threads::CancelToken) now and then.
 //!
 //! ```
 //! use torsade::prelude::*;
@@ -18,14 +19,16 @@
 //!
 //! # Calls from a thread
 //!
-//! [`Reactor::remote`](crate::Reactor::remote) returns a handle that is `Send`: [`Remote::call`](crate::Remote::call) runs a
-//! closure in the loop, [`Remote::spawn`](crate::Remote::spawn) starts a task there, and
+//! [`Reactor::remote`](crate::Reactor::remote) returns a handle that is `Send`:
+//! [`Remote::call`](crate::Remote::call) runs a closure in the loop,
+//! [`Remote::spawn`](crate::Remote::spawn) starts a task there, and
 //! [`Remote::blocking_call`](crate::Remote::blocking_call) waits for a result.
 //!
 //! # Child processes
 //!
-//! A [`Command`](crate::process::Command) runs to its end (`output`, `status`), with pipes for async code (`spawn`), or with
-//! a protocol (`spawn_protocol`, or `connect` when its output is a stream that a protocol reads).
+//! A [`Command`](crate::process::Command) runs to its end (`output`, `status`), with pipes for
+//! async code (`spawn`), or with a protocol (`spawn_protocol`, or `connect` when its output is a
+//! stream that a protocol reads).
 //!
 //! ```
 //! # #[cfg(unix)]

@@ -1,15 +1,15 @@
-//! Programs that are played: what a reactor in memory starts.
+//! Fake programs: the child processes that an in-memory reactor starts.
 //!
 //! # The idea
 //!
-//! A test says what a program does, as an async function that is given its end of each pipe; the
-//! code under test starts it by its name and sees no difference. A part ends when its function
-//! returns, with the code it returns, or by a signal that it has not asked to be told of.
+//! A test defines a program as an async function that gets the program's end of each pipe. The code
+//! under test starts the program by name, as it would start a real one. A fake process exits when
+//! its function returns, with the code that it returns, or by a signal that it does not catch.
 //!
 //! # Invariants
 //!
-//! 1. A part's status is set once; its source is told then.
-//! 2. Signals take effect in the loop's next batch, so nobody's code runs inside the handle that
+//! 1. A process's status is set once; its handler in the reactor's table is notified then.
+//! 2. Signals take effect in the loop's next batch, so no user code runs inside the handle that
 //!    sends them.
 
 use std::cell::{Cell, RefCell};
@@ -35,8 +35,11 @@ use crate::stream::Connection;
 use crate::task::Task;
 use crate::transport::ConnConfig;
 
-/// The programs that a reactor in memory knows, for tests of code that starts some. They are known
-/// by the very words that a command says: `git` is another one than `/usr/bin/git`.
+/// The fake programs of an in-memory reactor, for tests of code that starts child processes.
+///
+/// A command finds a program by exactly the text it was given: `git` and `/usr/bin/git` are two
+/// programs. Starting any other program fails with
+/// [`ProcessError::NotStarted`](super::ProcessError::NotStarted).
 ///
 /// # Examples
 ///
@@ -62,23 +65,23 @@ use crate::transport::ConnConfig;
 #[doc(alias("MemoryReactor", "spawnProcess", "fake"))]
 pub struct Programs(Rc<Known>);
 
-/// A part: what a program that is played has been given.
+/// The program's side of a fake process: its arguments, environment, pipes and signals.
 ///
-/// Pipes that have not been taken are closed when it ends.
+/// Pipes that have not been taken are closed when the program ends.
 pub struct FakeProgram {
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     directory: Option<PathBuf>,
     pipes: Pipes,
-    /// What is under 1 is under 0 as well.
+    /// Whether the descriptors 0 and 1 are the same pipe.
     is_duplex: bool,
     part: Rc<FakeProcess>,
 }
 
-/// Those that have not been taken.
+/// The pipes that have not been taken.
 type Pipes = Rc<RefCell<Vec<(i32, Connection)>>>;
 
-/// What is known to a reactor.
+/// The fake programs of a reactor.
 #[derive(Default)]
 struct Known {
     programs: RefCell<Vec<(OsString, Rc<Script>)>>,
@@ -87,20 +90,20 @@ struct Known {
 
 type Script = dyn Fn(FakeProgram) -> Pin<Box<dyn Future<Output = Result<i32, Failure>>>>;
 
-/// Signals, by number, and who waits for each.
+/// Signals, by number, and the resolver of each [`FakeProgram::catch`].
 type Caught = Vec<(i32, Resolver<()>)>;
 
-/// A process that is played.
+/// A fake process.
 pub(super) struct FakeProcess {
     pid: u32,
-    /// Has its process looked at when it has ended.
+    /// Is called when the program has ended.
     on_end: Cell<Option<Box<dyn FnOnce()>>>,
-    /// As `wait` would give it (invariant 1).
+    /// The status as `wait` returns it (invariant 1).
     status: Cell<Option<i32>>,
     task: Cell<Option<Task<()>>>,
-    /// The signals that do not end it, and who is told.
+    /// The signals that do not end the program, and the resolvers that they fire.
     caught: RefCell<Caught>,
-    /// How large its terminal is, if it has one.
+    /// The size of the terminal, if there is one.
     window: Cell<Option<Pty>>,
     reactor: WeakReactor,
     location: &'static Location<'static>,
@@ -163,7 +166,7 @@ impl FakeProgram {
         &self.args
     }
 
-    /// A variable of its environment.
+    /// Returns a variable of the program's environment.
     pub fn env(&self, name: impl AsRef<OsStr>) -> Option<&OsStr> {
         let mut all = self.env.iter();
         let (_, value) = all.find(|(other, _)| other == name.as_ref())?;
@@ -180,8 +183,8 @@ impl FakeProgram {
         self.part.pid
     }
 
-    /// How many rows and columns its terminal has; none without one. A change is told by SIGWINCH
-    /// ([`FakeProgram::catch`]).
+    /// Returns the rows and columns of the program's terminal, or `None` without one. When the size
+    /// changes, the program gets SIGWINCH ([`FakeProgram::catch`]).
     #[doc(alias = "TIOCGWINSZ")]
     pub fn window_size(&self) -> Option<(u16, u16)> {
         let size = self.part.window.get()?;
@@ -192,7 +195,8 @@ impl FakeProgram {
     ///
     /// # Errors
     ///
-    /// [`ProcessError::NoSuchPipe`] when it has been taken already, or is no pipe.
+    /// Fails with [`ProcessError::NoSuchPipe`] when the pipe has been taken already, or the
+    /// descriptor is not a pipe.
     pub fn take_stdin(&mut self) -> Result<Connection, Failure> {
         self.take_pipe(0)
     }
@@ -215,8 +219,9 @@ impl FakeProgram {
         self.take_pipe(2)
     }
 
-    /// Its end of any pipe. A terminal, and what [`Command::connect`](super::Command::connect)
-    /// made, is under 0 as well as under 1, and is taken once.
+    /// Takes the program's end of the pipe with number `fd`. A terminal, and the pipe that
+    /// [`Command::connect`](super::Command::connect) makes, has the numbers 0 and 1, and can be
+    /// taken once.
     ///
     /// # Errors
     ///
@@ -246,10 +251,10 @@ impl FakeProgram {
     }
 }
 
-/// How a process holds its part.
+/// The handle by which a process holds its fake program.
 pub(super) type FakeHandle = Rc<FakeProcess>;
 
-/// Starts a program that is played. All that it is made of was made at `place`.
+/// Starts a fake program. `location` is the line that everything it consists of is made at.
 pub(super) fn launch(
     reactor: &Reactor,
     launch: &Launch<'_>,
@@ -362,7 +367,7 @@ impl FakeProcess {
         self.status.get().map(ExitStatus::from_raw)
     }
 
-    /// Its terminal, if it has one, is this large now; it is told of a change.
+    /// Sets the size of the terminal, and sends SIGWINCH if it has changed.
     pub(super) fn resize(self: &Rc<Self>, size: Pty) {
         let old = self.window.replace(Some(size));
         if old != Some(size) {
@@ -396,7 +401,7 @@ impl FakeProcess {
         }
     }
 
-    /// Sets its status, and lets go of all that it is made of (invariant 1).
+    /// Sets the status, and drops everything that the process consists of (invariant 1).
     fn end(&self, status: i32) {
         if self.status.get().is_some() {
             return;

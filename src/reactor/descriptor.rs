@@ -2,13 +2,14 @@
 //!
 //! # The idea
 //!
-//! What a program has opened itself (a pipe, a device, a library's socket) is given to the reactor,
-//! which owns it from then on and calls it when it can be read or written. The [`Watch`] is an
-//! inert handle: it notes what is wanted, and the loop tells the driver before it waits.
+//! A program gives the reactor a descriptor that it has opened itself (a pipe, a device, a
+//! library's socket). The reactor owns the descriptor from then on, and calls its hooks when it is
+//! readable or writable. The [`Watch`] is an inert handle: it records requests, and the loop passes
+//! them to the driver before it waits.
 //!
 //! # Invariants
 //!
-//! 1. The descriptor is in its place but while one of its hooks runs; nothing else calls into it.
+//! 1. The descriptor is in its slot except while one of its hooks runs; nothing else calls into it.
 //! 2. It is removed from the driver before it is dropped or given back.
 //! 3. `connection_lost` is called once, unless [`Watch::remove`] took the descriptor back.
 
@@ -25,24 +26,27 @@ use crate::driver::{self, Event, Interest};
 use crate::failure::Failure;
 use crate::report::{self, Origin};
 
-/// Something with a file descriptor that is called when it can be read or written.
+/// The hooks of a file descriptor that the reactor watches.
 ///
-/// Reading goes first when both are possible; a hook that fails ends the watch.
+/// # Order
+///
+/// When the descriptor is both readable and writable, `do_read` is called first. A hook that fails
+/// ends the watch; `connection_lost` is called once, last.
 ///
 /// The descriptor must stay open, and stay the same, for as long as it is watched.
 #[doc(alias("IReadDescriptor", "IWriteDescriptor", "IReactorFDSet"))]
 pub trait Descriptor: AsFd + 'static {
-    /// It can be read (or has an error or an end to be found by reading).
+    /// Reads from the descriptor, which is readable, or has an error or the end of file to read.
     ///
     /// # Errors
     ///
-    /// An error ends the watch, and is the reason [`Descriptor::connection_lost`] gets.
+    /// An error ends the watch, and is the reason that [`Descriptor::connection_lost`] gets.
     #[doc(alias = "doRead")]
     fn do_read(&mut self, watch: &Watch<Self>) -> io::Result<()>
     where
         Self: Sized;
 
-    /// It can be written.
+    /// Writes to the descriptor, which is writable. By default stops watching for writing.
     ///
     /// # Errors
     ///
@@ -56,14 +60,15 @@ pub trait Descriptor: AsFd + 'static {
         Ok(())
     }
 
-    /// The watch is over: a hook failed or panicked, or the reactor ended.
+    /// Is called when the watch has ended: a hook failed or panicked, or the reactor ended. Is not
+    /// called after [`Watch::remove`].
     fn connection_lost(&mut self, reason: &Failure) {
         let _ = reason;
     }
 }
 
-/// The watch over a descriptor of any type; see [`Reactor::watches`]. Clones are handles to the
-/// same; dropping them changes nothing.
+/// A handle to a watched descriptor of any type; see [`Reactor::watches`]. Clones are handles to
+/// the same descriptor; dropping a handle does not end the watch.
 #[derive(Clone)]
 pub struct AnyWatch(Weak<dyn AnyWatched>);
 
@@ -78,28 +83,29 @@ trait AnyWatched {
     fn location(&self) -> &'static Location<'static>;
 }
 
-/// A descriptor in the reactor's care. Clones are handles to the same; dropping them changes
-/// nothing.
+/// A handle to a watched descriptor; see [`Reactor::watch`]. Clones are handles to the same
+/// descriptor; dropping a handle does not end the watch.
 pub struct Watch<D: Descriptor>(Weak<Watched<D>>);
 
 struct Watched<D> {
     registration: Registration,
     location: &'static Location<'static>,
-    /// Empty only while a hook runs, or after it left (invariant 1).
+    /// `None` only while a hook runs, and after the watch has ended (invariant 1).
     descriptor: Cell<Option<Box<D>>>,
     reading: Cell<bool>,
     writing: Cell<bool>,
-    /// It shall leave when the hook that is running returns.
+    /// Whether the watch ends when the hook that is running returns.
     leaving: Cell<bool>,
 }
 
 impl Reactor {
-    /// Watches a descriptor for `interest`; [`Watch`] changes that later.
+    /// Watches a descriptor for `interest`, which the returned [`Watch`] can change.
     ///
     /// # Errors
     ///
-    /// An [`io::Error`] when the descriptor cannot be watched: a regular file, one that is watched
-    /// already, or any descriptor on an in-memory reactor ([`io::ErrorKind::Unsupported`]).
+    /// Fails with the system's error when the descriptor cannot be watched, such as a regular file
+    /// or a descriptor that is watched already; and with [`io::ErrorKind::Unsupported`] on an
+    /// in-memory reactor.
     ///
     /// # Examples
     ///
@@ -210,7 +216,7 @@ impl<D: Descriptor> Watch<D> {
         self.wish(|watched| watched.reading.set(true));
     }
 
-    /// No longer calls `do_read`.
+    /// Stops calling `do_read`.
     #[doc(alias = "removeReader")]
     pub fn remove_reader(&self) {
         self.wish(|watched| watched.reading.set(false));
@@ -222,7 +228,7 @@ impl<D: Descriptor> Watch<D> {
         self.wish(|watched| watched.writing.set(true));
     }
 
-    /// No longer calls `do_write`.
+    /// Stops calling `do_write`.
     #[doc(alias = "removeWriter")]
     pub fn remove_writer(&self) {
         self.wish(|watched| watched.writing.set(false));
@@ -235,10 +241,10 @@ impl<D: Descriptor> Watch<D> {
             .is_some_and(|watched| !watched.leaving.get())
     }
 
-    /// Ends the watch and gives the descriptor back; its `connection_lost` is not called.
+    /// Ends the watch and returns the descriptor; its `connection_lost` is not called.
     ///
-    /// `None` when the watch is over already. From inside one of its own hooks the watch ends when
-    /// the hook returns, and the descriptor is dropped.
+    /// Returns `None` when the watch has ended already, and inside a hook of the same descriptor:
+    /// the watch then ends when the hook returns, and the descriptor is dropped.
     #[doc(alias("removeReader", "removeWriter", "removeAll"))]
     pub fn remove(&self) -> Option<D> {
         let watched = self.0.upgrade()?;
@@ -270,7 +276,7 @@ impl AnyWatch {
         self.with(|watched| watched.set_reading(true));
     }
 
-    /// No longer calls `do_read`.
+    /// Stops calling `do_read`.
     #[doc(alias = "removeReader")]
     pub fn remove_reader(&self) {
         self.with(|watched| watched.set_reading(false));
@@ -282,13 +288,13 @@ impl AnyWatch {
         self.with(|watched| watched.set_writing(true));
     }
 
-    /// No longer calls `do_write`.
+    /// Stops calling `do_write`.
     #[doc(alias = "removeWriter")]
     pub fn remove_writer(&self) {
         self.with(|watched| watched.set_writing(false));
     }
 
-    /// Returns whether the descriptor is still in the reactor's care.
+    /// Returns whether the reactor still watches the descriptor.
     pub fn is_watched(&self) -> bool {
         self.with(|watched| !watched.is_leaving()).unwrap_or(false)
     }
@@ -303,12 +309,12 @@ impl AnyWatch {
         self.with(AnyWatched::is_writing).unwrap_or(false)
     }
 
-    /// Returns where the descriptor was given to the reactor; `None` when the watch is over.
+    /// Returns the line that began the watch; `None` when the watch has ended.
     pub fn location(&self) -> Option<&'static Location<'static>> {
         self.with(AnyWatched::location)
     }
 
-    /// Ends the watch and gives the descriptor back, as [`Watch::remove`] does.
+    /// Ends the watch and returns the descriptor, as [`Watch::remove`] does.
     pub fn remove(&self) -> Option<Box<dyn Any>> {
         self.0.upgrade()?.remove()
     }
@@ -402,7 +408,7 @@ impl<D: Descriptor> Watched<D> {
         }
     }
 
-    /// Tells the driver what is wanted, if that has changed.
+    /// Passes the interest to the driver, if it has changed.
     fn arm(self: Rc<Self>, reactor: &Reactor) {
         let wanted = Interest::of(self.reading.get(), self.writing.get());
         if wanted == self.registration.interest() {

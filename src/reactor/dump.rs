@@ -1,12 +1,12 @@
-//! The live tree: what there is in a reactor, and who waits for what.
+//! The live tree: everything that is alive in a reactor, and what each thing waits for.
 //!
 //! # The idea
 //!
-//! Each room tells the things it has (tasks, Deferreds, timers, connections) and what each of them
-//! waits for. Here they are put together: what nobody waits for is a root, and below each thing
-//! stands what it waits for. A thing that several wait for is shown once and named again where it
-//! is met again. What only things in a circle wait for has no root; the circle is shown all the
-//! same, and said to be one.
+//! Each module lists its things (tasks, Deferreds, timers, connections) and what each of them waits
+//! for. This module joins the lists: a thing that no other thing waits for is a root, and below
+//! each thing is what it waits for. A thing that several others wait for is shown in full once, and
+//! by name elsewhere. Things that wait for each other in a circle have no root; the tree shows the
+//! circle, and marks it as one.
 
 #![cfg_attr(
     not(any(doc, feature = "debug")),
@@ -52,7 +52,7 @@ pub struct Node {
     pub kind: &'static str,
     /// The name, if the thing has one.
     pub name: Option<Arc<str>>,
-    /// Where it was made.
+    /// The line that made it.
     pub location: &'static Location<'static>,
     /// The state, in words.
     pub about: String,
@@ -61,12 +61,12 @@ pub struct Node {
 }
 
 impl Reactor {
-    /// The live tree: all tasks, timers, connections, ports and descriptors and, in debug mode, all
-    /// Deferreds of this thread; each with the place where it was made, and below it what it waits
-    /// for. Below a [lock](crate::locks) stand those who hold it.
+    /// Returns the live tree: all tasks, timers, connections, ports and descriptors and, in debug
+    /// mode, all Deferreds of this thread; each with the line that made it, and below it what it
+    /// waits for. Below a [lock](crate::locks) are its holders.
     ///
-    /// To ask a program that is stuck, see
-    /// [`ReactorBuilder::dumps_on_signal`](super::ReactorBuilder::dumps_on_signal).
+    /// [`ReactorBuilder::dumps_on_signal`](super::ReactorBuilder::dumps_on_signal) writes the tree
+    /// of a program that is stuck.
     ///
     /// # Examples
     ///
@@ -110,7 +110,7 @@ impl Reactor {
         things.extend(inner.main_info().map(|info| info.thing()));
         let infos = inner.executor().infos();
         things.extend(infos.iter().map(|info| info.thing()));
-        // Those without a card are known by their place only.
+        // Tasks without an info are known by their location only.
         let mut places: Vec<_> = inner.executor().tasks();
         for info in &infos {
             let spawned = info.title().spawned;
@@ -145,15 +145,15 @@ impl Reactor {
     }
 }
 
-/// All things, by what they are known by.
+/// All things, by id.
 struct Forest {
-    /// In the order in which they were told.
+    /// In the order in which the modules listed them.
     things: Vec<Thing>,
-    /// By what they are known by, where they are in `things`.
+    /// The position in `things` of each id.
     index: Index,
-    /// Of each of them, whether it is in a tree.
+    /// Whether each of `things` is in a tree.
     shown: Vec<bool>,
-    /// Where trees were cut, to go on from there.
+    /// The things at which trees were cut, which become roots.
     cut: VecDeque<usize>,
 }
 
@@ -191,8 +191,8 @@ impl Forest {
         forest
     }
 
-    /// The trees: first of those that nobody waits for, then of those that are left, which wait in
-    /// circles.
+    /// Returns the trees: first those of things that no other thing waits for, then those of the
+    /// rest, which wait in circles.
     fn grow(mut self) -> Vec<Node> {
         let mut awaited = vec![false; self.things.len()];
         for other in self.things.iter().flat_map(|thing| &thing.waits) {
@@ -214,7 +214,7 @@ impl Forest {
         nodes
     }
 
-    /// A thing and what it waits for. Without recursion: a line of Deferreds may be long.
+    /// Returns a thing and what it waits for. Without recursion: a chain of Deferreds may be long.
     fn node(&mut self, root: usize) -> Option<Node> {
         let mut path = vec![self.open(root)];
         let mut on_path = Index::default();
@@ -281,7 +281,7 @@ impl Node {
 }
 
 impl fmt::Display for Node {
-    /// One line, without what it waits for.
+    /// Writes one line, without what the thing waits for.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.kind)?;
         if let Some(name) = &self.name {

@@ -9,10 +9,11 @@ use super::{Connection, ReadHalf, WriteHalf};
 macro_rules! receives {
     ($name:ident) => {
         impl $name {
-            /// The next descriptor that the peer of a UNIX socket gives; none at the end of file.
+            /// Receives the next descriptor that the peer of a UNIX socket sends. Returns `None` at
+            /// the end of file.
             ///
-            /// When none has come yet, it reads ahead: the bytes wait for the next read. It is an
-            /// error when 8 KiB come and none with them.
+            /// While no descriptor has arrived, it reads ahead, up to 8 KiB: those bytes are kept
+            /// for the next read.
             ///
             /// # Cancel safety
             ///
@@ -20,7 +21,8 @@ macro_rules! receives {
             ///
             /// # Errors
             ///
-            /// Why the connection broke; [`io::ErrorKind::InvalidData`] when only bytes come.
+            /// Fails with the reason for which the connection broke, and with
+            /// [`io::ErrorKind::InvalidData`] when 8 KiB arrive without a descriptor.
             ///
             /// # Examples
             ///
@@ -53,12 +55,14 @@ macro_rules! receives {
                 poll_fn(|cx| self.reader.poll_descriptor(cx)).await
             }
 
-            /// The next descriptor of those that came with what has been read.
+            /// Takes the next descriptor that arrived with the bytes read so far. Returns `None` if
+            /// there is none; does not wait.
             ///
-            /// So that no peer fills this process with what nobody wants, only four are kept for a
-            /// connection whose descriptors were never asked for, by this or by
-            /// [`recv_descriptor`](Self::recv_descriptor); after that, all of one message, or 64 of
-            /// several. Whoever expects more asks once before the first read.
+            /// So that no peer can fill this process with descriptors, a connection keeps only four
+            /// until this method or [`recv_descriptor`](Self::recv_descriptor) has been called
+            /// once; from then on it keeps all of one message, or 64 of several. The others are
+            /// closed. A program that expects more than four calls this method before the first
+            /// read.
             pub fn take_descriptor(&mut self) -> Option<OwnedFd> {
                 let link = self.reader.conn().link();
                 link.set_descriptors_asked(true);
@@ -77,7 +81,7 @@ macro_rules! sends {
             ///
             /// # Errors
             ///
-            /// As there.
+            /// As for that method.
             #[doc(alias("sendFileDescriptor", "SCM_RIGHTS", "sendmsg"))]
             pub fn send_descriptor(&mut self, descriptor: impl Into<OwnedFd>) -> io::Result<()> {
                 self.transport().send_descriptor(descriptor)

@@ -8,11 +8,11 @@
 //!
 //! # Invariants
 //!
-//! 1. What the connection has written is either with `writer`, or why it is not is the reason of
-//!    the connection's end, or it is reported as [`ConnectionError::NotSent`]. Only what is aborted
-//!    is thrown away without a word.
-//! 2. The end of the reactor waits for each writer by itself: no longer than [`Grace::stalled`] for
-//!    one that takes nothing.
+//! 1. Bytes written to the connection reach `writer`; or the error that prevents this is the reason
+//!    of the connection's end; or they are reported as [`ConnectionError::NotSent`]. Only an abort
+//!    discards bytes silently.
+//! 2. The end of the reactor waits for each writer separately: no longer than [`Grace::stalled`]
+//!    for one that accepts nothing.
 //!
 //! [`Grace::stalled`]: crate::reactor::Grace::stalled
 
@@ -37,23 +37,23 @@ use crate::report::{self, Origin};
 use crate::transport::{Conn, ConnConfig, ConnectionError, Transport};
 
 impl Connection {
-    /// Makes a connection of any two byte streams: what `reader` reads is what the peer sends, and
-    /// what is written to the connection is written to `writer`. So encryption, compression or a
-    /// tunnel over one connection is a connection as well.
+    /// Makes a connection of any two byte streams: the bytes that `reader` yields are those that
+    /// the peer sends, and bytes written to the connection are written to `writer`. So encryption,
+    /// compression or a tunnel over one connection is a connection as well.
     ///
-    /// Closing the connection closes `writer` when everything was written; aborting it drops both.
-    /// An error of `reader` is why the connection is lost, after what was read before it; an error
-    /// of `writer` likewise. Up to 64 KiB wait in either direction besides what the connection
-    /// queues itself. The connection's own address is not known.
+    /// Closing the connection closes `writer` after everything was written; aborting it drops both
+    /// streams. An error of `reader` is the reason for which the connection is lost, after the
+    /// bytes read before it were delivered; so is an error of `writer`. Up to 64 KiB are buffered
+    /// in either direction, besides the connection's own queue. The connection's local address is
+    /// not known.
     ///
-    /// When the reactor ends it waits for `writer` as for any peer
-    /// ([`Grace`](crate::reactor::Grace)). What was written to a connection that was closed, and is
-    /// not with `writer` then, is reported as [`ConnectionError::NotSent`]; so is
-    /// what an error of `writer` after the close has cost.
+    /// A reactor that ends waits for `writer` as for any peer ([`Grace`](crate::reactor::Grace)).
+    /// Bytes of a closed connection that `writer` has not accepted by then, or that an error of
+    /// `writer` cut off, are reported as [`ConnectionError::NotSent`].
     ///
     /// # Errors
     ///
-    /// When the reactor has ended.
+    /// Fails when the reactor has ended.
     ///
     /// # Examples
     ///
