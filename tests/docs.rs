@@ -66,22 +66,6 @@ fn is_twisted(word: &str) -> bool {
         "asFuture",
         "busyLoop",
     ];
-    const MORE: [&str; 14] = [
-        "AlreadyCalledError",
-        "CancelledError",
-        "ClientCreator",
-        "DeferredList",
-        "FilesystemLock",
-        "HostnameEndpoint",
-        "LineOnlyReceiver",
-        "LineReceiver",
-        "LoopingCall",
-        "ReconnectingClientFactory",
-        "StandardIO",
-        "StringTransport",
-        "TimeoutMixin",
-        "react",
-    ];
     let mut letters = word.chars();
     let first = letters.next().is_some_and(char::is_lowercase);
     let is_camel =
@@ -93,48 +77,6 @@ fn is_twisted(word: &str) -> bool {
 }
 
 fn is_tokio(word: &str) -> bool {
-    const TOKIO: [&str; 40] = [
-        "AsyncFd",
-        "Barrier",
-        "CancellationToken",
-        "Handle::enter",
-        "JoinHandle",
-        "LocalSet",
-        "MissedTickBehavior",
-        "Mutex",
-        "MutexGuard",
-        "Notify",
-        "RwLock",
-        "Semaphore",
-        "SignalKind",
-        "TcpListener",
-        "UdpSocket::bind",
-        "UnixDatagram",
-        "UnixDatagram::bind",
-        "UnixListener",
-        "abort_all",
-        "abort_handle",
-        "available_permits",
-        "block_on",
-        "borrow_and_update",
-        "consume_budget",
-        "ctrl_c",
-        "interval_at",
-        "join_all",
-        "lookup_host",
-        "max_blocking_threads",
-        "mpsc",
-        "notify_waiters",
-        "oneshot",
-        "select",
-        "send_replace",
-        "spawn_blocking",
-        "spawn_local",
-        "task_local",
-        "tokio::time::interval",
-        "tokio::time::timeout",
-        "unconstrained",
-    ];
     TOKIO.contains(&word)
 }
 
@@ -165,9 +107,16 @@ fn words() -> BTreeMap<String, Vec<String>> {
                 }
                 continue;
             }
-            let Some(name) = item_of(code).filter(|_| !waiting.is_empty()) else {
+            let Some(name) = item_of(code)
+                .filter(|name| !waiting.is_empty() || MORE.contains(name) || TOKIO.contains(name))
+            else {
                 continue;
             };
+            let is_named =
+                code.starts_with("pub ") && (MORE.contains(&name) || TOKIO.contains(&name));
+            if is_named {
+                waiting.push(name.to_owned());
+            }
             let is_inside = line.starts_with(' ') && !owner.is_empty();
             let item = match is_inside {
                 true => format!("{owner}::{name}"),
@@ -302,3 +251,74 @@ fn is_current(path: &str, text: &str) {
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
+
+/// Words of Twisted that are not in camel case.
+const MORE: [&str; 24] = [
+    "AlreadyCalledError",
+    "Application",
+    "CancelledError",
+    "ClientCreator",
+    "ConnectionDone",
+    "ConnectionLost",
+    "ConnectionRefusedError",
+    "DNSLookupError",
+    "DeferredList",
+    "FilesystemLock",
+    "HostnameEndpoint",
+    "LineOnlyReceiver",
+    "LineReceiver",
+    "LoopingCall",
+    "ReconnectingClientFactory",
+    "MemoryReactor",
+    "ProcessDone",
+    "StandardIO",
+    "StreamServerEndpointService",
+    "StringTransport",
+    "TCP4ClientEndpoint",
+    "TCP4ServerEndpoint",
+    "TimeoutMixin",
+    "react",
+];
+
+/// Words of tokio.
+const TOKIO: [&str; 39] = [
+    "AsyncFd",
+    "CancellationToken",
+    "Handle::enter",
+    "JoinHandle",
+    "LocalSet",
+    "MissedTickBehavior",
+    "Mutex",
+    "MutexGuard",
+    "Notify",
+    "RwLock",
+    "Semaphore",
+    "SignalKind",
+    "TcpListener",
+    "UdpSocket::bind",
+    "UnixDatagram",
+    "UnixDatagram::bind",
+    "UnixListener",
+    "abort_all",
+    "abort_handle",
+    "available_permits",
+    "block_on",
+    "borrow_and_update",
+    "consume_budget",
+    "ctrl_c",
+    "interval_at",
+    "join_all",
+    "lookup_host",
+    "max_blocking_threads",
+    "mpsc",
+    "notify_waiters",
+    "oneshot",
+    "select",
+    "send_replace",
+    "spawn_blocking",
+    "spawn_local",
+    "task_local",
+    "tokio::time::interval",
+    "tokio::time::timeout",
+    "unconstrained",
+];

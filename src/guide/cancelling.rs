@@ -5,8 +5,8 @@
 //! Dropping a [`Task`](crate::Task) that was never polled lets the task run on, as
 //! [`Task::detach`](crate::Task::detach) does; dropping one that was polled (an `await` that was
 //! given up) cancels the task. [`Task::cancel`](crate::Task::cancel) drops its future in the loop's
-//! next batch. A future that is dropped stops where it waits: each async method says under *Cancel
-//! safety* what is lost then.
+//! next batch. A future that is dropped stops where it waits: *Cancel safety* in the docs of
+//! [`Connection`](crate::Connection), and of the methods that differ, says what is lost then.
 //!
 //! # Deferreds
 //!

@@ -4,7 +4,7 @@
 //!
 //! [`torsade::run`](crate::run()) stops the reactor at SIGINT and SIGTERM; a second signal ends the
 //! process. [`Reactor::stopped`](crate::Reactor::stopped) returns first, while all connections are
-//! open. Then the *shutdown* event runs its triggers, connections deliver what was written within
+//! open; await it in `main`, not in a spawned task. Then the *shutdown* event runs its triggers, connections deliver what was written within
 //! the limits of [`Grace`](crate::reactor::Grace), and threads finish.
 //!
 //! ```no_run
@@ -23,9 +23,13 @@
 //!         let port = reactor.serve("127.0.0.1:4002", hello)?;
 //!         reactor.stopped().await?;
 //!         port.stop().await?; // accept no more
-//!         while port.connections() > 0 {
-//!             reactor.sleep(Duration::from_millis(100)).await?; // let them finish
+//!         for _ in 0..100 {
+//!             if port.connections() == 0 {
+//!                 return Ok(());
+//!             }
+//!             reactor.sleep(Duration::from_millis(100)).await?; // let the handlers finish, for ten seconds
 //!         }
+//!         port.lose_connections(Duration::from_secs(1)).await?; // then close what is left
 //!         Ok(())
 //!     })
 //! }

@@ -28,6 +28,17 @@
 //! # Ok::<(), Failure>(())
 //! ```
 //!
+//! | of | the error is |
+//! |---|---|
+//! | connecting | [`ConnectError`](crate::net::ConnectError); with several addresses `AllFailed`, with each attempt inside |
+//! | a look-up | [`LookupError`](crate::net::LookupError) |
+//! | listening | [`ListenError`](crate::net::ListenError) |
+//! | a connection's end | [`ConnectionError`](crate::transport::ConnectionError) |
+//! | reading and writing | [`std::io::Error`] |
+//! | `timeout` of any future | [`TimedOut`](crate::clock::TimedOut); of [`ConnectOptions::timeout`](crate::net::ConnectOptions::timeout) it is `ConnectError::TimedOut` |
+//! | cancelling | [`Cancelled`](crate::Cancelled) |
+//! | locks and queues | [`LockError`](crate::locks::LockError) |
+//!
 //! # What nobody handles
 //!
 //! A failure at the end of a dropped chain, the `Err` of a detached task that ends in `Result<(),

@@ -12,7 +12,7 @@
 //! use torsade::prelude::*;
 //! use torsade::testing::Wire;
 //!
-//! /// Closes the connection when the peer sends nothing for a minute.
+//! /// Closes the connection a minute after it was made.
 //! struct Polite;
 //!
 //! impl Protocol for Polite {
@@ -61,6 +61,11 @@
 //!     port.stop().await
 //! });
 //! ```
+//!
+//! Inside an async test the time moves by `reactor.sleep(step).await`. A test that is not async drives the reactor with
+//! [`testing::settle`](crate::testing::settle) and [`Reactor::advance`](crate::Reactor::advance). A test that stops its
+//! reactor waits for [`stopped`](crate::Reactor::stopped) in its own future:
+//! `futures::try_join!(server(reactor.clone()), async { …; Ok(reactor.stop()?) })?`.
 //!
 //! # A bad network: faults from a seed
 //!

@@ -235,7 +235,14 @@ impl<P: 'static> Context<'_, P, Transport> {
     ///     }
     /// }
     /// ```
-    #[doc(alias("switchProtocol", "setRawMode", "startTLS", "upgrade", "set_protocol"))]
+    #[doc(alias(
+        "switchProtocol",
+        "setRawMode",
+        "setLineMode",
+        "startTLS",
+        "upgrade",
+        "set_protocol"
+    ))]
     pub fn become_protocol<Q: Protocol>(&self, next: Q, rest: &[u8]) {
         self.mailbox.succeed(Box::new(Next {
             protocol: next,

@@ -72,7 +72,9 @@ impl Reactor {
     /// The waiting tasks continue before the shutdown event is fired, while all connections and
     /// ports are still open. When `main` itself waited, the shutdown event waits until `main` has
     /// returned; code that follows `stopped().await` in `main` may take its time. A second signal
-    /// cuts it short.
+    /// cuts it short. A spawned task that waits here continues as well, but is not waited for: unless
+    /// `main` itself waits here too, the stop ends `main` and drops the task. So await a server in
+    /// `main` (`server(reactor).await`, or `join!` for several) instead of spawning it.
     ///
     /// # Cancel safety
     ///

@@ -138,12 +138,7 @@ impl ThreadPool {
     ///
     /// Fails with [`PoolError`] when the pool is closed, its queue is full, or the system refuses a
     /// thread; `f` is dropped here.
-    #[doc(alias(
-        "callInThread",
-        "callInThreadWithCallback",
-        "callMultipleInThread",
-        "spawn_blocking"
-    ))]
+    #[doc(alias("callInThread", "callInThreadWithCallback", "callMultipleInThread"))]
     #[track_caller]
     pub fn call_in_thread(&self, f: impl FnOnce() + Send + 'static) -> Result<(), PoolError> {
         let location = Location::caller();

@@ -50,7 +50,7 @@ use crate::signal::Signal;
 /// })
 /// # }
 /// ```
-#[doc(alias("setRawMode", "tty", "termios", "insults"))]
+#[doc(alias("tty", "termios", "insults"))]
 pub struct Terminal(Rc<Held>);
 
 struct Held {
@@ -127,7 +127,7 @@ impl Terminal {
     ///
     /// An error of kind [`ResourceBusy`](io::ErrorKind::ResourceBusy) when another job controls the
     /// terminal; the system's error, for example when the terminal has hung up.
-    #[doc(alias("setRawMode", "cfmakeraw", "enable_raw_mode"))]
+    #[doc(alias("cfmakeraw", "enable_raw_mode"))]
     pub fn raw(&self) -> io::Result<()> {
         let mut mode = self.0.found.clone();
         mode.make_raw();
@@ -140,7 +140,7 @@ impl Terminal {
     /// # Errors
     ///
     /// As for [`Terminal::raw`].
-    #[doc(alias("setLineMode", "cooked", "disable_raw_mode"))]
+    #[doc(alias("cooked", "disable_raw_mode"))]
     pub fn line(&self) -> io::Result<()> {
         let mut mode = self.0.found.clone();
         mode.input_modes |= InputModes::ICRNL;

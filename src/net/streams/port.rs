@@ -38,8 +38,9 @@ use std::panic::Location;
 ///
 /// # Examples
 ///
-/// A graceful stop: the server accepts no more connections, and lets those that it has run for up
-/// to ten seconds.
+/// A stop in good order: the server accepts no more connections and closes those that it has. What is
+/// queued is sent for up to ten seconds. A handler is not waited for: its next read is the end of file,
+/// and what it writes after that is dropped.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -61,6 +62,7 @@ use std::panic::Location;
 ///     Ok(())
 /// });
 /// ```
+#[doc(alias = "IListeningPort")]
 #[derive(Clone)]
 pub struct Port {
     state: Weak<dyn PortState>,
