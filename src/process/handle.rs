@@ -32,34 +32,34 @@ pub struct Process(pub(super) Rc<Common>);
 pub(super) struct Common {
     program: OsString,
     kills_on_drop: bool,
-    /// It leads a group of processes.
+    /// Whether the process leads a process group.
     leads: bool,
-    /// Its standard input is under 1, with its output.
+    /// Whether standard input and output are one pipe, with number 1.
     is_duplex: bool,
     has_terminal: bool,
-    /// Empty before it is there, and when it has been waited for.
+    /// `None` before the process is started, and once it has been waited for.
     body: RefCell<Option<Body>>,
-    /// Those that are open, by the child's numbers.
+    /// The open pipes, by the child's descriptor numbers.
     pipes: RefCell<Vec<Pipe>>,
-    /// Why one of them was lost that nobody closed.
+    /// Why a pipe was lost that the program did not close.
     broken: RefCell<Option<Failure>>,
-    /// Keeps the terminal of one that has closed it and not exited yet.
+    /// Keeps the terminal open when the child has closed it and not exited yet.
     delayed_close: Rc<DelayedClose>,
-    /// They are async code's, and so the exit is the end.
+    /// Whether async code has the pipes, so that the process ends with its exit.
     has_streams: bool,
-    /// How it exited, or why that is not known.
+    /// The exit status, or why it is not known.
     exit: RefCell<Option<Result<ExitStatus, Failure>>>,
-    /// When it is killed, if it was asked to end.
+    /// The timer that kills the process, if it was asked to end.
     deadline: Cell<Option<DelayedCall>>,
     reactor: WeakReactor,
     pub(super) location: &'static Location<'static>,
 }
 
-/// One of its pipes.
+/// A pipe of a process.
 struct Pipe {
-    /// The child's number.
+    /// The child's descriptor number.
     number: i32,
-    /// We write it.
+    /// Whether this process writes the pipe.
     is_written: bool,
     transport: Transport,
 }
@@ -102,8 +102,8 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// Fails with [`ProcessError::NoSuchPipe`] when the program has no pipe under that number that
-    /// this process writes, or the pipe is closed.
+    /// Fails with [`ProcessError::NoSuchPipe`] when this process writes no pipe with that number,
+    /// or the pipe is closed.
     #[doc(alias = "writeToChild")]
     #[track_caller]
     pub fn write_to_child(&self, fd: i32, bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
@@ -145,7 +145,7 @@ impl Process {
         self.close_child_fd(1);
     }
 
-    /// Closes its standard error. See [`Process::close_stdout`].
+    /// Closes the program's standard error. See [`Process::close_stdout`].
     #[doc(alias = "closeStderr")]
     pub fn close_stderr(&self) {
         self.close_child_fd(2);
@@ -171,8 +171,8 @@ impl Process {
         }
     }
 
-    /// Closes all pipes of the process, or its terminal, which sends SIGHUP. Many programs end upon
-    /// that.
+    /// Closes all pipes of the process, or its terminal. Closing the terminal sends SIGHUP, upon
+    /// which many programs end.
     #[doc(alias = "loseConnection")]
     pub fn lose_connection(&self) {
         for pipe in self.0.all_pipes() {
@@ -371,7 +371,7 @@ impl Common {
         *self.body.borrow_mut() = Some(body);
     }
 
-    /// What it is underneath, for one statement that runs nobody's code.
+    /// Borrows the body, for one statement that runs no user code.
     pub(super) fn with_body<R>(&self, f: impl FnOnce(&Body) -> R) -> Option<R> {
         self.body.borrow().as_ref().map(f)
     }
@@ -476,7 +476,7 @@ impl Common {
         self.broken.borrow().clone()
     }
 
-    /// Is there a pipe whose loss has not been told?
+    /// Returns whether there is a pipe whose loss was not delivered yet.
     pub(super) fn has_pipes(&self) -> bool {
         !self.has_streams && !self.pipes.borrow().is_empty()
     }

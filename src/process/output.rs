@@ -152,8 +152,8 @@ impl Command {
     }
 }
 
-/// Says what came of a process. That the reactor ends is no news to a Deferred that was dropped
-/// long ago.
+/// Fires with the result of a process. The reactor's end does not concern a Deferred that was
+/// dropped long ago.
 pub(super) fn answer<T>(resolver: Resolver<T>, result: Result<T, Failure>) {
     match result {
         Err(failure) if failure.is::<Stopped>() && resolver.has_no_consumer() => {
@@ -166,23 +166,23 @@ pub(super) fn answer<T>(resolver: Resolver<T>, result: Result<T, Failure>) {
     }
 }
 
-/// The protocol of a process of which it is only asked what it wrote, or how it exited.
+/// The protocol of a process of which only the output or the exit status is needed.
 struct Collecting {
-    /// What it wrote; `None` where only its exit matters.
+    /// The output; `None` where only the exit status is needed.
     collected: Option<Collected>,
-    /// There once it has begun.
+    /// `Some` once the process has started.
     process: Option<Process>,
-    /// Empty until it was started, and once it is known what comes of it.
+    /// `None` until the process is started, and after the result is known.
     answer: Rc<Cell<Option<Answer>>>,
 }
 
-/// What fires with what came of a process.
+/// The resolver that fires with the result of a process.
 enum Answer {
     Output(Resolver<Output>),
     Status(Resolver<ExitStatus>),
 }
 
-/// What a process is given to read, and what it wrote.
+/// The input of a process, and its output so far.
 #[derive(Default)]
 struct Collected {
     input: Vec<u8>,

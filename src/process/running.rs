@@ -1,17 +1,18 @@
-//! The engine under every process: what the loop does with it, and with its pipes.
+//! The engine of every process: how the loop handles the process and its pipes.
 //!
 //! # The idea
 //!
-//! A process is a [`Common`], which is inert, and a seat with a protocol. It has a place in the
-//! reactor's table for its end, and each of its pipes is a connection with a seat of this room,
-//! [`OnPipe`], which passes on what happens.
+//! A process is a [`Common`], which is inert, and the slot of a protocol. It is registered in the
+//! reactor's table to be notified of its exit. Each of its pipes is a connection with a handler of
+//! this module, [`OnPipe`], which passes the events on.
 //!
 //! # Invariants
 //!
-//! 1. Nothing is told before `connection_made`, and `process_ended` is told once, last, when the
-//!    exit has been told, or the reactor ends, and no pipe is left. A protocol that was not told
-//!    the first, since its reactor was dropped before it ran, is only dropped.
-//! 2. The pipes hold the process, and it holds those that are open; a pipe that is lost is let go.
+//! 1. No hook is called before `connection_made`. `process_ended` is called once, last, when no
+//!    pipe is left and the exit was delivered or the reactor ends. When the reactor is dropped
+//!    before it ran, no hook is called and the protocol is dropped.
+//! 2. The pipes own the process, and the process owns its open pipes; a pipe that is lost is
+//!    dropped.
 //! 3. The child is off the poller before its descriptor is closed.
 
 use std::cell::{Cell, RefCell};
@@ -99,15 +100,15 @@ pub(super) struct Running<P: 'static> {
     begun: Cell<bool>,
     /// `process_ended` has been called, or is being called.
     ended: Cell<bool>,
-    /// Whose hook is being called; none for those that are of no pipe.
+    /// The pipe whose hook is being called; `None` for hooks of the process.
     visited: RefCell<Option<Transport>>,
 }
 
-/// The seat of a pipe.
+/// The handler of a pipe.
 struct OnPipe<P: 'static> {
     running: Rc<Running<P>>,
     number: i32,
-    /// It is one that we read.
+    /// Whether this process reads the pipe.
     is_read: bool,
 }
 
@@ -146,19 +147,19 @@ impl<P: ProcessProtocol> Running<P> {
         Ok(pipes)
     }
 
-    /// Has not started it after all: one of its pipes could not be watched. Gives what to say of
-    /// that.
+    /// Ends the process because one of its pipes could not be watched, and returns the failure to
+    /// start with.
     pub(super) fn retract(&self, reactor: &Reactor, failure: &Failure) -> Failure {
         self.ended.set(true);
         self.leave_loop(reactor);
         Failure::at(self.common.retract(failure), self.common.location)
     }
 
-    /// The first thing that is told.
+    /// Calls `connection_made`.
     pub(super) fn begin(self: &Rc<Self>, reactor: &Reactor) {
         self.begun.set(true);
         visit(self, reactor, |protocol, cx| protocol.connection_made(cx));
-        // It may have ended already, and in memory that is told once.
+        // The process may have ended already, and a fake process is notified of once.
         self.registration.request_attention();
     }
 
@@ -173,7 +174,7 @@ impl<P: ProcessProtocol> Running<P> {
         self.retry.cancel();
     }
 
-    /// All has been told but the end.
+    /// Calls `process_ended` if the exit is known and no pipe is left.
     fn end_if_over(self: &Rc<Self>) {
         let Some(exited) = self.common.exited() else {
             return;
@@ -183,7 +184,7 @@ impl<P: ProcessProtocol> Running<P> {
         }
     }
 
-    /// It has ended, but whoever traces it is to be told first: it is looked at again later.
+    /// Retries later: the process has ended, but its tracer must be notified first.
     fn rest(&self, reactor: &Reactor) {
         self.set_watched(reactor, false);
         self.retry.after(RETRY, &self.registration);
@@ -203,7 +204,7 @@ impl<P: ProcessProtocol> Running<P> {
         }
     }
 
-    /// It is waited for; `false` when it has not exited yet.
+    /// Waits for the process; returns `false` when it has not exited yet.
     fn wait(self: &Rc<Self>, reactor: &Reactor) -> bool {
         let exited: Result<ExitStatus, Failure> = match self.common.with_body(Body::try_wait) {
             None => return true,
@@ -227,7 +228,7 @@ impl<P: ProcessProtocol> Handler for Running<P> {
     }
 
     fn ready(self: Rc<Self>, reactor: &Reactor, _event: Event) {
-        // Before the beginning nothing is done about it, and it is told again.
+        // Nothing is done before `connection_made`; the event comes again.
         if self.begun.get() && !self.wait(reactor) {
             self.rest(reactor);
         }
@@ -246,7 +247,7 @@ impl<P: ProcessProtocol> Handler for Running<P> {
 
 impl<P: ProcessProtocol> Tracked for Running<P> {
     fn lose(self: Rc<Self>, reactor: Option<&Reactor>, _reason: &Failure) {
-        // It was started, so its protocol is told of it from the beginning (invariant 1).
+        // The process was started, so `connection_made` is called first (invariant 1).
         if let Some(reactor) = reactor.filter(|_| !self.begun.get()) {
             self.begin(reactor);
         }
@@ -257,7 +258,7 @@ impl<P: ProcessProtocol> Tracked for Running<P> {
         if self.begun.get() {
             self.end_if_over();
         } else if !self.ended.replace(true) {
-            // Without a reactor it was told nothing, and is told nothing.
+            // Without a reactor no hook was called, and none is.
             leave(&*self, |_| {});
         }
     }

@@ -1,22 +1,22 @@
-//! The seat of a protocol: take it out, call it, put it back.
+//! The slot of a protocol: the loop takes the protocol out, calls it, and puts it back.
 //!
 //! # The idea
 //!
-//! Between calls a protocol sits in its seat. To call it the loop takes it out, lends it with a
-//! [`Context`], and puts it back. Everybody else holds a [`Handle`] and posts; what is posted runs
-//! in a batch of the loop. So a protocol's `&mut self` is real, no `RefCell` guards it, and nothing
-//! can enter it twice.
+//! Between calls a protocol is stored in its slot. To call it, the loop takes it out, lends it with
+//! a [`Context`], and puts it back. All other code holds a [`Handle`] and posts closures, which run
+//! in a batch of the loop. So a protocol's `&mut self` is real, no `RefCell` guards it, and no hook
+//! can run inside another one.
 //!
-//! The same seat serves every kind of protocol and transport: a [`ProtocolHost`] is what has one.
+//! The same slot serves every kind of protocol and transport: a [`ProtocolHost`] owns one.
 //!
 //! # Invariants
 //!
-//! 1. The seat is empty only while the protocol is being visited, and after it left.
-//! 2. The protocol leaves once, by [`leave`]; its timers, what it waits for and its mail go with
-//!    it.
-//! 3. A panic in a hook is reported, and its home is told; a connection ends, with the panic as the
-//!    reason.
-//! 4. What is posted during a batch of mail waits for the next.
+//! 1. The slot is empty only while the protocol is being called, and after it was removed.
+//! 2. The protocol is removed once, by [`leave`], with its timers, its pending Deferreds and its
+//!    posted closures.
+//! 3. A panic in a hook is reported, and its host is notified; a connection ends, with the panic as
+//!    the reason.
+//! 4. A closure that is posted during a batch of posted closures waits for the next batch.
 
 use std::cell::{Cell, OnceCell};
 use std::collections::VecDeque;
@@ -37,90 +37,91 @@ use crate::slots::{ShrinkPolicy, shrink_queue};
 use crate::task::WorkItem;
 use crate::transport::ConnectionError;
 
-/// A seat with its protocol.
+/// A slot with its protocol.
 pub(crate) struct ProtocolSlot<P: 'static, T: 'static> {
     /// See invariant 1.
     protocol: Cell<Option<Box<P>>>,
-    /// Made when it is first needed.
+    /// Allocated when first needed.
     extras: Cell<Option<Box<ProtocolExtras<P, T>>>>,
 }
 
-/// What has a seat: a connection, a port of datagrams.
+/// An owner of a slot: a connection, a datagram port, a process.
 pub(crate) trait ProtocolHost: 'static {
-    /// Who sits in it.
+    /// The type of the protocol.
     type Protocol: 'static;
-    /// The inert handle to what it is.
+    /// The type of the inert handle to the host.
     type Transport: 'static;
 
     fn protocol_slot(&self) -> &ProtocolSlot<Self::Protocol, Self::Transport>;
     fn host_reactor(&self) -> Option<Reactor>;
-    /// The connection's place in the reactor's table.
+    /// Returns the connection's key in the reactor's table.
     fn host_key(&self) -> usize {
         NO_CONNECTION
     }
-    /// Where it was made.
+    /// Returns the line that made the host.
     fn host_location(&self) -> &'static Location<'static>;
-    /// All that may still come is the end.
+    /// Returns whether the only hook still to come is the last one.
     fn is_closing(&self) -> bool;
-    /// The protocol has left.
+    /// Returns whether the protocol was removed.
     fn is_left(&self) -> bool;
-    /// Why it is over, once it is.
+    /// Returns the reason of the end, once the host has ended.
     fn why_it_ended(&self) -> Option<Failure> {
         self.is_left()
             .then(|| Failure::at(ConnectionError::Done, self.host_location()))
     }
-    /// The protocol has named another one to have its connection.
+    /// Is called when the protocol has named a successor.
     fn named_successor(&self) {}
-    /// There are bytes to be delivered that did not come from outside.
+    /// Is called when there are bytes to deliver that were not read from the socket.
     fn was_fed(&self) {}
-    /// A hook panicked; that has been reported.
+    /// Is called when a hook has panicked, after the report.
     fn panicked(&self, panic: Failure);
     fn inert_handle(self: &Rc<Self>) -> Self::Transport;
 }
 
-/// What a protocol has besides itself.
+/// The state that belongs to a protocol besides its value.
 struct ProtocolExtras<P: 'static, T: 'static> {
     mail: VecDeque<Message<P, T>>,
-    /// The mail's delivery is in the loop's queue.
+    /// Whether the call that runs posted closures is in the loop's queue.
     called: bool,
     timers: Vec<DelayedCall>,
-    /// How to cancel the Deferreds that it waits for.
+    /// The functions that cancel the Deferreds that it waits for.
     waits: Slab<Box<dyn FnOnce()>>,
-    /// Who is to have the connection next.
+    /// The successor, which gets the connection next.
     successor: Option<Box<dyn Successor>>,
-    /// What the protocol has not used of what came.
+    /// The received bytes that the protocol has not used.
     unused: Unused,
-    /// What handles know of the end, once there is one.
+    /// The end as handles see it, once there is one.
     fate: Option<Fate>,
 }
 
-/// Why it ended, once it has: for handles, which do not keep what they lead to.
+/// The reason of the end, once there is one: for handles, which do not keep the host alive.
 pub(super) type Fate = Rc<OnceCell<Failure>>;
 
-/// Something to be done with a protocol.
+/// A closure to be called with a protocol.
 pub(super) type Message<P, T> = Box<dyn FnOnce(&mut P, &mut Context<'_, P, T>)>;
 
-/// What a [`Handle`] and a [`Context`] need of a seat.
+/// What a [`Handle`] and a [`Context`] need of a slot.
 pub(super) trait Mailbox<P: 'static, T: 'static> {
-    /// Leaves a message. It is dropped when the protocol is gone.
+    /// Posts a closure. It is dropped when the protocol is gone.
     fn post(self: Rc<Self>, message: Message<P, T>);
-    /// Runs a message now, from the loop's turn.
+    /// Runs a closure now, from the loop's turn.
     fn visit_now(self: Rc<Self>, message: Message<P, T>);
-    /// Has a timer called off when the protocol leaves.
+    /// Registers a timer to be cancelled when the protocol is removed.
     fn keep_timer(&self, timer: DelayedCall);
-    /// Has something called when the protocol leaves, unless [`Mailbox::forget_wait`] comes first.
+    /// Registers a function to be called when the protocol is removed, unless
+    /// [`Mailbox::forget_wait`] is called first.
     fn keep_wait(&self, cancel: Box<dyn FnOnce()>) -> Option<usize>;
     fn forget_wait(&self, number: usize);
-    /// Names who is to have the connection next; the last one that is named counts.
+    /// Names the successor of the protocol; the last one that is named counts.
     fn succeed(&self, successor: Box<dyn Successor>);
     fn is_taken(&self) -> bool;
-    /// What a handle knows when nothing else is left.
+    /// Returns the cell in which handles find the reason of the end.
     fn fate(&self) -> Fate;
-    /// Why the connection was lost, once it has been.
+    /// Returns the reason for which the connection was lost, once it was.
     fn reason(&self) -> Option<Failure>;
-    /// Has bytes delivered as if they had come, after those that did.
+    /// Delivers bytes as if they had been received, after those that were.
     fn feed(&self, bytes: &[u8]);
-    /// The inert handle to what it sits on, while that is there.
+    /// Returns the inert handle to the host, while that exists.
     fn transport(self: Rc<Self>) -> Option<T>;
 }
 
@@ -136,12 +137,12 @@ impl<P: 'static, T: 'static> ProtocolSlot<P, T> {
         cells::with(&self.extras, |extras| f(extras.get_or_insert_default()))
     }
 
-    /// Who is to have the connection next.
+    /// Takes out the successor, which gets the connection next.
     pub(super) fn take_successor(&self) -> Option<Box<dyn Successor>> {
         self.with_extras(|extras| extras.successor.take())
     }
 
-    /// Has the protocol something of what came that it has not used?
+    /// Returns whether there are received bytes that the protocol has not used.
     #[inline]
     pub(super) fn has_unused(&self) -> bool {
         cells::with(&self.extras, |extras| {
@@ -150,12 +151,12 @@ impl<P: 'static, T: 'static> ProtocolSlot<P, T> {
         })
     }
 
-    /// How many bytes that is.
+    /// Returns the number of those bytes.
     pub(super) fn unused_len(&self) -> usize {
         self.with_extras(|extras| extras.unused.as_slice().len())
     }
 
-    /// Takes out what the protocol has not used of what came.
+    /// Takes out the received bytes that the protocol has not used.
     pub(super) fn take_unused(&self) -> Unused {
         cells::with(&self.extras, |extras| match extras {
             Some(extras) => std::mem::take(&mut extras.unused),
@@ -163,8 +164,8 @@ impl<P: 'static, T: 'static> ProtocolSlot<P, T> {
         })
     }
 
-    /// Puts back what the protocol has not used, before what came meanwhile; gives whether that was
-    /// anything.
+    /// Puts back the bytes that the protocol has not used, before those that were received
+    /// meanwhile; returns whether there were any of the latter.
     pub(super) fn put_back(&self, mut unused: Unused) -> bool {
         let newer = self.take_unused();
         let any = !newer.is_empty();
@@ -177,7 +178,7 @@ impl<P: 'static, T: 'static> ProtocolSlot<P, T> {
         any
     }
 
-    /// What came for this one is for its successor.
+    /// Passes received bytes on to the successor.
     pub(super) fn leave_to_successor(&self, bytes: Vec<u8>) {
         self.with_extras(|extras| {
             if let Some(successor) = &mut extras.successor {
@@ -222,14 +223,14 @@ pub(super) fn visit_inlined<H: ProtocolHost, R>(
     result
 }
 
-/// The protocol leaves, after its last words (invariant 2). A panic in those is reported.
+/// Removes the protocol, after its last hook (invariant 2). A panic in that hook is reported.
 pub(crate) fn leave<H: ProtocolHost>(home: &H, farewell: impl FnOnce(&mut H::Protocol)) {
     if let Err(panic) = try_leave(home, farewell) {
         report::deliver(Origin::Protocol, panic, home.host_location());
     }
 }
 
-/// As [`leave`], but gives the panic of its last words.
+/// Removes the protocol as [`leave`] does, but returns the panic of its last hook.
 pub(crate) fn try_leave<H: ProtocolHost>(
     home: &H,
     farewell: impl FnOnce(&mut H::Protocol),
@@ -272,7 +273,7 @@ pub(crate) fn try_leave<H: ProtocolHost>(
     said
 }
 
-/// The handle to a protocol in its seat.
+/// The handle to a protocol in its slot.
 pub(crate) fn handle<H: ProtocolHost>(home: &Rc<H>) -> Handle<H::Protocol, H::Transport> {
     let mailbox: Rc<dyn Mailbox<H::Protocol, H::Transport>> = home.clone();
     let mailbox: Weak<dyn Mailbox<H::Protocol, H::Transport>> = Rc::downgrade(&mailbox);
@@ -372,7 +373,7 @@ impl<H: ProtocolHost> Mailbox<H::Protocol, H::Transport> for H {
 }
 
 impl<H: ProtocolHost> WorkItem for H {
-    /// Delivers the mail that is there.
+    /// Runs the posted closures.
     fn run(self: Rc<Self>) {
         let Some(reactor) = self.host_reactor() else {
             return;

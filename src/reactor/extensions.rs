@@ -1,4 +1,4 @@
-//! What rooms above keep with a reactor: one thing of each type, for as long as it lives.
+//! Values that the modules above store with a reactor: one of each type, until the reactor ends.
 
 use std::any::{Any, TypeId};
 use std::cell::RefCell;
@@ -33,7 +33,7 @@ impl Inner {
         thing.clone().downcast().ok()
     }
 
-    /// Lets go of everything.
+    /// Drops all values.
     pub(super) fn clear_extensions(&self) {
         let things = self.extensions.0.take();
         for (_, thing) in things {

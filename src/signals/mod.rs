@@ -14,8 +14,8 @@
 //!
 //! # What is not promised
 //!
-//! Number of deliveries: like pending POSIX signals, repeats before the loop runs are merged into
-//! one.
+//! The number of deliveries. As with pending POSIX signals, repeats that arrive before the loop
+//! runs are merged into one.
 //!
 //! # In memory
 //!

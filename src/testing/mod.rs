@@ -6,11 +6,11 @@
 //! in-memory network and a clock that jumps. [`Wire`] connects a single protocol to such a network
 //! and gives the test the other end. [`run`] runs a whole test on such a reactor, and fails the
 //! test for everything that it leaves behind: a task, a timer, a connection, a port, or an
-//! unhandled failure, each with the place where it was made. [`run_on`] does the same on any
+//! unhandled failure, each with the line that made it. [`run_on`] does the same on any
 //! reactor, so one test can run on every driver. A test that expects a failure takes it with
 //! [`take_reports`]; one that expects a panic also calls [`expect_failures`] before it.
 //! [`WirePair`] connects two protocols to each other; [`success_of`], [`failure_of`] and
-//! [`pending`] look at a Deferred. [`Stdio`] plays the user of standard input and output.
+//! [`pending`] look at a Deferred. [`Stdio`] stands in for the user of standard input and output.
 //!
 //! An in-memory network can be made bad: slow, in pieces, breaking connections, losing datagrams
 //! ([`NetworkFaults`]). One seed decides all faults, and [`each_seed`] runs a test for many of
@@ -182,7 +182,7 @@ pub fn run_on(reactor: Reactor, test: impl AsyncFnOnce(Reactor) -> Result<(), Fa
 pub struct Leftover {
     /// The kind: `"task"`, `"delayed call"`, `"sleep"`, `"connection"`, `"port"` and so on.
     pub kind: &'static str,
-    /// Where it was made.
+    /// The line that made it.
     pub location: &'static Location<'static>,
 }
 

@@ -7,12 +7,13 @@ use super::wire::{Wire, in_memory};
 use crate::protocol::Protocol;
 use crate::reactor::Reactor;
 
-/// Two protocols connected to each other, without a loop of the test's own: what one writes, the
-/// other is given.
+/// Two protocols connected to each other: each receives the bytes that the other writes. The test
+/// needs no loop of its own.
 ///
-/// Bytes travel only when they are told to, in steps ([`pump`](Self::pump)) or until nothing moves
-/// any more ([`flush`](Self::flush)). Both run on one reactor in memory, whose time stands still
-/// but for [`advance`](Self::advance). Each end is a [`Wire`].
+/// Bytes move only inside [`pump`](Self::pump), which makes one step, and inside
+/// [`flush`](Self::flush), which makes steps until nothing moves any more. Both protocols run on
+/// one in-memory reactor, whose time moves only by [`advance`](Self::advance). Each end is a
+/// [`Wire`].
 ///
 /// # Examples
 ///
@@ -57,11 +58,11 @@ pub struct WirePair<A: Protocol, B: Protocol> {
 
 impl<A: Protocol, B: Protocol> WirePair<A, B> {
     /// Connects two protocols. The `connection_made` of both has run when this returns, `left`'s
-    /// first; nothing has been carried across.
+    /// first; no bytes have been moved.
     ///
     /// # Panics
     ///
-    /// As for [`Wire::new`]; so does every method of a pair.
+    /// Panics as [`Wire::new`] does; so does every method of a pair.
     #[track_caller]
     pub fn new(left: A, right: B) -> Self {
         let reactor = in_memory();
@@ -72,12 +73,11 @@ impl<A: Protocol, B: Protocol> WirePair<A, B> {
         }
     }
 
-    /// Carries across, in both directions, what was written so far, and after it the end of file or
-    /// the reset. Gives whether anything moved.
+    /// Moves the bytes written so far, in both directions, and after them the end of file or the
+    /// reset. Returns whether anything moved.
     ///
-    /// What is written in answer stays where it is until the next step. An end that does not take
-    /// what it is given, because it is paused or full, is given nothing more, and its peer becomes
-    /// full.
+    /// Bytes that are written in answer wait for the next step. An end that accepts nothing,
+    /// because it is paused or full, receives nothing more, and its peer becomes full.
     #[track_caller]
     pub fn pump(&mut self) -> bool {
         // An end may take by now what it did not take before.
@@ -89,11 +89,11 @@ impl<A: Protocol, B: Protocol> WirePair<A, B> {
         self.left.take_in(leftward) || moved
     }
 
-    /// Carries across what is written until nothing moves any more.
+    /// Moves bytes in both directions until nothing moves any more.
     ///
     /// # Panics
     ///
-    /// Also when something still moves after a million steps.
+    /// Panics when something still moves after a million steps.
     #[track_caller]
     pub fn flush(&mut self) {
         for _ in 0..A_MILLION {
@@ -104,23 +104,23 @@ impl<A: Protocol, B: Protocol> WirePair<A, B> {
         panic!("after a million steps the two still have something to say to each other");
     }
 
-    /// Lets time go by for both. What they write then stays where it is.
+    /// Advances the clock of both by `step`. Bytes that they write then wait for the next step.
     #[track_caller]
     pub fn advance(&mut self, step: Duration) {
         self.reactor.advance(step);
     }
 
-    /// The first protocol's end.
+    /// Returns the first protocol's end.
     pub fn left(&mut self) -> &mut Wire<A> {
         &mut self.left
     }
 
-    /// The second protocol's end.
+    /// Returns the second protocol's end.
     pub fn right(&mut self) -> &mut Wire<B> {
         &mut self.right
     }
 
-    /// The reactor that both run on.
+    /// Returns the reactor that both run on.
     pub fn reactor(&self) -> &Reactor {
         &self.reactor
     }

@@ -34,12 +34,12 @@ pub fn take_reports(reactor: &Reactor) -> Vec<Report> {
         .unwrap_or_default()
 }
 
-/// Lets the test go on after a panic in a callback, task, timer or hook: from now on panics are
-/// reported, as unhandled failures are, and [`take_reports`] returns them. Those that are not taken
-/// fail the test at its end.
+/// Lets the test continue after a panic in a callback, task, timer or hook: from now on panics are
+/// reported, as unhandled failures are, and [`take_reports`] returns them. Reports that are not
+/// taken fail the test at its end.
 ///
-/// Without this a panic ends the test at once. It is about panics only: a failure that nobody
-/// handles does not end the test, and a test that expects one needs [`take_reports`] alone. A test
+/// Without this call a panic ends the test at once. It concerns panics only: an unhandled failure
+/// does not end the test, and a test that expects one needs [`take_reports`] alone. A test
 /// that expects a panic calls this before the panic, and `take_reports` after it.
 ///
 /// # Examples

@@ -11,15 +11,15 @@ use crate::failure::Failure;
 use crate::reactor::Reactor;
 use crate::task::yield_now;
 
-/// Takes a Deferred's value out, which must be there.
+/// Returns the value of a Deferred that has succeeded.
 ///
-/// Takes the Deferred itself or a `&mut` of it. No loop is turned: what only the loop's turn would
-/// bring is not there yet.
+/// `deferred` is the Deferred itself or a `&mut` of it. No turn of a loop runs, so a result that
+/// only a turn brings is not there yet.
 ///
 /// # Panics
 ///
-/// When the Deferred is still pending, when it failed, and when its result was taken before; all at
-/// the caller's line.
+/// Panics, at the caller's line, when the Deferred is pending, when it failed, and when its result
+/// was taken before.
 ///
 /// # Examples
 ///
@@ -46,11 +46,11 @@ pub fn success_of<T: 'static>(mut deferred: impl BorrowMut<Deferred<T>>) -> T {
     }
 }
 
-/// Takes a Deferred's failure out, which must be there. It counts as handled.
+/// Returns the failure of a Deferred that has failed. The failure counts as handled.
 ///
 /// # Panics
 ///
-/// When the Deferred is still pending and when it succeeded; at the caller's line.
+/// Panics, at the caller's line, when the Deferred is pending and when it succeeded.
 ///
 /// # Examples
 ///
@@ -82,7 +82,7 @@ pub fn failure_of<T: 'static>(mut deferred: impl BorrowMut<Deferred<T>>) -> Fail
 ///
 /// # Panics
 ///
-/// When the Deferred has one, or had; at the caller's line.
+/// Panics, at the caller's line, when the Deferred has a result, or had one.
 ///
 /// # Examples
 ///
@@ -108,15 +108,14 @@ fn still_pending(location: Option<&Location<'_>>) -> String {
     }
 }
 
-/// Waits until `cond` holds, for `limit` at most.
+/// Waits until `cond` returns true, for at most `limit`.
 ///
-/// In memory, time goes on only when nothing else is left to do, and then to the next moment at
-/// which something is due or arrives; `cond` is asked in each turn. On the machine it is asked
-/// every millisecond.
+/// In memory, time advances only when nothing else is left to do, and then to the next deadline or
+/// arrival; `cond` is called in each turn. On the machine `cond` is called every millisecond.
 ///
 /// # Errors
 ///
-/// [`TimedOut`], made at the caller's line.
+/// Fails with [`TimedOut`], made at the caller's line.
 ///
 /// # Cancel safety
 ///

@@ -11,17 +11,17 @@ use crate::driver::NetworkFaults;
 use crate::failure::Failure;
 use crate::reactor::Reactor;
 
-/// Runs a test once for each of `count` seeds, on a network in memory with the faults that `faults`
-/// makes of the seed.
+/// Runs a test once for each of `count` seeds, on an in-memory network with the faults that
+/// `faults` derives from the seed.
 ///
-/// Each run is one of [`run_on`], so it may leave nothing behind. The test is given the seed, too,
-/// for choices of its own ([`Random`](super::Random)). The first seed that fails is named, with
-/// what to set to run exactly that one again: the environment variable `TORSADE_SEED`.
-/// `TORSADE_SEEDS` says how many to run instead of `count`.
+/// Each run is a [`run_on`], so the test may leave nothing behind. The test gets the seed as well,
+/// for its own random choices ([`Random`](super::Random)). The first seed that fails is printed,
+/// with the setting that runs exactly this seed again: the environment variable `TORSADE_SEED`. The
+/// variable `TORSADE_SEEDS` replaces `count`.
 ///
 /// # Panics
 ///
-/// When the test fails for a seed, and when those variables are no numbers.
+/// Panics when the test fails for a seed, and when one of those variables is not a number.
 ///
 /// # Examples
 ///
@@ -60,7 +60,7 @@ pub fn each_seed(
     }
 }
 
-/// Says which seed it was, when a test fails.
+/// Prints the seed when a test fails.
 struct Witness(u64);
 
 impl Drop for Witness {

@@ -12,7 +12,7 @@ use crate::reactor::Reactor;
 use crate::stream::Connection;
 use crate::transport::ConnConfig;
 
-/// The standard input and output of a reactor in memory, for a test that plays the user.
+/// The standard input and output of an in-memory reactor, for a test that acts as the user.
 ///
 /// # Examples
 ///
@@ -33,11 +33,11 @@ pub struct Stdio {
 }
 
 impl Stdio {
-    /// Makes them, for everything on this reactor that asks for them.
+    /// Makes standard input and output for all code that opens them on this reactor.
     ///
     /// # Errors
     ///
-    /// When the reactor is not in memory, or has some already.
+    /// Fails when the reactor is not in memory, or has a `Stdio` already.
     pub fn new(reactor: &Reactor) -> Result<Self, Failure> {
         let driver = reactor.inner().driver();
         if !driver.is_virtual() {
@@ -51,12 +51,14 @@ impl Stdio {
         })
     }
 
-    /// The user's side of the first use that has not been asked for: what is written to it is
-    /// typed, what is read from it was printed. Dropping it is the end of input.
+    /// Returns the user's end of standard input and output, once for each time that the program
+    /// opened them, in that order. Bytes written to it are the program's input, bytes read from it
+    /// are the program's output. Dropping it ends the input.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::WouldBlock`] when nothing has used them since.
+    /// Fails with [`io::ErrorKind::WouldBlock`] when the program has not opened them since the last
+    /// call.
     #[track_caller]
     pub fn user(&self) -> Result<Connection, Failure> {
         let (socket, _) = self.listener.accept()?;

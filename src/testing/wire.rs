@@ -14,10 +14,11 @@ use crate::protocol::{Context, Handle, Protocol, ProtocolSlot, handle, visit};
 use crate::reactor::{OnPanic, Reactor};
 use crate::transport::{Conn, ConnConfig, Transport};
 
-/// A protocol at one end of a connection in memory, and the test at the other.
+/// An in-memory connection with a protocol at one end and the test at the other.
 ///
-/// Everything happens inside the wire's methods: [`send`](Self::send) delivers, and all that
-/// follows from it is over when it returns. Time stands still but for [`advance`](Self::advance).
+/// The reactor's turns run inside the wire's methods: [`send`](Self::send) delivers bytes, and
+/// everything that follows from them has run when it returns. Time moves only by
+/// [`advance`](Self::advance).
 ///
 /// # Examples
 ///
@@ -55,22 +56,22 @@ pub struct Wire<P: Protocol> {
     conn: Rc<Conn<ProtocolSlot<P, Transport>>>,
     handle: Handle<P>,
     transport: Transport,
-    /// What the protocol has not taken yet.
+    /// The bytes that the protocol has not accepted yet.
     unsent: Vec<u8>,
-    /// The peer is to say the end when all is sent.
+    /// Whether the end of file follows when all bytes are sent.
     ending: bool,
     received: Vec<u8>,
-    /// The protocol has said the end of file.
+    /// Whether the protocol has sent the end of file.
     ended: bool,
-    /// It did so by a reset.
+    /// Whether the protocol ended the connection by a reset.
     was_reset: bool,
-    /// Its peer in a pair does not take what it is given, so nothing is taken from it.
+    /// Whether the other end of the pair accepts nothing, so that nothing is taken from this one.
     is_held: bool,
-    /// Its end was carried to its peer in a pair.
+    /// Whether the end of file or the reset was moved to the other end of the pair.
     end_was_taken: bool,
 }
 
-/// What one end of a pair has for the other.
+/// The bytes, and the end, that one end of a pair has for the other.
 #[derive(Default)]
 pub(super) struct Outgoing {
     bytes: Vec<u8>,
@@ -83,7 +84,7 @@ enum End {
     Reset,
 }
 
-/// A reactor out of which a panic unwinds.
+/// Makes a reactor out of which a panic unwinds.
 #[track_caller]
 pub(super) fn in_memory() -> Reactor {
     let reactor = Reactor::in_memory().expect("a reactor in memory needs little");
@@ -96,13 +97,14 @@ impl<P: Protocol> Wire<P> {
     ///
     /// # Panics
     ///
-    /// When the system has no descriptor left, or a hook panics: so does every method of a wire.
+    /// Panics when the system has no descriptor left. Like every method of a wire, panics when a
+    /// hook panics.
     #[track_caller]
     pub fn new(protocol: P) -> Self {
         Self::on(in_memory(), protocol)
     }
 
-    /// The same on a reactor in memory that is there.
+    /// Connects a protocol on an existing in-memory reactor.
     #[track_caller]
     pub(super) fn on(reactor: Reactor, protocol: P) -> Self {
         let listener = reactor
@@ -154,8 +156,8 @@ impl<P: Protocol> Wire<P> {
 }
 
 impl<P: Protocol> Wire<P> {
-    /// Sends bytes to the protocol. What it does not take, because it is paused or full, follows
-    /// when it does.
+    /// Sends bytes to the protocol. Bytes that it does not accept, because it is paused or full,
+    /// are sent when it does.
     #[track_caller]
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.unsent.extend_from_slice(bytes.as_ref());
@@ -170,12 +172,12 @@ impl<P: Protocol> Wire<P> {
         self.settle();
     }
 
-    /// Lets everything follow from what was asked for outside the wire's methods, through a
-    /// [`Handle`], a [`Transport`] or the [reactor](Self::reactor).
+    /// Runs turns until nothing is left to do: carries out what was requested outside the wire's
+    /// methods, through a [`Handle`], a [`Transport`] or the [reactor](Self::reactor).
     ///
     /// # Panics
     ///
-    /// As [`Wire::new`].
+    /// Panics as [`Wire::new`] does.
     ///
     /// # Examples
     ///
@@ -198,11 +200,11 @@ impl<P: Protocol> Wire<P> {
         self.settle();
     }
 
-    /// Breaks the connection, as a peer that resets it.
+    /// Breaks the connection, as a peer does that resets it.
     ///
     /// # Panics
     ///
-    /// As [`Wire::new`].
+    /// Panics as [`Wire::new`] does.
     #[track_caller]
     pub fn reset(&mut self) {
         self.peer
@@ -224,14 +226,14 @@ impl<P: Protocol> Wire<P> {
         self.reactor.settle();
     }
 
-    /// Lets time go by.
+    /// Advances the clock by `step`, and runs what comes due.
     #[track_caller]
     pub fn advance(&mut self, step: Duration) {
         self.reactor.advance(step);
         self.settle();
     }
 
-    /// Takes out what the protocol has written so far.
+    /// Returns the bytes that the protocol has written since the last call.
     #[doc(alias = "value")]
     #[track_caller]
     pub fn take_received(&mut self) -> Vec<u8> {
@@ -239,13 +241,12 @@ impl<P: Protocol> Wire<P> {
         std::mem::take(&mut self.received)
     }
 
-    /// Calls `f` with the protocol and its context, as a hook; what follows from it is over when
-    /// this returns.
+    /// Calls `f` with the protocol and its context, as a hook is called; everything that follows
+    /// from it has run when this returns.
     ///
     /// # Panics
     ///
-    /// As [`Wire::new`]; and when the protocol has left, because the connection is over or another
-    /// protocol has it.
+    /// Panics as [`Wire::new`] does, and when the connection has ended or another protocol has it.
     ///
     /// # Examples
     ///
@@ -292,17 +293,17 @@ impl<P: Protocol> Wire<P> {
         self.transport.reason()
     }
 
-    /// The protocol's handle.
+    /// Returns the protocol's handle.
     pub fn handle(&self) -> Handle<P> {
         self.handle.clone()
     }
 
-    /// The protocol's connection.
+    /// Returns the protocol's connection.
     pub fn transport(&self) -> &Transport {
         &self.transport
     }
 
-    /// The reactor it all runs on.
+    /// Returns the reactor that the wire runs on.
     pub fn reactor(&self) -> &Reactor {
         &self.reactor
     }
@@ -324,12 +325,12 @@ impl<P: Protocol> Wire<P> {
         }
     }
 
-    /// Does the protocol take what it is given?
+    /// Returns whether the protocol accepts bytes.
     pub(super) fn takes_more(&self) -> bool {
         self.unsent.is_empty()
     }
 
-    /// Takes out what there is for the other end of a pair, if that takes it.
+    /// Returns what there is for the other end of a pair, if that end accepts it.
     #[track_caller]
     pub(super) fn take_outgoing(&mut self, is_taken: bool) -> Outgoing {
         self.is_held = !is_taken;
@@ -343,7 +344,7 @@ impl<P: Protocol> Wire<P> {
         Outgoing { bytes, end }
     }
 
-    /// Gives the protocol what came from the other end of a pair. Gives whether that was anything.
+    /// Delivers what came from the other end of a pair. Returns whether there was anything.
     #[track_caller]
     pub(super) fn take_in(&mut self, outgoing: Outgoing) -> bool {
         let Outgoing { bytes, end } = outgoing;

@@ -1,5 +1,5 @@
-//! Work on other threads: [`ThreadPool`], and the [`CancelToken`] that tells work that nobody waits
-//! for it any more.
+//! Work on other threads: [`ThreadPool`], and the [`CancelToken`] by which work learns that its
+//! result is no longer needed.
 //!
 //! # The idea
 //!
@@ -10,18 +10,18 @@
 //!
 //! Most programs never name a pool: each reactor has one of its own for
 //! [`Reactor::spawn_blocking`](crate::Reactor::spawn_blocking), which brings the result back to the
-//! loop. A pool of one's own ([`ThreadPool::new`]) keeps one kind of work from holding up another.
+//! loop. A separate pool ([`ThreadPool::new`]) keeps one kind of work from delaying another.
 //! A pool knows nothing of reactors.
 //!
-//! Work finds the [task-locals](crate::task::TaskLocal) that were set where it was given, if they
-//! are declared to be for threads.
+//! Work sees the [task-locals](crate::task::TaskLocal) that were set where it was submitted, if
+//! they were declared with [`TaskLocal::shared`](crate::task::TaskLocal::shared).
 //!
-//! # Who owns what
+//! # Ownership
 //!
-//! Queued work belongs to the queue; whoever takes it out, to run it or because it was called off,
-//! owns it, so it happens once. A thread that has work after work takes it from the queue without
-//! the pool's lock. That guards the list of idle threads and how many there are and may be: it is
-//! held to give work, while a thread is started for it, and by a thread that finds none.
+//! Queued work belongs to the queue; the thread that takes it out, to run it or to cancel it, owns
+//! it, so it runs at most once. A busy thread takes work from the queue without the pool's lock.
+//! The lock guards the list of idle threads, and the number and limits of threads: it is held to
+//! submit work, while a thread is started for it, and by a thread that finds no work.
 //!
 //! # States of a thread
 //!
@@ -33,16 +33,15 @@
 //!
 //! # Invariants
 //!
-//! 1. Work that was taken is run once, called off once, or dropped once by [`ThreadPool::stop`];
-//!    nothing else becomes of it.
-//! 2. While work waits, either as many threads as there may be are not idle, or one was called or
+//! 1. Submitted work is run once, cancelled once, or dropped once by [`ThreadPool::stop`].
+//! 2. While work waits, either the maximum number of threads is busy, or a thread was woken or
 //!    started for it.
-//! 3. A thread that was called looks into the queue before it ends, whatever the time; or is one
-//!    too many, and then the others do, none of whom is idle.
+//! 3. A thread that was woken looks into the queue before it ends, even if its time is over; or it
+//!    is surplus, and then the others look, none of which is idle.
 //! 4. The work's own panic does not end its thread. No lock is held while work runs or is dropped.
 //! 5. When the pool is closed and its queue is empty, all its threads end.
-//! 6. When the system gives no thread, what was given is refused unless a thread that lives, or has
-//!    lived since, does it.
+//! 6. When the system starts no thread, the submitted work is refused, unless another thread of the
+//!    pool has taken it.
 
 mod pool;
 mod queue;
@@ -104,9 +103,9 @@ pub struct ThreadPool {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnfinishedWork {
-    /// The places that submitted the work that is still running. Its threads end when it does.
+    /// The lines that submitted the work that is still running. Its threads end when it does.
     pub running: Vec<&'static Location<'static>>,
-    /// The places that submitted the work that never began, and was dropped.
+    /// The lines that submitted the work that never began, and was dropped.
     pub dropped: Vec<&'static Location<'static>>,
 }
 
@@ -223,7 +222,7 @@ impl ThreadPoolBuilder {
     ///
     /// # Panics
     ///
-    /// When `max` is zero or less than `min`, or the name has a NUL in it.
+    /// Panics when `max` is zero or less than `min`, or when the name contains a NUL.
     #[track_caller]
     pub fn build(self) -> ThreadPool {
         settings::check(self.min, self.max);

@@ -1,11 +1,11 @@
-//! How many connections a port has, and the end of them all.
+//! The number of connections of a port, and the end of all of them.
 //!
 //! # Invariants
 //!
-//! 1. Each connection of the port counts from when it is in the reactor's table until its user has
-//!    been told of the end. One that goes from one protocol to another counts all the time.
-//! 2. Who waits for the end of some connections waits for those that there were at the call, not
-//!    for later ones.
+//! 1. Each connection of the port counts from its registration with the reactor until its handler's
+//!    `lost` has returned. A connection that is handed to another protocol counts all the time.
+//! 2. A Deferred for the end of the connections waits for those that exist at the call, not for
+//!    later ones.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -22,22 +22,22 @@ pub(crate) struct ConnCounter {
     reactor: WeakReactor,
     count: Cell<usize>,
     limit: Cell<Option<usize>>,
-    /// Has the port look whether it may accept, while the port is open. It runs nobody's code.
+    /// Makes the port check whether it may accept; `Some` while it is open. Runs no user code.
     port: Cell<Option<Rc<dyn Fn()>>>,
-    /// Those whose end somebody waits for.
+    /// The groups of connections whose end a Deferred waits for.
     ending: RefCell<Vec<Rc<Ending>>>,
 }
 
-/// Connections that were told to end.
+/// A group of connections that were asked to end.
 struct Ending {
-    /// The keys of those that are left.
+    /// The keys of the connections that have not ended.
     left: RefCell<Index>,
     aborted: Cell<usize>,
     timer: Cell<Option<DelayedCall>>,
     resolver: Cell<Option<Resolver<usize>>>,
 }
 
-/// A connection of which one user has gone and the next has not come yet.
+/// A connection between two handlers, which still counts.
 pub(super) struct Counted {
     counter: Rc<ConnCounter>,
     key: usize,
@@ -62,7 +62,7 @@ impl ConnCounter {
         self.limit.get()
     }
 
-    /// Sets how many connections there may be at a time.
+    /// Sets the largest number of connections.
     pub(crate) fn set_limit(&self, limit: Option<usize>) {
         self.limit.set(limit);
         self.tell_port();
@@ -72,12 +72,12 @@ impl ConnCounter {
         self.limit.get().is_some_and(|limit| self.count() >= limit)
     }
 
-    /// Has this called when there is room again; none when the port is closed.
+    /// Sets the function that is called when there is room again; `None` when the port is closed.
     pub(crate) fn set_port(&self, look: Option<Box<dyn Fn()>>) {
         self.port.set(look.map(Rc::from));
     }
 
-    /// Has the port look whether it may accept.
+    /// Makes the port check whether it may accept.
     pub(crate) fn tell_port(&self) {
         let port = self.port.take();
         self.port.set(port.clone());
@@ -86,8 +86,8 @@ impl ConnCounter {
         }
     }
 
-    /// Closes the connections that there are, in good order at first, and aborts the rest after `limit`.
-    /// Fires with how many took too long, when all have ended.
+    /// Closes the present connections in good order, and aborts those that are left after `limit`.
+    /// The Deferred fires when all have ended, with the number of those that were aborted.
     #[track_caller]
     pub(crate) fn end_all(self: &Rc<Self>, limit: Duration) -> Deferred<usize> {
         let Some(reactor) = self.reactor.upgrade() else {
@@ -135,17 +135,17 @@ impl ConnCounter {
         })
     }
 
-    /// What its connections are known by.
+    /// Returns the number that identifies the port's connections.
     pub(super) fn address(&self) -> *const () {
         std::ptr::from_ref(self).cast()
     }
 
-    /// There is one connection more.
+    /// Counts one more connection.
     pub(super) fn entered(&self) {
         self.count.set(self.count.get() + 1);
     }
 
-    /// One has ended.
+    /// Counts one connection less.
     pub(super) fn left(&self, key: usize) {
         let was_full = self.is_full();
         self.count.set(self.count.get().saturating_sub(1));
@@ -189,7 +189,7 @@ impl Counted {
         }
     }
 
-    /// Whoever waits for its end waits for that of this key now.
+    /// Replaces the key of a connection in the groups whose end is awaited.
     pub(super) fn goes_on_as(&self, key: usize) {
         for ending in self.counter.ending.borrow().iter() {
             let mut left = ending.left.borrow_mut();

@@ -2,23 +2,23 @@
 //!
 //! # The idea
 //!
-//! A connection is a [`ConnCore`] and a *seat*: whoever uses it, a protocol or an async stream. The
-//! seat's hooks and the user's handles only change the link's wishes; [`Conn::settle`] is where
-//! wishes become system calls. It runs once after each dispatch and once before the loop waits.
-//! What a task has written is sent before that, when the task is about to wait for its peer:
+//! A connection is a [`ConnCore`] and a *handler*, its user: a protocol or an async stream. The
+//! handler's hooks and the user's handles only record requests in the core; [`Conn::settle`] turns
+//! the requests into system calls. It runs once after each dispatch and once before the loop waits.
+//! Bytes that a task has written are sent before that, when the task is about to wait for its peer:
 //! [`Conn::send_early`].
 //!
 //! # Invariants
 //!
-//! 1. A seat is told `lost` exactly once, when the socket is closed and the key is out of the
-//!    table, and nothing after it; or never, if the connection was handed to another seat.
+//! 1. A handler's `lost` is called exactly once, last, when the socket is closed and the key is out
+//!    of the table; or never, if the connection was handed to another handler.
 //! 2. No hook runs inside another hook of the same connection, nor inside a handle's method.
-//! 3. Reading is armed only while the seat wants bytes; a paused connection is disarmed, so a
+//! 3. Reading is armed only while the handler wants bytes; a paused connection is disarmed, so a
 //!    hang-up cannot spin.
 //! 4. Writing is armed only while the socket is full.
-//! 5. While the connection is full a protocol is given nothing from its own peer.
-//! 6. When a seat has named its successor no more hooks of it run, and the connection is handed
-//!    over in the next [`Conn::settle`], unless it is ending.
+//! 5. While the connection is full, its protocol receives nothing from its own peer.
+//! 6. When a handler has named its successor, none of its hooks run any more, and the connection is
+//!    handed over in the next [`Conn::settle`], unless it is ending.
 
 use std::panic::Location;
 use std::rc::Rc;
@@ -41,29 +41,29 @@ pub(crate) struct Conn<S: ?Sized = dyn ConnHandler> {
     handler: S,
 }
 
-/// Whoever uses a connection. None of the hooks may unwind.
+/// The user of a connection. None of the hooks may unwind.
 pub(crate) trait ConnHandler: 'static {
-    /// There is something to read: bytes, the end, or an error.
+    /// Is called when there is something to read: bytes, the end of file, or an error.
     fn readable(conn: &Rc<Conn<Self>>, reactor: &Reactor)
     where
         Self: Sized;
 
-    /// The peer has nothing more to say.
+    /// Is called when the peer has sent the end of file.
     fn eof(conn: &Rc<Conn<Self>>, reactor: &Reactor)
     where
         Self: Sized;
 
-    /// It was full and is not any more, and takes more.
+    /// Is called when the connection was full and is not any more.
     fn write_ready(conn: &Rc<Conn<Self>>, reactor: &Reactor)
     where
         Self: Sized;
 
-    /// A flush has made progress, or the writing side was shut.
+    /// Is called when a flush has made progress, or the writing side was shut.
     fn flushed(conn: &Rc<Conn<Self>>)
     where
         Self: Sized;
 
-    /// All was written, and the writing side was shut.
+    /// Is called when everything was written and the writing side was shut.
     fn write_closed(conn: &Rc<Conn<Self>>, reactor: &Reactor)
     where
         Self: Sized,
@@ -71,33 +71,33 @@ pub(crate) trait ConnHandler: 'static {
         let _ = (conn, reactor);
     }
 
-    /// It is over.
+    /// Is called once, last, when the connection has ended.
     fn lost(conn: &Rc<Conn<Self>>, reason: Failure)
     where
         Self: Sized;
 
-    /// Does it want to be told of what can be read?
+    /// Returns whether the handler wants `readable` to be called.
     fn wants_bytes(&self) -> bool;
 
-    /// Is it given no bytes while the connection is full? One that reads for itself is its own
-    /// judge.
+    /// Returns whether the handler receives no bytes while the connection is full. A handler that
+    /// reads by itself decides that itself.
     fn is_held_when_full(&self) -> bool {
         true
     }
 
-    /// Does it read for itself, when it likes? Then [`ConnHandler::readable`] only notes that there
-    /// is something, and what the peer has said is not lost because writing failed.
+    /// Returns whether the handler reads by itself, at any time. Then [`ConnHandler::readable`]
+    /// only records that there are bytes, and received bytes are not lost because writing failed.
     #[inline]
     fn reads_for_itself(&self) -> bool {
         false
     }
 
-    /// Does its user wait for room, with more to write?
+    /// Returns whether the user waits for room, with more to write.
     fn is_writing(&self) -> bool {
         false
     }
 
-    /// It was not given all that was read, and may be now.
+    /// Is called when bytes that were held back may be delivered.
     fn deliver_held(conn: &Rc<Conn<Self>>, reactor: &Reactor)
     where
         Self: Sized,
@@ -105,7 +105,7 @@ pub(crate) trait ConnHandler: 'static {
         let _ = (conn, reactor);
     }
 
-    /// It has named its successor: the connection is to be handed over.
+    /// Hands the connection over to the successor that the handler has named.
     fn hand_on(conn: &Rc<Conn<Self>>, reactor: &Reactor)
     where
         Self: Sized,
@@ -113,12 +113,12 @@ pub(crate) trait ConnHandler: 'static {
         let _ = (conn, reactor);
     }
 
-    /// What it is, for the list of what was left behind.
+    /// Returns the kind of the connection, for the list of what a program left behind.
     fn kind(&self) -> &'static str;
 }
 
 impl<S: ConnHandler> Conn<S> {
-    /// Takes a connected socket into the reactor's care.
+    /// Registers a connected socket with the reactor.
     pub(crate) fn new(
         reactor: &Reactor,
         socket: Socket,
@@ -155,7 +155,7 @@ impl<S: ConnHandler> Conn<S> {
         Ok(conn)
     }
 
-    /// It counts no more among those of its port.
+    /// Removes the connection from the count of its port.
     fn left(&self) {
         if let Some(counter) = &self.link.config.counter {
             counter.left(self.link.key());
@@ -181,7 +181,8 @@ impl<S: ConnHandler> Conn<S> {
         added.unwrap_or(Ok(()))
     }
 
-    /// The first thing after [`Conn::new`]: lets the seat begin, then does what it wished.
+    /// Begins the connection, right after [`Conn::new`]: calls the handler, then carries out its
+    /// requests.
     pub(crate) fn begin(self: &Rc<Self>, reactor: &Reactor, hook: impl FnOnce()) {
         self.link.flags.set(Flag::BEGUN, true);
         hook();
@@ -203,7 +204,7 @@ impl<S: ConnHandler> Conn<S> {
         self.settle(reactor);
     }
 
-    /// Turns wishes into system calls, until there is nothing left to do without waiting.
+    /// Turns requests into system calls, until there is nothing left to do without waiting.
     #[inline(always)]
     fn settle(self: &Rc<Self>, reactor: &Reactor) {
         if self.link.is_usual() && self.link.has_queue() {
@@ -216,7 +217,7 @@ impl<S: ConnHandler> Conn<S> {
         }
     }
 
-    /// Is nothing to be done?
+    /// Returns whether there is nothing to do.
     #[inline(always)]
     fn is_settled(&self) -> bool {
         self.link.is_usual() && !self.link.has_queue() && self.handler.wants_bytes()
@@ -238,7 +239,7 @@ impl<S: ConnHandler> Conn<S> {
     #[inline(never)]
     fn settle_unusual(self: &Rc<Self>, reactor: &Reactor) {
         let link = &self.link;
-        // From here on everybody may wish; it is all done in the end.
+        // From here on hooks may record requests; all are carried out at the end.
         link.registration.begin_busy();
         let mut rounds = 0;
         self.flush_all(reactor, &mut rounds);
@@ -321,7 +322,7 @@ impl<S: ConnHandler> Conn<S> {
                     let driver = reactor.inner().driver();
                     let _ = link.with_socket(|socket| driver.shut_write(socket));
                     S::flushed(self);
-                    // Whoever has named a successor is told nothing more.
+                    // A handler that has named a successor is called no more.
                     if !link.is_handing_on() {
                         S::write_closed(self, reactor);
                     }
@@ -340,7 +341,7 @@ impl<S: ConnHandler> Conn<S> {
         if link.flags.has(Flag::PRODUCING) && link.produce(|| self.transport()) {
             return true;
         }
-        // Whoever has named a successor is told nothing more.
+        // A handler that has named a successor is called no more.
         if link.flags.has(Flag::FULL) && left <= link.limits().low && !link.is_handing_on() {
             link.flags.set(Flag::FULL, false);
             if link.life().takes_writes() {
@@ -351,12 +352,12 @@ impl<S: ConnHandler> Conn<S> {
         false
     }
 
-    /// May the seat be told of bytes?
+    /// Returns whether the handler may be called for bytes.
     fn takes_bytes(&self) -> bool {
         self.link.takes_bytes(self.handler.is_held_when_full())
     }
 
-    /// Tells the driver what is wanted, if that has changed.
+    /// Passes the interest to the driver, if it has changed.
     fn arm(&self, reactor: &Reactor) -> std::io::Result<()> {
         let link = &self.link;
         let read = self.takes_bytes() && self.handler.wants_bytes();
@@ -378,7 +379,7 @@ impl<S: ConnHandler> Conn<S> {
         let socket = link.socket.take();
         let is_to_be_reset = is_to_be_reset(link, &self.handler, &reason);
         if let Some(socket) = socket.as_ref().filter(|_| is_to_be_reset) {
-            // What is incomplete must not look whole.
+            // Incomplete data must not look complete.
             let _ = socket.reset_on_close();
         }
         if let (Some(socket), Some(reactor)) = (socket, reactor) {
@@ -444,7 +445,7 @@ impl<S: ConnHandler> Conn<S> {
         &self.handler
     }
 
-    /// The inert handle.
+    /// Returns the inert handle.
     pub(crate) fn transport(self: &Rc<Self>) -> Transport {
         Transport(self.clone())
     }
@@ -470,7 +471,7 @@ impl<S: ConnHandler> Handler for Conn<S> {
                 false => self.settle_unusual(reactor),
             };
         }
-        // From here on everybody may wish; it is all done in the end.
+        // From here on hooks may record requests; all are carried out at the end.
         link.registration.begin_busy();
         if event.is_read_only() && link.is_usual() {
             S::readable(&self, reactor);
@@ -490,7 +491,7 @@ impl<S: ConnHandler> Handler for Conn<S> {
         // What was read before a hang-up is delivered first: it is seen again when that is done.
         let waits = is_held && takes_bytes;
         if event.hangup() && (!reads || link.is_pair()) && !is_done && !waits {
-            // Nobody reads, but a connection that is broken is over all the same.
+            // A broken connection ends also when no task reads.
             if let Some(Ok(Some(error))) = link.with_socket(Socket::take_error) {
                 match self.handler.reads_for_itself() {
                     true => link.writing_failed(error),
@@ -579,7 +580,7 @@ impl<S: ConnHandler> Tracked for Conn<S> {
     }
 }
 
-/// Is all that was written to arrive, whatever the peer still sends?
+/// Returns whether all written bytes must arrive, whatever the peer still sends.
 fn may_linger(reason: &Failure) -> bool {
     match reason.downcast_ref() {
         Some(ConnectionError::Done) => true,
@@ -588,7 +589,7 @@ fn may_linger(reason: &Failure) -> bool {
     }
 }
 
-/// Does its end show that something is missing?
+/// Returns whether the end must show the peer that data is missing.
 fn is_to_be_reset(link: &ConnCore, handler: &impl ConnHandler, reason: &Failure) -> bool {
     let error = reason.downcast_ref();
     let is_asked = matches!(error, Some(ConnectionError::Aborted));
@@ -601,5 +602,5 @@ fn is_to_be_reset(link: &ConnCore, handler: &impl ConnHandler, reason: &Failure)
     is_asked || is_forced || is_cut_off || link.has_unsent() || link.flags.has(Flag::PRODUCING)
 }
 
-/// How often a connection is asked for more in one go, while its peer takes everything at once.
+/// How many rounds of flushing a connection gets at once, while its peer accepts everything.
 const ROUNDS: usize = 4;

@@ -1,4 +1,4 @@
-//! Handing a connection from one seat to another: everything but the user moves.
+//! Handing a connection from one handler to another: everything but the handler moves.
 
 use std::rc::Rc;
 
@@ -20,11 +20,11 @@ use crate::failure::Failure;
 use crate::reactor::Reactor;
 use crate::report::{self, Origin};
 
-/// A connection between two seats. One that is dropped with a queue is reset, and the loss is
-/// reported.
+/// A connection between two handlers. If it is dropped with queued bytes, it is reset, and the loss
+/// is reported.
 pub(crate) struct Handed(Option<Parts>);
 
-/// All that moves.
+/// The parts that move.
 struct Parts {
     socket: Socket,
     ends: Addresses,
@@ -39,15 +39,15 @@ struct Parts {
     out: Option<Box<Outgoing>>,
     /// Why writing failed, where that was not the end: see [`ConnCore::writing_failed`].
     failure: Option<(Failure, bool)>,
-    /// How much of what is queued the end of the reactor waits for.
+    /// The number of queued bytes that the end of the reactor waits for.
     owed: usize,
-    /// It counts among those of its port all the time.
+    /// The count in its port, which continues.
     counted: Option<Counted>,
 }
 
 impl<S: ConnHandler> Conn<S> {
-    /// Takes away all that can go to another seat. This connection is over then, and its seat is
-    /// told nothing more. `None` when it was over already.
+    /// Takes all parts that can go to another handler. This connection has ended then, and its
+    /// handler is called no more. Returns `None` when it had ended already.
     pub(crate) fn hand_over(&self, reactor: &Reactor) -> Option<Handed> {
         let link = self.link();
         let life = link.life();
@@ -89,8 +89,8 @@ impl<S: ConnHandler> Conn<S> {
         })))
     }
 
-    /// Gives a seat a connection that another one had. [`Conn::begin`] is next, as after
-    /// [`Conn::new`]; then [`Conn::peer_done`], if the peer had said its end before
+    /// Makes a connection with a new handler. [`Conn::begin`] must follow, as after [`Conn::new`];
+    /// then [`Conn::peer_done`], if the peer had sent the end of file before
     /// ([`ConnCore::has_eof_to_tell`]).
     pub(crate) fn of_handed(
         reactor: &Reactor,
@@ -129,7 +129,7 @@ impl<S: ConnHandler> Conn<S> {
 }
 
 impl Handed {
-    /// The peer's address.
+    /// Returns the peer's address.
     pub(crate) fn peer(&self) -> &Address {
         &self.parts().ends.peer
     }

@@ -1,16 +1,16 @@
-//! Closing in good order: what is written must not be lost on account of what was not read.
+//! Closing in good order: written bytes must not be lost because received bytes were not read.
 //!
 //! # The idea
 //!
-//! When a socket is closed while bytes of the peer's are unread, or come later, the system answers
-//! with a reset, and what it had not sent yet of our own is gone. So where that is to be feared the
-//! socket says the end of file first and stays for a while: what still comes is thrown away, until
-//! the peer says the end as well or its patience is over. Nobody waits for it: the connection's
-//! user has been told of the end before. What was written to a UNIX socket is with the peer
-//! already, so there it is enough to throw away what has come.
+//! When a socket is closed while bytes of the peer are unread, or arrive later, the system answers
+//! with a reset, and bytes that it had not sent yet are lost. So where that could happen, the
+//! writing side is closed first and the socket stays open for a while: bytes that still arrive are
+//! discarded, until the peer sends the end of file as well or the time limit is over. No user code
+//! waits for that: the handler's `lost` has been called before. Bytes written to a UNIX socket have
+//! reached the peer already, so there it is enough to discard the bytes that have arrived.
 //!
-//! A peer that floods is not read for all that time: after [`MOST`] bytes nothing is read any more.
-//! The socket stays, so that what is under way to the peer can still arrive, and the peer's own
+//! A peer that floods is not read all that time: after [`MOST`] bytes nothing is read any more. The
+//! socket stays open, so that bytes on their way to the peer can still arrive, and the peer's own
 //! system slows it down.
 
 use std::cell::Cell;
@@ -24,15 +24,15 @@ use crate::driver::{Event, Interest, Socket};
 use crate::failure::Failure;
 use crate::reactor::{Handler, Reactor, Registration, Retry, Tracked};
 
-/// A socket whose user has left.
+/// A socket without a handler, which waits for its peer's end of file.
 struct Lingering {
-    /// Its timer is the end of its patience.
+    /// The registration, whose timer is the time limit.
     registration: Registration,
-    /// Empty once closed.
+    /// `None` once closed.
     socket: Cell<Option<Socket>>,
     patience: Retry,
     location: &'static Location<'static>,
-    /// How many more bytes are read and thrown away.
+    /// The number of bytes that may still be read and discarded.
     left: Cell<usize>,
 }
 
@@ -133,7 +133,7 @@ impl Handler for Lingering {
         }
     }
 
-    /// Its patience is over.
+    /// Ends the wait when the time limit is over.
     fn attend(self: Rc<Self>, reactor: &Reactor) {
         if self.patience.take_due() {
             self.leave(Some(reactor));
@@ -141,8 +141,8 @@ impl Handler for Lingering {
     }
 }
 
-/// Throws away what has come, at most as much as is `left`: `Some(true)` if there was something,
-/// `None` at the end of it all.
+/// Discards the bytes that have arrived, at most `left`: returns `Some(true)` if there were any,
+/// and `None` at the end of file.
 fn discard(reactor: &Reactor, socket: &Socket, left: &Cell<usize>) -> Option<bool> {
     let mut buffer = reactor.inner().take_read_buffer();
     let mut result = Some(false);
@@ -175,11 +175,11 @@ fn discard(reactor: &Reactor, socket: &Socket, left: &Cell<usize>) -> Option<boo
     result
 }
 
-/// No more than this is surely on its way when it has been written: the first window of TCP.
+/// The number of bytes that are certainly on their way once written: TCP's first window.
 const AT_ONCE: u16 = 14_600;
-/// How long a peer may take to say the end, unless told otherwise.
+/// The default time for the peer to send the end of file.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
-/// How many bytes are read and thrown away at most.
+/// The largest number of bytes that are read and discarded.
 const MOST: usize = 1024 * 1024;
-/// How often is read in one go.
+/// The number of reads in a row.
 const READS: usize = 4;

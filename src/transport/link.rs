@@ -1,4 +1,4 @@
-//! What a connection is made of, whoever uses it: socket, queue, life.
+//! The core of a connection, whatever its handler: socket, write queue, life.
 //!
 //! Everything here is inert: the methods record requests and ask the loop for attention. `engine`
 //! carries the requests out.
@@ -26,18 +26,18 @@ use crate::driver::{Interest, Socket, SocketCell};
 use crate::failure::Failure;
 use crate::reactor::{Reactor, Registration, WeakReactor};
 
-/// A connection without its user.
+/// A connection without its handler.
 pub(crate) struct ConnCore {
-    /// Empty once closed.
+    /// `None` once closed.
     pub(super) socket: SocketCell,
     pub(super) registration: Registration,
     life: Cell<Life>,
     pub(super) flags: Flags,
-    /// How many bytes the socket has taken; no more than this counts.
+    /// The number of bytes that the socket has accepted.
     pub(super) sent: Cell<u16>,
-    /// What is queued. An idle connection has no queue.
+    /// The write queue. An idle connection has none.
     pub(super) out: Cell<Option<Box<Outgoing>>>,
-    /// Why it ended; set when its life is over.
+    /// The reason for which the connection ended; set when its life is over.
     pub(super) reason: Cell<Option<Failure>>,
     /// Limits of its own, a deadline, a producer: see `producer`.
     pub(super) extras: Cell<Option<Box<Extras>>>,
@@ -48,15 +48,15 @@ pub(crate) struct ConnCore {
 /// The addresses of a connection's ends.
 pub(crate) struct Addresses {
     pub(crate) peer: Address,
-    /// Our own, where somebody else has told it; else the socket knows.
+    /// The local address, where a PROXY header gave it; otherwise the socket is asked.
     pub(crate) host: Option<Address>,
 }
 
-/// An address in half the room: nearly all are of the first kind.
+/// The peer's address, in half the memory: nearly all are of the first kind.
 enum Peer {
     V4(SocketAddrV4),
     Other(Box<Address>),
-    /// Our own was told, too.
+    /// The peer's address and the local address, both given by a PROXY header.
     Told(Box<(Address, Address)>),
 }
 
@@ -96,7 +96,7 @@ impl ConnCore {
         self.flags.set(Flag::ALTERED, life != Life::NEW);
     }
 
-    /// Tells the driver what is wanted, if that has changed.
+    /// Passes the interest to the driver, if it has changed.
     pub(super) fn set_interest(&self, reactor: &Reactor, wanted: Interest) -> io::Result<()> {
         let otherwise = wanted != Interest::Read;
         self.flags.set(Flag::ARMED_OTHERWISE, otherwise);
@@ -105,7 +105,7 @@ impl ConnCore {
         told.unwrap_or(Ok(()))
     }
 
-    /// Something happened to its life; notes the reason when that was the end of it.
+    /// Passes an event to the connection's life; records the reason when that ends it.
     pub(super) fn on(&self, event: Event, reason: impl FnOnce() -> Failure) -> Action {
         let mut life = self.life.get();
         let action = life.on(event);
@@ -127,14 +127,14 @@ impl ConnCore {
         action
     }
 
-    /// A wish of the user's.
+    /// Records a request of the user.
     pub(super) fn wish(&self, event: Event) {
         if self.on(event, || self.failure(ConnectionError::Aborted)) != Action::Nothing {
             self.ask_for_attention();
         }
     }
 
-    /// It broke, for a reason that is not the system's.
+    /// Ends the connection for a reason that is not the system's.
     pub(crate) fn break_with(&self, reason: Failure) {
         if self.on(Event::Broken, || reason) != Action::Nothing {
             self.ask_for_attention();
@@ -165,7 +165,7 @@ impl ConnCore {
         self.registration.request_attention();
     }
 
-    /// Adds to what is queued. Dropped when the connection is ending.
+    /// Queues bytes. They are dropped when the connection is ending.
     #[inline]
     pub(crate) fn write(&self, bytes: &[u8]) {
         if self.flags.has(Flag::CHECKED_WRITES) || bytes.is_empty() {
@@ -310,7 +310,7 @@ impl ConnCore {
         result
     }
 
-    /// Throws away what is queued.
+    /// Drops the queued bytes.
     pub(super) fn clear_queue(&self) {
         if let Some(out) = self.out.take() {
             self.note_queued(out.len(), 0);
@@ -424,7 +424,7 @@ impl ConnCore {
         }
     }
 
-    /// Did descriptors come that nobody has taken?
+    /// Returns whether descriptors have arrived that were not taken.
     #[inline]
     pub(crate) fn has_descriptors(&self) -> bool {
         self.flags.has(Flag::DESCRIPTORS)
@@ -441,7 +441,7 @@ impl ConnCore {
         let _ = asked;
     }
 
-    /// The next descriptor that came.
+    /// Takes the next descriptor that arrived.
     #[cfg(unix)]
     pub(crate) fn take_descriptor(&self) -> Option<OwnedFd> {
         if !self.flags.has(Flag::DESCRIPTORS) {
@@ -476,7 +476,7 @@ impl ConnCore {
         Ok(())
     }
 
-    /// How many descriptors wait for a byte to ride on.
+    /// Returns the number of queued descriptors.
     pub(super) fn descriptors_left(&self) -> usize {
         #[cfg(unix)]
         return self
@@ -505,18 +505,18 @@ impl ConnCore {
         }
     }
 
-    /// The socket, for one statement that runs nobody's code. `None` once it is closed.
+    /// Borrows the socket, for one statement that runs no user code. `None` once it is closed.
     pub(crate) fn with_socket<R>(&self, f: impl FnOnce(&Socket) -> R) -> Option<R> {
         self.socket.with(f)
     }
 
-    /// Is something queued?
+    /// Returns whether bytes are queued.
     #[inline]
     pub(super) fn has_queue(&self) -> bool {
         cells::is_some(&self.out)
     }
 
-    /// How many bytes are queued.
+    /// Returns the number of queued bytes.
     #[inline]
     pub(crate) fn queued(&self) -> usize {
         cells::with(&self.out, |out| out.as_ref().map_or(0, |out| out.len()))
@@ -637,7 +637,7 @@ impl ConnCore {
         self.flags.has(Flag::PEER_DONE) && self.life.get().is_reading()
     }
 
-    /// Its user has named a successor.
+    /// Records that the handler has named a successor.
     pub(crate) fn note_successor(&self) {
         self.flags.set(Flag::SUCCEEDED, true);
         self.ask_for_attention();
@@ -653,22 +653,22 @@ impl ConnCore {
         self.life.get().is_over() || (self.is_handing_on() && !self.sends_file())
     }
 
-    /// Has its user been told of it?
+    /// Returns whether the handler has begun.
     pub(crate) fn has_begun(&self) -> bool {
         self.flags.has(Flag::BEGUN)
     }
 
-    /// Has its user been told of the end?
+    /// Returns whether the handler's `lost` was called.
     pub(crate) fn has_gone(&self) -> bool {
         self.flags.has(Flag::GONE)
     }
 
-    /// Its place in the reactor's table.
+    /// Returns the connection's key in the reactor's table.
     pub(crate) fn key(&self) -> usize {
         self.registration.key()
     }
 
-    /// Somebody may have a duplicate of the descriptor from now on.
+    /// Records that other code may have a duplicate of the descriptor.
     #[cfg(unix)]
     pub(super) fn note_lent(&self) {
         self.flags.set(Flag::LENT, true);
@@ -690,7 +690,7 @@ impl ConnCore {
         self.ask_for_attention();
     }
 
-    /// Why it ended, once it has.
+    /// Returns the reason for which the connection ended, once it has.
     pub(crate) fn reason(&self) -> Option<Failure> {
         cells::with(&self.reason, |reason| reason.clone())
     }
@@ -716,7 +716,7 @@ impl ConnCore {
         })
     }
 
-    /// How it stands, for a dump.
+    /// Returns the state, for a dump.
     pub(super) fn about(&self) -> String {
         let mut about = format!("with {}", self.peer());
         let life = self.life();
@@ -745,7 +745,7 @@ impl ConnCore {
         }
     }
 
-    /// The addresses of its ends.
+    /// Returns the addresses of both ends.
     pub(super) fn ends(&self) -> Addresses {
         Addresses {
             peer: self.peer(),

@@ -539,7 +539,7 @@ impl Transport {
         self.0.link().has_gone()
     }
 
-    /// Ends the connection for a reason that is not its own.
+    /// Ends the connection with `reason`, whatever the state of its socket.
     #[cfg(unix)]
     pub(crate) fn break_with(&self, reason: Failure) {
         self.0.link().break_with(reason);
