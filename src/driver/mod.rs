@@ -107,6 +107,13 @@ mod tests;
 
 /// The machine, or a model of it in memory.
 #[derive(Debug)]
+#[cfg_attr(
+    not(any(doc, feature = "testing")),
+    allow(
+        clippy::large_enum_variant,
+        reason = "the other one has no values then"
+    )
+)]
 pub(crate) enum Driver {
     /// The machine's clock, poller and sockets.
     Machine(machine::Machine),

@@ -7,7 +7,7 @@ use super::Failure;
 
 /// Implements `Display` and `Error` for structs and enums from one sentence each.
 ///
-/// ```ignore
+/// ```text
 /// errors! {
 ///     Cancelled: "cancelled";
 ///     NoRoute { address }: "no route to {address}", source error;
