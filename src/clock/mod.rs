@@ -345,7 +345,7 @@ impl fmt::Debug for DelayedCall {
             Some(left) => out.field("due_in", &left),
             None => out.field("pending", &false),
         };
-        out.field("place", &format_args!("{}", self.location))
+        out.field("location", &format_args!("{}", self.location))
             .finish()
     }
 }

@@ -269,7 +269,7 @@ impl fmt::Debug for Sleep {
             State::Over(slept) => out.field("over", &slept),
             _ => out.field("due_in", &self.timers.until(self.deadline)),
         };
-        out.field("place", &format_args!("{}", self.location))
+        out.field("location", &format_args!("{}", self.location))
             .finish()
     }
 }
