@@ -39,7 +39,7 @@ use crate::transport::ConnConfig;
 ///
 /// A command finds a program by exactly the text it was given: `git` and `/usr/bin/git` are two
 /// programs. Starting any other program fails with
-/// [`ProcessError::NotStarted`](super::ProcessError::NotStarted).
+/// [`ProcessError::NotStarted`].
 ///
 /// # Examples
 ///
