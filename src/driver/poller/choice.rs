@@ -95,7 +95,7 @@ impl fmt::Display for Poller {
     }
 }
 
-/// Does the error say that the system, or a sandbox, does not have the call?
+/// Returns whether the error means that the system, or a sandbox, refuses the call.
 #[cfg(unix)]
 pub(super) fn is_refusal(error: &io::Error) -> bool {
     [libc::ENOSYS, libc::EPERM, libc::EACCES]

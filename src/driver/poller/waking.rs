@@ -114,10 +114,10 @@ impl Waking {
         }
     }
 
-    /// Whether somebody woke the driver since this was last asked. A bell tells of itself, by its
-    /// key.
+    /// Returns whether the driver was woken since the last call. A wake descriptor reports its
+    /// wakes itself, by its key.
     pub(super) fn take(&self) -> bool {
-        // A look first: it is asked in every wait, and mostly nobody rang.
+        // A load first: every wait calls this, and mostly there was no wake.
         let take = |notified: &AtomicBool| {
             notified.load(Ordering::SeqCst) && notified.swap(false, Ordering::SeqCst)
         };
@@ -126,8 +126,7 @@ impl Waking {
             Way::WakeFd(_) => false,
             #[cfg(unix)]
             Way::Drained { notified, wake_fd } => {
-                // Drained first: a ring between the two is one that finds the flag up, and needs no
-                // bell.
+                // Drained first: a wake between the two finds the flag set, and writes nothing.
                 wake_fd.drain();
                 take(notified)
             }
@@ -135,7 +134,7 @@ impl Waking {
         }
     }
 
-    /// Whether somebody woke the driver and no wait has seen it.
+    /// Returns whether the driver was woken and no wait has seen it.
     #[cfg(any(doc, feature = "testing"))]
     pub(in crate::driver) fn is_notified(&self) -> bool {
         match &*self.0 {
