@@ -92,7 +92,7 @@ impl Body {
         }
     }
 
-    /// Sets the terminal's size of a fake process. (The system notifies its own.)
+    /// Sets the size of a fake process's terminal. (The system notifies a real one.)
     pub(super) fn resize(&self, size: Pty) {
         if let Self::Fake(process) = self {
             process.resize(size);

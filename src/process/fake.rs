@@ -254,7 +254,7 @@ impl FakeProgram {
 /// The handle by which a process holds its fake program.
 pub(super) type FakeHandle = Rc<FakeProcess>;
 
-/// Starts a fake program. `location` is the line that everything it consists of is made at.
+/// Starts a fake program. `location` is the line that requested it.
 pub(super) fn launch(
     reactor: &Reactor,
     launch: &Launch<'_>,
