@@ -1,12 +1,11 @@
 //! A signal's name and number: [`Signal`].
 //!
-//! A signal here is a number that the system knows, and no more: nothing is sent or listened to by
-//! having one. The same type says what to listen to, what to send to a process, and what a process
-//! ended by.
+//! A signal is a plain value, the number that the system knows: making one neither sends nor
+//! listens. The same type names the signals to listen to, to send to a process, and by which a
+//! process ended.
 //!
-//! Names are those of POSIX and of this system, written `SIGTERM`. What has a number and no name
-//! (two of Linux's that the C library keeps for itself) is a signal all the same, for a process may
-//! end by it.
+//! Names are those of POSIX and of this system, written `SIGTERM`. A number without a name (two of
+//! Linux's, which the C library reserves) is a signal as well, since a process may end by it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -260,7 +259,7 @@ impl fmt::Debug for SignalSet {
     }
 }
 
-/// Why a signal cannot be listened to, or why there is no such signal.
+/// The reason why a signal cannot be listened to, or does not exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SignalError {

@@ -1,4 +1,4 @@
-//! The house's rules that neither the compiler nor clippy knows, read off the source.
+//! The rules of this crate that neither the compiler nor clippy checks.
 
 use std::fmt::Write;
 use std::fs;
@@ -266,7 +266,7 @@ fn aliases(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The rooms, bottom first. A room may use itself and those above it in this list.
+/// The modules, bottom first. A module may use itself and those above it in this list.
 const LAYERS: [&str; 33] = [
     "sync",
     "context",
@@ -403,14 +403,14 @@ struct File {
 }
 
 impl File {
-    /// The room it belongs to; none for the front door.
+    /// The top-level module that the file belongs to; `None` for `lib.rs`.
     fn room(&self) -> Option<String> {
         let inside = self.path.strip_prefix("src/")?;
         let room = inside.split('/').next()?.trim_end_matches(".rs");
         (room != "lib").then(|| room.to_owned())
     }
 
-    /// How deep its module lies: 1 for a room, 2 for a file of a room.
+    /// The depth of the file's module: 1 for a top-level module, 2 for a file in its folder.
     fn depth(&self) -> usize {
         let names = self.path.split('/').count() - 1;
         names - usize::from(self.path.ends_with("/mod.rs"))

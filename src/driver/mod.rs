@@ -1,21 +1,22 @@
-//! What the loop asks of the world: time, readiness, sockets, and being woken.
+//! The services that the loop needs of its environment: time, readiness, sockets, and wakes.
 //!
-//! A [`Driver`] is the machine or a model of one in memory. The loop above is the same under both:
-//! it names sources by keys, waits, and is told which keys are ready. Nothing here calls anybody's
-//! code while something is borrowed (only [`SocketHook`] calls any), so nothing here can be entered
+//! A [`Driver`] is the machine, or a model of it in memory. The loop above is the same for both: it
+//! registers sources under keys, waits, and gets the keys that are ready. No user code is called
+//! here while something is borrowed (only [`SocketHook`] calls any), so no function here is entered
 //! twice.
 //!
-//! The driver owns the poller and, in memory, the network and the clock. It does **not** own what
-//! is registered: who adds a source removes it before its descriptor closes (see [`Driver::add`]).
+//! The driver owns the poller and, in memory, the network and the clock. It does **not** own the
+//! registered sources: the code that adds a source removes it before its descriptor closes (see
+//! [`Driver::add`]).
 //!
 //! # Invariants
 //!
-//! 1. **Keys are the caller's** and come back as they were given. The two highest are this room's
-//!    own.
-//! 2. **Level**: what is ready and asked for is told by every wait until it is no longer so.
-//! 3. **Nothing is quiet**: a source with [`Interest::Nothing`] tells a hang-up at most once each
-//!    time that interest is set, so a peer that went away cannot keep the loop turning.
-//! 4. **No wake is lost**: a wake ends the wait under way, or else the next one; several make one.
+//! 1. **Keys are the caller's** and are returned unchanged. The two highest are reserved.
+//! 2. **Level-triggered**: every wait reports a source that is ready for its interest.
+//! 3. **[`Interest::Nothing`] reports at most one hang-up** each time it is set, so a peer that has
+//!    closed cannot keep the loop turning.
+//! 4. **No wake is lost**: a wake ends the present wait, or else the next one; several count as
+//!    one.
 //! 5. **No early return**: on the machine a wait with a timeout ends early only with events, by a
 //!    wake, by a signal, or after a day. In memory it ends exactly in time.
 //! 6. **In memory the same calls give the same answers**, and events come in the order of their
@@ -23,11 +24,11 @@
 //!
 //! # Files
 //!
-//! `machine` the machine · `memory` the model of one · `poller` readiness, and being woken ·
-//! `sockets` the machine's sockets · `descriptors` what is none, and is read and written all the
-//! same · `children` other programs · `signals` what the system tells out of turn · `relay` queues
-//! in this process · `source` what all of these are to a driver, `socket` and `datagrams` sockets
-//! of either driver, `options` what is said of them · `chance` numbers of chance.
+//! `machine` the machine · `memory` the model of it · `poller` readiness and wakes · `sockets` the
+//! machine's sockets · `descriptors` other descriptors that are read and written · `children` child
+//! processes · `signals` signals · `relay` queues in this process · `source` the sources of events
+//! · `socket` and `datagrams` sockets of either driver, `options` their options · `rng` random
+//! numbers.
 
 use std::io;
 use std::net::Shutdown;

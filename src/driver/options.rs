@@ -1,5 +1,4 @@
-//! What is said of a socket of either driver: how it is bound, and the options of one for
-//! datagrams.
+//! The options of a socket of either driver: how it is bound, and the options of datagram sockets.
 
 use std::fmt;
 use std::io;
@@ -14,26 +13,26 @@ use crate::address::Address;
 /// How a listener is bound.
 #[derive(Clone, Debug)]
 pub(crate) struct Bind {
-    /// How many connections wait to be accepted.
+    /// The number of connections that may wait to be accepted.
     pub(crate) backlog: i32,
-    /// Whether, on Unix, a port may be taken whose last connections are still fading away.
+    /// Whether, on Unix, a port may be bound whose last connections are in `TIME_WAIT`.
     pub(crate) reuse_address: bool,
-    /// Whether others may listen at the same address, and share what comes.
+    /// Whether other sockets may listen at the same address, and share the connections.
     pub(crate) reuse_port: bool,
-    /// Whether an IPv6 address takes IPv4 connections as well.
+    /// Whether an IPv6 address accepts IPv4 connections as well.
     pub(crate) dual_stack: bool,
     pub(crate) buffers: Buffers,
-    /// Who may connect: the mode of a UNIX socket's file.
+    /// The mode of a UNIX socket's file, which decides who may connect.
     pub(crate) mode: u32,
-    /// Whether a lock beside a UNIX socket's file says whose it is.
+    /// Whether a lock beside a UNIX socket's file names its owner.
     pub(crate) lock_file: bool,
     pub(crate) hook: Option<SocketHook>,
 }
 
-/// Is given each socket before it is bound, connected or listened with. In memory it is never
-/// called.
+/// A function that is called with each socket before it is bound, connected or listens. It is never
+/// called in memory.
 ///
-/// It is a user's code, and called with nothing borrowed. It must not unwind.
+/// It is user code, called with nothing borrowed. It must not unwind.
 #[derive(Clone)]
 pub(crate) struct SocketHook(pub(crate) Rc<SocketCall>);
 
@@ -56,7 +55,7 @@ impl fmt::Debug for SocketHook {
     }
 }
 
-/// How many bytes the system holds of a connection, where that was said.
+/// The sizes of the system's buffers of a connection, where they were set.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Buffers {
     pub(crate) send: Option<usize>,
@@ -78,25 +77,25 @@ impl Default for Bind {
     }
 }
 
-/// A datagram that came.
+/// A received datagram.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Arrived {
-    /// How many bytes were put into the buffer.
+    /// The number of bytes in the buffer.
     pub(crate) count: usize,
-    /// How many it had, as far as the platform says.
+    /// The size of the datagram, as far as the platform reports it.
     pub(crate) size: usize,
     pub(crate) from: Address,
 }
 
-/// Which network interface is meant, for multicast.
+/// A network interface, for multicast.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Interface {
-    /// The one that the system would take.
+    /// The interface that the system chooses.
     #[default]
     Any,
-    /// The one with this address (IPv4).
+    /// The interface with this IPv4 address.
     Address(Ipv4Addr),
-    /// The one with this number.
+    /// The interface with this index.
     Index(u32),
 }
 
@@ -112,7 +111,7 @@ impl From<u32> for Interface {
     }
 }
 
-/// Something to be changed about a socket.
+/// A change of a socket's options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     Broadcast(bool),
@@ -124,8 +123,8 @@ pub(crate) enum Change {
     Ttl(u32),
 }
 
-/// Something to be known about a socket; yes is one, no is zero, and an interface a number or the
-/// bits of an address.
+/// A question about a socket's options. In answers yes is 1, no is 0, and an interface its index or
+/// the bits of its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Question {
     Broadcast,

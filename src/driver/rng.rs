@@ -1,4 +1,4 @@
-//! Numbers of chance: [`Random`], and the one that a reactor has.
+//! Random numbers: [`Random`], and the generator of a reactor.
 //!
 //! The generator is SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
 //! generators", 2014). It is good enough to spread retries in time and to try a network; it keeps
@@ -19,7 +19,9 @@ use std::ops::RangeInclusive;
 #[cfg(any(doc, feature = "testing"))]
 use std::time::Duration;
 
-/// Numbers that look like chance and are the same for the same seed, on every machine.
+/// A generator of pseudo-random numbers: the same seed gives the same numbers, on every machine.
+///
+/// Not for secrets: the numbers can be predicted.
 ///
 /// # Examples
 ///
@@ -35,12 +37,12 @@ use std::time::Duration;
 pub struct Random(u64);
 
 impl Random {
-    /// Begins with a seed. Seeds that are next to each other begin nothing alike.
+    /// Makes a generator from a seed. Neighbouring seeds give unrelated numbers.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// Any number. (A counter with a large step, its bits well mixed.)
+    /// Returns the next number, any `u64` with the same probability.
     pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut bits = self.0;
@@ -49,14 +51,15 @@ impl Random {
         bits ^ (bits >> 31)
     }
 
-    /// Returns a number less than `end`, all with the same probability; 0 when `end` is 0.
+    /// Returns a number from 0 to `end`, excluding `end`, all with the same probability; 0 when
+    /// `end` is 0.
     #[cfg(any(doc, feature = "testing"))]
     pub fn below(&mut self, end: usize) -> usize {
         let wide = u128::from(self.next_u64()) * end as u128;
         (wide >> 64) as usize
     }
 
-    /// Returns `true` with this probability.
+    /// Returns `true` with this probability, from 0 (never) to 1 (always).
     #[cfg(any(doc, feature = "testing"))]
     pub fn gen_bool(&mut self, probability: f64) -> bool {
         self.part() < probability
@@ -68,17 +71,17 @@ impl Random {
         (self.next_u64() >> (u64::BITS - BITS)) as f64 / (1_u64 << BITS) as f64
     }
 
-    /// Returns one of these, all with the same probability.
+    /// Returns one of the elements, all with the same probability.
     ///
     /// # Panics
     ///
-    /// Panics when there are none.
+    /// Panics when the slice is empty.
     #[cfg(any(doc, feature = "testing"))]
     pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())]
     }
 
-    /// A time between these.
+    /// Returns a duration in this range, both ends included, all with the same probability.
     #[cfg(any(doc, feature = "testing"))]
     pub fn time(&mut self, range: &RangeInclusive<Duration>) -> Duration {
         let width = range.end().saturating_sub(*range.start());
@@ -87,22 +90,22 @@ impl Random {
     }
 }
 
-/// A reactor's own.
+/// The generator of a reactor.
 #[derive(Debug)]
 pub(crate) struct Rng(RefCell<Random>);
 
 impl Rng {
-    /// One that is like no other.
+    /// Makes a generator from a random seed.
     pub(super) fn new() -> Self {
         Self::from_seed(RandomState::new().hash_one(0))
     }
 
-    /// The one that belongs to a seed.
+    /// Makes the generator of a seed.
     pub(super) fn from_seed(seed: u64) -> Self {
         Self(RefCell::new(Random::new(seed)))
     }
 
-    /// The next number from 0 to 1.
+    /// Returns the next number from 0 to 1, excluding 1.
     pub(crate) fn part(&self) -> f64 {
         self.0.borrow_mut().part()
     }

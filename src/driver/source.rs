@@ -1,5 +1,5 @@
-//! Sources of events, as a driver knows them: a descriptor, a place in memory, and what is made of
-//! these.
+//! Sources of events, as a driver sees them: descriptors, sockets of the in-memory network, and
+//! combinations of these.
 
 use std::io;
 #[cfg(unix)]
@@ -11,13 +11,13 @@ use super::memory::SocketId;
 use super::poller::{Borrowed, WAKE_KEY};
 use super::relay::Relay;
 
-/// How a thing is named to a driver. Only this room implements it.
+/// A type whose values a driver can watch. Only this module implements it.
 pub(crate) trait Source {
-    /// The name.
+    /// Returns the name of the source.
     fn name(&self) -> Name<'_>;
 }
 
-/// The name of a source: a descriptor, or a place in the network in memory.
+/// The name of a source: a descriptor, or a socket of the in-memory network.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Name<'a> {
     /// Something the machine's poller can watch.
@@ -46,7 +46,7 @@ impl Source for Descriptor<'_> {
     }
 }
 
-/// Refuses the two keys that are this room's own (invariant 1).
+/// Refuses the two keys that the driver reserves (invariant 1).
 pub(super) fn check_key(key: usize) -> io::Result<()> {
     if key >= WAKE_KEY {
         return Err(io::Error::new(

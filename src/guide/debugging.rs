@@ -4,8 +4,8 @@
 //!
 //! [`Reactor::dump`](crate::Reactor::dump) returns the tree of tasks, Deferreds, timers,
 //! connections and ports, each with the line that made it and below it what it waits for.
-//! [`ReactorBuilder::dumps_on_signal`](crate::ReactorBuilder) makes SIGUSR1 write it to standard
-//! error.
+//! [`ReactorBuilder::dumps_on_signal`](crate::ReactorBuilder::dumps_on_signal) makes SIGUSR1 write
+//! it to standard error.
 //!
 //! ```
 //! use std::time::Duration;
@@ -29,8 +29,8 @@
 //! # What blocks the loop
 //!
 //! The watchdog names each callback or task that keeps the loop for longer than a limit
-//! ([`ReactorBuilder::watchdog`](crate::ReactorBuilder)): by default 100 ms in debug mode. Work
-//! that blocks belongs in [`spawn_blocking`](crate::Reactor::spawn_blocking).
+//! ([`ReactorBuilder::watchdog`](crate::ReactorBuilder::watchdog)): by default 100 ms in debug
+//! mode. Work that blocks belongs in [`spawn_blocking`](crate::Reactor::spawn_blocking).
 //!
 //! # Where a failure came from
 //!

@@ -1,4 +1,4 @@
-//! What a process is underneath: one of the machine's, or one that is played in memory.
+//! The process behind the handle: a child of this process, or a fake one in memory.
 
 use std::io;
 use std::panic::Location;
@@ -92,7 +92,7 @@ impl Body {
         }
     }
 
-    /// A part's terminal has another size. (The machine tells its own programs.)
+    /// Sets the size of a fake process's terminal. (The system notifies a real one.)
     pub(super) fn resize(&self, size: Pty) {
         if let Self::Fake(process) = self {
             process.resize(size);
@@ -122,7 +122,7 @@ impl Body {
         }
     }
 
-    /// Nobody will ask for it: it is killed and waited for.
+    /// Kills the process and waits for it.
     pub(super) fn end(self) {
         match self {
             Self::Machine(child) => child.end(),

@@ -39,7 +39,7 @@ use crate::transport::ConnConfig;
 ///
 /// A command finds a program by exactly the text it was given: `git` and `/usr/bin/git` are two
 /// programs. Starting any other program fails with
-/// [`ProcessError::NotStarted`](super::ProcessError::NotStarted).
+/// [`ProcessError::NotStarted`].
 ///
 /// # Examples
 ///
@@ -254,7 +254,7 @@ impl FakeProgram {
 /// The handle by which a process holds its fake program.
 pub(super) type FakeHandle = Rc<FakeProcess>;
 
-/// Starts a fake program. `location` is the line that everything it consists of is made at.
+/// Starts a fake program. `location` is the line that requested it.
 pub(super) fn launch(
     reactor: &Reactor,
     launch: &Launch<'_>,

@@ -159,7 +159,7 @@ impl<P: ProcessProtocol> Running<P> {
     pub(super) fn begin(self: &Rc<Self>, reactor: &Reactor) {
         self.begun.set(true);
         visit(self, reactor, |protocol, cx| protocol.connection_made(cx));
-        // The process may have ended already, and a fake process is notified of once.
+        // The process may have ended already, and in memory that is reported only once.
         self.registration.request_attention();
     }
 

@@ -1,4 +1,4 @@
-//! A protocol on a stream connection: what the engine tells it.
+//! A protocol on a stream connection: how the engine calls it.
 
 use std::panic::Location;
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use crate::reactor::Reactor;
 use crate::report;
 use crate::transport::{Conn, ConnHandler, Transport};
 
-/// The seat of a protocol on a connection.
+/// The handler of a connection with a protocol.
 pub(crate) type OnStream<P> = ProtocolSlot<P, Transport>;
 
 impl<P: Protocol> ProtocolHost for Conn<OnStream<P>> {

@@ -1,11 +1,10 @@
-//! How a run ends: waiting until it is told to stop, what a program forgot, and ending by the
-//! signal that stopped it.
+//! The end of a run: waiting for the stop, the warning about forgotten ports, and ending the
+//! process by the signal that stopped the reactor.
 //!
 //! # Invariants
 //!
-//! 1. Those who wait for the stop have a turn before the shutdown event is fired.
-//! 2. What the loop is run for, once it has waited for the stop, is awaited before the shutdown
-//!    event is fired.
+//! 1. Tasks that wait for the stop get a turn before the shutdown event is fired.
+//! 2. If `main` has waited for the stop, the shutdown event is fired after `main` has returned.
 
 use std::cell::{Cell, RefCell};
 use std::io::Write;
@@ -21,24 +20,24 @@ use crate::report::{self, Origin, Subsystem};
 use crate::slots::Ordered;
 use crate::task::own_waker;
 
-/// Who waits until the reactor is told to stop.
+/// The tasks that wait until the reactor is stopped.
 #[derive(Default)]
 pub(super) struct Ending {
-    /// Its keys are not used twice: a future that is polled or dropped in a later run finds its own
-    /// waker, or none.
+    /// The wakers. Keys are not used twice: a future that is polled or dropped in a later run finds
+    /// its own waker, or none.
     waiting: RefCell<Ordered<Waker>>,
-    /// What the loop is run for is being polled.
+    /// Whether `main` is being polled.
     polls_main: Cell<bool>,
-    /// It has been told of the stop, and may have something left to do.
+    /// Whether `main` has waited for the stop, and may have something left to do.
     main_knows: Cell<bool>,
-    /// The shutdown event is fired when it is done.
+    /// Whether the shutdown event is fired when `main` has returned.
     awaits_main: Cell<bool>,
-    /// The process ends by the signal that has stopped the reactor.
+    /// Whether the process ends by the signal that has stopped the reactor.
     by_signal: Cell<bool>,
 }
 
 impl Ending {
-    /// A run begins.
+    /// Begins a run.
     pub(super) fn begin(&self) {
         self.main_knows.set(false);
         self.awaits_main.set(false);
@@ -120,12 +119,12 @@ impl Reactor {
         };
         let _ = std::io::stdout().flush();
         let _ = signal.raise();
-        // It was the first process of a container, or the signal is ignored or blocked.
+        // This is the first process of a container, or the signal is ignored or blocked.
         std::process::exit(128 + signal.number());
     }
 
-    /// Fires the shutdown event when the reactor was told to stop, and those who were to know of it
-    /// first have had their turn (invariants 1 and 2).
+    /// Fires the shutdown event when a stop was requested and the tasks that wait for it have had
+    /// their turn (invariants 1 and 2).
     pub(super) fn look_at_stop(&self) {
         let inner = self.inner();
         let ending = &inner.ending;
@@ -146,8 +145,8 @@ impl Reactor {
         }
     }
 
-    /// `main` has returned, and was not told to stop: says so if there are ports that were opened
-    /// for nobody.
+    /// Logs a warning when `main` has returned without a stop and there are ports that never had a
+    /// connection.
     ///
     /// A program that listens and then does something else has either had connections by then, or
     /// was busy for a while.
@@ -187,9 +186,9 @@ impl Inner {
 /// The future of [`Reactor::stopped`].
 struct UntilStopped {
     reactor: WeakReactor,
-    /// Where its waker is, once it has one.
+    /// The key of the waker, once there is one.
     key: Option<usize>,
-    /// It has been ready.
+    /// Whether it has been ready.
     is_over: bool,
 }
 
@@ -213,7 +212,7 @@ impl Future for UntilStopped {
         };
         let ending = &reactor.inner().ending;
         if matches!(reactor.inner().state.get(), State::Stopping | State::Ended) {
-            // Those who were told have been taken out.
+            // Tasks that were woken have been taken out.
             self.key = None;
             self.is_over = true;
             if ending.polls_main.get() {

@@ -1,4 +1,5 @@
-//! System event triggers: what is to happen before, during and after an event such as shutdown.
+//! System event triggers: functions that are called before, during and after an event such as
+//! shutdown.
 //!
 //! # The idea
 //!
@@ -26,15 +27,15 @@ use crate::report::{self, Origin};
 /// When a trigger runs: before, during or after its event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// First. A Deferred returned here is waited for.
+    /// First. The event waits for the Deferreds that triggers of this phase return.
     Before,
-    /// When everything *before* is done. At shutdown all connections have been lost by now.
+    /// After all triggers *before* are done. At shutdown all connections have been lost by then.
     During,
     /// Last.
     After,
 }
 
-/// A trigger that was added, which can be removed. Dropping this changes nothing.
+/// A handle to a trigger, to remove it. Dropping the handle does not remove the trigger.
 #[derive(Clone)]
 pub struct Trigger {
     id: u64,

@@ -1,8 +1,8 @@
-//! What the reactor keeps: handlers of I/O sources, and other things that end with it.
+//! The reactor's tables: handlers of I/O sources, and other things that end with the reactor.
 //!
 //! The reactor has two tables. The first holds what is registered with the driver, one [`Handler`]
 //! for each I/O source, found by the key that an event carries. The second holds what is only
-//! [`Tracked`]: results that other threads bring, tasks and look-ups that must hear of the
+//! [`Tracked`]: results that other threads bring, and tasks and look-ups that must be notified of the
 //! reactor's end. Keys of the second table have their highest bit set, so no key names two things.
 
 use std::any::Any;
@@ -21,7 +21,8 @@ use crate::failure::Failure;
 ///
 /// Nothing of the reactor is borrowed while one of these methods runs. None of them may unwind.
 pub(crate) trait Tracked {
-    /// Ends it because the reactor ends. It leaves the table and tells its user why.
+    /// Ends the thing because the reactor ends: it leaves the table and passes `reason` to its
+    /// user.
     fn lose(self: Rc<Self>, reactor: Option<&Reactor>, reason: &Failure);
 
     /// Refuses further data. The reactor ends, and calls `lose` when it has called this for all.

@@ -1,10 +1,9 @@
-//! What another thread asks of the loop and gets an answer to: [`Remote::spawn`],
-//! [`Remote::blocking_call`].
+//! Requests of other threads that return a result: [`Remote::spawn`], [`Remote::blocking_call`].
 //!
 //! # Invariants
 //!
-//! 1. Whoever waits is answered: with the result, or with why there is none. The end of the reactor
-//!    is an answer.
+//! 1. Every request is answered: with the result, or with the reason why there is none. The end of
+//!    the reactor is an answer.
 //! 2. No loop waits for a loop: a thread in a turn, and the loop's own thread, are refused before
 //!    anything is sent.
 
@@ -173,7 +172,7 @@ impl Remote {
 #[must_use = "a task runs by itself, but its result is lost"]
 pub struct RemoteTask<T> {
     receiver: oneshot::Receiver<Result<T, Failure>>,
-    /// Empty once it was cancelled.
+    /// `None` once the task was cancelled.
     cancel: Option<oneshot::Sender<()>>,
     remote: Remote,
 }
@@ -248,7 +247,7 @@ async fn run<T, F: Future<Output = T>>(
                     Some(Poll::Ready(Ok(()))) => {
                         return Poll::Ready(Err(Failure::at(Cancelled, location)));
                     }
-                    // The handle is gone, and with it the wish.
+                    // The handle is gone, and with it the request.
                     Some(Poll::Ready(Err(_))) => cancelled = None,
                     Some(Poll::Pending) | None => {}
                 }
@@ -269,9 +268,9 @@ async fn run<T, F: Future<Output = T>>(
     }
 }
 
-/// A call from another thread whose answer is still to come.
+/// A call from another thread that was not answered yet.
 struct Asked<T> {
-    /// Empty once it was answered.
+    /// `None` once it was answered.
     sender: Cell<Option<oneshot::Sender<Result<T, Failure>>>>,
     location: Caller,
 }

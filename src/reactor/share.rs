@@ -1,13 +1,13 @@
-//! How much is done in one turn, so that no crowd keeps the loop from its timers and from those who
-//! have news.
+//! The limits of the work in one turn, so that many busy sources do not keep the loop from its
+//! timers and from other sources.
 //!
 //! # The idea
 //!
 //! Each step of a turn goes through a list: what other threads sent, due timers, sources that asked
 //! for attention, ready sources, ready tasks, time limits. A step that takes long stops in the
-//! middle of its list, and goes on there in the next turn, after timers, threads and tasks had
-//! theirs. What is long is a matter of time on the machine ([`LONG`]), and of a number everywhere
-//! ([`MANY`]).
+//! middle of its list, and continues there in the next turn, after timers, threads and tasks had
+//! their turn. A step is long after a time on the machine ([`LONG`]), and after a number of entries
+//! everywhere ([`MANY`]).
 //!
 //! A source that has used its share of a turn (so many bytes, so many calls: its own affair) and
 //! has more to do asks for another turn ([`Requests::attend_later`]) and stands at the end of the
@@ -157,8 +157,8 @@ impl Inner {
         }
     }
 
-    /// Step 7: tells ready sources of what the driver has said, as many as there is time for.
-    /// Returns how many.
+    /// Step 7: dispatches the driver's events to ready sources, as many as the limits allow.
+    /// Returns their number.
     pub(super) fn tell_ready(&self, reactor: &Reactor) -> usize {
         let mut slice = Slice::new(&self.timers, SOME);
         let (events, told) = self.pace.lend_events();
@@ -184,12 +184,12 @@ impl Inner {
         count
     }
 
-    /// Does anybody wait for attention?
+    /// Returns whether a source waits for attention.
     pub(super) fn has_attention(&self) -> bool {
         self.requests.are_there()
     }
 
-    /// Does anybody have more to do than its share?
+    /// Returns whether the backlog has a source.
     pub(super) fn has_backlog(&self) -> bool {
         !self.requests.backlog.is_empty()
     }

@@ -1,19 +1,19 @@
-//! What a reactor hears of signals: what it is told to stop by, to dump by, and who listens
-//! besides.
+//! The signals of a reactor: those that stop it, the one that makes it dump, and those of its
+//! listeners.
 //!
-//! A reactor has a place at the driver's table of signals while anything here wants one, and gives
-//! it back when nothing does. What came is looked at as the first thing in a turn, and told in the
-//! order in which they began to listen; who listens is [called](ListensToSignals), and finds in its
-//! [`Received`] what came.
+//! A reactor has an entry in the driver's table of signals while a run or a listener needs one. The
+//! signals that have arrived are dispatched first in a turn, to the listeners in the order in which
+//! they began to listen; a listener is [called](ListensToSignals), and finds the signals in its
+//! [`Received`].
 //!
 //! # Invariants
 //!
-//! 1. Its place at the driver's table wants exactly what the run under way and those who listen
-//!    want.
-//! 2. Nothing is borrowed while somebody is told.
-//! 3. What came is noted for those who listen by then: before anybody joins them, and before they
-//!    are told. Who leaves is not to be told any more: there is news only while there is somebody
-//!    to tell.
+//! 1. The entry in the driver's table asks for exactly the signals that the present run and the
+//!    listeners need.
+//! 2. Nothing is borrowed while a listener is called.
+//! 3. Signals that have arrived are recorded for the listeners of that moment: before another one
+//!    is added, and before they are called. A listener that is removed is not called any more, so
+//!    signals are pending only while there is a listener for them.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -24,21 +24,21 @@ use crate::debug;
 use crate::driver::{Driver, Signals};
 use crate::signal::{Signal, SignalSet};
 
-/// Everybody in a reactor who listens to signals.
+/// The listeners of a reactor, and the signals that are pending for them.
 #[derive(Default)]
 pub(super) struct SignalState {
     location: RefCell<Option<Rc<Signals>>>,
     listeners: RefCell<Vec<Listener>>,
-    /// Those who are to be told.
+    /// The keys of the listeners to be called.
     due: RefCell<Vec<usize>>,
-    /// A dump is to be made.
+    /// Whether a dump is to be made.
     dump_is_due: Cell<bool>,
     wants: Cell<Wants>,
     /// The signal that stopped the reactor.
     stopped_by: Cell<Option<Signal>>,
 }
 
-/// What a run wants to be told of.
+/// The signals that a run handles.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Wants {
     /// SIGINT, SIGTERM, and on Windows SIGBREAK.
@@ -47,16 +47,16 @@ pub(super) struct Wants {
     pub(super) dumps: bool,
 }
 
-/// What came and was not looked at, for one that listens.
+/// The signals that have arrived for a listener and were not taken.
 pub(crate) type Received = Rc<Cell<SignalSet>>;
 
-/// What is called when a signal came that it listens to.
+/// A listener that is called when one of its signals has arrived.
 pub(crate) trait ListensToSignals {
-    /// A signal came. Called in a turn, with nothing borrowed.
+    /// Is called in a turn, with nothing borrowed, when a signal has arrived.
     fn signal_came(self: Rc<Self>);
 }
 
-/// One that listens.
+/// A listener.
 struct Listener {
     key: usize,
     callee: Weak<dyn ListensToSignals>,
@@ -64,16 +64,16 @@ struct Listener {
     heard: Received,
 }
 
-/// A run that may be told to stop.
+/// The signals of a run, until this is dropped.
 pub(super) struct Listening<'a>(&'a Inner);
 
 impl SignalState {
-    /// Does anybody listen?
+    /// Returns whether there are listeners.
     pub(super) fn has_listeners(&self) -> bool {
         !self.listeners.borrow().is_empty()
     }
 
-    /// Has a signal come that stops the reactor, unless it is stopping already?
+    /// Takes a stop signal, if one has arrived; records it unless the reactor is stopping already.
     pub(super) fn take_stop(&self, is_stopping: bool) -> bool {
         let location = self.location.borrow();
         let came = location.as_ref().and_then(|location| location.take_stop());
@@ -83,7 +83,8 @@ impl SignalState {
         came.is_some()
     }
 
-    /// Is there something to tell? A wait may have ended by it, and nothing ends the next one then.
+    /// Returns whether signals are pending. They may have ended a wait, and do not end the next
+    /// one.
     pub(super) fn has_pending(&self) -> bool {
         self.note();
         let location = self.location.borrow();
@@ -93,14 +94,15 @@ impl SignalState {
         has_stop || self.dump_is_due.get() || !self.due.borrow().is_empty()
     }
 
-    /// The reactor is stopping: a second signal ends the process, whoever listens to it.
+    /// Records that the reactor is stopping: a second signal then ends the process, in spite of
+    /// listeners.
     pub(super) fn set_stopping(&self) {
         if let Some(location) = &*self.location.borrow() {
             location.set_stopping(true);
         }
     }
 
-    /// Notes what came for those who listen now (invariant 3).
+    /// Records the signals that have arrived for the present listeners (invariant 3).
     fn note(&self) {
         let location = self.location.borrow();
         let came = location.as_ref().map(|location| location.take_heard());
@@ -122,8 +124,8 @@ impl SignalState {
         }
     }
 
-    /// Brings the place in line with what is wanted (invariant 1). When that fails the place is as
-    /// it was.
+    /// Adjusts the entry to the signals that are needed (invariant 1). When that fails, the entry
+    /// is unchanged.
     fn adjust(&self, driver: &Driver) -> io::Result<()> {
         let wants = self.wants.get();
         let mut hears = match wants.dumps {
@@ -150,12 +152,12 @@ impl SignalState {
 }
 
 impl Inner {
-    /// Has `callee` called when one of these came; `Received` then says which. The key is good for
-    /// [`Inner::listen_no_more`].
+    /// Adds a listener: `callee` is called when one of these signals has arrived, and `Received`
+    /// then holds them. [`Inner::listen_no_more`] removes the listener by its key.
     ///
     /// # Errors
     ///
-    /// Those of the system.
+    /// Fails with the system's errors.
     pub(crate) fn listen_to(
         &self,
         key: usize,
@@ -177,43 +179,43 @@ impl Inner {
         Ok(heard)
     }
 
-    /// It is not to be told any more.
+    /// Removes a listener.
     pub(crate) fn listen_no_more(&self, key: usize) {
         let mut listeners = self.signals.listeners.borrow_mut();
         listeners.retain(|listener| listener.key != key);
         drop(listeners);
         self.signals.due.borrow_mut().retain(|due| *due != key);
-        // To want less does not fail.
+        // Removing signals does not fail.
         let _ = self.signals.adjust(&self.driver);
     }
 
-    /// As if a signal had come, for this reactor alone. Did anybody want it?
+    /// Delivers a signal to this reactor alone. Returns whether the run or a listener handles it.
     #[cfg(any(doc, feature = "testing"))]
     pub(crate) fn deliver(&self, signal: Signal) -> bool {
         let location = self.signals.location.borrow().clone();
         location.is_some_and(|location| location.deliver(signal))
     }
 
-    /// A run begins, and wants these; until the guard is dropped.
+    /// Begins to handle the signals of a run, until the guard is dropped.
     pub(super) fn listen_for_run(&self, wants: Wants) -> io::Result<Listening<'_>> {
         let listening = Listening(self);
         self.begin_listening(wants)?;
         Ok(listening)
     }
 
-    /// The same without a guard: [`Inner::end_listening`] has to follow, also when this fails.
+    /// Does the same without a guard: [`Inner::end_listening`] must follow, also when this fails.
     pub(super) fn begin_listening(&self, wants: Wants) -> io::Result<()> {
         self.signals.wants.set(wants);
         self.signals.stopped_by.set(None);
         self.signals.adjust(&self.driver)
     }
 
-    /// The run is over.
+    /// Ends the handling of a run's signals.
     pub(super) fn end_listening(&self) {
         let signals = &self.signals;
         signals.wants.take();
         signals.dump_is_due.set(false);
-        // To want less does not fail.
+        // Removing signals does not fail.
         let _ = signals.adjust(&self.driver);
         if let Some(location) = &*signals.location.borrow() {
             location.set_stopping(false);
@@ -278,7 +280,7 @@ impl Drop for Listening<'_> {
     }
 }
 
-/// What has the reactor dump.
+/// Returns the signal that makes the reactor dump.
 fn dump_signal() -> SignalSet {
     #[cfg(unix)]
     return Signal::USR1.into();

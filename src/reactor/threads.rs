@@ -1,21 +1,21 @@
-//! Work that leaves the loop's thread, and comes back: `spawn_blocking`.
+//! Work on other threads whose result returns to the loop: `spawn_blocking`.
 //!
-//! Each piece of work has a source in the reactor's table while somebody may wait for it, so it is
-//! seen by dumps and by tests, and is told when the reactor ends. What it came to travels through
-//! the inbox.
+//! Each piece of work has an entry in the reactor's table while a Deferred waits for it, so dumps
+//! and tests see it, and it is notified when the reactor ends. The result is sent through the
+//! inbox.
 //!
 //! # Invariants
 //!
-//! 1. A result meets its Deferred on the loop's thread, in a turn. One that nobody waits for any
-//!    more is dropped there. Only when the loop is gone is it dropped by the thread that made it.
-//! 2. Calling queued work off drops its closure on the loop's thread. Work that has begun goes on,
-//!    and is told by its token.
-//! 3. In memory, time stands still while work is awaited: what happens does not depend on how long
-//!    it takes. It goes on when all of that work waits for this very loop; and when work has really
-//!    taken longer than five seconds and than a deadline was away, as on the machine: so a limit
-//!    for work that never ends is one.
-//! 4. The end of a reactor waits for its pool no longer than `Grace::threads`; what still runs then
-//!    is reported. Before it waits the inbox is closed, so work that waits for the loop is told at
+//! 1. A result fires its Deferred on the loop's thread, in a turn. A result that no Deferred waits
+//!    for is dropped there; only when the loop is gone does the thread that made it drop it.
+//! 2. Cancelling queued work drops its closure on the loop's thread. Work that has begun continues,
+//!    and its token is cancelled.
+//! 3. In memory, time stands still while work is awaited, so the run does not depend on how long
+//!    the work takes. Time advances when all of that work waits for this very loop; and when work
+//!    has taken, in real time, longer than five seconds and than the time to the next deadline, so
+//!    that a limit ends the waiting for work that never ends.
+//! 4. The end of a reactor waits for its pool no longer than `Grace::threads`; work that still runs
+//!    then is reported. The inbox is closed before that, so work that waits for the loop fails at
 //!    once.
 
 use std::any::Any;
@@ -191,7 +191,7 @@ impl ThreadPool {
 }
 
 impl Inner {
-    /// Is there work on another thread that somebody waits for?
+    /// Returns whether a Deferred waits for work on another thread.
     pub(crate) fn awaits_threads(&self) -> bool {
         self.threads.awaited.get() > 0
     }
@@ -263,7 +263,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Stops the reactor's own pool, and tells what it leaves behind.
+    /// Stops the reactor's own pool, and reports the work that it leaves behind.
     pub(super) fn stop_threads(&self) {
         let pool = self.threads.pool.take();
         let Some(pool) = pool else { return };
@@ -272,7 +272,7 @@ impl Inner {
             let failure = Failure::at(ReactorError::StillRunning, location);
             report::deliver(Origin::Thread, failure, location);
         }
-        // One report for all the work that was given at one place.
+        // One report for all the work that was submitted by one line.
         let mut told = HashSet::new();
         for location in left
             .dropped
@@ -290,7 +290,7 @@ struct Awaited<T: Send + 'static> {
     key: Cell<usize>,
     location: Caller,
     pool: ThreadPool,
-    /// Its place in the pool's queue, if the pool took it.
+    /// The ticket in the pool's queue, if the pool accepted the work.
     ticket: RefCell<Option<Ticket>>,
     token: CancelToken,
     work: Shared<AwaitedWork>,

@@ -1,4 +1,4 @@
-//! One that listens: behind a Deferred, or behind a stream.
+//! A listener to signals: the one of a Deferred, or the one of a stream.
 
 use std::cell::{Cell, RefCell};
 use std::panic::Location;
@@ -13,28 +13,28 @@ use crate::reactor::{ListensToSignals, Reactor, Received, Tracked, WeakReactor};
 use crate::signal::{Signal, SignalSet};
 use crate::task::own_waker;
 
-/// A source that is attended to when a signal came.
+/// A listener that is called when a signal has arrived.
 pub(super) struct Listener {
     /// Set once it is tracked.
     key: Cell<usize>,
     hears: SignalSet,
     location: &'static Location<'static>,
-    /// What came; none until it listens, and when it does not any more.
+    /// The signals that have arrived; `None` before it listens and after that.
     heard: RefCell<Option<Received>>,
     whom: Whom,
     reactor: WeakReactor,
 }
 
-/// Who is told.
+/// The receiver of the signals.
 enum Whom {
-    /// A Deferred, once; empty when it was.
+    /// A Deferred, once; `None` after that.
     Once(Cell<Option<Resolver<Signal>>>),
-    /// Whoever reads the stream.
+    /// The task that reads the stream.
     Always(Cell<Option<Waker>>),
 }
 
 impl Listener {
-    /// Tells a Deferred.
+    /// Makes a listener that fires a Deferred, once.
     pub(super) fn once(
         reactor: &Reactor,
         hears: SignalSet,
@@ -49,7 +49,7 @@ impl Listener {
         Ok(deferred)
     }
 
-    /// Tells whoever asks.
+    /// Makes the listener of a stream.
     pub(super) fn always(
         reactor: &Reactor,
         hears: SignalSet,
@@ -90,7 +90,7 @@ impl Listener {
         }
     }
 
-    /// The next that came, for a stream; nothing when there will be none.
+    /// Returns the next signal for a stream; `None` when there will be none.
     pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Option<Signal>> {
         let heard = self.heard.borrow().clone();
         let Some(heard) = heard else {
@@ -108,12 +108,12 @@ impl Listener {
         Poll::Ready(signal)
     }
 
-    /// What it listens to.
+    /// Returns the signals that it listens to.
     pub(super) fn hears(&self) -> SignalSet {
         self.hears
     }
 
-    /// Listens no more.
+    /// Stops listening.
     pub(super) fn end(&self) {
         drop(self.heard.take());
         if let Some(reactor) = self.reactor.upgrade() {

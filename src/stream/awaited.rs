@@ -1,4 +1,4 @@
-//! What an awaited connection has instead of a protocol: the wakers of its reader and its writer.
+//! The handler of a connection for async code: the wakers of its reader and its writer.
 
 use std::cell::Cell;
 use std::rc::{Rc, Weak};
@@ -11,7 +11,7 @@ use crate::reactor::Reactor;
 use crate::task::{self, Wait, with_own_waker};
 use crate::transport::{Conn, ConnHandler};
 
-/// The seat of a connection that is awaited.
+/// The handler of a connection for async code.
 pub(crate) struct Awaited {
     pub(super) reader: Cell<Option<Waker>>,
     /// Boxed, for most write without ever having to wait.
@@ -29,7 +29,7 @@ pub(crate) struct Awaited {
 }
 
 impl Awaited {
-    /// The seat for a new one.
+    /// Makes the handler of a new connection.
     pub(super) fn new() -> Self {
         Self {
             reader: Cell::new(None),
@@ -126,7 +126,7 @@ impl ConnHandler for Awaited {
     }
 }
 
-/// What a task notes that waits for a connection.
+/// The record of a task that waits for a connection.
 struct Waits {
     conn: Weak<Conn<Awaited>>,
     is_waiting: fn(&Awaited) -> bool,

@@ -20,12 +20,12 @@ use crate::sync::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStatistics {
-    /// Threads that live.
+    /// Number of threads.
     pub threads: usize,
     /// Number of threads that wait for work.
     #[doc(alias = "idleWorkerCount")]
     pub idle: usize,
-    /// Pieces of work that run.
+    /// Number of calls that are running.
     #[doc(alias = "busyWorkerCount")]
     pub running: usize,
     /// Number of calls that are queued.

@@ -1,27 +1,27 @@
-//! What is true of a connection besides its [`Life`](super::life::Life): one word.
+//! The flags of a connection, besides its [`Life`](super::life::Life), in one word.
 //!
 //! | flag              | from                                              | until                                     |
 //! |-------------------|---------------------------------------------------|-------------------------------------------|
 //! | `ALTERED`         | its life is not as it began                       | the end                                   |
-//! | `ARMED_OTHERWISE` | the driver was told of another interest than `Read` | it is told `Read` again                 |
-//! | `BEGUN`           | its user was told of it                           | the end                                   |
-//! | `BLOCKED`         | the socket takes no more for now                  | the driver says otherwise                 |
+//! | `ARMED_OTHERWISE` | the driver has another interest than `Read`       | its interest is `Read` again              |
+//! | `BEGUN`           | its handler has begun                             | the end                                   |
+//! | `BLOCKED`         | the socket accepts no more for now                | the driver reports it writable            |
 //! | `COUNTED`         | what it holds counts for the reactor's budget     | the end                                   |
-//! | `DESCRIPTORS`     | descriptors came that nobody has taken            | they are taken                            |
+//! | `DESCRIPTORS`     | descriptors have arrived that were not taken      | they are taken                            |
 //! | `FULL`            | more is queued than the high-water mark           | no more than the low one is left          |
-//! | `GONE`            | its user was told of the end                      | the end                                   |
-//! | `HELD`            | its user was not given all that was read, and is to be | it is given it                       |
-//! | `LENT`            | a duplicate of the descriptor may be with others  | the end                                   |
+//! | `GONE`            | its handler's `lost` was called                   | the end                                   |
+//! | `HELD`            | bytes that were read are to be delivered          | they are delivered                        |
+//! | `LENT`            | other code may have a duplicate of the descriptor | the end                                   |
 //! | `OWN_LIMITS`      | its limits are its own, or unusual: see `ConnCore::write` | the end                               |
-//! | `PARTIAL`         | its user has left a part of what was read         | it has taken that                         |
-//! | `PAUSED`          | its user wants no bytes                           | it wants them again                       |
-//! | `PEER_DONE`       | the peer has said that nothing more comes         | the end                                   |
+//! | `PARTIAL`         | its handler has left a part of the bytes read     | it has taken them                         |
+//! | `PAUSED`          | its handler wants no bytes                        | it wants them again                       |
+//! | `PEER_DONE`       | the peer has sent the end of file                 | the end                                   |
 //! | `PRODUCING`       | it has a producer                                 | that has ended                            |
 //! | `STALLED`         | it is stalled, or the end of the reactor waits for it: see `stall` | it goes on, or is over   |
-//! | `SUCCEEDED`       | its user has named a successor                    | the end                                   |
+//! | `SUCCEEDED`       | its handler has named a successor                 | the end                                   |
 //!
-//! A connection with none of [`Flags::UNUSUAL`] reads when there is something and writes what its
-//! user writes; the hot path asks for no more than that.
+//! A connection with none of [`Flags::UNUSUAL`] reads when bytes have arrived and writes what its
+//! handler writes; the hot path checks nothing else.
 //!
 //! [`Conn::settle`]: super::engine::Conn
 

@@ -57,7 +57,7 @@ pub trait Producer: 'static {
     fn stop_producing(&mut self) {}
 }
 
-/// Who decides when a producer writes.
+/// The side that decides when a producer writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
     /// The producer writes by itself, until it is paused (Twisted's `streaming=True`).

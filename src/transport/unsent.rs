@@ -1,12 +1,11 @@
-//! What is lost when a connection ends while something is queued for its peer.
+//! The loss when a connection ends while bytes are queued for its peer.
 //!
 //! # The idea
 //!
-//! An end at which bytes are thrown away must not look like one in good order. To the peer it does
-//! not: the connection is reset, where its transport has a reset. To the program it does not
-//! either:
+//! An end at which bytes are dropped must not look like one in good order. For the peer, the
+//! connection is reset, where its transport has a reset. For the program:
 //!
-//! | what ended it                               | `connection_lost` is given             | reported |
+//! | cause of the end                            | `connection_lost` gets                 | reported |
 //! |---------------------------------------------|----------------------------------------|----------|
 //! | `abort_connection`                          | [`ConnectionError::Aborted`]                  | no: it was asked for |
 //! | the limit of `lose_connection_within`       | [`ConnectionError::Aborted`]                  | yes      |
@@ -17,8 +16,8 @@
 //! | a panic in a hook                           | the panic                              | as the panic |
 //! | descriptors without bytes                   | [`ConnectionError::DescriptorOverrun`]                  | no: that says it |
 //!
-//! To standard output a program has written in vain when that breaks in any way but that its reader
-//! left, and then `run` fails as well.
+//! When standard output breaks for another reason than that its reader closed it, output is lost,
+//! and `run` fails as well.
 
 use std::error::Error;
 use std::io;

@@ -1,4 +1,4 @@
-//! What a program that starts others is told of them: the same of the machine's programs and of those that are played in
+//! The hooks of a child process: the same for the machine's programs and for fake programs in
 //! memory.
 #![cfg(target_os = "linux")]
 
@@ -12,7 +12,8 @@ use torsade::process::{Command, ProcessError};
 use torsade::testing::Programs;
 use torsade::{Cancelled, Clock, ConnectionError, Failure, Reactor, Signal, testing};
 
-/// The programs that are needed here: in memory they are played, on the machine a shell has a script for each.
+/// The programs that the tests need: fake ones in memory, and a shell script for each on the
+/// machine.
 struct Stage(Option<Programs>);
 
 impl Stage {

@@ -1,4 +1,4 @@
-//! Programs that are played in memory: their terminals, their numbers, their ends.
+//! Fake programs in memory: their terminals, their numbers, their ends.
 #![cfg(target_os = "linux")]
 
 use std::io::ErrorKind;

@@ -26,7 +26,7 @@ fn stubborn() -> Command {
     Command::new("sh").args(["-c", script])
 }
 
-/// A program that only waits: on the machine, or played.
+/// A program that only waits: on the machine, or a fake one.
 fn waiter(reactor: &Reactor) -> Command {
     match Programs::new(reactor) {
         Ok(programs) => {

@@ -6,7 +6,7 @@
 //!
 //! # Invariant
 //!
-//! A child is waited for once: on the loop's thread, or by the keeper of reaper when that has left
+//! A child is waited for once: on the loop's thread, or by the reaper when the loop has abandoned
 //! it. Before that its number is its own, so a signal never goes to another process. (Somebody else
 //! in this program may wait for it, or the system where SIGCHLD is ignored. Where it comes with its
 //! pidfd, that is never another's; elsewhere its number may be.)

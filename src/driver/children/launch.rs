@@ -42,31 +42,31 @@ pub(crate) struct Launch<'a> {
     pub(crate) leads_group: bool,
 }
 
-/// What a child process has under the number of a descriptor.
+/// The file or pipe that a child process has as one of its descriptors.
 #[doc(alias("childFDs", "pass_fds", "Stdio"))]
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ChildFd {
-    /// A pipe that we write and the child reads: Twisted's `"w"`.
+    /// A pipe that this process writes and the child reads: Twisted's `"w"`.
     Write,
-    /// A pipe that the child writes and we read: Twisted's `"r"`.
+    /// A pipe that the child writes and this process reads: Twisted's `"r"`.
     Read,
-    /// `/dev/null`: nothing comes, and what is written is thrown away.
+    /// `/dev/null`: reading finds the end of file, and written bytes are discarded.
     #[doc(alias = "DEVNULL")]
     Null,
-    /// What this program has under the same number: its terminal, say.
+    /// This process's descriptor of the same number, such as its terminal.
     Inherit,
-    /// A descriptor of ours, whatever its number is here. It is closed here with the last clone of
-    /// this.
+    /// A descriptor of this process, whatever its number is here. It is closed here when the last
+    /// clone of this value is dropped.
     Given(Arc<OwnedFd>),
 }
 
 impl ChildFd {
-    /// A copy of a descriptor that is open here.
+    /// Makes a [`ChildFd`] of a copy of an open descriptor.
     ///
     /// # Errors
     ///
-    /// The system's, when it cannot be copied.
+    /// Fails with the system's error when the descriptor cannot be copied.
     #[doc(alias = "dup2")]
     pub fn copy_of(fd: impl AsFd) -> io::Result<Self> {
         Ok(fd.as_fd().try_clone_to_owned()?.into())
@@ -79,20 +79,20 @@ impl<F: Into<OwnedFd>> From<F> for ChildFd {
     }
 }
 
-/// What came of a launch.
+/// A started child, and this process's ends of its pipes.
 #[derive(Debug)]
 pub(crate) struct Launched {
     pub(crate) child: Child,
     pub(crate) pipes: Sockets,
 }
 
-/// Our ends of its pipes, by the numbers that the child has. A terminal is under 1.
+/// This process's ends of the pipes, by the child's descriptor numbers. A terminal has number 1.
 pub(crate) type Sockets = Vec<(RawFd, Socket)>;
 
-/// Why nothing was started.
+/// The reason why no child was started.
 #[derive(Debug)]
 pub(crate) struct NotLaunched {
-    /// What was being done.
+    /// The step that failed.
     pub(crate) step: &'static str,
     pub(crate) error: io::Error,
 }

@@ -1,8 +1,8 @@
-//! Children whose reactor has ended before them: somebody waits for them, so that none is left as a
+//! The reaper: waits for children whose reactor has ended before them, so that none is left as a
 //! zombie.
 //!
-//! One thread of the process watches them all, and ends with the last of them. It holds up nobody's
-//! end.
+//! One thread of the process watches all of them, and ends after the last one. Neither a reactor
+//! nor the process waits for the thread.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,15 +16,15 @@ use super::pipe::{pipe, set_nonblocking};
 
 use crate::sync::ThreadBody;
 
-/// Those that are waited for, and how to tell their keeper of a new one.
+/// The children that are waited for, and the descriptor that wakes the thread for a new one.
 struct Reaper {
     children: Vec<Child>,
-    /// There while the keeper lives.
+    /// `Some` while the thread runs.
     wake_fd: Option<OwnedFd>,
 }
 
 impl Child {
-    /// Its loop is gone: somebody else waits for it.
+    /// Passes the child to the reaper, because its loop is gone.
     pub(crate) fn abandon(self) {
         adopt(self);
     }
@@ -36,13 +36,13 @@ fn adopt(child: Child) {
     let mut reaper = ASYLUM.lock().unwrap_or_else(PoisonError::into_inner);
     reaper.children.push(child);
     match &reaper.wake_fd {
-        // It does not block: a full pipe has been rung already.
+        // It does not block: a full pipe has a wake pending already.
         Some(wake_fd) => drop(rustix::io::write(wake_fd, b"!")),
         None => reaper.wake_fd = hire().ok(),
     }
 }
 
-/// Begins a keeper; gives what to ring.
+/// Starts the thread; returns the descriptor that wakes it.
 fn hire() -> io::Result<OwnedFd> {
     let (heard, wake_fd) = pipe()?;
     set_nonblocking(&heard)?;
@@ -52,7 +52,7 @@ fn hire() -> io::Result<OwnedFd> {
     Ok(wake_fd)
 }
 
-/// What the keeper does: wait for any of them, then look at all.
+/// Runs the thread: waits for any of the children, then looks at all.
 fn keep(heard: &OwnedFd) {
     let mut has_pending = false;
     loop {

@@ -1,32 +1,31 @@
-//! A thread that reads or writes what no poller takes: files, and what could only be made
-//! non-blocking for everybody.
+//! A thread that reads or writes a descriptor that cannot be polled: a file, or a descriptor that
+//! could only be made non-blocking for all processes that share it.
 //!
 //! # The idea
 //!
-//! The loop asks and goes on; the thread does one call that may block, and rings. So the loop sees
-//! something that is ready or not, as with a socket. To read: the first call asks, the call after
-//! the bell gives what came. To write: the first call hands a copy over, and *the same bytes are
-//! given again* after the bell, to hear how many of them are written. So nothing counts as written
-//! that is not, and nothing is lost with the process.
+//! The loop requests one call and continues; the thread makes the call, which may block, and then
+//! notifies the loop. So the loop sees a source that is ready or not, as with a socket. To read:
+//! the first call makes the request, the call after the notification returns the bytes. To write:
+//! the first call passes a copy of the bytes, and *the same bytes are passed again* after the
+//! notification, to learn how many of them are written. So no byte counts as written that is not.
 //!
 //! # States
 //!
-//! | state   | bell   | a call                        | becomes |
+//! | state   | wake descriptor | a call               | becomes |
 //! |---------|--------|-------------------------------|---------|
-//! | `Idle`  | rings  | asks, and would block         | `Asked` |
-//! | `Asked` | silent | would block                   | `Done` by the thread |
-//! | `Done`  | rings  | gives what came of it         | `Idle`, when all was given |
+//! | `Idle`  | readable | makes the request, and would block | `Asked` |
+//! | `Asked` | not readable | would block             | `Done` by the thread |
+//! | `Done`  | readable | returns the result          | `Idle`, when all was returned |
 //!
 //! # Invariants
 //!
-//! 1. The thread is asked for one thing at a time, and reads nothing that it was not asked for.
-//! 2. It holds up nobody: it is never waited for, not by the end of the reactor nor by that of the
-//!    process.
-//! 3. When its clerk is dropped it leaves without touching the descriptor again, unless a call is
-//!    under way: it waits for readiness where there is such a thing, so a terminal's next line is
-//!    not taken from whoever reads it then.
-//! 4. The state and the bell agree whenever the desk is locked by the loop: one byte lies in the
-//!    bell unless the state is `Asked`. So the bell never rings for nothing.
+//! 1. The thread handles one request at a time, and reads nothing without a request.
+//! 2. Neither the end of the reactor nor that of the process waits for the thread.
+//! 3. When the [`BlockingIo`] is dropped, the thread ends without touching the descriptor again,
+//!    unless a call is under way. It waits for readiness where the descriptor has one, so it does
+//!    not take a terminal's next line from the next process that reads it.
+//! 4. Whenever the loop locks the requests, their state and the wake descriptor agree: it holds one
+//!    byte unless the state is `Asked`. So there is no notification without a result.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -39,28 +38,28 @@ use rustix::io::Errno;
 
 use crate::sync::ThreadBody;
 
-/// What the loop has of the thread. Dropping it sends the thread home.
+/// The loop's handle to the thread. Dropping it ends the thread.
 #[derive(Debug)]
 pub(in crate::driver) struct BlockingIo {
-    /// Readable while it rings.
+    /// Readable unless a request is under way.
     wake_fd: UnixStream,
     requests: Arc<Mutex<Requests>>,
 }
 
-/// Which of the two a descriptor is for.
+/// The direction of a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::driver) enum Way {
     In,
     Out,
 }
 
-/// What goes from one to the other.
+/// The state that the loop and the thread share.
 #[derive(Debug)]
 struct Requests {
     state: State,
-    /// What was read, or is to be written.
+    /// The bytes that were read, or are to be written.
     buffer: Vec<u8>,
-    /// How much of what was read has been given.
+    /// The number of read bytes that were returned.
     given: usize,
 }
 

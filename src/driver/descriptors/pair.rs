@@ -3,17 +3,17 @@
 //!
 //! # The idea
 //!
-//! Whether a read may block is a property of the *open file*, which whoever started this process
-//! shares: to make standard input non-blocking breaks the shell that reads it next, and nobody puts
-//! it right after a kill. So no flag of what is given is ever changed, and there is nothing to
-//! restore. Instead, by what it is:
+//! Whether a read may block is a property of the *open file*, which this process shares with its
+//! parent: making standard input non-blocking breaks the shell that reads it next, and after a kill
+//! nothing restores the flag. So no flag of a given descriptor is ever changed. Instead, depending
+//! on its kind:
 //!
 //! | given                          | is read and written                                               |
 //! |--------------------------------|-------------------------------------------------------------------|
 //! | a socket                       | with calls that do not wait, one by one                           |
 //! | one that does not block        | as it is                                                          |
 //! | a pipe, a terminal             | through an open file of our own, which `/proc` gives of the same  |
-//! | a file, a device, and what `/proc` gives not, or no poller takes | by a thread (`clerk`)           |
+//! | a file, a device, and what `/proc` gives not, or no poller takes | by a thread (`blocking_io`)     |
 //!
 //! Of other devices `/proc` gives not always the same: to open the controlling side of a
 //! pseudo-terminal makes a new one.

@@ -8,7 +8,7 @@ use super::injector::{Arrival, InFlight, Kind};
 use super::net::Net;
 use crate::address::Address;
 
-/// What moves with the weather.
+/// The items whose delivery the fault injector delays.
 impl Net {
     /// When the next thing arrives.
     pub(super) fn next_arrival(&self) -> Option<Instant> {

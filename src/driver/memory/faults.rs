@@ -1,4 +1,4 @@
-//! What a network in memory does to what is sent: [`NetworkFaults`].
+//! The faults of an in-memory network: [`NetworkFaults`].
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use crate::driver::rng::Random;
 ///
 /// The same seed, faults and program give the same run exactly: the same bytes in the same pieces
 /// at the same virtual times. Probabilities are from 0, never, to 1, always. [`NetworkFaults::new`]
-/// has none of the faults; [`NetworkFaults::lossless`] and [`NetworkFaults::hostile`] choose by the
-/// seed, so that many seeds try much.
+/// has no faults; [`NetworkFaults::lossless`] and [`NetworkFaults::hostile`] choose faults by the
+/// seed, so that many seeds try many combinations.
 ///
 /// # Examples
 ///
@@ -44,7 +44,7 @@ pub struct NetworkFaults {
 }
 
 impl NetworkFaults {
-    /// No faults.
+    /// Makes a set without faults.
     pub fn new(seed: u64) -> Self {
         Self {
             seed,
@@ -61,9 +61,9 @@ impl NetworkFaults {
         }
     }
 
-    /// Faults by which nothing is lost: delays (in three of four seeds: up to 1 ms, 50 ms or 1 s),
-    /// split reads and short writes (in three of four each: of 1, up to 3 or up to 100 bytes),
-    /// little room (in half of them: 1 to 4096 bytes).
+    /// Makes faults by which nothing is lost: delays (in three of four seeds: up to 1 ms, 50 ms or
+    /// 1 s), split reads and short writes (in three of four seeds each: of 1, up to 3 or up to 100
+    /// bytes), small buffers (in half of the seeds: 1 to 4096 bytes).
     pub fn lossless(seed: u64) -> Self {
         // Not the numbers that the network itself will draw.
         let mut random = Random::new(seed ^ SALT);
@@ -81,8 +81,8 @@ impl NetworkFaults {
     }
 
     /// Makes the faults of [`NetworkFaults::lossless`], and in half of the seeds each of these: up
-    /// to 30 of 100 connections refused, up to half of them reset, up to half of them cut; and up
-    /// to 30 of 100 datagrams lost, doubled, late.
+    /// to 30 % of the connections refused, up to half of them reset, up to half of them cut; and up
+    /// to 30 % of the datagrams lost, duplicated, late.
     pub fn hostile(seed: u64) -> Self {
         let mut random = Random::new(!seed ^ SALT);
         let mut upto = |most: usize| match random.gen_bool(0.5) {
@@ -104,71 +104,71 @@ impl NetworkFaults {
         self
     }
 
-    /// Sets the delay of what is sent, for each piece by itself; the pieces of one connection stay
-    /// in order.
+    /// Sets the range of delays. Each piece that is sent is delayed separately; the pieces of one
+    /// connection stay in order.
     #[doc(alias = "latency")]
     pub fn delay(mut self, range: RangeInclusive<Duration>) -> Self {
         self.delay = range;
         self
     }
 
-    /// Each read of a connection gives from one byte to this many at most, all as likely; 0 for as
-    /// many as there are.
+    /// Sets the largest number of bytes of a read: each read of a connection returns from 1 to
+    /// `most` bytes, all with the same probability; with 0 it returns all that have arrived.
     pub fn split_reads(mut self, most: usize) -> Self {
         self.split = most;
         self
     }
 
-    /// Each write to a connection takes from one byte to this many at most, all as likely; 0 for as
-    /// many as fit.
+    /// Sets the largest number of bytes of a write: each write to a connection accepts from 1 to
+    /// `most` bytes, all with the same probability; with 0 it accepts all that fit.
     pub fn short_writes(mut self, most: usize) -> Self {
         self.short = most;
         self
     }
 
-    /// How many bytes each direction of a connection holds: 64 KiB unless this is called, 1 at
-    /// least.
+    /// Sets the number of bytes that each direction of a connection buffers, at least 1. Default:
+    /// 64 KiB.
     pub fn room(mut self, bytes: usize) -> Self {
         self.room = bytes.max(1);
         self
     }
 
-    /// The probability that a connection is reset at both ends once so many bytes have been written
-    /// to it: from 0 to 2 to the power of 0 to 16, all powers as likely. What is under way then is
-    /// lost.
+    /// Sets the probability that a connection is reset at both ends after a number of bytes was
+    /// written to it. The number is from 0 to a power of two, which is one of 1 to 65,536, all
+    /// powers with the same probability. Bytes on their way then are lost.
     pub fn reset(mut self, probability: f64) -> Self {
         self.reset = probability;
         self
     }
 
-    /// The probability that a connection goes dead after so many bytes, chosen as for
-    /// [`NetworkFaults::reset`]: nothing arrives any more, and after 30 seconds both ends find that
-    /// it has timed out.
+    /// Sets the probability that a connection is cut after a number of bytes, chosen as for
+    /// [`NetworkFaults::reset`]: nothing arrives any more, and after 30 seconds both ends fail with
+    /// a time-out.
     pub fn cut(mut self, probability: f64) -> Self {
         self.cut = probability;
         self
     }
 
-    /// The probability that a datagram is lost. (UNIX sockets lose none.)
+    /// Sets the probability that a datagram is lost. (UNIX sockets lose none.)
     pub fn lose(mut self, probability: f64) -> Self {
         self.lose = probability;
         self
     }
 
-    /// The probability that a datagram that is not lost comes twice.
+    /// Sets the probability that a datagram that is not lost arrives twice.
     pub fn duplicate(mut self, probability: f64) -> Self {
         self.duplicate = probability;
         self
     }
 
-    /// The probability that a datagram is held back for up to 100 ms more, while others overtake
+    /// Sets the probability that a datagram is delayed by up to 100 ms more, while others overtake
     /// it.
     pub fn reorder(mut self, probability: f64) -> Self {
         self.reorder = probability;
         self
     }
 
-    /// The seed.
+    /// Returns the seed.
     pub fn seed(&self) -> u64 {
         self.seed
     }

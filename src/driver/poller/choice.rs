@@ -1,9 +1,9 @@
-//! Which poller a reactor waits with: [`Poller`].
+//! The choice of the system call that a reactor waits with: [`Poller`].
 
 use std::fmt;
 use std::io;
 
-/// A way of the system's to wait for many descriptors.
+/// A system call that waits for many descriptors.
 ///
 /// See the guide's page [`pollers`](crate::guide::pollers) for which to use when.
 ///
@@ -26,9 +26,10 @@ use std::io;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Poller {
-    /// epoll(7), on Linux and Android: a wait costs what is ready, not what is registered.
+    /// epoll(7), on Linux and Android: the cost of a wait grows with the number of ready
+    /// descriptors.
     Epoll,
-    /// poll(2), on every Unix: a wait costs what is registered.
+    /// poll(2), on every Unix: the cost of a wait grows with the number of registered descriptors.
     Poll,
     /// kqueue(2), on macOS and the BSDs.
     Kqueue,
@@ -39,7 +40,7 @@ pub enum Poller {
 }
 
 impl Poller {
-    /// The system's own; none where that is poll(2).
+    /// The system's default; `None` where that is poll(2).
     pub(super) const SYSTEM: Option<Self> = if cfg!(any(target_os = "linux", target_os = "android"))
     {
         Some(Self::Epoll)
@@ -75,8 +76,8 @@ impl Poller {
         AVAILABLE
     }
 
-    /// Returns its name, as `TORSADE_POLLER` takes it: `epoll`, `poll`, `kqueue`, `event-ports`,
-    /// `iocp`.
+    /// Returns the poller's name, as `TORSADE_POLLER` accepts it: `epoll`, `poll`, `kqueue`,
+    /// `event-ports`, `iocp`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Epoll => "epoll",
@@ -94,7 +95,7 @@ impl fmt::Display for Poller {
     }
 }
 
-/// Does the error say that the system, or a sandbox, does not have the call?
+/// Returns whether the error means that the system, or a sandbox, refuses the call.
 #[cfg(unix)]
 pub(super) fn is_refusal(error: &io::Error) -> bool {
     [libc::ENOSYS, libc::EPERM, libc::EACCES]

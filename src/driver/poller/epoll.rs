@@ -27,7 +27,7 @@ pub(super) struct Epoll {
 /// What a wait met besides events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Met {
-    /// Our own bell rang.
+    /// Whether the wake descriptor was written.
     pub(super) wake_fd: bool,
     /// The poller was notified; it stays so until `Poller::wait` is called.
     pub(super) notified: bool,

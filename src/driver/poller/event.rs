@@ -1,4 +1,4 @@
-//! What a poller is asked, and what it reports: keys, interests, events.
+//! The input and output of a poller: keys, interests, events.
 
 #[cfg(unix)]
 use std::os::fd::BorrowedFd;
@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 use std::os::windows::io::BorrowedSocket;
 use std::time::Duration;
 
-/// What a wait found out about one source.
+/// The readiness of one source, as a wait reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Event {
     /// The key the source was added with.
@@ -53,7 +53,7 @@ impl Event {
     }
 }
 
-/// Which readiness of a descriptor is reported.
+/// The readiness of a descriptor that is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interest {
     /// No readiness. A hang-up is reported at most once.
@@ -67,7 +67,7 @@ pub enum Interest {
 }
 
 impl Interest {
-    /// What asks for these two.
+    /// Returns the interest in reading, writing, or both.
     pub(crate) fn of(read: bool, write: bool) -> Self {
         match (read, write) {
             (false, false) => Self::Nothing,
@@ -94,7 +94,7 @@ pub(in crate::driver) type Borrowed<'a> = BorrowedFd<'a>;
 #[cfg(windows)]
 pub(in crate::driver) type Borrowed<'a> = BorrowedSocket<'a>;
 
-/// The key of our own bell. The one above it is the poller's.
+/// The key of the wake descriptor. The key above it is the poller's.
 pub(in crate::driver) const WAKE_KEY: usize = usize::MAX - 1;
 
 /// The longest a wait takes on the machine: kernels differ in what they take for too long.

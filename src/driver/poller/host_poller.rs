@@ -1,10 +1,10 @@
-//! One descriptor for a whole table of poll(2): a thread waits with a copy of the table, and rings.
+//! One descriptor for a whole table of poll(2): a thread waits with a copy of the table.
 //!
-//! A foreign loop can wait for one descriptor, and poll(2) has none. So once that is asked for, a
-//! thread polls what the table has. When something is ready it rings a bell, which is what the
-//! foreign loop has, and waits until it is to look again: that is after each wait of the loop, and
-//! whenever the table changes. A source that is about to close is taken off the table first, which
-//! ends the thread's hold on it.
+//! A host loop waits for one descriptor, and poll(2) has none. So once the descriptor is requested,
+//! a thread polls the descriptors of the table. When one is ready, it makes the host's descriptor
+//! readable, and waits until it must poll again: after each wait of the loop, and whenever the
+//! table changes. A source that is about to close is removed from the table first, so that the
+//! thread no longer uses it.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -29,9 +29,9 @@ pub(super) struct HostPoller {
 #[derive(Debug)]
 struct Shared {
     table: Arc<Mutex<Table>>,
-    /// Rung by the thread: something is ready.
+    /// Written by the thread: a descriptor is ready.
     ready: WakeFd,
-    /// Rung by the loop: the thread is to look again, or to end.
+    /// Written by the loop: the thread must poll again, or end.
     again: WakeFd,
     is_asked: AtomicBool,
     is_over: AtomicBool,

@@ -7,8 +7,8 @@
 //!
 //! `event` keys, interests and events · `choice` the public names · `polling` the `polling` crate's
 //! poller, with `epoll` a shorter way to wait on it on Linux · `poll` poll(2), with `table` what it
-//! is given and `lookout` a thread for loops that want one descriptor · `register` the door to the
-//! poller · `waking` and `bell` being woken.
+//! is given and `host_poller` a thread for host loops that need one descriptor · `register` the
+//! only file that passes descriptors to the poller · `waking` and `wake_fd` wakes.
 
 mod choice;
 #[cfg(target_os = "linux")]

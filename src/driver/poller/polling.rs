@@ -2,7 +2,7 @@
 //!
 //! Registration is always the poller's. [`Interest::Nothing`] is a one-shot registration that asks
 //! for nothing: a level-triggered one would tell of a hang-up for ever, as the kernel cannot be
-//! asked not to (invariant 3 of the room). Where there is no level-triggered mode all sources are
+//! asked not to (invariant 3 of `driver`). Where there is no level-triggered mode all sources are
 //! one-shot, and armed again when the next wait begins.
 //!
 //! A socket that is closed is not taken off an epoll first, for the kernel does that by itself,
@@ -93,8 +93,8 @@ impl Polling {
         }
     }
 
-    /// Waits on the poller's descriptor, if a bell that is rung now is heard there under its own
-    /// key.
+    /// Waits on the poller's descriptor, if a wake descriptor that is written now is reported there
+    /// under its own key.
     #[cfg(target_os = "linux")]
     fn direct(poller: &Arc<Poller>, epoll: Epoll) -> io::Result<Option<Self>> {
         if !poller.supports_level() || !poller.supports_edge() {

@@ -1,4 +1,4 @@
-//! The door to the poller: the only file that lends it descriptors.
+//! Registration: the only file that passes descriptors to the poller.
 //!
 //! `polling` asks that a descriptor stay open while it is registered. On epoll and kqueue the
 //! kernel forgets a closed one by itself; the poll and port backends keep its number. The promise

@@ -12,7 +12,7 @@ use super::wake_fd::WakeFd;
 /// What is registered.
 #[derive(Debug)]
 pub(super) struct Table {
-    /// What the system is given; the first is the bell.
+    /// The descriptors that the system polls; the first is the wake descriptor.
     pub(super) fds: Vec<PollFd<'static>>,
     /// By the numbers of the descriptors, of which the system gives the lowest that is free.
     entries: Vec<Option<Entry>>,

@@ -1,4 +1,4 @@
-//! A descriptor that ends a wait when somebody, even a signal handler, writes eight bytes to it.
+//! A descriptor that ends a wait when a thread, or a signal handler, writes eight bytes to it.
 //!
 //! It is a counter (`eventfd`) where there are such, and a pair of sockets elsewhere. An epoll
 //! watches a counter edge-triggered: each write is reported once, and nothing needs to be read
@@ -20,7 +20,7 @@ use super::event::WAKE_KEY;
 use super::register;
 use crate::sync::Poller;
 
-/// Something to ring. It does not block, and it stays open as long as it lives.
+/// A descriptor that wakes a poller. Writing to it does not block.
 #[derive(Debug)]
 pub(super) enum WakeFd {
     #[cfg(target_os = "linux")]
@@ -45,14 +45,14 @@ impl WakeFd {
         Ok(Self::Pair { ear, hand })
     }
 
-    /// A bell that `poller` hears under the key [`WAKE_KEY`].
+    /// Makes a descriptor that is registered with `poller` under the key [`WAKE_KEY`].
     pub(super) fn hung_at(poller: &Poller) -> io::Result<Self> {
         let wake_fd = Self::new()?;
         wake_fd.hang_at(poller)?;
         Ok(wake_fd)
     }
 
-    /// Has `poller` hear it.
+    /// Registers the descriptor with `poller`.
     pub(super) fn hang_at(&self, poller: &Poller) -> io::Result<()> {
         let interest = polling::Event::readable(WAKE_KEY);
         // On epoll a bell that closes is forgotten by itself; elsewhere it lives as long as its

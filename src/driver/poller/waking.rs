@@ -2,8 +2,8 @@
 //!
 //! | how | where | what is called |
 //! |---|---|---|
-//! | the [`WakeFd`] is rung | epoll | one system call, and nothing to clear |
-//! | the bell is rung, and drained by the wait | poll(2), and in memory | the same, when the flag goes up |
+//! | the [`WakeFd`] is written | epoll | one system call, and nothing to clear |
+//! | the [`WakeFd`] is written, and drained by the wait | poll(2), and in memory | the same, when the flag goes up |
 //! | the poller is notified | elsewhere | the poller's own, when the flag goes up |
 //!
 //! The flag says that a wake is under way; the wait takes it down before it returns. A wake that
@@ -27,10 +27,10 @@ pub(crate) struct Waking(Arc<Way>);
 
 #[derive(Debug)]
 enum Way {
-    /// The bell is what is rung.
+    /// The descriptor is written.
     #[cfg(target_os = "linux")]
     WakeFd(WakeFd),
-    /// A bell that the wait drains.
+    /// The descriptor is written, and the wait drains it.
     #[cfg(unix)]
     Drained {
         /// Up from a wake until a wait has seen it.
@@ -49,7 +49,7 @@ enum Way {
 }
 
 impl Waking {
-    /// Wakes by ringing `bell`.
+    /// Makes a wake by writing to `wake_fd`.
     #[cfg(target_os = "linux")]
     pub(super) fn pending_wake(wake_fd: WakeFd) -> Self {
         Self(Arc::new(Way::WakeFd(wake_fd)))
@@ -65,7 +65,7 @@ impl Waking {
         }))
     }
 
-    /// Wakes by ringing `bell`, which the wait drains.
+    /// Makes a wake by writing to `wake_fd`, which the wait drains.
     #[cfg(unix)]
     pub(super) fn drained(wake_fd: WakeFd) -> Self {
         Self(Arc::new(Way::Drained {
@@ -74,7 +74,7 @@ impl Waking {
         }))
     }
 
-    /// The bell that the wait drains, if that is what is rung.
+    /// Returns the descriptor that the wait drains, if there is one.
     #[cfg(unix)]
     pub(super) fn wake_fd(&self) -> Option<&WakeFd> {
         match &*self.0 {
@@ -83,7 +83,7 @@ impl Waking {
         }
     }
 
-    /// Has another poller hear the bell, if that is what is rung.
+    /// Registers the descriptor with another poller, if there is one.
     #[cfg(target_os = "linux")]
     pub(super) fn hang_at(&self, poller: &Poller) -> io::Result<()> {
         match &*self.0 {
@@ -114,10 +114,10 @@ impl Waking {
         }
     }
 
-    /// Whether somebody woke the driver since this was last asked. A bell tells of itself, by its
-    /// key.
+    /// Returns whether the driver was woken since the last call. A wake descriptor reports its
+    /// wakes itself, by its key.
     pub(super) fn take(&self) -> bool {
-        // A look first: it is asked in every wait, and mostly nobody rang.
+        // A load first: every wait calls this, and mostly there was no wake.
         let take = |notified: &AtomicBool| {
             notified.load(Ordering::SeqCst) && notified.swap(false, Ordering::SeqCst)
         };
@@ -126,8 +126,7 @@ impl Waking {
             Way::WakeFd(_) => false,
             #[cfg(unix)]
             Way::Drained { notified, wake_fd } => {
-                // Drained first: a ring between the two is one that finds the flag up, and needs no
-                // bell.
+                // Drained first: a wake between the two finds the flag set, and writes nothing.
                 wake_fd.drain();
                 take(notified)
             }
@@ -135,7 +134,7 @@ impl Waking {
         }
     }
 
-    /// Whether somebody woke the driver and no wait has seen it.
+    /// Returns whether the driver was woken and no wait has seen it.
     #[cfg(any(doc, feature = "testing"))]
     pub(in crate::driver) fn is_notified(&self) -> bool {
         match &*self.0 {
@@ -147,7 +146,7 @@ impl Waking {
         }
     }
 
-    /// The bell was heard: makes it heard the next time.
+    /// Rearms the descriptor after a wake.
     pub(super) fn disarm(&self) -> io::Result<()> {
         match &*self.0 {
             #[cfg(target_os = "linux")]
