@@ -12,12 +12,12 @@ use std::task::{Poll, Waker};
 use super::executor::{Entered, Executor};
 use super::{Inbox, Task, block_on};
 use crate::sync::thread::{self, ThreadId};
-use crate::sync::{AtomicBool, Bell, Ordering, Shared, explore};
+use crate::sync::{AtomicBool, Ordering, Shared, WakeFd, explore};
 
 /// A loop without a reactor: it runs what is ready, and waits when nothing is.
 struct Loop {
     executor: Rc<Executor>,
-    bell: Arc<Bell>,
+    wake_fd: Arc<WakeFd>,
     seen: Arc<Seen>,
     _entered: Entered,
     /// The most messages that it takes in during a turn.
@@ -46,13 +46,13 @@ impl Loop {
 
     /// Makes a loop that takes in this many messages in a turn.
     fn taking(most: usize) -> Self {
-        let bell = Arc::new(Bell::new());
-        let notify = bell.clone();
+        let wake_fd = Arc::new(WakeFd::new());
+        let notify = wake_fd.clone();
         let executor = Executor::new(move || notify.notify());
         Self {
             _entered: executor.enter(),
             executor,
-            bell,
+            wake_fd,
             most,
             seen: Arc::default(),
         }
@@ -74,7 +74,7 @@ impl Loop {
                 return;
             }
             if !self.executor.is_ready() && !self.executor.has_messages_left() {
-                self.bell.wait();
+                self.wake_fd.wait();
             }
         }
     }

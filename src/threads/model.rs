@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::queue::{Job, Queue, Worker};
 use super::{ThreadPool, Ticket};
-use crate::sync::{Bell, Ordering, Shared, explore, thread};
+use crate::sync::{Ordering, Shared, WakeFd, explore, thread};
 
 /// A pool whose idle threads end at once, or wait until they are called.
 fn pool(max: usize, idle: Duration) -> ThreadPool {
@@ -16,7 +16,7 @@ fn pool(max: usize, idle: Duration) -> ThreadPool {
 
 /// Work that counts how often it ran, and how often it was dropped.
 struct Counted {
-    ran: Arc<Bell>,
+    ran: Arc<WakeFd>,
     runs: Arc<AtomicUsize>,
     ends: Arc<AtomicUsize>,
 }
@@ -24,7 +24,7 @@ struct Counted {
 impl Counted {
     fn new() -> Self {
         Self {
-            ran: Arc::new(Bell::new()),
+            ran: Arc::new(WakeFd::new()),
             runs: Arc::default(),
             ends: Arc::default(),
         }
@@ -37,7 +37,7 @@ impl Counted {
             Location::caller(),
             Box::new(move || {
                 work.0.fetch_add(1, Ordering::SeqCst);
-                ran.ring();
+                ran.notify();
                 true
             }),
         );
