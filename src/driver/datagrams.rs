@@ -1,7 +1,6 @@
-//! Sockets for datagrams, of either driver. Each call is one system call, or its like in memory.
+//! Datagram sockets of either driver. Each call is one system call, or its equivalent in memory.
 //!
-//! What is sent or received is whole: nothing here takes a part of a datagram and keeps quiet about
-//! it.
+//! Datagrams are sent and received whole: no call silently takes a part of one.
 
 use std::io;
 
@@ -13,17 +12,17 @@ use super::sockets::{NO_SIGNAL, datagram, names};
 use super::source::{Name, Source};
 use crate::address::Address;
 
-/// A socket for datagrams. Dropping it closes it.
+/// A datagram socket. Dropping it closes it.
 #[derive(Debug)]
 pub(crate) enum Datagrams {
-    /// The machine's.
+    /// A socket of the machine.
     Machine(datagram::Inner),
     /// In memory.
     Memory(memory::Datagrams),
 }
 
 impl Datagrams {
-    /// Receives one, as much of it as there is room for.
+    /// Receives a datagram, as much of it as fits.
     pub(crate) fn receive(&self, into: &mut [u8]) -> io::Result<Arrived> {
         match self {
             Self::Machine(socket) => datagram::receive(socket, into),
@@ -31,7 +30,7 @@ impl Datagrams {
         }
     }
 
-    /// How large the next one is, where one can be larger than a read buffer.
+    /// Returns the size of the next datagram, where one can be larger than a read buffer.
     pub(crate) fn next_size(&self) -> io::Result<Option<usize>> {
         match self {
             Self::Machine(socket) => datagram::next_size(socket),
@@ -39,7 +38,7 @@ impl Datagrams {
         }
     }
 
-    /// Sends one, whole, to who it is connected to if nobody is named.
+    /// Sends a datagram, whole; to the connected peer if there is no address.
     pub(crate) fn send(&self, bytes: &[u8], to: Option<&Address>) -> io::Result<()> {
         match self {
             Self::Machine(socket) => {
@@ -54,7 +53,7 @@ impl Datagrams {
         }
     }
 
-    /// From now on sends to this one, and receives from nobody else.
+    /// Connects to an address: from now on sends there, and receives only from there.
     pub(crate) fn connect(&self, to: &Address) -> io::Result<()> {
         match self {
             Self::Machine(socket) => SockRef::from(socket).connect(&names::any(to)?),
@@ -62,7 +61,7 @@ impl Datagrams {
         }
     }
 
-    /// What went wrong since this was last asked.
+    /// Takes the pending error.
     pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
         match self {
             Self::Machine(socket) => SockRef::from(socket).take_error(),
@@ -70,7 +69,7 @@ impl Datagrams {
         }
     }
 
-    /// Where it is bound.
+    /// Returns the bound address.
     pub(crate) fn local_addr(&self) -> io::Result<Address> {
         match self {
             Self::Machine(socket) => Ok(names::of(&SockRef::from(socket).local_addr()?)),
@@ -78,7 +77,7 @@ impl Datagrams {
         }
     }
 
-    /// Changes something.
+    /// Changes an option.
     pub(crate) fn change(&self, change: Change) -> io::Result<()> {
         match self {
             Self::Machine(socket) => datagram::set(&SockRef::from(socket), change),
@@ -86,7 +85,7 @@ impl Datagrams {
         }
     }
 
-    /// Tells something.
+    /// Returns an option.
     pub(crate) fn ask(&self, question: Question) -> io::Result<u32> {
         match self {
             Self::Machine(socket) => datagram::get(&SockRef::from(socket), question),
@@ -94,7 +93,7 @@ impl Datagrams {
         }
     }
 
-    /// How much the system may keep for it, in and out.
+    /// Sets the sizes of the system's buffers, receive and send, in bytes.
     pub(crate) fn set_buffers(&self, sizes: [Option<usize>; 2]) -> io::Result<()> {
         let Self::Machine(socket) = self else {
             return Ok(());
@@ -119,7 +118,7 @@ impl Source for Datagrams {
             Self::Machine(socket) => {
                 Name::Machine(std::os::windows::io::AsSocket::as_socket(socket))
             }
-            Self::Memory(socket) => Name::Memory(socket.place()),
+            Self::Memory(socket) => Name::Memory(socket.socket_id()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The machine as a driver: its poller, and the queues in this process that stand beside it.
+//! The machine as a driver: its poller, and the relays of this process.
 
 use std::io;
 use std::time::Duration;
@@ -16,7 +16,7 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Waits with `poller`, or else with the default one.
+    /// Makes the driver with this poller, or with the default one.
     pub(super) fn new(poller: Option<Poller>) -> io::Result<Self> {
         Selector::new(poller).map(Self::with)
     }
@@ -28,7 +28,7 @@ impl Machine {
         }
     }
 
-    /// The poller in use, for all that does not concern the relays.
+    /// Returns the poller in use, for everything except relays.
     pub(super) fn selector(&self) -> &Selector {
         &self.selector
     }
@@ -44,7 +44,7 @@ impl Machine {
         events: &mut Vec<Event>,
     ) -> io::Result<()> {
         let before = events.len();
-        self.relays.tell(events);
+        self.relays.append_ready(events);
         if events.len() > before {
             timeout = Some(Duration::ZERO);
         }
@@ -54,29 +54,29 @@ impl Machine {
 
 #[cfg(all(test, unix))]
 impl Machine {
-    /// As on a platform without a shorter way to wait.
+    /// Makes one as on a platform without a shorter way to wait.
     pub(super) fn portable() -> Self {
         Self::with(Selector::System(Polling::plain().unwrap()))
     }
 
-    /// As on a platform where sources are one-shot.
+    /// Makes one as on a platform with one-shot sources.
     pub(super) fn oneshot() -> Self {
         Self::with(Selector::System(Polling::oneshot()))
     }
 
-    /// As on a kernel that waits in milliseconds.
+    /// Makes one as on a kernel that waits in milliseconds.
     #[cfg(target_os = "linux")]
     pub(super) fn coarse() -> Self {
         Self::with(Selector::System(Polling::coarse()))
     }
 
-    /// Whether the shorter way to wait is taken.
+    /// Returns whether waiting goes the shorter way.
     #[cfg(target_os = "linux")]
     pub(super) fn is_direct(&self) -> bool {
         matches!(&self.selector, Selector::System(system) if system.is_direct())
     }
 
-    /// Notifies the poller itself, as nobody but a test does while waiting goes the shorter way;
+    /// Notifies the poller itself, as only a test does while waiting goes the shorter way; returns
     /// `false` where there is none.
     pub(super) fn notify(&self) -> bool {
         match &self.selector {

@@ -1,5 +1,5 @@
-//! What stands for the in-memory driver in a build without the feature `testing`: types that have
-//! no values.
+//! Replaces the in-memory driver in a build without the feature `testing`: types that have no
+//! values.
 //!
 //! The rest of `driver` is the same with and without the feature. A type without values takes no
 //! space in the enums that have it, and the compiler removes every match arm for it, so the
@@ -33,7 +33,7 @@ macro_rules! never {
 #[derive(Debug)]
 pub(crate) enum Memory {}
 
-/// Nothing has one.
+/// The ID of a socket that cannot exist.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SocketId;
 
@@ -57,16 +57,16 @@ never! { Memory:
     fn wait(&self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()>;
     fn relays(&self) -> &Relays;
     fn next_arrival(&self) -> Option<Instant>;
-    fn add(&self, place: SocketId, key: usize, interest: Interest) -> io::Result<()>;
-    fn set_interest(&self, place: SocketId, key: usize, interest: Interest) -> io::Result<()>;
-    fn remove(&self, place: SocketId);
+    fn add(&self, socket_id: SocketId, key: usize, interest: Interest) -> io::Result<()>;
+    fn set_interest(&self, socket_id: SocketId, key: usize, interest: Interest) -> io::Result<()>;
+    fn remove(&self, socket_id: SocketId);
     fn listen(&self, addr: &Address, backlog: i32) -> io::Result<Listener>;
     fn connect(&self, addr: &Address, bind: Option<&Address>) -> io::Result<Owned>;
     fn datagrams(&self, addr: &Address, share: bool) -> io::Result<Datagrams>;
 }
 
 never! { Socket:
-    fn place(&self) -> SocketId;
+    fn socket_id(&self) -> SocketId;
     fn read(&self, into: &mut [u8]) -> io::Result<usize>;
     fn write(&self, bytes: &[u8]) -> io::Result<usize>;
     fn is_local(&self) -> bool;
@@ -92,13 +92,13 @@ never! { Socket:
 }
 
 never! { Listener:
-    fn place(&self) -> SocketId;
+    fn socket_id(&self) -> SocketId;
     fn accept(&self) -> io::Result<(Owned, Address)>;
     fn local_addr(&self) -> Address;
 }
 
 never! { Datagrams:
-    fn place(&self) -> SocketId;
+    fn socket_id(&self) -> SocketId;
     fn receive(&self, into: &mut [u8]) -> io::Result<Arrived>;
     fn next_size(&self) -> Option<usize>;
     fn send(&self, bytes: &[u8], to: Option<&Address>) -> io::Result<()>;

@@ -1,9 +1,9 @@
 //! The services that the loop needs of its environment: time, readiness, sockets, and wakes.
 //!
-//! A [`Driver`] is the machine, or a model of it in memory. The loop above is the same for both: it
-//! registers sources under keys, waits, and gets the keys that are ready. No user code is called
-//! here while something is borrowed (only [`SocketHook`] calls any), so no function here is entered
-//! twice.
+//! A [`Driver`] is the machine, or a simulation of it in memory. The loop above is the same for
+//! both: it registers sources under keys, waits, and gets the keys that are ready. No user code is
+//! called here while something is borrowed (only [`SocketHook`] calls any), so no function here is
+//! entered twice.
 //!
 //! The driver owns the poller and, in memory, the network and the clock. It does **not** own the
 //! registered sources: the code that adds a source removes it before its descriptor closes (see
@@ -24,11 +24,11 @@
 //!
 //! # Files
 //!
-//! `machine` the machine · `memory` the model of it · `poller` readiness and wakes · `sockets` the
-//! machine's sockets · `descriptors` other descriptors that are read and written · `children` child
-//! processes · `signals` signals · `relay` queues in this process · `source` the sources of events
-//! · `socket` and `datagrams` sockets of either driver, `options` their options · `rng` random
-//! numbers.
+//! `machine`: the machine · `memory`: the simulation · `poller`: readiness and wakes · `sockets`:
+//! the machine's sockets · `descriptors`: other descriptors that are read and written · `children`:
+//! child processes · `signals`: signals · `relay`: queues in this process · `source`: the sources
+//! of events · `socket` and `datagrams`: sockets of either driver, `options`: their options ·
+//! `rng`: random numbers.
 
 use std::io;
 use std::net::Shutdown;
@@ -62,7 +62,7 @@ pub use rng::Random;
 pub(crate) use rng::Rng;
 #[cfg(unix)]
 pub(crate) use signals::with_blocked;
-pub(crate) use signals::{Signals, raise};
+pub(crate) use signals::{SignalSlot, raise};
 pub(crate) use socket::{Listener, Socket};
 pub(crate) use socket_cell::SocketCell;
 #[cfg(unix)]
@@ -106,7 +106,7 @@ mod source;
 #[cfg(all(test, unix, not(torsade_loom)))]
 mod tests;
 
-/// The machine, or a model of it in memory.
+/// The machine, or a simulation of it in memory.
 #[derive(Debug)]
 #[cfg_attr(
     not(any(doc, feature = "testing")),
@@ -127,13 +127,13 @@ pub(crate) enum Driver {
 }
 
 impl Driver {
-    /// Returns the machine this runs on, waited on with the poller that is the default.
+    /// Returns the machine, with its default poller.
     #[cfg(test)]
     pub(crate) fn machine() -> io::Result<Self> {
         Self::machine_with(None)
     }
 
-    /// Returns the machine this runs on, waited on with `poller`, or else with the default one.
+    /// Returns the machine, with this poller or the default one.
     pub(crate) fn machine_with(poller: Option<Poller>) -> io::Result<Self> {
         machine::Machine::new(poller).map(Self::Machine)
     }
@@ -144,13 +144,13 @@ impl Driver {
         memory::Memory::new(faults).map(Self::Memory)
     }
 
-    /// The machine, waited on through its poller.
+    /// Returns the machine, waited on through the `polling` crate.
     #[cfg(all(test, torsade_loom))]
     pub(crate) fn portable() -> Self {
         Self::Machine(machine::Machine::portable())
     }
 
-    /// Returns the poller that is waited on; none in memory.
+    /// Returns the poller that is waited on; `None` in memory.
     pub(crate) fn poller(&self) -> Option<Poller> {
         match self {
             Self::Machine(machine) => Some(machine.selector().poller()),
@@ -158,7 +158,7 @@ impl Driver {
         }
     }
 
-    /// The time: monotonic, virtual in memory.
+    /// Returns the time: monotonic, virtual in memory.
     pub(crate) fn now(&self) -> Instant {
         match self {
             Self::Machine(_) => Instant::now(),
@@ -166,7 +166,7 @@ impl Driver {
         }
     }
 
-    /// Where chance comes from: in memory always the same.
+    /// Returns the generator of random numbers: in memory always the same.
     pub(crate) fn rng(&self) -> Rng {
         match self {
             Self::Machine(_) => Rng::new(),
@@ -181,12 +181,12 @@ impl Driver {
         }
     }
 
-    /// Whether time moves only when told to.
+    /// Returns whether time moves only when the program moves it.
     pub(crate) fn is_virtual(&self) -> bool {
         matches!(self, Self::Memory(_))
     }
 
-    /// When the next thing arrives that is under way in a network in memory.
+    /// Returns when the next item in flight arrives in an in-memory network.
     pub(crate) fn next_arrival(&self) -> Option<Instant> {
         match self {
             Self::Machine(_) => None,
@@ -201,7 +201,7 @@ impl Driver {
         }
     }
 
-    /// What another thread wakes this driver with.
+    /// Returns the handle with which other threads wake this driver.
     pub(crate) fn waker(&self) -> Waking {
         match self {
             Self::Machine(machine) => machine.selector().waker(),
@@ -209,12 +209,12 @@ impl Driver {
         }
     }
 
-    /// Appends what is ready, waiting for it if need be.
+    /// Waits for ready sources, and appends their events.
     ///
-    /// `None` waits as long as it takes, a timeout of zero is a look. A signal may end the wait
-    /// with no events. In memory a timeout is not waited for: if nothing is ready and nobody woke
-    /// the driver, the clock moves by it at once; only `None` blocks, for the sake of other
-    /// threads.
+    /// `None` waits without a limit; a timeout of zero does not wait. A signal may end the wait
+    /// without events. In memory a timeout is not waited for: if nothing is ready and no wake is
+    /// pending, the clock moves by it at once; only `None` blocks, until another thread wakes the
+    /// driver.
     pub(crate) fn wait(
         &self,
         timeout: Option<Duration>,
@@ -226,8 +226,9 @@ impl Driver {
         }
     }
 
-    /// In memory: appends what is ready, or waits for other threads to wake it, for so long in real
-    /// time, while its clock stands still. Gives how long that was if nothing came.
+    /// In memory: appends the events of ready sources, or waits for a wake by another thread, for
+    /// at most this real time, while the virtual clock stands still. Returns how long it waited if
+    /// there were no events.
     pub(crate) fn wait_outside(
         &self,
         limit: Duration,
@@ -239,11 +240,11 @@ impl Driver {
         }
     }
 
-    /// Starts telling about `source` under `key`.
+    /// Registers `source` under `key`.
     ///
     /// The caller keeps one promise: it removes the source before its descriptor closes, or never
-    /// lends the descriptor out. Breaking it breaks no memory, but events may come for a key long
-    /// after its source.
+    /// lends the descriptor out. Breaking the promise causes no memory error, but events may come
+    /// for a key long after its source is gone.
     pub(crate) fn add(
         &self,
         source: &impl Source,
@@ -266,7 +267,7 @@ impl Driver {
         }
     }
 
-    /// Changes what is told about `source`, which was added before.
+    /// Changes the interest of `source`, which was added before.
     pub(crate) fn set_interest(
         &self,
         source: &impl Source,
@@ -291,7 +292,7 @@ impl Driver {
         }
     }
 
-    /// Stops telling about `source`; one that was never added is left alone.
+    /// Removes `source`; a source that was never added is ignored.
     pub(crate) fn remove(&self, source: &impl Source) -> io::Result<()> {
         match (self, source.name()) {
             (Self::Machine(machine), Name::Machine(fd)) => machine.selector().remove(fd),
@@ -309,8 +310,8 @@ impl Driver {
         }
     }
 
-    /// As [`Driver::remove`], for a socket that is closed right after and whose descriptor was
-    /// never lent out: where closing takes it off the poller by itself, this costs nothing.
+    /// Removes a socket like [`Driver::remove`], when it is closed right after and its descriptor
+    /// was never lent out: where closing removes it from the poller by itself, this costs nothing.
     pub(crate) fn remove_closing(&self, socket: &Socket) -> io::Result<()> {
         match (self, socket.name()) {
             (Self::Machine(machine), Name::Machine(fd)) => machine.selector().remove_closing(fd),
@@ -320,10 +321,10 @@ impl Driver {
 
     /// Makes a new poller that watches only the sources whose keys are live.
     ///
-    /// For the caller that is told of a key whose source is gone: the kernel has not forgotten a
-    /// socket that was [closed](Driver::remove_closing), because a forked process has it too. When
-    /// this fails all is as it was. In memory, and where closed sockets are taken off the poller
-    /// one by one, it does nothing.
+    /// For a caller that gets a key whose source is gone: the kernel has not forgotten a socket
+    /// that was [closed](Driver::remove_closing), because a forked process has it too. On failure
+    /// nothing changes. In memory, and where closed sockets are removed from the poller one by one,
+    /// it does nothing.
     pub(crate) fn rebuild(&self, is_live: impl Fn(usize) -> bool) -> io::Result<()> {
         match self {
             Self::Machine(machine) => machine.selector().rebuild(is_live),
@@ -331,10 +332,10 @@ impl Driver {
         }
     }
 
-    /// Prepares for the descriptor of the poller to be lent: rebuilds the poller as
-    /// [`Driver::rebuild`] does, if the kernel may still watch a socket that was closed.
+    /// Prepares the poller's descriptor for lending: rebuilds the poller as [`Driver::rebuild`]
+    /// does, if the kernel may still watch a socket that was closed.
     ///
-    /// It does nothing once the descriptor is lent.
+    /// Does nothing once the descriptor is lent.
     #[cfg(unix)]
     pub(crate) fn prepare_to_lend(&self, is_live: impl Fn(usize) -> bool) -> io::Result<()> {
         match self {
@@ -343,8 +344,7 @@ impl Driver {
         }
     }
 
-    /// Says the end of file to the peer. What has a descriptor of its own for writing is closed
-    /// there.
+    /// Sends the end of file to the peer. A separate descriptor for writing is closed.
     pub(crate) fn shut_write(&self, socket: &Socket) -> io::Result<()> {
         match (self, socket) {
             #[cfg(unix)]
@@ -353,7 +353,7 @@ impl Driver {
         }
     }
 
-    /// Makes one of two descriptors, which may be of any kind.
+    /// Makes a socket of two descriptors, which may be of any kind.
     #[cfg(unix)]
     pub(crate) fn pair(&self, input: OwnedFd, output: OwnedFd) -> io::Result<Socket> {
         match self {
@@ -365,8 +365,8 @@ impl Driver {
         }
     }
 
-    /// Standard input and output; none while they are in use. In memory they are a connection to
-    /// [`STDIO`].
+    /// Returns standard input and output as one socket; `None` while they are in use. In memory it
+    /// is a connection to [`STDIO`].
     #[cfg(unix)]
     pub(crate) fn stdio(&self) -> io::Result<Option<Socket>> {
         match self {
@@ -381,7 +381,8 @@ impl Driver {
         }
     }
 
-    /// Listens for connections; port 0 takes a free one. An IPv6 address takes no IPv4 connections.
+    /// Listens for connections; port 0 takes a free one. An IPv6 address accepts no IPv4
+    /// connections.
     pub(crate) fn listen(&self, address: &Address, bind: &Bind) -> io::Result<Listener> {
         match (self, address) {
             (Self::Machine(_), Address::Ip(addr)) => {
@@ -401,9 +402,9 @@ impl Driver {
 
     /// Begins a connection to `address`, from `bind` if given.
     ///
-    /// It is done when the socket becomes writable; [`Socket::connected`] says how it went. What is
-    /// known to be wrong at once is returned. To a UNIX socket that has no room for one more it is
-    /// [`io::ErrorKind::WouldBlock`], and there is nothing to wait on.
+    /// The connection is established when the socket becomes writable; [`Socket::connected`]
+    /// returns the result. Errors that are known at once are returned. For a UNIX listener whose
+    /// queue is full the error is [`io::ErrorKind::WouldBlock`], and there is nothing to wait on.
     pub(crate) fn connect(
         &self,
         address: &Address,
@@ -413,7 +414,7 @@ impl Driver {
         self.connect_hooked(address, bind, buffers, None)
     }
 
-    /// As [`Driver::connect`], with a hook for the socket.
+    /// Begins a connection like [`Driver::connect`], with a hook for the socket.
     pub(crate) fn connect_hooked(
         &self,
         address: &Address,
@@ -441,8 +442,8 @@ impl Driver {
         }
     }
 
-    /// A socket bound to `address`; port 0 takes a free one, [`Address::Unnamed`] makes a UNIX
-    /// socket without a name.
+    /// Makes a datagram socket bound to `address`; port 0 takes a free one, [`Address::Unnamed`]
+    /// makes a UNIX socket without a name.
     ///
     /// Sockets that `share` may have the same address.
     pub(crate) fn datagrams(&self, address: &Address, share: bool) -> io::Result<Datagrams> {
@@ -452,7 +453,7 @@ impl Driver {
         }
     }
 
-    /// Fails unless somebody alive holds the lock beside the socket's file. In memory nothing is
+    /// Fails unless a running process holds the lock beside the socket's file. In memory nothing is
     /// locked.
     pub(crate) fn check_lock(&self, address: &Address) -> io::Result<()> {
         match self {
@@ -466,10 +467,10 @@ impl Driver {
     }
 }
 
-/// Sockets that somebody else has made.
+/// Adoption of sockets that other code has made.
 #[cfg(unix)]
 impl Driver {
-    /// Takes over a listening socket.
+    /// Adopts a listening socket.
     pub(crate) fn adopt_listener(&self, fd: OwnedFd) -> Result<Listener, NotAdopted> {
         self.check_machine()?;
         let (socket, domain) = adopt::adopted(fd, Kind::Listener)?;
@@ -480,7 +481,7 @@ impl Driver {
         })
     }
 
-    /// Takes over a connection, and says who the peer is.
+    /// Adopts a connection; returns the peer's address.
     pub(crate) fn adopt_connection(&self, fd: OwnedFd) -> Result<(Socket, Address), NotAdopted> {
         self.check_machine()?;
         let (socket, domain) = adopt::adopted(fd, Kind::Connection)?;
@@ -493,7 +494,7 @@ impl Driver {
         Ok((socket, peer))
     }
 
-    /// Takes over a socket for datagrams, and says who it is connected to.
+    /// Adopts a datagram socket; returns the address that it is connected to.
     pub(crate) fn adopt_datagrams(
         &self,
         fd: OwnedFd,
@@ -512,16 +513,16 @@ impl Driver {
     }
 }
 
-/// The file that names a socket: here there is none.
+/// The file of a socket: on this platform there is none.
 #[cfg(not(unix))]
 #[derive(Debug)]
 pub(crate) enum SocketFile {}
 
 #[cfg(unix)]
 impl AsFd for Driver {
-    /// The poller's descriptor: readable when a wait would find something.
+    /// Returns the poller's descriptor: readable when a wait would find something.
     ///
-    /// In memory it tells only of wakes and signals, not of what goes on in the network there.
+    /// In memory it reports only wakes and signals, not events of the in-memory network.
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Machine(machine) => machine.selector().lend(),
@@ -530,6 +531,6 @@ impl AsFd for Driver {
     }
 }
 
-/// Where in memory whoever plays the user of standard input and output listens.
+/// The address at which a test listens in memory for the program's standard input and output.
 #[cfg(unix)]
 pub(crate) const STDIO: &str = "torsade standard input and output";

@@ -3,7 +3,8 @@
 use super::*;
 use crate::sync::{AtomicBool, Ordering, Shared, explore, thread};
 
-/// Two threads put up a flag each and wake; whoever waits has seen both flags in the end.
+/// Two threads set a flag each and wake the driver; the waiting thread has seen both flags in the
+/// end.
 fn wait_and_wake(driver: &Driver, looks_first: bool) {
     let flags = [(); 2].map(|()| Shared::new(AtomicBool::new(false)));
     let others = flags.clone().map(|flag| {

@@ -32,7 +32,7 @@ pub(crate) struct Bind {
 /// A function that is called with each socket before it is bound, connected or listens. It is never
 /// called in memory.
 ///
-/// It is user code, called with nothing borrowed. It must not unwind.
+/// The function is user code, called while nothing is borrowed. It must not unwind.
 #[derive(Clone)]
 pub(crate) struct SocketHook(pub(crate) Rc<SocketCall>);
 
@@ -123,8 +123,8 @@ pub(crate) enum Change {
     Ttl(u32),
 }
 
-/// A question about a socket's options. In answers yes is 1, no is 0, and an interface its index or
-/// the bits of its address.
+/// A question about a socket's options. In answers 1 is yes, 0 is no, and an interface is its index
+/// or the bits of its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Question {
     Broadcast,
@@ -134,7 +134,8 @@ pub(crate) enum Question {
     Ttl,
 }
 
-/// IPv4 names the interface to send by its address, IPv6 by its number.
+/// Returns the error for a wrong kind of interface: IPv4 identifies the interface to send from by
+/// its address, IPv6 by its index.
 pub(super) fn wrong_interface() -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidInput,

@@ -1,17 +1,17 @@
-//! A socket that is none: two queues in this process, of which a task fills one and empties the
-//! other.
+//! A socket inside this process: two queues, which a task fills and empties at the far end.
 //!
 //! # The idea
 //!
-//! So a connection can be made of any two byte streams: the connection's engine has a [`Relay`] for
-//! its socket, as it would have one of the machine or in memory, and whoever moves the bytes of the
-//! streams has the [`FarEnd`].
+//! A relay makes a connection of any two byte streams: the connection's engine has a [`Relay`] in
+//! place of a socket of the machine or in memory, and the task that moves the streams' bytes has
+//! the [`FarEnd`].
 //!
 //! # Invariants
 //!
-//! 1. Readiness is told as of other sockets: by every wait, while it is so and asked for.
+//! 1. Readiness is level-triggered, as that of other sockets: every wait reports it while it lasts
+//!    and is asked for.
 //! 2. The queues are never longer than [`CAPACITY`].
-//! 3. Wakers are called with nothing borrowed.
+//! 3. Wakers are called while nothing is borrowed.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -25,25 +25,25 @@ use super::{Event, Interest};
 use crate::cells;
 use crate::index::Indexed;
 
-/// The connection's end. Dropping it closes it.
+/// The connection's end. Dropping it closes the relay.
 #[derive(Debug)]
 pub(crate) struct Relay(Rc<Shared>);
 
-/// The end of whoever moves the bytes. Dropping it breaks the connection, unless it was ended
-/// before.
+/// The end of the task that moves the bytes. Dropping it breaks the connection, unless the
+/// connection has ended before.
 #[derive(Debug)]
 pub(crate) struct FarEnd(Rc<Shared>);
 
-/// What the connection has written, or done.
+/// What the connection has written or done.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Written {
-    /// Bytes, which were put into the buffer.
+    /// Bytes, which were appended to the buffer.
     Bytes,
-    /// There will be no more; the connection still reads.
+    /// The connection writes no more, and still reads.
     Shut,
-    /// The connection has ended in good order.
+    /// The connection ended in good order.
     Closed,
-    /// The connection was broken off.
+    /// The connection was aborted.
     Reset,
 }
 
@@ -51,35 +51,35 @@ pub(crate) enum Written {
 struct Shared {
     to_connection: RefCell<VecDeque<u8>>,
     from_connection: RefCell<VecDeque<u8>>,
-    /// No more comes, for this reason, if it is not a good one.
+    /// Set when the far end gives no more bytes; an `Err` holds the reason.
     end: Cell<Option<Result<(), io::Error>>>,
     is_shut: Cell<bool>,
     is_closed: Cell<bool>,
     is_reset: Cell<bool>,
-    /// The far end is gone.
+    /// Whether the far end is gone.
     is_abandoned: Cell<bool>,
-    /// Wants to take what the connection has written.
-    taker: Cell<Option<Waker>>,
-    /// Wants to give more to the connection.
-    giver: Cell<Option<Waker>>,
-    /// The key and what is asked for, while it is watched; and who is told.
+    /// Wakes the task that takes what the connection has written.
+    read_waker: Cell<Option<Waker>>,
+    /// Wakes the task that gives bytes to the connection.
+    write_waker: Cell<Option<Waker>>,
+    /// The key and the interest while the relay is watched, and the driver's list.
     watch: RefCell<Option<(usize, Interest, Relays)>>,
 }
 
-/// The relays of a driver that are watched.
+/// The watched relays of a driver.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Relays(Rc<RefCell<Indexed<Rc<Shared>>>>);
 
-/// The two ends of a new one.
+/// Makes the two ends of a relay.
 pub(crate) fn pair() -> (Relay, FarEnd) {
     let shared = Rc::<Shared>::default();
     (Relay(shared.clone()), FarEnd(shared))
 }
 
 impl Relays {
-    /// Appends what is ready.
+    /// Appends the events of ready relays.
     #[inline]
-    pub(super) fn tell(&self, events: &mut Vec<Event>) {
+    pub(super) fn append_ready(&self, events: &mut Vec<Event>) {
         let mut changed = self.0.borrow_mut();
         if changed.is_empty() {
             return;
@@ -111,7 +111,7 @@ impl Relay {
         let shared = &self.0;
         let count = move_out(&mut shared.to_connection.borrow_mut(), into);
         if count > 0 {
-            cells::wake(&shared.giver);
+            cells::wake(&shared.write_waker);
             return Ok(count);
         }
         if into.is_empty() {
@@ -139,14 +139,14 @@ impl Relay {
         }
         queue.extend(&bytes[..count]);
         drop(queue);
-        cells::wake(&shared.taker);
+        cells::wake(&shared.read_waker);
         Ok(count)
     }
 
     pub(super) fn shutdown(&self, how: Shutdown) {
         if how != Shutdown::Read {
             self.0.is_shut.set(true);
-            cells::wake(&self.0.taker);
+            cells::wake(&self.0.read_waker);
         }
     }
 
@@ -159,8 +159,8 @@ impl Drop for Relay {
     fn drop(&mut self) {
         self.ignore();
         self.0.is_closed.set(true);
-        cells::wake(&self.0.taker);
-        cells::wake(&self.0.giver);
+        cells::wake(&self.0.read_waker);
+        cells::wake(&self.0.write_waker);
     }
 }
 
@@ -185,21 +185,21 @@ impl FarEnd {
         if shared.is_shut.get() {
             return Poll::Ready(Written::Shut);
         }
-        set(&shared.taker, cx);
+        set(&shared.read_waker, cx);
         Poll::Pending
     }
 
-    /// Has the connection ended in good order?
+    /// Returns whether the connection ended in good order.
     pub(crate) fn is_closed(&self) -> bool {
         self.0.is_closed.get() && !self.0.is_reset.get()
     }
 
-    /// Was the connection broken off?
+    /// Returns whether the connection was aborted.
     pub(crate) fn is_reset(&self) -> bool {
         self.0.is_closed.get() && self.0.is_reset.get()
     }
 
-    /// How many bytes the connection has written that were not taken.
+    /// Returns how many bytes the connection has written that were not taken.
     pub(crate) fn unsent(&self) -> usize {
         self.0.from_connection.borrow().len()
     }
@@ -209,31 +209,32 @@ impl FarEnd {
         if self.0.is_closed.get() {
             return Poll::Ready(());
         }
-        set(&self.0.taker, cx);
+        set(&self.0.read_waker, cx);
         Poll::Pending
     }
 
-    /// Waits until there is room; gives how much. None when the connection takes no more.
-    pub(crate) fn poll_room(&self, cx: &Context<'_>) -> Poll<Option<usize>> {
+    /// Waits until there is space; returns how many bytes fit, or `None` when the connection takes
+    /// no more.
+    pub(crate) fn poll_space(&self, cx: &Context<'_>) -> Poll<Option<usize>> {
         if self.0.is_closed.get() {
             return Poll::Ready(None);
         }
         match CAPACITY - self.0.to_connection.borrow().len() {
             0 => {
-                set(&self.0.giver, cx);
+                set(&self.0.write_waker, cx);
                 Poll::Pending
             }
             room => Poll::Ready(Some(room)),
         }
     }
 
-    /// Gives bytes to the connection, no more than there is room for.
+    /// Gives bytes to the connection, at most as many as fit.
     pub(crate) fn give(&self, bytes: &[u8]) {
         self.0.to_connection.borrow_mut().extend(bytes);
         self.0.changed();
     }
 
-    /// Says that there is no more, or why.
+    /// Ends the connection's input, in good order or with an error.
     pub(crate) fn end(&self, end: io::Result<()>) {
         self.0.end.set(Some(end));
         self.0.changed();
@@ -248,7 +249,7 @@ impl Drop for FarEnd {
 }
 
 impl Shared {
-    /// What can be read and written, of what is asked for.
+    /// Returns the readiness to read and to write, limited to the interest.
     fn ready(&self) -> (bool, bool) {
         let watch = self.watch.borrow();
         let Some((_, interest, _)) = &*watch else {
@@ -260,7 +261,7 @@ impl Shared {
         (interest.reads() && readable, interest.writes() && writable)
     }
 
-    /// The driver is to look at it.
+    /// Lists the relay for the driver's next look.
     fn changed(self: &Rc<Self>) {
         if let Some((key, _, relays)) = &*self.watch.borrow() {
             relays.0.borrow_mut().insert(*key as u64, self.clone());
@@ -290,5 +291,5 @@ fn set(location: &Cell<Option<Waker>>, cx: &Context<'_>) {
     drop(location.replace(Some(cx.waker().clone())));
 }
 
-/// How many bytes wait in either direction at most.
+/// The most bytes that wait in either direction.
 const CAPACITY: usize = 64 * 1024;

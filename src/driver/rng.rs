@@ -62,11 +62,11 @@ impl Random {
     /// Returns `true` with this probability, from 0 (never) to 1 (always).
     #[cfg(any(doc, feature = "testing"))]
     pub fn gen_bool(&mut self, probability: f64) -> bool {
-        self.part() < probability
+        self.fraction() < probability
     }
 
     /// Returns a number from 0 to 1, excluding 1.
-    pub fn part(&mut self) -> f64 {
+    pub fn fraction(&mut self) -> f64 {
         const BITS: u32 = f64::MANTISSA_DIGITS;
         (self.next_u64() >> (u64::BITS - BITS)) as f64 / (1_u64 << BITS) as f64
     }
@@ -107,7 +107,7 @@ impl Rng {
 
     /// Returns the next number from 0 to 1, excluding 1.
     pub(crate) fn part(&self) -> f64 {
-        self.0.borrow_mut().part()
+        self.0.borrow_mut().fraction()
     }
 }
 
@@ -116,9 +116,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_seed_gives_the_numbers_of_the_paper_and_parts_lie_between_0_and_1() {
+    fn the_numbers_of_a_seed_are_those_of_the_paper_and_fractions_lie_between_0_and_1() {
         let mut random = Random::new(1_234_567);
-        // The first three that the reference implementation gives for this seed.
+        // The first three numbers that the reference implementation gives for this seed.
         for number in [
             6_457_827_717_110_365_317,
             3_203_168_211_198_807_973,
@@ -126,9 +126,13 @@ mod tests {
         ] {
             assert_eq!(random.next_u64(), number);
         }
-        let parts: Vec<f64> = (0..1000).map(|_| random.part()).collect();
-        assert!(parts.iter().all(|part| (0.0..1.0).contains(part)));
-        let mean = parts.iter().sum::<f64>() / 1000.0;
+        let fractions: Vec<f64> = (0..1000).map(|_| random.fraction()).collect();
+        assert!(
+            fractions
+                .iter()
+                .all(|fraction| (0.0..1.0).contains(fraction))
+        );
+        let mean = fractions.iter().sum::<f64>() / 1000.0;
         assert!((0.45..0.55).contains(&mean), "{mean}");
     }
 }

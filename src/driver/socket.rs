@@ -1,4 +1,5 @@
-//! Sockets and listeners of either driver. Each call is one system call, or its like in memory.
+//! Sockets and listeners of either driver. Each call is one system call, or its equivalent in
+//! memory.
 
 use std::fs::File;
 use std::io::{self, IoSlice, Read};
@@ -28,26 +29,25 @@ use super::sockets::{passing::Passing, unix};
 use super::source::{Name, Source};
 use crate::address::Address;
 
-/// One end of a connection, or of one that is being made. Dropping it closes it.
+/// One end of a connection that is established or being established. Dropping it closes it.
 #[derive(Debug)]
 pub(crate) enum Socket {
-    /// The machine's, of TCP.
+    /// A TCP socket of the machine.
     Machine(socket2::Socket),
-    /// The machine's, of the UNIX kind. Boxed, as it has its descriptors with it.
+    /// A UNIX socket of the machine. Boxed, because it holds the descriptors to pass.
     #[cfg(unix)]
     Unix(Box<unix::Stream>),
-    /// Two of the machine's descriptors, of any kind.
+    /// Two descriptors of the machine, of any kind.
     #[cfg(unix)]
     Pair(Box<pair::Pair>),
-    /// In memory.
-    /// Boxed: that makes a connection on the machine a word smaller.
+    /// A socket in memory. Boxed, which makes a connection on the machine a word smaller.
     Memory(memory::Owned),
     /// Two queues in this process.
     Relay(Box<Relay>),
 }
 
 impl Socket {
-    /// Reads what is there; nothing read is the end of what the peer sends.
+    /// Reads available bytes; 0 is the end of the peer's stream.
     #[inline(always)]
     pub(crate) fn read(&self, into: &mut [u8]) -> io::Result<usize> {
         match self {
@@ -72,7 +72,7 @@ impl Socket {
         }
     }
 
-    /// Writes as much as there is room for. A peer that went away is an error, not a signal.
+    /// Writes as many bytes as fit. A peer that is gone is an error, not a signal.
     #[inline(always)]
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
@@ -97,7 +97,7 @@ impl Socket {
         }
     }
 
-    /// Writes the first of `pieces`, as much as there is room for.
+    /// Writes from the first of `pieces`, as many bytes as fit.
     #[inline]
     pub(crate) fn write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
@@ -117,11 +117,11 @@ impl Socket {
         }
     }
 
-    /// Sends of a file, from where it stands, as much as there is room for.
-    /// [`io::ErrorKind::Unsupported`] where the system does not do that, or where that could kill
-    /// this process.
+    /// Sends from a file, from its current offset, as many bytes as fit. Fails with
+    /// [`io::ErrorKind::Unsupported`] where the system does not support that, or where it could
+    /// kill this process.
     pub(crate) fn send_file(&self, file: &File, most: usize) -> io::Result<usize> {
-        // The call takes no flag that keeps a peer which went away from being a signal.
+        // The call has no flag that suppresses the signal for a peer that is gone.
         #[cfg(target_os = "linux")]
         match self {
             _ if super::signals::kills(libc::SIGPIPE) => {}
@@ -135,7 +135,7 @@ impl Socket {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// The machine's own socket, where there is one.
+    /// Returns the machine's own socket, if there is one.
     fn on_machine(&self) -> Option<&socket2::Socket> {
         match self {
             Self::Machine(socket) => Some(socket),
@@ -145,7 +145,7 @@ impl Socket {
         }
     }
 
-    /// Ends one direction or both.
+    /// Shuts down one direction or both.
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         match (self.on_machine(), self) {
             (Some(socket), _) => socket.shutdown(how),
@@ -158,7 +158,7 @@ impl Socket {
         }
     }
 
-    /// What went wrong since this was last asked.
+    /// Takes the pending error.
     pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
         match (self.on_machine(), self) {
             (Some(socket), _) => socket.take_error(),
@@ -169,7 +169,7 @@ impl Socket {
         }
     }
 
-    /// Whether a connect under way is done. That it failed is told once, as an error.
+    /// Returns whether a connect that has begun is done. A failure is returned once, as an error.
     pub(crate) fn connected(&self) -> io::Result<bool> {
         match (self.on_machine(), self) {
             (Some(socket), _) => tcp::connected(socket),
@@ -178,7 +178,7 @@ impl Socket {
         }
     }
 
-    /// The address of this end.
+    /// Returns the address of this end.
     pub(crate) fn local_addr(&self) -> io::Result<Address> {
         match (self.on_machine(), self) {
             (Some(socket), _) => Ok(names::of(&socket.local_addr()?)),
@@ -187,7 +187,7 @@ impl Socket {
         }
     }
 
-    /// The address of the other end.
+    /// Returns the address of the other end.
     pub(crate) fn peer_addr(&self) -> io::Result<Address> {
         match (self.on_machine(), self) {
             (Some(socket), _) => Ok(names::of(&socket.peer_addr()?)),
@@ -196,18 +196,18 @@ impl Socket {
         }
     }
 
-    /// Whether small writes go out at once; they do unless this is turned off.
+    /// Sets whether small writes are sent at once; they are by default.
     pub(crate) fn set_nodelay(&self, on: bool) -> io::Result<()> {
         match self {
             Self::Machine(socket) => return socket.set_tcp_nodelay(on),
             Self::Memory(socket) => socket.set_nodelay(on),
-            // Nothing is ever gathered there.
+            // Writes are never delayed there.
             _ => {}
         }
         Ok(())
     }
 
-    /// What [`Socket::set_nodelay`] set.
+    /// Returns what [`Socket::set_nodelay`] set.
     pub(crate) fn nodelay(&self) -> io::Result<bool> {
         match self {
             Self::Machine(socket) => socket.tcp_nodelay(),
@@ -216,7 +216,7 @@ impl Socket {
         }
     }
 
-    /// Whether a silent peer is asked now and then if it still is there.
+    /// Sets whether the system probes a silent peer.
     pub(crate) fn set_keepalive(&self, on: bool) -> io::Result<()> {
         match (self.on_machine(), self) {
             (Some(socket), _) => socket.set_keepalive(on),
@@ -228,7 +228,7 @@ impl Socket {
         }
     }
 
-    /// What [`Socket::set_keepalive`] set.
+    /// Returns what [`Socket::set_keepalive`] set.
     pub(crate) fn keepalive(&self) -> io::Result<bool> {
         match (self.on_machine(), self) {
             (Some(socket), _) => socket.keepalive(),
@@ -237,8 +237,8 @@ impl Socket {
         }
     }
 
-    /// Has a silent peer asked after `idle`, then every `interval`, `count` times. Only TCP knows
-    /// this.
+    /// Sets the probes of a silent peer: after `idle`, then every `interval`, `count` times. TCP
+    /// only.
     pub(crate) fn set_keepalive_times(
         &self,
         idle: Duration,
@@ -262,7 +262,7 @@ impl Socket {
         }
     }
 
-    /// What [`Socket::set_keepalive_times`] set, or the system's.
+    /// Returns what [`Socket::set_keepalive_times`] set, or the system's default.
     pub(crate) fn keepalive_times(&self) -> io::Result<(Duration, Duration, u32)> {
         match self {
             #[cfg(unix)]
@@ -276,15 +276,15 @@ impl Socket {
         }
     }
 
-    /// Another descriptor for the socket of the machine.
+    /// Duplicates the descriptor of a socket of the machine.
     #[cfg(unix)]
     pub(crate) fn duplicate(&self) -> io::Result<OwnedFd> {
         let socket = self.on_machine().ok_or(io::ErrorKind::Unsupported)?;
         socket.as_fd().try_clone_to_owned()
     }
 
-    /// How long what was sent may go unacknowledged; none for as long as the system thinks right.
-    /// Only TCP, and only on Linux, knows this.
+    /// Sets how long sent bytes may stay unacknowledged; `None` is the system's default. Only TCP,
+    /// and only on Linux.
     pub(crate) fn set_user_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
         #[cfg(target_os = "linux")]
         if let Self::Machine(socket) = self {
@@ -294,7 +294,7 @@ impl Socket {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// What [`Socket::set_user_timeout`] set.
+    /// Returns what [`Socket::set_user_timeout`] set.
     pub(crate) fn user_timeout(&self) -> io::Result<Option<Duration>> {
         #[cfg(target_os = "linux")]
         if let Self::Machine(socket) = self {
@@ -303,7 +303,7 @@ impl Socket {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// What it has of descriptors; none where none can be passed.
+    /// Returns the passed descriptors; `None` where none can be passed.
     #[cfg(unix)]
     pub(crate) fn passing(&self) -> Option<&Passing> {
         match self {
@@ -313,13 +313,13 @@ impl Socket {
         }
     }
 
-    /// Returns whether it is a plain socket of TCP: no descriptors can come with what is read.
+    /// Returns whether this is a plain TCP socket, which never receives descriptors.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
         matches!(self, Self::Machine(_))
     }
 
-    /// Did descriptors come with what was read?
+    /// Returns whether there are received descriptors.
     #[inline]
     pub(crate) fn has_descriptors(&self) -> bool {
         #[cfg(unix)]
@@ -331,7 +331,7 @@ impl Socket {
         return false;
     }
 
-    /// Is what was written with the peer already, so that closing takes nothing back?
+    /// Returns whether written bytes are with the peer already, so that closing discards none.
     pub(crate) fn is_local(&self) -> bool {
         match self {
             Self::Machine(_) => false,
@@ -340,7 +340,7 @@ impl Socket {
         }
     }
 
-    /// Is it made of two descriptors? Then news of one may look like news of the other.
+    /// Returns whether the socket consists of two descriptors, whose events share one key.
     pub(crate) fn is_pair(&self) -> bool {
         #[cfg(unix)]
         return matches!(self, Self::Pair(_));
@@ -348,7 +348,7 @@ impl Socket {
         return false;
     }
 
-    /// Has the peer said the end of file, whether or not that has been read?
+    /// Returns whether the peer's end of file has arrived, read or not.
     pub(crate) fn peer_has_shut(&self) -> bool {
         match (self.on_machine(), self) {
             (Some(socket), _) => tcp::has_been_shut(socket),
@@ -357,7 +357,7 @@ impl Socket {
         }
     }
 
-    /// Is it the process's own standard input and output?
+    /// Returns whether this is the process's own standard input and output.
     pub(crate) fn is_standard(&self) -> bool {
         match self {
             #[cfg(unix)]
@@ -366,7 +366,7 @@ impl Socket {
         }
     }
 
-    /// Of two descriptors: was all read that there will be?
+    /// For two descriptors: returns whether the input was read to its end.
     pub(crate) fn is_at_end(&self) -> bool {
         match self {
             #[cfg(unix)]
@@ -375,7 +375,8 @@ impl Socket {
         }
     }
 
-    /// Is what is written gone when the call returns? If not, the same bytes must be given again.
+    /// Returns whether a write is complete when the call returns. If not, the same bytes must be
+    /// passed again.
     pub(crate) fn takes_at_once(&self) -> bool {
         match self {
             #[cfg(unix)]
@@ -384,7 +385,8 @@ impl Socket {
         }
     }
 
-    /// Closes in good order what is off the poller, and must be told so.
+    /// Closes a socket in good order that has been removed from the poller and needs an explicit
+    /// close.
     pub(crate) fn end(&self) {
         #[cfg(unix)]
         if let Self::Pair(pair) = self {
@@ -392,7 +394,7 @@ impl Socket {
         }
     }
 
-    /// Tells a terminal how large it is. In memory it has no size of its own.
+    /// Sets the window size of a terminal. In memory there is none.
     #[cfg(unix)]
     pub(crate) fn set_window_size(&self, size: Pty) -> io::Result<()> {
         match self {
@@ -402,7 +404,7 @@ impl Socket {
         }
     }
 
-    /// The process, user and group at the other end.
+    /// Returns the process, user and group of the peer.
     #[cfg(unix)]
     pub(crate) fn peer_credentials(&self) -> io::Result<(i32, u32, u32)> {
         match self {
@@ -413,8 +415,7 @@ impl Socket {
         }
     }
 
-    /// Makes closing break the connection off: the peer gets a reset, what was not sent is thrown
-    /// away.
+    /// Makes closing abort the connection: the peer gets a reset, unsent bytes are discarded.
     pub(crate) fn reset_on_close(&self) -> io::Result<()> {
         match (self.on_machine(), self) {
             (Some(socket), _) => return socket.set_linger(Some(Duration::ZERO)),
@@ -426,12 +427,12 @@ impl Socket {
     }
 }
 
-/// Where connections come in. Dropping it closes it, and resets those that were not accepted.
+/// A listening socket. Dropping it closes it, and resets connections that were not accepted.
 #[derive(Debug)]
 pub(crate) enum Listener {
-    /// The machine's, of TCP.
+    /// A TCP socket of the machine.
     Machine(socket2::Socket),
-    /// The machine's, of the UNIX kind.
+    /// A UNIX socket of the machine.
     #[cfg(unix)]
     Unix(unix::Listener),
     /// In memory.
@@ -439,7 +440,7 @@ pub(crate) enum Listener {
 }
 
 impl Listener {
-    /// The next connection, and who it is from.
+    /// Accepts the next connection; returns the peer's address.
     pub(crate) fn accept(&self) -> io::Result<(Socket, Address)> {
         match self {
             Self::Machine(socket) => {
@@ -458,7 +459,7 @@ impl Listener {
         }
     }
 
-    /// Another descriptor for the socket of the machine.
+    /// Duplicates the descriptor of a socket of the machine.
     #[cfg(unix)]
     pub(crate) fn duplicate(&self) -> io::Result<OwnedFd> {
         match self {
@@ -468,7 +469,7 @@ impl Listener {
         }
     }
 
-    /// The address it listens at, with the port it got.
+    /// Returns the bound address, with its actual port.
     pub(crate) fn local_addr(&self) -> io::Result<Address> {
         match self {
             Self::Machine(socket) => Ok(names::of(&socket.local_addr()?)),
@@ -487,7 +488,7 @@ impl Source for Socket {
             Self::Unix(stream) => machine(&stream.socket),
             #[cfg(unix)]
             Self::Pair(pair) => Name::Pair(pair),
-            Self::Memory(socket) => Name::Memory(socket.place()),
+            Self::Memory(socket) => Name::Memory(socket.socket_id()),
             Self::Relay(relay) => Name::Relay(relay),
         }
     }
@@ -499,7 +500,7 @@ impl Source for Listener {
             Self::Machine(socket) => machine(socket),
             #[cfg(unix)]
             Self::Unix(listener) => machine(&listener.socket),
-            Self::Memory(listener) => Name::Memory(listener.place()),
+            Self::Memory(listener) => Name::Memory(listener.socket_id()),
         }
     }
 }
@@ -511,5 +512,5 @@ fn machine(socket: &socket2::Socket) -> Name<'_> {
     return Name::Machine(socket.as_socket());
 }
 
-/// The most pieces that every platform takes in one call.
+/// The most slices that every platform accepts in one call.
 const PIECES: usize = 1024;

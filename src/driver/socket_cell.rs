@@ -1,11 +1,11 @@
-//! A socket that a connection has until it is closed: [`SocketCell`].
+//! A cell for a connection's socket until it is closed: [`SocketCell`].
 //!
 //! # Invariants
 //!
-//! 1. No reference to the socket is out while code runs that could reach the cell: a plain socket
-//!    is lent for one system call, and any other socket is out of the cell while it is lent.
-//! 2. Code that reaches the cell while the socket is lent finds it empty, as after the close.
-//! 3. Only [`SocketCell::with`] puts a socket in, the one that it has taken out.
+//! 1. No reference to the socket exists while code runs that could reach the cell: a plain socket
+//!    is borrowed for one system call, and any other socket is out of the cell while it is used.
+//! 2. Code that reaches the cell while the socket is out finds it empty, as after the close.
+//! 3. Only [`SocketCell::with`] puts a socket back, the one that it has taken out.
 
 #![allow(
     unsafe_code,
@@ -17,7 +17,7 @@ use std::io;
 
 use super::Socket;
 
-/// A place for a socket, behind a shared reference.
+/// A cell for a socket, behind a shared reference.
 pub(crate) struct SocketCell(UnsafeCell<Option<Socket>>);
 
 impl SocketCell {
@@ -27,7 +27,7 @@ impl SocketCell {
 
     /// Takes the socket out.
     pub(crate) fn take(&self) -> Option<Socket> {
-        // SAFETY: the cell is not `Sync`, so this thread alone uses it, and no other reference to
+        // SAFETY: the cell is not `Sync`, so only this thread uses it, and no other reference to
         // its content exists (invariant 1): each lasts for one system call, which runs no code that
         // could call this.
         unsafe { &mut *self.0.get() }.take()
@@ -43,7 +43,7 @@ impl SocketCell {
         Some(result)
     }
 
-    /// As [`Socket::read`]. `None` when there is no socket.
+    /// Reads like [`Socket::read`]; returns `None` when there is no socket.
     #[inline(always)]
     pub(crate) fn read(&self, into: &mut [u8]) -> Option<io::Result<usize>> {
         // SAFETY: nothing changes the content while this reference exists, which is for one system
@@ -54,7 +54,7 @@ impl SocketCell {
         }
     }
 
-    /// As [`Socket::write`]. `None` when there is no socket.
+    /// Writes like [`Socket::write`]; returns `None` when there is no socket.
     #[inline(always)]
     pub(crate) fn write(&self, bytes: &[u8]) -> Option<io::Result<usize>> {
         // SAFETY: as in `read`.
@@ -64,10 +64,10 @@ impl SocketCell {
         }
     }
 
-    /// Returns whether it is a plain socket of TCP.
+    /// Returns whether the socket is a plain TCP socket.
     #[inline(always)]
     pub(crate) fn is_plain(&self) -> bool {
-        // SAFETY: as in `read`; no call at all is made.
+        // SAFETY: as in `read`; there is no call at all.
         unsafe { &*self.0.get() }
             .as_ref()
             .is_some_and(Socket::is_plain)

@@ -17,24 +17,24 @@ pub(crate) trait Source {
     fn name(&self) -> Name<'_>;
 }
 
-/// The name of a source: a descriptor, or a socket of the in-memory network.
+/// The form in which a driver identifies a source.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Name<'a> {
-    /// Something the machine's poller can watch.
+    /// A descriptor that the machine's poller can watch.
     Machine(Borrowed<'a>),
-    /// An end of a connection or a listener of a [`super::memory::Memory`].
+    /// A connection's end, a listener or a datagram socket of a [`super::memory::Memory`].
     Memory(SocketId),
-    /// Queues in this process.
+    /// A relay in this process.
     Relay(&'a Relay),
-    /// Two descriptors, which know best how they are watched.
+    /// Two descriptors, which register themselves.
     #[cfg(unix)]
     Pair(&'a Pair),
 }
 
-/// A descriptor of the machine's that is neither a socket of a stream nor a listener: a pipe, a
-/// datagram socket.
+/// A descriptor of the machine that is neither a stream socket nor a listener: a pipe, a datagram
+/// socket.
 ///
-/// In memory it is [`io::ErrorKind::Unsupported`].
+/// The in-memory driver refuses it with [`io::ErrorKind::Unsupported`].
 #[cfg(unix)]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Descriptor<'a>(pub(crate) BorrowedFd<'a>);
@@ -57,7 +57,7 @@ pub(super) fn check_key(key: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// The machine was given something of memory's, or the other way round.
+/// Returns the error for a source of the other driver.
 pub(super) fn foreign() -> io::Error {
     io::Error::new(
         io::ErrorKind::Unsupported,

@@ -1,4 +1,4 @@
-//! What holds for every driver: each test runs on the machine in all the ways it can be waited on,
+//! The contract of every driver: each test runs on the machine in all the ways it can be waited on,
 //! and in memory.
 
 use std::io::{self, ErrorKind, IoSlice};
@@ -10,7 +10,7 @@ use super::machine::Machine;
 use super::*;
 
 #[test]
-fn readiness_is_told_until_it_is_used_up() {
+fn readiness_is_level_triggered() {
     each(|driver| {
         let (client, server) = pair(driver);
         driver.add(&server, 7, Interest::Read).unwrap();
@@ -34,7 +34,7 @@ fn readiness_is_told_until_it_is_used_up() {
 }
 
 #[test]
-fn the_interest_decides_what_is_told() {
+fn only_readiness_of_the_interest_is_reported() {
     each(|driver| {
         let (client, server) = pair(driver);
         driver.add(&server, 1, Interest::Read).unwrap();
@@ -60,7 +60,7 @@ fn the_interest_decides_what_is_told() {
 }
 
 #[test]
-fn adding_twice_or_changing_what_was_not_added_fails() {
+fn adding_a_source_twice_or_changing_an_unknown_source_fails() {
     each(|driver| {
         let (client, server) = pair(driver);
         let change = driver.set_interest(&client, 1, Interest::Read);
@@ -79,7 +79,7 @@ fn adding_twice_or_changing_what_was_not_added_fails() {
 }
 
 #[test]
-fn a_hang_up_is_told_at_most_once_to_who_asked_for_nothing() {
+fn a_source_without_interest_reports_its_hang_up_at_most_once() {
     each(|driver| {
         let (client, server) = pair(driver);
         driver.add(&server, 3, Interest::Nothing).unwrap();
@@ -116,7 +116,7 @@ fn a_wake_from_another_thread_ends_a_wait() {
 }
 
 #[test]
-fn a_wake_before_the_wait_is_not_lost_and_many_are_one() {
+fn a_wake_before_the_wait_is_not_lost_and_several_count_as_one() {
     each(|driver| {
         let waker = driver.waker();
         for _ in 0..3 {
@@ -188,14 +188,14 @@ fn a_timeout_is_never_early() {
 }
 
 #[test]
-fn the_pollers_descriptor_tells_a_foreign_loop_of_a_wake() {
+fn a_wake_makes_the_pollers_descriptor_readable() {
     each(|driver| {
         let outer = Driver::machine().unwrap();
         driver.prepare_to_lend(|_| true).unwrap();
         let inner = Descriptor(driver.as_fd());
         outer.add(&inner, 1, Interest::Read).unwrap();
         for _ in 0..3 {
-            // A thread may stand behind it, and take a moment.
+            // A thread may serve the descriptor, and take a moment.
             until(&outer, || look(&outer).is_empty().then_some(()));
             driver.waker().wake();
             assert_eq!(one(&outer).key, 1);
@@ -226,7 +226,7 @@ fn a_descriptor_can_be_watched_on_the_machine_only() {
 }
 
 #[test]
-fn who_connects_and_who_accepts_agree_on_the_addresses() {
+fn both_ends_of_a_connection_agree_on_the_addresses() {
     each(|driver| {
         let listener = listen(driver);
         let addr = listener.local_addr().unwrap();
@@ -258,7 +258,7 @@ fn who_connects_and_who_accepts_agree_on_the_addresses() {
 }
 
 #[test]
-fn a_connection_is_made_from_where_one_asks() {
+fn a_connection_comes_from_the_requested_address() {
     each(|driver| {
         let listener = listen(driver);
         let bind = at("127.0.0.2:0");
@@ -276,7 +276,7 @@ fn a_connection_is_made_from_where_one_asks() {
 }
 
 #[test]
-fn an_address_is_listened_at_once() {
+fn only_one_listener_can_bind_an_address() {
     each(|driver| {
         let (one, other) = (listen(driver), listen(driver));
         let addr = one.local_addr().unwrap();
@@ -300,7 +300,7 @@ fn an_address_is_listened_at_once() {
 }
 
 #[test]
-fn a_listener_at_any_address_takes_them_all() {
+fn a_listener_at_the_unspecified_address_accepts_all_connections() {
     each(|driver| {
         for (any, to) in [("0.0.0.0:0", "127.0.0.1"), ("[::]:0", "::1")] {
             let Ok(listener) = driver.listen(&at(any), &Bind::default()) else {
@@ -322,7 +322,7 @@ fn a_listener_at_any_address_takes_them_all() {
 }
 
 #[test]
-fn a_connection_to_nobody_is_refused_once() {
+fn a_refused_connection_reports_its_error_once() {
     each(|driver| {
         let listener = listen(driver);
         let addr = listener.local_addr().unwrap();
@@ -332,7 +332,7 @@ fn a_connection_to_nobody_is_refused_once() {
 }
 
 #[test]
-fn what_is_written_in_parts_is_read_whole() {
+fn bytes_written_in_parts_arrive_complete() {
     each(|driver| {
         let (client, server) = pair(driver);
         driver.add(&client, 1, Interest::Both).unwrap();
@@ -414,7 +414,7 @@ fn pieces_are_written_in_order() {
 }
 
 #[test]
-fn a_half_that_is_shut_leaves_the_other_open() {
+fn shutting_down_one_direction_leaves_the_other_open() {
     each(|driver| {
         let (client, server) = pair(driver);
         driver.add(&server, 1, Interest::Read).unwrap();
@@ -461,7 +461,7 @@ fn a_peer_that_closed_reads_as_the_end_and_then_breaks_writes() {
 }
 
 #[test]
-fn a_connection_that_is_broken_off_reads_as_reset() {
+fn the_peer_of_an_aborted_connection_reads_a_reset() {
     each(|driver| {
         for unread in [false, true] {
             let (client, server) = pair(driver);
@@ -497,7 +497,7 @@ fn a_connection_that_is_broken_off_reads_as_reset() {
 }
 
 #[test]
-fn what_was_not_accepted_is_reset_with_its_listener() {
+fn closing_a_listener_resets_the_connections_that_were_not_accepted() {
     each(|driver| {
         let listener = listen(driver);
         let client = driver
@@ -530,7 +530,7 @@ fn a_client_that_left_before_it_was_accepted_is_still_accepted() {
 }
 
 #[test]
-fn an_urgent_byte_comes_in_line_and_does_not_spin() {
+fn an_urgent_byte_arrives_inline_and_the_loop_does_not_spin() {
     each(|driver| {
         let (client, server) = pair(driver);
         let Socket::Machine(urgent) = &client else {
@@ -553,13 +553,13 @@ fn an_urgent_byte_comes_in_line_and_does_not_spin() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn linux_is_waited_on_directly() {
+fn linux_waits_on_the_pollers_descriptor() {
     let driver = Driver::machine_with(Some(Poller::Epoll)).unwrap();
     assert!(matches!(driver, Driver::Machine(machine) if machine.is_direct()));
 }
 
 #[test]
-fn a_poller_that_was_notified_all_the_same_does_not_spin() {
+fn a_notification_by_other_code_does_not_make_the_loop_spin() {
     each(|driver| {
         let Driver::Machine(machine) = driver else {
             return;
@@ -641,7 +641,7 @@ fn in_memory_a_full_backlog_refuses() {
 }
 
 #[test]
-fn in_memory_ports_are_used_again() {
+fn in_memory_ports_are_reused() {
     let driver = Driver::memory(None).unwrap();
     let listener = listen(&driver);
     let addr = listener.local_addr().unwrap();
@@ -665,7 +665,7 @@ fn in_memory_ports_are_used_again() {
         .unwrap();
 }
 
-/// Every way to drive, by name.
+/// Returns every kind of driver, by name.
 fn drivers() -> Vec<(&'static str, Driver)> {
     vec![
         ("machine", Driver::machine().unwrap()),
@@ -678,7 +678,7 @@ fn drivers() -> Vec<(&'static str, Driver)> {
     ]
 }
 
-/// Runs `test` on each; the last one named is the one that failed.
+/// Runs `test` on each; the last name printed is the one that failed.
 fn each(test: impl Fn(&Driver)) {
     for (name, driver) in drivers() {
         println!("on {name}");
@@ -690,7 +690,7 @@ fn listen(driver: &Driver) -> Listener {
     driver.listen(&at("127.0.0.1:0"), &Bind::default()).unwrap()
 }
 
-/// A client and a server that are connected.
+/// Makes a client and a server that are connected.
 fn pair(driver: &Driver) -> (Socket, Socket) {
     let listener = listen(driver);
     let addr = listener.local_addr().unwrap();
@@ -703,12 +703,12 @@ fn pair(driver: &Driver) -> (Socket, Socket) {
     (client, server)
 }
 
-/// An address as text.
+/// Parses an address.
 fn at(text: &str) -> Address {
     text.parse::<SocketAddr>().unwrap().into()
 }
 
-/// A connection to `addr` is refused, and told so as a kernel does.
+/// Checks that a connection to `addr` is refused, and reported as a kernel does.
 #[track_caller]
 fn refused(driver: &Driver, addr: &Address) {
     let client = driver.connect(addr, None, Buffers::default()).unwrap();
@@ -728,12 +728,12 @@ fn wait(driver: &Driver, timeout: Option<Duration>) -> Vec<Event> {
     events
 }
 
-/// What is ready now.
+/// Returns the present events.
 fn look(driver: &Driver) -> Vec<Event> {
     wait(driver, Some(Duration::ZERO))
 }
 
-/// The one event that is there, or comes soon.
+/// Returns the one event that is there, or comes soon.
 #[track_caller]
 fn one(driver: &Driver) -> Event {
     let events = until(driver, || {
@@ -757,7 +757,7 @@ fn until<T>(driver: &Driver, mut done: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// None while it would block.
+/// Returns `None` when the call would block.
 #[track_caller]
 fn unblocked<T>(result: io::Result<T>) -> Option<T> {
     match result {
@@ -769,5 +769,5 @@ fn unblocked<T>(result: io::Result<T>) -> Option<T> {
 /// Longer than anything takes.
 const GUARD: Duration = Duration::from_secs(20);
 
-/// Short, but longer than a look.
+/// Short, but longer than a look without waiting.
 const SHORT: Duration = Duration::from_millis(5);

@@ -215,7 +215,7 @@ impl Unpin for ConnectError {}
 impl ListenError {
     pub(super) fn not_adoptable(expected: &'static str, why: NotAdopted) -> Self {
         let (found, error) = match why {
-            NotAdopted::Is(found) => (Some(found), None),
+            NotAdopted::WrongKind(found) => (Some(found), None),
             NotAdopted::Io(error) => (None, Some(error)),
         };
         Self::NotAdoptable {

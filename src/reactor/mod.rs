@@ -110,7 +110,7 @@ pub use self::remote_resolver::RemoteResolver;
 pub use self::remote_work::RemoteTask;
 use self::requests::Requests;
 use self::signals::SignalState;
-pub(crate) use self::signals::{ListensToSignals, Received};
+pub(crate) use self::signals::{ListensToSignals, PendingSignals};
 use self::strays::Strays;
 use self::threads::Threads;
 use self::turn::Pace;

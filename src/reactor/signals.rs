@@ -4,7 +4,7 @@
 //! A reactor has an entry in the driver's table of signals while a run or a listener needs one. The
 //! signals that have arrived are dispatched first in a turn, to the listeners in the order in which
 //! they began to listen; a listener is [called](ListensToSignals), and finds the signals in its
-//! [`Received`].
+//! [`PendingSignals`].
 //!
 //! # Invariants
 //!
@@ -21,13 +21,13 @@ use std::rc::{Rc, Weak};
 
 use super::{Inner, Reactor};
 use crate::debug;
-use crate::driver::{Driver, Signals};
+use crate::driver::{Driver, SignalSlot};
 use crate::signal::{Signal, SignalSet};
 
 /// The listeners of a reactor, and the signals that are pending for them.
 #[derive(Default)]
 pub(super) struct SignalState {
-    location: RefCell<Option<Rc<Signals>>>,
+    slot: RefCell<Option<Rc<SignalSlot>>>,
     listeners: RefCell<Vec<Listener>>,
     /// The keys of the listeners to be called.
     due: RefCell<Vec<usize>>,
@@ -48,20 +48,20 @@ pub(super) struct Wants {
 }
 
 /// The signals that have arrived for a listener and were not taken.
-pub(crate) type Received = Rc<Cell<SignalSet>>;
+pub(crate) type PendingSignals = Rc<Cell<SignalSet>>;
 
 /// A listener that is called when one of its signals has arrived.
 pub(crate) trait ListensToSignals {
     /// Is called in a turn, with nothing borrowed, when a signal has arrived.
-    fn signal_came(self: Rc<Self>);
+    fn signal_arrived(self: Rc<Self>);
 }
 
 /// A listener.
 struct Listener {
     key: usize,
-    callee: Weak<dyn ListensToSignals>,
-    hears: SignalSet,
-    heard: Received,
+    target: Weak<dyn ListensToSignals>,
+    signals: SignalSet,
+    pending: PendingSignals,
 }
 
 /// The signals of a run, until this is dropped.
@@ -75,50 +75,48 @@ impl SignalState {
 
     /// Takes a stop signal, if one has arrived; records it unless the reactor is stopping already.
     pub(super) fn take_stop(&self, is_stopping: bool) -> bool {
-        let location = self.location.borrow();
-        let came = location.as_ref().and_then(|location| location.take_stop());
-        if came.is_some() && !is_stopping {
-            self.stopped_by.set(came);
+        let slot = self.slot.borrow();
+        let arrived = slot.as_ref().and_then(|slot| slot.take_stop());
+        if arrived.is_some() && !is_stopping {
+            self.stopped_by.set(arrived);
         }
-        came.is_some()
+        arrived.is_some()
     }
 
     /// Returns whether signals are pending. They may have ended a wait, and do not end the next
     /// one.
     pub(super) fn has_pending(&self) -> bool {
-        self.note();
-        let location = self.location.borrow();
-        let has_stop = location
-            .as_ref()
-            .is_some_and(|location| location.has_stop());
+        self.collect_signals();
+        let slot = self.slot.borrow();
+        let has_stop = slot.as_ref().is_some_and(|slot| slot.has_stop());
         has_stop || self.dump_is_due.get() || !self.due.borrow().is_empty()
     }
 
     /// Records that the reactor is stopping: a second signal then ends the process, in spite of
     /// listeners.
     pub(super) fn set_stopping(&self) {
-        if let Some(location) = &*self.location.borrow() {
-            location.set_stopping(true);
+        if let Some(slot) = &*self.slot.borrow() {
+            slot.set_stopping(true);
         }
     }
 
     /// Records the signals that have arrived for the present listeners (invariant 3).
-    fn note(&self) {
-        let location = self.location.borrow();
-        let came = location.as_ref().map(|location| location.take_heard());
-        drop(location);
-        let came = came.unwrap_or_default();
-        if came.is_empty() {
+    fn collect_signals(&self) {
+        let slot = self.slot.borrow();
+        let arrived = slot.as_ref().map(|slot| slot.take_pending());
+        drop(slot);
+        let arrived = arrived.unwrap_or_default();
+        if arrived.is_empty() {
             return;
         }
-        if self.wants.get().dumps && !came.and(dump_signal()).is_empty() {
+        if self.wants.get().dumps && !arrived.and(dump_signal()).is_empty() {
             self.dump_is_due.set(true);
         }
         let mut due = self.due.borrow_mut();
         for listener in &*self.listeners.borrow() {
-            let hears = came.and(listener.hears);
-            if !hears.is_empty() {
-                listener.heard.set(listener.heard.get().with(hears));
+            let signals = arrived.and(listener.signals);
+            if !signals.is_empty() {
+                listener.pending.set(listener.pending.get().with(signals));
                 due.push(listener.key);
             }
         }
@@ -128,32 +126,32 @@ impl SignalState {
     /// is unchanged.
     fn adjust(&self, driver: &Driver) -> io::Result<()> {
         let wants = self.wants.get();
-        let mut hears = match wants.dumps {
+        let mut signals = match wants.dumps {
             true => dump_signal(),
             false => SignalSet::default(),
         };
         for listener in &*self.listeners.borrow() {
-            hears = hears.with(listener.hears);
+            signals = signals.with(listener.signals);
         }
-        let location = self.location.borrow().clone();
-        if hears.is_empty() && !wants.stops {
-            self.location.replace(None);
+        let slot = self.slot.borrow().clone();
+        if signals.is_empty() && !wants.stops {
+            self.slot.replace(None);
             return Ok(());
         }
-        let location = match location {
-            Some(location) => location,
-            None => Rc::new(Signals::new(driver.waker())?),
+        let slot = match slot {
+            Some(slot) => slot,
+            None => Rc::new(SignalSlot::new(driver.waker())?),
         };
-        location.set_stops(wants.stops)?;
-        location.set_heard(hears)?;
-        self.location.replace(Some(location));
+        slot.set_stops(wants.stops)?;
+        slot.set_subscribed(signals)?;
+        self.slot.replace(Some(slot));
         Ok(())
     }
 }
 
 impl Inner {
-    /// Adds a listener: `callee` is called when one of these signals has arrived, and `Received`
-    /// then holds them. [`Inner::listen_no_more`] removes the listener by its key.
+    /// Adds a listener: `target` is called when one of these signals has arrived, and `PendingSignals`
+    /// then holds them. [`Inner::stop_listening`] removes the listener by its key.
     ///
     /// # Errors
     ///
@@ -161,26 +159,26 @@ impl Inner {
     pub(crate) fn listen_to(
         &self,
         key: usize,
-        callee: Weak<dyn ListensToSignals>,
-        hears: SignalSet,
-    ) -> io::Result<Received> {
-        self.signals.note();
-        let heard = Received::default();
+        target: Weak<dyn ListensToSignals>,
+        signals: SignalSet,
+    ) -> io::Result<PendingSignals> {
+        self.signals.collect_signals();
+        let pending = PendingSignals::default();
         self.signals.listeners.borrow_mut().push(Listener {
             key,
-            callee,
-            hears,
-            heard: heard.clone(),
+            target,
+            signals,
+            pending: pending.clone(),
         });
         if let Err(error) = self.signals.adjust(&self.driver) {
-            self.listen_no_more(key);
+            self.stop_listening(key);
             return Err(error);
         }
-        Ok(heard)
+        Ok(pending)
     }
 
     /// Removes a listener.
-    pub(crate) fn listen_no_more(&self, key: usize) {
+    pub(crate) fn stop_listening(&self, key: usize) {
         let mut listeners = self.signals.listeners.borrow_mut();
         listeners.retain(|listener| listener.key != key);
         drop(listeners);
@@ -192,8 +190,8 @@ impl Inner {
     /// Delivers a signal to this reactor alone. Returns whether the run or a listener handles it.
     #[cfg(any(doc, feature = "testing"))]
     pub(crate) fn deliver(&self, signal: Signal) -> bool {
-        let location = self.signals.location.borrow().clone();
-        location.is_some_and(|location| location.deliver(signal))
+        let slot = self.signals.slot.borrow().clone();
+        slot.is_some_and(|slot| slot.deliver(signal))
     }
 
     /// Begins to handle the signals of a run, until the guard is dropped.
@@ -217,8 +215,8 @@ impl Inner {
         signals.dump_is_due.set(false);
         // Removing signals does not fail.
         let _ = signals.adjust(&self.driver);
-        if let Some(location) = &*signals.location.borrow() {
-            location.set_stopping(false);
+        if let Some(slot) = &*signals.slot.borrow() {
+            slot.set_stopping(false);
         }
     }
 }
@@ -254,21 +252,21 @@ impl Reactor {
     /// Calls the listeners of the signals that have arrived (invariant 2).
     pub(super) fn dispatch_signals(&self) {
         let signals = &self.inner().signals;
-        if signals.location.borrow().is_none() {
+        if signals.slot.borrow().is_none() {
             return;
         }
-        signals.note();
+        signals.collect_signals();
         if signals.dump_is_due.take() {
             debug::print(&format_args!("everything that is alive:\n{}", self.tree()));
         }
         for key in signals.due.take() {
-            let callee = {
+            let target = {
                 let listeners = signals.listeners.borrow();
                 let found = listeners.iter().find(|listener| listener.key == key);
-                found.and_then(|listener| listener.callee.upgrade())
+                found.and_then(|listener| listener.target.upgrade())
             };
-            if let Some(callee) = callee {
-                callee.signal_came();
+            if let Some(target) = target {
+                target.signal_arrived();
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::cells;
 use crate::debug::{Id, Thing};
 use crate::defer::{Deferred, Resolver, WaitSource, WaiterId};
 use crate::failure::Failure;
-use crate::reactor::{ListensToSignals, Reactor, Received, Tracked, WeakReactor};
+use crate::reactor::{ListensToSignals, PendingSignals, Reactor, Tracked, WeakReactor};
 use crate::signal::{Signal, SignalSet};
 use crate::task::own_waker;
 
@@ -17,59 +17,69 @@ use crate::task::own_waker;
 pub(super) struct Listener {
     /// Set once it is tracked.
     key: Cell<usize>,
-    hears: SignalSet,
+    signals: SignalSet,
     location: &'static Location<'static>,
     /// The signals that have arrived; `None` before it listens and after that.
-    heard: RefCell<Option<Received>>,
-    whom: Whom,
+    pending: RefCell<Option<PendingSignals>>,
+    consumer: Consumer,
     reactor: WeakReactor,
 }
 
 /// The receiver of the signals.
-enum Whom {
+enum Consumer {
     /// A Deferred, once; `None` after that.
-    Once(Cell<Option<Resolver<Signal>>>),
+    Deferred(Cell<Option<Resolver<Signal>>>),
     /// The task that reads the stream.
-    Always(Cell<Option<Waker>>),
+    Stream(Cell<Option<Waker>>),
 }
 
 impl Listener {
     /// Makes a listener that fires a Deferred, once.
-    pub(super) fn once(
+    pub(super) fn for_deferred(
         reactor: &Reactor,
-        hears: SignalSet,
+        signals: SignalSet,
         location: &'static Location<'static>,
     ) -> Result<Deferred<Signal>, Failure> {
-        let listener = Self::begin(reactor, hears, Whom::Once(Cell::default()), location)?;
+        let listener = Self::begin(
+            reactor,
+            signals,
+            Consumer::Deferred(Cell::default()),
+            location,
+        )?;
         let (deferred, resolver) =
             Deferred::in_queue(listener.clone(), WaiterId::default(), false, location);
-        if let Whom::Once(waits) = &listener.whom {
+        if let Consumer::Deferred(waits) = &listener.consumer {
             waits.set(Some(resolver));
         }
         Ok(deferred)
     }
 
     /// Makes the listener of a stream.
-    pub(super) fn always(
+    pub(super) fn for_stream(
         reactor: &Reactor,
-        hears: SignalSet,
+        signals: SignalSet,
         location: &'static Location<'static>,
     ) -> Result<Rc<Self>, Failure> {
-        Self::begin(reactor, hears, Whom::Always(Cell::default()), location)
+        Self::begin(
+            reactor,
+            signals,
+            Consumer::Stream(Cell::default()),
+            location,
+        )
     }
 
     fn begin(
         reactor: &Reactor,
-        hears: SignalSet,
-        whom: Whom,
+        signals: SignalSet,
+        consumer: Consumer,
         location: &'static Location<'static>,
     ) -> Result<Rc<Self>, Failure> {
         let listener = Rc::new(Self {
             key: Cell::new(0),
-            hears,
+            signals,
             location,
-            heard: RefCell::default(),
-            whom,
+            pending: RefCell::default(),
+            consumer,
             reactor: reactor.downgrade(),
         });
         let inner = reactor.inner();
@@ -78,9 +88,9 @@ impl Listener {
             .map_err(|error| Failure::at(error, location))?;
         listener.key.set(key);
         let weak = Rc::downgrade(&listener);
-        match inner.listen_to(key, weak, hears) {
-            Ok(heard) => {
-                listener.heard.replace(Some(heard));
+        match inner.listen_to(key, weak, signals) {
+            Ok(pending) => {
+                listener.pending.replace(Some(pending));
                 Ok(listener)
             }
             Err(error) => {
@@ -92,15 +102,15 @@ impl Listener {
 
     /// Returns the next signal for a stream; `None` when there will be none.
     pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Option<Signal>> {
-        let heard = self.heard.borrow().clone();
-        let Some(heard) = heard else {
+        let pending = self.pending.borrow().clone();
+        let Some(pending) = pending else {
             return Poll::Ready(None);
         };
-        let mut came = heard.get();
-        let signal = came.pop();
-        heard.set(came);
+        let mut arrived = pending.get();
+        let signal = arrived.pop();
+        pending.set(arrived);
         if signal.is_none() {
-            if let Whom::Always(waker) = &self.whom {
+            if let Consumer::Stream(waker) = &self.consumer {
                 drop(waker.replace(Some(own_waker(cx).clone())));
             }
             return Poll::Pending;
@@ -109,34 +119,34 @@ impl Listener {
     }
 
     /// Returns the signals that it listens to.
-    pub(super) fn hears(&self) -> SignalSet {
-        self.hears
+    pub(super) fn signals(&self) -> SignalSet {
+        self.signals
     }
 
     /// Stops listening.
     pub(super) fn end(&self) {
-        drop(self.heard.take());
+        drop(self.pending.take());
         if let Some(reactor) = self.reactor.upgrade() {
-            reactor.inner().listen_no_more(self.key.get());
+            reactor.inner().stop_listening(self.key.get());
             reactor.inner().untrack(self.key.get());
         }
     }
 
     fn wake(&self) {
-        if let Whom::Always(waker) = &self.whom {
+        if let Consumer::Stream(waker) = &self.consumer {
             cells::wake(waker);
         }
     }
 }
 
 impl ListensToSignals for Listener {
-    fn signal_came(self: Rc<Self>) {
-        let Whom::Once(waits) = &self.whom else {
+    fn signal_arrived(self: Rc<Self>) {
+        let Consumer::Deferred(waits) = &self.consumer else {
             return self.wake();
         };
-        let heard = self.heard.borrow().clone();
-        let mut came = heard.map(|heard| heard.get()).unwrap_or_default();
-        let (Some(signal), Some(resolver)) = (came.pop(), waits.take()) else {
+        let pending = self.pending.borrow().clone();
+        let mut arrived = pending.map(|pending| pending.get()).unwrap_or_default();
+        let (Some(signal), Some(resolver)) = (arrived.pop(), waits.take()) else {
             return;
         };
         self.end();
@@ -147,7 +157,7 @@ impl ListensToSignals for Listener {
 impl Tracked for Listener {
     fn lose(self: Rc<Self>, _reactor: Option<&Reactor>, reason: &Failure) {
         self.end();
-        let Whom::Once(waits) = &self.whom else {
+        let Consumer::Deferred(waits) = &self.consumer else {
             return self.wake();
         };
         // Somebody is to be told: a Deferred that has nobody has left the line.
@@ -161,7 +171,11 @@ impl Tracked for Listener {
     }
 
     fn about(&self) -> String {
-        let names: Vec<_> = self.hears.iter().map(|signal| signal.to_string()).collect();
+        let names: Vec<_> = self
+            .signals
+            .iter()
+            .map(|signal| signal.to_string())
+            .collect();
         names.join(", ")
     }
 
@@ -177,7 +191,7 @@ impl WaitSource for Listener {
 
     fn leave(&self, _number: WaiterId) {
         self.end();
-        if let Whom::Once(waits) = &self.whom {
+        if let Consumer::Deferred(waits) = &self.consumer {
             // It was cancelled, so nobody is told by this.
             drop(waits.take());
         }

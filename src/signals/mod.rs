@@ -117,7 +117,7 @@ impl Reactor {
         let location = Location::caller();
         let hears = signals.into_iter().collect();
         check(hears, location)?;
-        Listener::always(self, hears, location).map(Signals::new)
+        Listener::for_stream(self, hears, location).map(Signals::new)
     }
 }
 
@@ -156,7 +156,7 @@ impl Signal {
         let location = Location::caller();
         let hears = self.into();
         check(hears, location)
-            .and_then(|()| Listener::once(reactor, hears, location))
+            .and_then(|()| Listener::for_deferred(reactor, hears, location))
             .unwrap_or_else(Deferred::fail)
     }
 

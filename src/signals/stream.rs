@@ -79,7 +79,7 @@ impl Drop for Signals {
 impl fmt::Debug for Signals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Signals")
-            .field(&self.listener.hears())
+            .field(&self.listener.signals())
             .finish()
     }
 }

@@ -272,7 +272,7 @@ async fn relay_all(moving: &Moving, reader: impl AsyncRead, writer: impl AsyncWr
 /// What the streams have for the connection.
 async fn inward(far: &FarEnd, mut reader: Pin<&mut impl AsyncRead>) {
     let mut buffer = vec![0; PIECE];
-    while let Some(room) = poll_fn(|cx| far.poll_room(cx)).await {
+    while let Some(room) = poll_fn(|cx| far.poll_space(cx)).await {
         match reader.read(&mut buffer[..room.min(PIECE)]).await {
             Ok(0) => return far.end(Ok(())),
             Ok(count) => far.give(&buffer[..count]),

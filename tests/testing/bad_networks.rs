@@ -165,7 +165,7 @@ fn a_queue_of_many_pieces_arrives_in_order_though_little_is_taken_at_a_time() {
         let faults = NetworkFaults::lossless(seed).short_writes(30_000);
         faults
             .split_reads(30_000)
-            .room(200_000)
+            .buffer_size(200_000)
             .delay(Duration::ZERO..=MS)
     };
     each_seed(20, faults, async |reactor, seed| {
@@ -409,7 +409,10 @@ fn frames_are_exact_whatever_pieces_they_come_in() {
         // One byte a read, one byte of room, and what a seed makes of it.
         let (faults, most) = match seed % 4 {
             0 => (NetworkFaults::new(seed).split_reads(1), 500),
-            1 => (NetworkFaults::new(seed).room(1 + random.below(50)), 500),
+            1 => (
+                NetworkFaults::new(seed).buffer_size(1 + random.below(50)),
+                500,
+            ),
             _ => (
                 NetworkFaults::lossless(seed).delay(Duration::ZERO..=MS),
                 1200,

@@ -1,15 +1,17 @@
-//! A child process: watched for its end, signalled, and waited for.
+//! A child process: the driver watches it for its end, signals it, and waits for it.
 //!
-//! It is watched through a descriptor that becomes readable when it ends: on Linux its *pidfd*,
-//! elsewhere the end of a pipe that a thread of its own holds while it waits. No signal is caught
-//! for this, and nobody else's children are waited for.
+//! A child is watched through a descriptor that becomes readable when the child ends: on Linux its
+//! *pidfd*, elsewhere the read end of a pipe whose write end a dedicated thread holds while it
+//! waits. No signal handler is installed for this, and children started by other code are not
+//! waited for.
 //!
 //! # Invariant
 //!
 //! A child is waited for once: on the loop's thread, or by the reaper when the loop has abandoned
-//! it. Before that its number is its own, so a signal never goes to another process. (Somebody else
-//! in this program may wait for it, or the system where SIGCHLD is ignored. Where it comes with its
-//! pidfd, that is never another's; elsewhere its number may be.)
+//! the child. Until then the kernel does not reuse its process ID, so a signal never reaches
+//! another process. (Other code in this program may wait for the child, or the kernel itself where
+//! SIGCHLD is ignored. A pidfd never refers to another process; without a pidfd the process ID may
+//! have been reused.)
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -35,18 +37,18 @@ pub(crate) struct Child {
     pub(super) watch: Watch,
 }
 
-/// What tells of its end by becoming readable.
+/// The descriptor that becomes readable when the child ends.
 #[derive(Debug)]
 pub(super) enum Watch {
     #[cfg(target_os = "linux")]
     PidFd(OwnedFd),
-    /// A thread holds the other end of this pipe while it waits.
+    /// The read end of a pipe whose write end a thread holds while it waits.
     Thread(OwnedFd),
 }
 
 impl Child {
-    /// Watches a child; if it cannot be watched, there is none (a launch that fails leaves
-    /// nothing).
+    /// Watches a child. A child that cannot be watched is killed, so that a failed launch leaves no
+    /// process behind.
     pub(super) fn new(forked: Forked) -> io::Result<Self> {
         let pid = forked.pid;
         #[cfg(target_os = "linux")]
@@ -68,14 +70,14 @@ impl Child {
         self.pid.as_raw_pid().unsigned_abs()
     }
 
-    /// How it ended, if it has; to be asked no more then. An error is of somebody else's making,
-    /// who has waited for it.
+    /// Returns how the child ended, if it has ended; not to be called after that. Fails when other
+    /// code has waited for the child.
     pub(crate) fn try_wait(&self) -> io::Result<Option<ExitStatus>> {
         wait(self.pid, self.pidfd(), Patience::None)
     }
 
-    /// Sends it a signal; with `group` to all of the group that it leads, and to it if it has left
-    /// that.
+    /// Sends the child a signal; with `group`, sends it to the whole process group that the child
+    /// leads, and to the child itself if it has left that group.
     pub(crate) fn signal(&self, number: i32, group: bool) -> io::Result<()> {
         if group && self.has_its_number() {
             let sent = fork::signal(self.pid, number, true);
@@ -94,8 +96,8 @@ impl Child {
         }
     }
 
-    /// Is its number, and so that of its group, still its own? Whoever waited for it behind our
-    /// back has set that free.
+    /// Returns whether the process ID, and so the ID of its group, still belongs to the child. The
+    /// ID is free for reuse once other code has waited for the child.
     fn has_its_number(&self) -> bool {
         let asked = self.signal_alone(0);
         !asked.is_err_and(|error| error.raw_os_error() == Some(libc::ESRCH))
@@ -109,7 +111,7 @@ impl Child {
         }
     }
 
-    /// Kills it, and waits for it.
+    /// Kills the child and waits for it.
     pub(crate) fn end(self) {
         let _ = self.signal_alone(libc::SIGKILL);
         let _ = wait(self.pid, self.pidfd(), Patience::Endless);
@@ -117,7 +119,7 @@ impl Child {
 }
 
 impl AsFd for Child {
-    /// Readable when it has ended.
+    /// Returns the descriptor that is readable when the child has ended.
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         match &self.watch {
             #[cfg(target_os = "linux")]
@@ -144,21 +146,21 @@ impl Watch {
             Ok(fd) => return Ok(Self::PidFd(fd)),
             // An older kernel, or a sandbox that does not know the call.
             Err(Errno::NOSYS | Errno::PERM) => {}
-            // It has ended, and this program has the system wait for its children.
+            // The child has ended, and the kernel reaps the children of this program by itself.
             Err(Errno::SRCH) => return Self::gone(),
             Err(error) => return Err(error.into()),
         }
         Self::by_thread(pid)
     }
 
-    /// Tells of an end at once.
+    /// Returns a watch that reports the end immediately.
     #[cfg(target_os = "linux")]
     pub(super) fn gone() -> io::Result<Self> {
         let (news, _) = pipe()?;
         Ok(Self::Thread(news))
     }
 
-    /// A thread waits, and leaves the child to be waited for.
+    /// Starts a thread that waits without reaping the child.
     pub(super) fn by_thread(pid: Pid) -> io::Result<Self> {
         let (news, held) = pipe()?;
         let body: ThreadBody = Box::new(move || {
@@ -172,8 +174,8 @@ impl Watch {
     }
 }
 
-/// Linux 5.2 gives descriptors of processes that a poller cannot wait for: these are always ready
-/// to be written to.
+/// Returns whether a poller can wait for the pidfd. Pidfds of Linux 5.2 are always writable and
+/// never report the end.
 #[cfg(target_os = "linux")]
 pub(super) fn can_be_watched(pidfd: &OwnedFd) -> bool {
     let mut ready = [PollFd::new(pidfd, PollFlags::OUT)];
@@ -181,5 +183,5 @@ pub(super) fn can_be_watched(pidfd: &OwnedFd) -> bool {
     polled == Ok(0) || polled == Ok(1) && !ready[0].revents().contains(PollFlags::OUT)
 }
 
-/// A thread that only waits needs little.
+/// Stack size of a thread that only waits, in bytes.
 const STACK: usize = 64 * 1024;

@@ -1,41 +1,45 @@
-//! A new process: `fork`, and what the child does until it is another program.
+//! Creates a process: `fork`, and what the child does until it executes another program.
 //!
 //! # The idea
 //!
-//! Between `fork` and `execve` the child of a process with threads may do very little: another
-//! thread may have held any lock, the allocator's too, and it is not there any more to give it
-//! back. So all that takes memory or a lookup is done before, in a [`Plan`], and the child only
-//! walks along it with system calls. How that went is told through a pipe that the new program
-//! closes by beginning: nothing read is success, else the step that failed and its error.
+//! Between `fork` and `execve` the child of a multi-threaded process may do very little: another
+//! thread may have held any lock, the allocator's included, and that thread does not exist in the
+//! child to release it. So everything that allocates or looks something up is done before, in a
+//! [`Plan`], and the child only follows the plan with system calls. The child reports through a
+//! pipe that `execve` closes: end of file without data means success; otherwise the pipe holds the
+//! step that failed and its error.
 //!
-//! Where the system can, the child does not even get a copy of our memory: it runs in ours, on a
-//! stack of its own, while this thread stands still until it is another program (`vfork`,
-//! <https://man7.org/linux/man-pages/man2/vfork.2.html>). To copy the tables of a gigabyte takes
-//! longer than a loop may be held up. There it comes together with a descriptor of it
-//! (`CLONE_PIDFD`), so that nobody has to find it by its number, which may be another's by then.
+//! Where the system supports it, the child does not even get a copy of our memory: it runs in ours,
+//! on a stack of its own, while this thread is suspended until the child executes the program
+//! (`vfork`, <https://man7.org/linux/man-pages/man2/vfork.2.html>). Copying the page tables of a
+//! gigabyte would block the loop for too long. The child then also comes with a descriptor
+//! (`CLONE_PIDFD`), so that it need not be found by a process ID, which may have been reused by
+//! then.
 //!
 //! # What the child does, in this order
 //!
-//! 1. The dispositions of all signals become the default, ignored ones too. (All are blocked from
-//!    before the `fork`, so that no handler of ours runs in the child.)
-//! 2. It leads a session, or a group of processes, if asked.
-//! 3. Each descriptor that it is to have is first copied to a number that was not asked for, then
-//!    to its own; so any permutation comes out right. All others are marked to be closed by
-//!    `execve`.
-//! 4. The terminal becomes its own, if it has one; then the directory; then groups, group and user,
-//!    in this order, since none of them can be changed by who has changed the user.
-//! 5. No signal is blocked any more, and the programs are tried one after another, as a search
-//!    along `PATH` would.
+//! 1. It sets the dispositions of all signals to the default, ignored signals included. (All
+//!    signals are blocked from before the `fork`, so that none of our handlers runs in the child.)
+//! 2. It becomes the leader of a session or of a process group, if requested.
+//! 3. It copies each descriptor that it will keep to an unused number first, and then to its final
+//!    number, so that any permutation comes out right. It marks all other descriptors
+//!    close-on-exec.
+//! 4. It makes the terminal its controlling terminal, if there is one; then changes the directory;
+//!    then groups, group and user, in this order, because a process that has changed its user may
+//!    no longer change the rest.
+//! 5. It unblocks all signals and tries the programs one after another, as a search along `PATH`
+//!    would.
 //!
 //! # Invariants
 //!
-//! 1. The child takes no lock, allocates nothing and cannot panic: it walks along slices and calls
-//!    the system.
-//! 2. The child never returns: it becomes another program, or ends by `_exit`.
-//! 3. A call that fails leaves no child behind: it has been waited for.
-//! 4. Where it runs in our memory it writes to nothing but its stack, the copies in its [`Lists`],
-//!    that it was here, and `errno`; and it makes no call by which the C library would look for our
-//!    other threads: who it is it changes by bare system calls.
+//! 1. The child takes no lock, allocates nothing and cannot panic: it iterates over slices and
+//!    makes system calls.
+//! 2. The child never returns: it executes another program, or ends by `_exit`.
+//! 3. A call that fails leaves no child behind: the child has been waited for.
+//! 4. A child that runs in our memory writes only to its stack, to the copies in its [`Lists`], to
+//!    the flag that says that it shared our memory, and to `errno`. It makes no call for which the
+//!    C library would look for our other threads: it changes its user and groups by bare system
+//!    calls.
 
 use std::ffi::{CString, c_char};
 use std::io::{self, Read};
@@ -50,56 +54,57 @@ use super::pipe::{pipe, set_nonblocking};
 use super::wait::{Patience, wait};
 use crate::driver::signals::with_all_blocked;
 
-/// All that a child needs to know, found out beforehand.
+/// Everything that a child needs, prepared in advance.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
-    /// Where the program may be; the first that can be run is.
+    /// The paths where the program may be; the child executes the first that can be executed.
     pub(super) programs: Vec<CString>,
-    /// Its arguments, the name it is called by among them.
+    /// The arguments, `argv[0]` included.
     pub(super) args: Vec<CString>,
-    /// Its whole environment.
+    /// The whole environment.
     pub(super) env: Vec<CString>,
-    /// Where it begins.
+    /// The working directory.
     pub(super) directory: Option<CString>,
-    /// Who it becomes; nothing when it is who we are.
+    /// The user and groups of the child; `None` keeps those of this process.
     pub(super) identity: Option<Identity>,
-    /// Which descriptor of ours it gets under which number. The numbers differ.
+    /// The descriptors that the child keeps, as (our number, the child's number). The child's
+    /// numbers differ from each other.
     pub(super) descriptors: Vec<(RawFd, RawFd)>,
-    pub(super) leads: Leads,
+    pub(super) leads: Leader,
 }
 
-/// Who a child becomes.
+/// The user and groups that a child takes on.
 #[derive(Debug)]
 pub(super) struct Identity {
-    /// Its supplementary groups.
+    /// The supplementary groups.
     pub(super) groups: Vec<u32>,
-    /// It may keep the groups it has, where it is not allowed to have others: it is who we are in
-    /// all else.
+    /// Whether the child may keep its present groups where it is not allowed to change them: it is
+    /// our user and group in all else.
     pub(super) may_keep_groups: bool,
     pub(super) gid: Option<u32>,
     pub(super) uid: u32,
 }
 
-/// What a new process is the first of.
+/// What the new process becomes the leader of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Leads {
+pub(super) enum Leader {
     #[default]
     Nothing,
-    /// A group of processes.
+    /// A process group.
     Group,
-    /// A session, with the descriptor of this number (as the child has it) as its terminal if there
+    /// A session, with the child's descriptor of this number as its controlling terminal, if there
     /// is one.
     Session(Option<RawFd>),
 }
 
-/// Why there is no new process.
+/// The reason why no process was created.
 #[derive(Debug)]
 pub(super) struct Refused {
     pub(super) step: Step,
     pub(super) error: io::Error,
 }
 
-/// What was being done.
+/// The step that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     Fork,
@@ -111,44 +116,45 @@ pub(super) enum Step {
     Run,
 }
 
-/// The plan as the system wants it: lists that end with nothing.
+/// The plan in the form that the system calls take: null-terminated lists.
 struct Lists<'a> {
     plan: &'a Plan,
     args: Vec<*const c_char>,
     env: Vec<*const c_char>,
-    /// Room for the copies of the descriptors.
+    /// Space for the copies of the descriptors.
     copies: Vec<(RawFd, RawFd)>,
-    /// From and to where, both included, there is nothing it is to have.
+    /// The ranges of descriptor numbers, both ends included, that the child does not keep.
     gaps: Vec<(RawFd, RawFd)>,
 }
 
-/// A process that has been made.
+/// A process that has been created.
 #[derive(Debug)]
 pub(super) struct Forked {
     pub(super) pid: Pid,
-    /// A descriptor of it, where the system gives one together with the process.
+    /// The pidfd, where the system returns one together with the process.
     pub(super) pidfd: Option<OwnedFd>,
-    /// It ran in our memory, and does not any more: it is another program, or is ending.
+    /// Whether the process once ran in our memory and no longer does: it has executed another
+    /// program, or is ending.
     is_past_its_beginning: bool,
 }
 
-/// Makes a process along `plan`. When this returns the program has begun.
+/// Creates a process as `plan` says. The program has begun when this returns.
 pub(super) fn fork(plan: &Plan) -> Result<Forked, Refused> {
     let refused = |error: io::Error| Refused {
         step: Step::Fork,
         error,
     };
     let mut lists = Lists::new(plan);
-    let (news, teller) = pipe().map_err(refused)?;
-    let forked = with_all_blocked(|| begin(&mut lists, teller.as_raw_fd()));
-    drop(teller);
+    let (news, report_fd) = pipe().map_err(refused)?;
+    let forked = with_all_blocked(|| begin(&mut lists, report_fd.as_raw_fd()));
+    drop(report_fd);
     let forked = forked.map_err(refused)?;
     if forked.is_past_its_beginning {
-        // It has told what there is to be told; others may have a copy of its end, and keep it.
-        // (Where this is refused, they are waited for.)
+        // The child has written what it has to write; other processes may hold a copy of the write
+        // end and keep it open. (Where the flag is refused, this read waits for them.)
         let _ = set_nonblocking(&news);
     }
-    match listen(news) {
+    match read_report(news) {
         None => Ok(forked),
         Some(refused) => {
             wait_for(&forked);
@@ -157,57 +163,58 @@ pub(super) fn fork(plan: &Plan) -> Result<Forked, Refused> {
     }
 }
 
-/// Makes the child, in our memory. An emulator of another processor may give it a copy all the same
-/// (qemu's does), and let both go on at once; then it leaves no trace in ours.
+/// Creates the child in our memory. An emulator of another processor, such as qemu, may give it a
+/// copy instead and let both run at once; the child then writes nothing into our memory.
 #[cfg(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
-fn begin(lists: &mut Lists<'_>, teller: RawFd) -> io::Result<Forked> {
+fn begin(lists: &mut Lists<'_>, report_fd: RawFd) -> io::Result<Forked> {
     use std::ffi::c_void;
     use std::os::fd::FromRawFd;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     struct Start<'a, 'b> {
         lists: &'a mut Lists<'b>,
-        teller: RawFd,
+        report_fd: RawFd,
         was_here: AtomicBool,
     }
 
     extern "C" fn enter(start: *mut c_void) -> c_int {
-        // SAFETY: it is what is given below, and whoever lent it stands still.
+        // SAFETY: the pointer is the one passed to `clone` below, and the thread that owns the
+        // value is suspended.
         let start = unsafe { &mut *start.cast::<Start<'_, '_>>() };
         start.was_here.store(true, Ordering::Relaxed);
         // SAFETY: this is the child, and the lists were made before it.
-        unsafe { child(start.lists, start.teller) }
+        unsafe { child(start.lists, start.report_fd) }
     }
 
     let mut stack = Vec::<u128>::with_capacity(STACK / size_of::<u128>());
     let top = stack.spare_capacity_mut().as_mut_ptr_range().end;
     let mut start = Start {
         lists,
-        teller,
+        report_fd,
         was_here: AtomicBool::new(false),
     };
     let mut clone = |flags: c_int| {
         let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD | flags;
-        // One that fails may have written to it, so each has its own.
+        // A child that fails may have written to the stack, so each child has its own.
         let mut pidfd: RawFd = -1;
         let (start, at) = ((&raw mut start).cast(), &raw mut pidfd);
-        // SAFETY: the stack is there until this call returns, which is when the child has no use
-        // for it any more; it grows down from its end, which is aligned as its elements are. The
-        // child keeps to invariants 1, 2 and 4. Where the descriptor goes there is room for it.
+        // SAFETY: the stack lives until this call returns, and the child does not use it after
+        // that; the stack grows down from its end, which is aligned as its elements are. The child
+        // keeps to invariants 1, 2 and 4. `pidfd` has room for the descriptor.
         let pid = check_pid(unsafe { libc::clone(enter, top.cast(), flags, start, at) })?;
         Ok((pid, pidfd))
     };
     let (pid, pidfd) = match clone(libc::CLONE_PIDFD) {
-        // A sandbox that does not know the flag. (A kernel that does not lets it pass, and gives
-        // nothing.)
+        // A sandbox that refuses the flag. (A kernel that does not know the flag ignores it and
+        // returns no descriptor.)
         Err(error) if is_unknown(&error) => clone(0)?,
         made => made?,
     };
     let pidfd = (pidfd != -1).then(|| {
-        // SAFETY: the kernel has just opened it, and nobody else knows of it.
+        // SAFETY: the kernel has just opened the descriptor, and nothing else uses it.
         unsafe { OwnedFd::from_raw_fd(pidfd) }
     });
     let is_past_its_beginning = start.was_here.into_inner();
@@ -218,18 +225,18 @@ fn begin(lists: &mut Lists<'_>, teller: RawFd) -> io::Result<Forked> {
     })
 }
 
-/// Makes the child.
+/// Creates the child.
 #[cfg(not(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
 )))]
-fn begin(lists: &mut Lists<'_>, teller: RawFd) -> io::Result<Forked> {
-    // SAFETY: the child calls only what is safe after a fork, and does not return (invariants 1 and
-    // 2).
+fn begin(lists: &mut Lists<'_>, report_fd: RawFd) -> io::Result<Forked> {
+    // SAFETY: the child calls only functions that are async-signal-safe, and does not return
+    // (invariants 1 and 2).
     let pid = unsafe { libc::fork() };
     if pid == 0 {
         // SAFETY: this is the child of a fork, and `lists` was made before it.
-        unsafe { child(lists, teller) }
+        unsafe { child(lists, report_fd) }
     }
     Ok(Forked {
         pid: check_pid(pid)?,
@@ -238,20 +245,20 @@ fn begin(lists: &mut Lists<'_>, teller: RawFd) -> io::Result<Forked> {
     })
 }
 
-/// Sends a signal to a process of ours that has not been waited for, so the number is still its
-/// own. With `group` to all of the group that it leads.
+/// Sends a signal to a child that has not been waited for, so its process ID has not been reused.
+/// With `group`, sends it to the whole process group that the child leads.
 pub(super) fn signal(pid: Pid, number: c_int, group: bool) -> io::Result<()> {
     let pid = pid.as_raw_pid();
     let target = if group { -pid } else { pid };
-    // SAFETY: it takes two numbers, and memory is none of its business.
+    // SAFETY: the call takes two numbers and touches no memory.
     check(unsafe { libc::kill(target, number) })
 }
 
-/// As [`signal`], by the descriptor of the process: never to another one.
+/// Sends a signal like [`signal`], by the pidfd: never to another process.
 #[cfg(target_os = "linux")]
 pub(super) fn signal_by(pidfd: &OwnedFd, number: c_int) -> io::Result<()> {
     let (fd, nothing) = (pidfd.as_raw_fd(), ptr::null::<libc::siginfo_t>());
-    // SAFETY: the descriptor is open, and without a `siginfo_t` the kernel makes up its own.
+    // SAFETY: the descriptor is open, and with a null `siginfo_t` the kernel fills in its own.
     let done = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, number, nothing, 0) };
     check(c_int::try_from(done).unwrap_or(-1))
 }
@@ -283,10 +290,11 @@ impl<'a> Lists<'a> {
     }
 }
 
-/// What came through the pipe; nothing when the program has begun.
-fn listen(news: OwnedFd) -> Option<Refused> {
+/// Reads the child's report from the pipe; `None` when the program has begun.
+fn read_report(news: OwnedFd) -> Option<Refused> {
     let mut told = [0; 8];
-    // It is read to the end or filled: what else may go wrong with a pipe of our own?
+    // The pipe is read to its end or until the buffer is full; a read of our own pipe has no other
+    // way to fail.
     std::fs::File::from(news).read_exact(&mut told).ok()?;
     let [a, b, c, d, e, f, g, h] = told;
     let step = match u32::from_ne_bytes([a, b, c, d]) {
@@ -302,7 +310,7 @@ fn listen(news: OwnedFd) -> Option<Refused> {
 }
 
 impl Step {
-    /// As it is told through the pipe.
+    /// Returns the number that represents the step in the pipe.
     fn number(self) -> u32 {
         match self {
             Self::Fork => 0,
@@ -316,7 +324,7 @@ impl Step {
     }
 }
 
-/// A child that failed is ending, or has ended.
+/// Waits for a child that failed: it is ending, or has ended.
 fn wait_for(child: &Forked) {
     let _ = wait(child.pid, child.pidfd.as_ref(), Patience::Endless);
 }
@@ -328,7 +336,7 @@ fn check(done: c_int) -> io::Result<()> {
     }
 }
 
-/// May it be that whoever refused a flag does not know it?
+/// Returns whether an error may mean that the kernel or a sandbox does not know a flag.
 #[cfg(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
@@ -338,7 +346,7 @@ fn is_unknown(error: &io::Error) -> bool {
     matches!(errno, Some(libc::EINVAL | libc::ENOSYS | libc::EPERM))
 }
 
-/// What a call gave that makes a process.
+/// Checks the result of a call that creates a process.
 fn check_pid(pid: c_int) -> io::Result<Pid> {
     match pid {
         -1 => Err(io::Error::last_os_error()),
@@ -346,34 +354,34 @@ fn check_pid(pid: c_int) -> io::Result<Pid> {
     }
 }
 
-/// What the child does.
+/// Runs the child's part.
 ///
 /// # Safety
 ///
-/// To be called right after `fork`, in the child, with lists that were made before.
-unsafe fn child(lists: &mut Lists<'_>, teller: RawFd) -> ! {
-    // SAFETY: as this function's own promise.
-    let (step, teller, error) = match unsafe { prepare(lists, teller) } {
-        Ok(teller) => {
-            // SAFETY: as this function's own promise.
+/// Must be called right after `fork`, in the child, with lists that were made before.
+unsafe fn child(lists: &mut Lists<'_>, report_fd: RawFd) -> ! {
+    // SAFETY: the caller promises the same.
+    let (step, report_fd, error) = match unsafe { prepare(lists, report_fd) } {
+        Ok(report_fd) => {
+            // SAFETY: the caller promises the same.
             let error = unsafe { run(lists) };
-            (Step::Run, teller, error)
+            (Step::Run, report_fd, error)
         }
-        Err((step, teller)) => (step, teller, errno()),
+        Err((step, report_fd)) => (step, report_fd, errno()),
     };
     let [a, b, c, d] = step.number().to_ne_bytes();
     let [e, f, g, h] = error.to_ne_bytes();
     let told = [a, b, c, d, e, f, g, h];
-    // SAFETY: eight bytes are read from `told`, which is that long.
-    while unsafe { libc::write(teller, told.as_ptr().cast(), told.len()) } == -1
+    // SAFETY: the call reads eight bytes from `told`, which has that length.
+    while unsafe { libc::write(report_fd, told.as_ptr().cast(), told.len()) } == -1
         && errno() == libc::EINTR
     {}
-    // SAFETY: it ends this process, and runs nothing on the way.
+    // SAFETY: the call ends this process and runs no other code.
     unsafe { libc::_exit(127) }
 }
 
-/// Becomes the first of the programs that can be run; if none can, why. A program that is there and
-/// may not be run is what to tell of, rather than places where there is none.
+/// Executes the first program that can be executed; returns the error if none can. A program that
+/// exists and may not be executed decides the error, rather than paths where there is none.
 ///
 /// # Safety
 ///
@@ -382,11 +390,12 @@ unsafe fn run(lists: &Lists<'_>) -> c_int {
     unblock_signals();
     let mut worst = libc::ENOENT;
     for program in &lists.plan.programs {
-        // SAFETY: a C string and two lists of such that end with nothing, all alive.
+        // SAFETY: the arguments are a C string and two null-terminated lists of C strings, all
+        // alive.
         unsafe { libc::execve(program.as_ptr(), lists.args.as_ptr(), lists.env.as_ptr()) };
         match errno() {
             error if lists.plan.programs.len() == 1 => return error,
-            // The last three are of places that were mounted and cannot be reached.
+            // The last three are of mounted file systems that cannot be reached.
             libc::ENOENT | libc::ENOTDIR | libc::ESTALE | libc::ENODEV | libc::ETIMEDOUT => {}
             libc::EACCES => worst = libc::EACCES,
             other => return other,
@@ -395,82 +404,83 @@ unsafe fn run(lists: &Lists<'_>) -> c_int {
     worst
 }
 
-/// All before the program is run. Gives where to tell of a failure, which moves; or what failed,
-/// with `errno` set.
+/// Does everything before the program is executed. Returns the descriptor for the report, whose
+/// number changes; or the step that failed, with `errno` set.
 ///
 /// # Safety
 ///
 /// As for [`child`].
-unsafe fn prepare(lists: &mut Lists<'_>, teller: RawFd) -> Result<RawFd, (Step, RawFd)> {
+unsafe fn prepare(lists: &mut Lists<'_>, report_fd: RawFd) -> Result<RawFd, (Step, RawFd)> {
     let plan = lists.plan;
     for signal in 1..=LAST_SIGNAL {
         bare::reset(signal);
     }
     let session = match plan.leads {
-        Leads::Nothing => 0,
-        // SAFETY: they take numbers or nothing.
-        Leads::Group => unsafe { libc::setpgid(0, 0) },
+        Leader::Nothing => 0,
+        // SAFETY: the calls take numbers or nothing.
+        Leader::Group => unsafe { libc::setpgid(0, 0) },
         // SAFETY: as above.
-        Leads::Session(_) => unsafe { libc::setsid() },
+        Leader::Session(_) => unsafe { libc::setsid() },
     };
     if session == -1 {
-        return Err((Step::Lead, teller));
+        return Err((Step::Lead, report_fd));
     }
-    let teller = match copy_aside(teller, &lists.gaps, FIRST) {
-        -1 => return Err((Step::Descriptors, teller)),
+    let report_fd = match copy_aside(report_fd, &lists.gaps, FIRST) {
+        -1 => return Err((Step::Descriptors, report_fd)),
         copy => copy,
     };
-    let mut last = teller;
+    let mut last = report_fd;
     for (from, _) in &mut lists.copies {
-        // Below the one before there is no room any more.
+        // Below the previous copy there is no free number any more.
         last = copy_aside(*from, &lists.gaps, last);
         *from = last;
         if last == -1 {
-            return Err((Step::Descriptors, teller));
+            return Err((Step::Descriptors, report_fd));
         }
     }
     for (from, to) in &lists.copies {
-        // SAFETY: it takes two numbers; what it closes nobody in this process will use again.
+        // SAFETY: the call takes two numbers; nothing in this process uses the descriptor that the
+        // call closes.
         if unsafe { libc::dup2(*from, *to) } == -1 {
-            return Err((Step::Descriptors, teller));
+            return Err((Step::Descriptors, report_fd));
         }
     }
     for (from, to) in &lists.gaps {
         close_on_exec(*from, *to);
     }
-    if let Leads::Session(Some(terminal)) = plan.leads {
+    if let Leader::Session(Some(terminal)) = plan.leads {
         // SAFETY: this request takes a number.
         if unsafe { libc::ioctl(terminal, libc::TIOCSCTTY as _, 0) } == -1 {
-            return Err((Step::Terminal, teller));
+            return Err((Step::Terminal, report_fd));
         }
     }
     if let Some(directory) = &plan.directory {
-        // SAFETY: it is a C string.
+        // SAFETY: the argument is a C string.
         if unsafe { libc::chdir(directory.as_ptr()) } == -1 {
-            return Err((Step::Directory, teller));
+            return Err((Step::Directory, report_fd));
         }
     }
-    match become_somebody(plan) {
-        true => Ok(teller),
-        false => Err((Step::Identity, teller)),
+    match set_identity(plan) {
+        true => Ok(report_fd),
+        false => Err((Step::Identity, report_fd)),
     }
 }
 
-/// Groups, group and user; `false` when one could not be had.
-fn become_somebody(plan: &Plan) -> bool {
+/// Sets groups, group and user; returns `false` when one cannot be set.
+fn set_identity(plan: &Plan) -> bool {
     let Some(identity) = &plan.identity else {
         return true;
     };
-    // Whoever put root aside for a while may become anybody again; who cannot is told by what
-    // follows.
+    // A process that has put root aside for a while may become any user again; for any other
+    // process this fails, and so do the calls that follow.
     bare::become_root();
     (bare::set_groups(&identity.groups) || identity.may_keep_groups)
         && identity.gid.is_none_or(bare::set_gid)
         && bare::set_uid(identity.uid)
 }
 
-/// Bare system calls: the C library's would tell our threads, which are not the child's (invariant
-/// 4).
+/// Bare system calls: the C library's functions would change all threads of the process, which are
+/// not the child's (invariant 4).
 #[cfg(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
@@ -482,12 +492,13 @@ mod bare {
         SYS_rt_sigaction, SYS_setgid, SYS_setgroups, SYS_setresuid, SYS_setuid, c_int, syscall,
     };
 
-    /// The default is done about a signal, also about those that the C library keeps for itself.
+    /// Sets the disposition of a signal to the default, also of signals that the C library
+    /// reserves.
     pub(super) fn reset(signal: c_int) {
-        // As the kernel knows it: handler, flags, the way back and mask, all of them nothing.
+        // The kernel's structure: handler, flags, restorer and mask, all zero.
         let nothing = [0_u64; 4];
-        // SAFETY: it reads a disposition of that size, and is told that a set of signals has eight
-        // bytes.
+        // SAFETY: the call reads a disposition of that size, and gets the size of a signal set,
+        // eight bytes.
         unsafe {
             syscall(
                 SYS_rt_sigaction,
@@ -500,27 +511,27 @@ mod bare {
     }
 
     pub(super) fn become_root() {
-        // SAFETY: it takes three numbers.
+        // SAFETY: the call takes three numbers.
         unsafe { syscall(SYS_setresuid, -1, 0, -1) };
     }
 
     pub(super) fn set_groups(groups: &[u32]) -> bool {
-        // SAFETY: as many groups are read as there are.
+        // SAFETY: the call reads as many groups as there are.
         unsafe { syscall(SYS_setgroups, groups.len(), groups.as_ptr()) != -1 }
     }
 
     pub(super) fn set_gid(gid: u32) -> bool {
-        // SAFETY: it takes a number.
+        // SAFETY: the call takes a number.
         unsafe { syscall(SYS_setgid, gid) != -1 }
     }
 
     pub(super) fn set_uid(uid: u32) -> bool {
-        // SAFETY: it takes a number.
+        // SAFETY: the call takes a number.
         unsafe { syscall(SYS_setuid, uid) != -1 }
     }
 }
 
-/// The child has its memory for itself, and no thread but this one.
+/// The child has its own copy of the memory, and only this thread.
 #[cfg(not(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
@@ -529,10 +540,10 @@ mod bare {
     use std::mem::MaybeUninit;
     use std::ptr;
 
-    /// The default is done about a signal.
+    /// Sets the disposition of a signal to the default.
     pub(super) fn reset(signal: libc::c_int) {
         let mut action = MaybeUninit::<libc::sigaction>::uninit();
-        // SAFETY: there is room for the present disposition, and no new one is given.
+        // SAFETY: there is space for the present disposition, and no new one is given.
         if unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) } == -1 {
             return;
         }
@@ -541,45 +552,45 @@ mod bare {
         if action.sa_sigaction != libc::SIG_DFL {
             action.sa_sigaction = libc::SIG_DFL;
             action.sa_flags = 0;
-            // SAFETY: `action` is whole. KILL and STOP are at their default already.
+            // SAFETY: `action` is initialised. KILL and STOP are at their default already.
             unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
         }
     }
 
     pub(super) fn become_root() {
-        // SAFETY: it takes a number.
+        // SAFETY: the call takes a number.
         unsafe { libc::seteuid(0) };
     }
 
     pub(super) fn set_groups(groups: &[u32]) -> bool {
-        // SAFETY: as many groups are read as there are. (The count's type differs from system to
-        // system.)
+        // SAFETY: the call reads as many groups as there are. (The count's type differs between
+        // systems.)
         unsafe { libc::setgroups(groups.len() as _, groups.as_ptr()) != -1 }
     }
 
     pub(super) fn set_gid(gid: u32) -> bool {
-        // SAFETY: it takes a number.
+        // SAFETY: the call takes a number.
         unsafe { libc::setgid(gid) != -1 }
     }
 
     pub(super) fn set_uid(uid: u32) -> bool {
-        // SAFETY: it takes a number.
+        // SAFETY: the call takes a number.
         unsafe { libc::setuid(uid) != -1 }
     }
 }
 
-/// None is blocked. The last thing before the program: a signal that ends the child with a core
-/// dump would, on older kernels, end all who share its memory.
+/// Unblocks all signals. This is the last step before the program: on older kernels a signal that
+/// ends the child with a core dump would end every process that shares its memory.
 fn unblock_signals() {
     let mut none = MaybeUninit::uninit();
-    // SAFETY: it fills the set that it is given.
+    // SAFETY: the call fills the set that it is given.
     unsafe { libc::sigemptyset(none.as_mut_ptr()) };
     // SAFETY: the set has been made empty.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut()) };
 }
 
-/// A copy at `least` or above, under a number in one of the gaps, closed by `execve`; -1 with
-/// `errno` if there is none.
+/// Copies a descriptor to a number of at least `least` in one of the gaps, close-on-exec; returns
+/// -1 with `errno` set if there is none.
 fn copy_aside(fd: RawFd, gaps: &[(RawFd, RawFd)], mut least: RawFd) -> RawFd {
     for (from, to) in gaps {
         if *to < least {
@@ -590,20 +601,20 @@ fn copy_aside(fd: RawFd, gaps: &[(RawFd, RawFd)], mut least: RawFd) -> RawFd {
         if copy <= *to {
             return copy;
         }
-        // It is beyond the gap: if in none, the next ones begin behind it.
+        // The copy is beyond the gap: if it is in none, the search continues behind it.
         least = copy;
-        // SAFETY: it has just been made, and nobody else knows of it.
+        // SAFETY: the descriptor has just been made, and nothing else uses it.
         unsafe { libc::close(copy) };
     }
     -1
 }
 
-/// Has all descriptors from `from` to `to` closed by `execve`.
+/// Marks all descriptors from `from` to `to` close-on-exec.
 fn close_on_exec(from: RawFd, to: RawFd) {
     #[cfg(target_os = "linux")]
     {
         let flags = libc::CLOSE_RANGE_CLOEXEC;
-        // SAFETY: it takes numbers, and closes nothing now.
+        // SAFETY: the call takes numbers, and with this flag closes nothing now.
         if unsafe { libc::syscall(libc::SYS_close_range, from, to, flags) } == 0 {
             return;
         }
@@ -612,34 +623,35 @@ fn close_on_exec(from: RawFd, to: RawFd) {
             return;
         }
     }
-    // Another system: one after another, as many as there may be.
-    // SAFETY: it takes a number.
+    // Another system: mark them one after another, up to the limit. SAFETY: the call takes a
+    // number.
     let most = unsafe { libc::sysconf(libc::_SC_OPEN_MAX) };
     let most = RawFd::try_from(most).unwrap_or(MOST);
     let most = if most < 0 { MOST } else { most.min(MOST) };
     for fd in from..=to.min(most) {
-        // SAFETY: the command takes a number; a descriptor that is not open is refused.
+        // SAFETY: the command takes a number; the kernel refuses a number that is not open.
         unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
     }
 }
 
-/// Puts root aside, for this thread: it is somebody else, and may become root again.
+/// Puts root aside for this thread: the thread takes on another user and may become root again.
 #[cfg(all(test, target_os = "linux"))]
 pub(super) fn put_root_aside(uid: u32) -> bool {
-    // SAFETY: it takes three numbers. (The C library's would speak for all threads.)
+    // SAFETY: the call takes three numbers. (The C library's function would change all threads.)
     unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, 0) != -1 }
 }
 
-/// The open descriptors, by what `/proc` says: there may be a thousand million numbers, and few of
-/// them in use.
+/// The open descriptors as `/proc` lists them: the limit may be a thousand million, with few
+/// numbers in use.
 #[cfg(target_os = "linux")]
 mod listed {
     use std::os::fd::RawFd;
 
-    /// Has those from `from` to `to` closed by `execve`; `false` when they cannot be listed.
+    /// Marks the descriptors from `from` to `to` close-on-exec; returns `false` when they cannot be
+    /// listed.
     pub(super) fn close_on_exec(from: RawFd, to: RawFd) -> bool {
         let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
-        // SAFETY: it is a C string.
+        // SAFETY: the argument is a C string.
         let folder = unsafe { libc::open(c"/proc/self/fd".as_ptr(), flags) };
         if folder == -1 {
             return false;
@@ -647,7 +659,7 @@ mod listed {
         let mut room = [0_u8; 4096];
         let is_whole = loop {
             let (at, size) = (room.as_mut_ptr(), room.len());
-            // SAFETY: it writes no more than there is room for.
+            // SAFETY: the call writes at most the size that it is given.
             let filled = unsafe { libc::syscall(libc::SYS_getdents64, folder, at, size) };
             match usize::try_from(filled) {
                 Ok(0) => break true,
@@ -660,13 +672,13 @@ mod listed {
                 Err(_) => break false,
             }
         };
-        // SAFETY: it was opened above, and nobody else knows of it.
+        // SAFETY: the descriptor was opened above, and nothing else uses it.
         unsafe { libc::close(folder) };
         is_whole
     }
 
-    /// Walks along entries as the kernel writes them: two words, the length of the entry, a kind, a
-    /// name that ends with nothing.
+    /// Iterates over directory entries as the kernel writes them: two words, the length of the
+    /// entry, a type, a null-terminated name.
     fn each(mut entries: &[u8], mut found: impl FnMut(RawFd)) {
         while let Some([low, high]) = entries.get(LENGTH..LENGTH + 2) {
             let length = usize::from(u16::from_ne_bytes([*low, *high]));
@@ -678,7 +690,7 @@ mod listed {
         }
     }
 
-    /// What a name says, if it is a number.
+    /// Parses a name as a number.
     fn number(name: &[u8]) -> Option<RawFd> {
         let mut fd = None;
         for byte in name {
@@ -694,9 +706,9 @@ mod listed {
         None
     }
 
-    /// Where an entry has its length.
+    /// Offset of the length in an entry.
     const LENGTH: usize = 16;
-    /// Where it has its name.
+    /// Offset of the name in an entry.
     const NAME: usize = 19;
 
     #[cfg(all(test, not(torsade_loom)))]
@@ -707,15 +719,15 @@ mod listed {
         use rustix::io::fcntl_getfd;
 
         #[test]
-        fn those_that_are_open_are_found_and_no_others_are_touched() {
+        fn only_open_descriptors_are_listed_and_marked() {
             let file = File::open("/dev/null").unwrap();
-            // More than fit into one answer.
+            // More than fit into one answer of the kernel.
             let copies: Vec<OwnedFd> = (3000..3400)
                 .map(|number| {
                     // SAFETY: the command takes a number.
                     let copy = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_DUPFD, number) };
                     assert_eq!(copy, number);
-                    // SAFETY: it has just been made.
+                    // SAFETY: the descriptor has just been made.
                     unsafe { OwnedFd::from_raw_fd(copy) }
                 })
                 .collect();
@@ -728,7 +740,7 @@ mod listed {
         }
 
         #[test]
-        fn names_that_are_no_numbers_are_none() {
+        fn a_name_that_is_no_number_is_not_a_descriptor() {
             let known = [
                 (&b"0\0"[..], Some(0)),
                 (b"123\0\0\0", Some(123)),
@@ -746,25 +758,25 @@ mod listed {
     }
 }
 
-/// Why the last call failed.
+/// Returns the error of the last call.
 fn errno() -> c_int {
     io::Error::last_os_error().raw_os_error().unwrap_or(0)
 }
 
-/// What a child needs of a stack, many times over.
+/// Stack size of the child, in bytes: many times what it needs.
 #[cfg(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
 const STACK: usize = 256 * 1024;
 
-/// Copies are not put where standard input, output and errors are looked for.
+/// The lowest number for a copy, above standard input, output and error.
 const FIRST: RawFd = 3;
 
-/// Where all cannot be closed at once, so many are looked at.
+/// The number of descriptors that are marked one by one where they cannot be listed.
 const MOST: RawFd = 1 << 20;
 
-/// The highest number of a signal.
+/// The highest signal number.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const LAST_SIGNAL: c_int = 64;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]

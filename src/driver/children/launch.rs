@@ -1,8 +1,8 @@
-//! Other programs: started with just the descriptors they are to have.
+//! Starts programs with exactly the descriptors that they are to have.
 //!
-//! A [`Launch`] says all about a program to be started; what comes of it is a [`Child`] and a
-//! socket for each pipe to it. All descriptors made here are closed on exec, so that no other child
-//! gets them. Of a launch that fails nothing is left: no child, no descriptor.
+//! A [`Launch`] describes a program to be started; starting it makes a [`Child`] and a socket for
+//! each pipe to the child. All descriptors made here are close-on-exec, so that no other child gets
+//! them. A launch that fails leaves neither a child nor a descriptor behind.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
@@ -15,30 +15,32 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{getegid, geteuid};
 
 use super::child::Child;
-use super::fork::{self, Identity, Leads, Plan, Refused, Step};
+use super::fork::{self, Identity, Leader, Plan, Refused, Step};
 use super::pipe::{pipe, set_nonblocking};
 use super::pty::{Pty, open_pty};
 use crate::driver::descriptors::pair::Pair;
 use crate::driver::socket::Socket;
 
-/// All about a program to be started.
+/// A program to be started.
 #[derive(Debug)]
 pub(crate) struct Launch<'a> {
-    /// What to run: a path if it has a slash, else it is looked for along the `PATH` of `env`.
+    /// The program: a path if it contains a slash, else a name that is searched along the `PATH` of
+    /// `env`.
     pub(crate) program: &'a OsStr,
-    /// Its arguments, the name it is called by among them.
+    /// The arguments, `argv[0]` included.
     pub(crate) args: Vec<&'a OsStr>,
     pub(crate) env: Vec<(OsString, OsString)>,
     pub(crate) directory: Option<&'a Path>,
     pub(crate) groups: Option<Vec<u32>>,
     pub(crate) gid: Option<u32>,
     pub(crate) uid: Option<u32>,
-    /// Which descriptors it has, by number. With a terminal these are none of 0, 1 and 2.
+    /// The child's descriptors, by number. With a terminal these do not include 0, 1 and 2.
     pub(crate) fds: Vec<(RawFd, ChildFd)>,
     pub(crate) pty: Option<Pty>,
-    /// Its 0 and 1 are one connection, under 1; none of the others are these.
+    /// Whether descriptors 0 and 1 of the child are one socket, listed as 1; the others do not
+    /// include them then.
     pub(crate) has_stream: bool,
-    /// It leads a group of processes. (With a terminal it leads a session.)
+    /// Whether the child leads a process group. (With a terminal it leads a session.)
     pub(crate) leads_group: bool,
 }
 
@@ -97,24 +99,24 @@ pub(crate) struct NotLaunched {
     pub(crate) error: io::Error,
 }
 
-/// A child's descriptors, while they are being made.
+/// A child's descriptors while they are being made.
 #[derive(Default)]
 struct Ends {
     pipes: Sockets,
-    /// What the child gets.
+    /// The descriptors that the child gets.
     descriptors: Vec<(RawFd, RawFd)>,
-    /// Kept open until it has them.
+    /// The descriptors that are open until the child has its copies.
     made: Vec<OwnedFd>,
 }
 
 impl Launch<'_> {
-    /// Starts it. When this returns the program has begun.
+    /// Starts the program. The program has begun when this returns.
     pub(crate) fn start(&self) -> Result<Launched, NotLaunched> {
         let ends = self.make_ends().map_err(at("making its descriptors"))?;
         let leads = match (self.pty, self.leads_group) {
-            (Some(_), _) => Leads::Session(Some(0)),
-            (None, true) => Leads::Group,
-            (None, false) => Leads::Nothing,
+            (Some(_), _) => Leader::Session(Some(0)),
+            (None, true) => Leader::Group,
+            (None, false) => Leader::Nothing,
         };
         let plan = self.plan(&ends, leads).map_err(at("reading what to run"))?;
         let forked = fork::fork(&plan).map_err(NotLaunched::from)?;
@@ -169,7 +171,7 @@ impl Launch<'_> {
         Ok(ends)
     }
 
-    fn plan(&self, ends: &Ends, leads: Leads) -> io::Result<Plan> {
+    fn plan(&self, ends: &Ends, leads: Leader) -> io::Result<Plan> {
         let args = self.args.iter().map(|arg| c_string("an argument", arg));
         let mut env = Vec::with_capacity(self.env.len());
         for (name, value) in &self.env {
@@ -195,8 +197,9 @@ impl Launch<'_> {
         })
     }
 
-    /// Who it becomes. It has no other groups than those that were said, and is, if nothing was
-    /// said, who we are now: also when we could be root again.
+    /// Returns the user and groups of the child. Only the requested supplementary groups are set;
+    /// without a request the child keeps this process's effective user, even where this process
+    /// could become root again.
     fn identity(&self) -> Option<Identity> {
         if self.uid.is_none() && self.gid.is_none() && self.groups.is_none() {
             return None;
@@ -212,7 +215,7 @@ impl Launch<'_> {
         })
     }
 
-    /// Where the program may be.
+    /// Returns the paths where the program may be.
     fn candidates(&self) -> io::Result<Vec<CString>> {
         if self.program.is_empty() {
             let text = "a program's name is not empty";
@@ -279,7 +282,7 @@ fn c_string(what: &str, string: &OsStr) -> io::Result<CString> {
     })
 }
 
-/// Where programs are looked for when the environment has no `PATH`.
+/// The search path when the environment has no `PATH`.
 const USUAL_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 #[cfg(all(test, not(torsade_loom)))]

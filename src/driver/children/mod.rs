@@ -1,11 +1,11 @@
-//! Child processes: started with just the descriptors they are to have, watched for their end,
-//! signalled.
+//! Child processes: starts them with exactly the descriptors they are to have, watches them for
+//! their end, and signals them.
 //!
 //! # Files
 //!
-//! `launch` what is to be started · `fork` how a process begins · `child` one that was started ·
-//! `wait` how it is waited for · `reaper` those whose reactor has ended · `pipe` and `pty` what
-//! they talk through.
+//! `launch`: what to start · `fork`: how a process begins · `child`: a started child · `wait`:
+//! waiting for a child · `reaper`: children whose reactor has ended · `pipe` and `pty`: the
+//! channels to a child.
 
 mod child;
 #[allow(

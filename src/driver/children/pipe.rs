@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-/// A pipe: its end to read, and its end to write. Both are closed on exec.
+/// Makes a pipe; returns its read end and its write end. Both are close-on-exec.
 pub(in crate::driver) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     #[cfg(not(any(target_vendor = "apple", target_os = "aix", target_os = "haiku")))]
     return Ok(rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?);

@@ -1,4 +1,4 @@
-//! Terminals of children.
+//! Pseudo-terminals of children.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -7,21 +7,21 @@ use rustix::termios::{Winsize, tcsetwinsize};
 
 use super::pipe::set_nonblocking;
 
-/// A terminal of its own: of so many rows and columns.
+/// The size of a new pseudo-terminal, in rows and columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pty {
     pub(crate) rows: u16,
     pub(crate) columns: u16,
 }
 
-/// A new terminal: our end, which does not block, and the child's.
+/// Opens a pseudo-terminal; returns our end, which is non-blocking, and the child's.
 pub(super) fn open_pty(size: Pty) -> io::Result<(OwnedFd, OwnedFd)> {
     let pair = rustix_openpty::openpty(None, Some(&size.into()))?;
     set_nonblocking(&pair.controller)?;
     Ok((pair.controller, pair.user))
 }
 
-/// Tells a terminal how large it is; who runs in it gets SIGWINCH.
+/// Sets the window size of a terminal; its foreground process group receives SIGWINCH.
 pub(in crate::driver) fn set_window_size(terminal: &impl AsFd, size: Pty) -> io::Result<()> {
     Ok(tcsetwinsize(terminal, size.into())?)
 }

@@ -1,8 +1,8 @@
 //! The reaper: waits for children whose reactor has ended before them, so that none is left as a
 //! zombie.
 //!
-//! One thread of the process watches all of them, and ends after the last one. Neither a reactor
-//! nor the process waits for the thread.
+//! One thread of the process watches all such children, and ends after the last one. Neither a
+//! reactor nor the process waits for the thread.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,7 +16,8 @@ use super::pipe::{pipe, set_nonblocking};
 
 use crate::sync::ThreadBody;
 
-/// The children that are waited for, and the descriptor that wakes the thread for a new one.
+/// The children that the thread waits for, and the descriptor that wakes the thread for a new
+/// child.
 struct Reaper {
     children: Vec<Child>,
     /// `Some` while the thread runs.
@@ -30,36 +31,36 @@ impl Child {
     }
 }
 
-/// Waits for a child until it ends. Where the system has no thread for that it stays a zombie until
-/// a later one is taken in.
+/// Has the thread wait for a child until the child ends. Where no thread can be started, the child
+/// stays a zombie until the reaper adopts a later child.
 fn adopt(child: Child) {
-    let mut reaper = ASYLUM.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut reaper = REAPER.lock().unwrap_or_else(PoisonError::into_inner);
     reaper.children.push(child);
     match &reaper.wake_fd {
-        // It does not block: a full pipe has a wake pending already.
+        // The write does not block: a full pipe has a wake pending already.
         Some(wake_fd) => drop(rustix::io::write(wake_fd, b"!")),
-        None => reaper.wake_fd = hire().ok(),
+        None => reaper.wake_fd = start_thread().ok(),
     }
 }
 
 /// Starts the thread; returns the descriptor that wakes it.
-fn hire() -> io::Result<OwnedFd> {
-    let (heard, wake_fd) = pipe()?;
-    set_nonblocking(&heard)?;
+fn start_thread() -> io::Result<OwnedFd> {
+    let (wake_pipe, wake_fd) = pipe()?;
+    set_nonblocking(&wake_pipe)?;
     set_nonblocking(&wake_fd)?;
     let named = thread::Builder::new().name("torsade-reaper".to_owned());
-    named.spawn(Box::new(move || keep(&heard)) as ThreadBody)?;
+    named.spawn(Box::new(move || run(&wake_pipe)) as ThreadBody)?;
     Ok(wake_fd)
 }
 
 /// Runs the thread: waits for any of the children, then looks at all.
-fn keep(heard: &OwnedFd) {
+fn run(wake_pipe: &OwnedFd) {
     let mut has_pending = false;
     loop {
-        // Received before looking: who comes after this is heard the next time.
-        let _ = rustix::io::read(heard, &mut [0; 64]);
+        // The pipe is read before the list: a child that is added later wakes the thread again.
+        let _ = rustix::io::read(wake_pipe, &mut [0; 64]);
         let (watched, gone) = {
-            let mut reaper = ASYLUM.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut reaper = REAPER.lock().unwrap_or_else(PoisonError::into_inner);
             let before = reaper.children.len();
             reaper
                 .children
@@ -76,33 +77,33 @@ fn keep(heard: &OwnedFd) {
             (copies.collect::<io::Result<Vec<_>>>(), before - left)
         };
         let (watched, again) = match watched {
-            // One has ended, but whoever traces it is to be told first: it would say so again at
-            // once.
+            // A child has ended, but its tracer has to be notified first: its descriptor would
+            // report the end again at once.
             Ok(_) if has_pending && gone == 0 => (Vec::new(), Some(SOON)),
             Ok(watched) => (watched, None),
-            // Without a copy of each there is nothing to do but to look again later.
+            // Without a copy of each descriptor, the thread can only look again later.
             Err(_) => (Vec::new(), Some(LATER)),
         };
-        let mut fds = vec![PollFd::new(heard, PollFlags::IN)];
+        let mut fds = vec![PollFd::new(wake_pipe, PollFlags::IN)];
         fds.extend(watched.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
         let _ = poll(&mut fds, again.as_ref());
         has_pending = fds.iter().skip(1).any(|fd| !fd.revents().is_empty());
     }
 }
 
-/// When one is looked at again that has ended and is not to be had.
+/// The delay before another look at a child that has ended and cannot be reaped yet.
 const SOON: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 50_000_000,
 };
 
-/// When they are looked at again for want of descriptors.
+/// The delay before another look when descriptors have run out.
 const LATER: Timespec = Timespec {
     tv_sec: 1,
     tv_nsec: 0,
 };
 
-static ASYLUM: Mutex<Reaper> = Mutex::new(Reaper {
+static REAPER: Mutex<Reaper> = Mutex::new(Reaper {
     children: Vec::new(),
     wake_fd: None,
 });

@@ -1,4 +1,4 @@
-//! How a child is waited for.
+//! Waits for a child.
 
 use std::io;
 #[cfg(target_os = "linux")]
@@ -13,15 +13,15 @@ use rustix::process::{Pid, WaitOptions, waitpid};
 #[cfg(target_os = "linux")]
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 
-/// How long a child is waited for.
+/// How long to wait for a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Patience {
     None,
     Endless,
 }
 
-/// Waits for a child: by its descriptor if there is one, so that it is never another one that has
-/// its number by now. Gives how it ended, if it has.
+/// Waits for a child: by its pidfd if there is one, so never for another process that has reused
+/// its ID. Returns how the child ended, if it has.
 pub(super) fn wait(
     pid: Pid,
     pidfd: Option<&OwnedFd>,
@@ -34,7 +34,7 @@ pub(super) fn wait(
             Patience::Endless => WaitIdOptions::EXITED,
         };
         match rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(pidfd.as_fd()), options)) {
-            // A kernel that gives such descriptors and cannot wait by them.
+            // A kernel that makes pidfds and cannot wait by them.
             Err(Errno::INVAL) => {}
             waited => return Ok(waited?.map(|status| how(&status))),
         }
@@ -49,7 +49,7 @@ pub(super) fn wait(
     Ok(waited.map(|(_, status)| ExitStatus::from_raw(status.as_raw())))
 }
 
-/// As `waitpid` would tell it.
+/// Converts the status to what `waitpid` would return.
 #[cfg(target_os = "linux")]
 fn how(status: &WaitIdStatus) -> ExitStatus {
     let dumped = if status.dumped() { 0x80 } else { 0 };

@@ -41,7 +41,7 @@ use crate::sync::ThreadBody;
 /// The loop's handle to the thread. Dropping it ends the thread.
 #[derive(Debug)]
 pub(in crate::driver) struct BlockingIo {
-    /// Readable unless a request is under way.
+    /// Readable unless a request is being served.
     wake_fd: UnixStream,
     requests: Arc<Mutex<Requests>>,
 }
@@ -71,11 +71,11 @@ enum State {
 }
 
 impl BlockingIo {
-    /// A thread for this descriptor.
+    /// Starts a thread for this descriptor.
     pub(in crate::driver) fn new(fd: OwnedFd, way: Way) -> io::Result<Self> {
         let (wake_fd, mut wake_channel) = UnixStream::pair()?;
         wake_fd.set_nonblocking(true)?;
-        // Idle, so it rings.
+        // The state is `Idle`, so the wake descriptor holds a byte.
         wake_channel.write_all(&[0])?;
         let requests = Arc::new(Mutex::new(Requests {
             state: State::Idle,
@@ -93,12 +93,12 @@ impl BlockingIo {
         Ok(Self { wake_fd, requests })
     }
 
-    /// What to watch for reading, whatever the thread does.
+    /// Returns the descriptor to watch for reading, whatever the direction of the thread.
     pub(in crate::driver) fn wake_fd(&self) -> BorrowedFd<'_> {
         self.wake_fd.as_fd()
     }
 
-    /// Gives what was read, or has the thread read.
+    /// Returns bytes that were read, or requests a read.
     pub(in crate::driver) fn read(&self, into: &mut [u8]) -> io::Result<usize> {
         let mut requests = lock(&self.requests);
         match &requests.state {
@@ -123,7 +123,7 @@ impl BlockingIo {
         }
     }
 
-    /// Has the thread write, or says how much it wrote of the same bytes.
+    /// Requests a write, or returns how many of the same bytes the thread has written.
     pub(in crate::driver) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         let mut requests = lock(&self.requests);
         match &requests.state {
@@ -164,7 +164,7 @@ impl Requests {
     }
 }
 
-/// Does one thing that was asked for; none when nobody asks any more.
+/// Serves one request; `None` when the handle has been dropped.
 fn serve(
     fd: &OwnedFd,
     way: Way,
@@ -190,13 +190,13 @@ fn serve(
     let mut requests = lock(requests);
     requests.buffer = buffer;
     requests.state = State::Done(result.map_err(io::Error::from));
-    // Whoever sees that it is done finds the bell ringing, and silences it when asking again
-    // (invariant 4).
+    // A loop that finds the state `Done` also finds the wake descriptor readable, and reads its
+    // byte with the next request (invariant 4).
     wake_channel.write_all(&[0]).ok()
 }
 
-/// Waits until a call does not block, as far as the system knows; `false` when it is not wanted any
-/// more (invariant 3).
+/// Waits until a call does not block, as far as the system knows; returns `false` when the handle
+/// has been dropped (invariant 3).
 fn is_wanted(fd: &OwnedFd, way: Way, wake_channel: &UnixStream) -> bool {
     let ready = match way {
         Way::In => PollFlags::IN,
@@ -219,5 +219,5 @@ fn lock(requests: &Mutex<Requests>) -> MutexGuard<'_, Requests> {
     requests.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The most that one call reads or writes.
+/// The most bytes that one call reads or writes.
 const MOST: usize = 64 * 1024;

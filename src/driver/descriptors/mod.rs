@@ -1,5 +1,5 @@
-//! Descriptors of any kind that this process was given: two as one connection, and what no poller
-//! takes.
+//! Descriptors of any kind that this process was given: two of them as one connection, and those
+//! that no poller accepts.
 
 mod blocking_io;
 #[allow(unsafe_code, reason = "a descriptor is named by its number")]

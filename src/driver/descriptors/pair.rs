@@ -3,34 +3,34 @@
 //!
 //! # The idea
 //!
-//! Whether a read may block is a property of the *open file*, which this process shares with its
-//! parent: making standard input non-blocking breaks the shell that reads it next, and after a kill
-//! nothing restores the flag. So no flag of a given descriptor is ever changed. Instead, depending
-//! on its kind:
+//! Whether a read may block is a property of the *open file description*, which this process shares
+//! with its parent: making standard input non-blocking breaks the shell that reads it next, and
+//! after a kill nothing restores the flag. So the flags of a given descriptor are never changed.
+//! Instead, depending on its kind:
 //!
-//! | given                          | is read and written                                               |
+//! | given                          | how it is read and written                                        |
 //! |--------------------------------|-------------------------------------------------------------------|
-//! | a socket                       | with calls that do not wait, one by one                           |
-//! | one that does not block        | as it is                                                          |
-//! | a pipe, a terminal             | through an open file of our own, which `/proc` gives of the same  |
-//! | a file, a device, and what `/proc` gives not, or no poller takes | by a thread (`blocking_io`)     |
+//! | a socket                       | with `MSG_DONTWAIT` on each call                                  |
+//! | a non-blocking descriptor      | directly                                                          |
+//! | a pipe, a terminal             | through an open file description of our own, by `/proc/self/fd`   |
+//! | a file, a device, one that `/proc` does not reopen or no poller accepts | by a thread (`blocking_io`) |
 //!
-//! Of other devices `/proc` gives not always the same: to open the controlling side of a
-//! pseudo-terminal makes a new one.
+//! Other devices may not be the same when reopened through `/proc`: opening the controlling side of
+//! a pseudo-terminal makes a new one.
 //!
 //! # Invariants
 //!
-//! 1. Both ends are registered under one key; an event of that key may be of either, so it is tried
-//!    and not believed.
-//! 2. An end is off the poller before it is closed: others may have the same open file.
-//! 3. Standard input and output are taken by one pair of the process at a time, until it is
-//!    dropped.
-//! 4. An end in good order closes them for whoever waits at the other side: the numbers 0 and 1
-//!    then name `/dev/null`, so that no file that is opened later gets them. Terminals and files,
-//!    where nobody waits, are left as they are.
-//! 5. When nobody reads standard output any more, that is the end. Of any other pair it is not: a
-//!    child may have closed its input and have much to say. Until the end of what is read, what is
-//!    written goes nowhere.
+//! 1. Both ends are registered under one key; an event of that key may be about either end, so it
+//!    is treated as a hint.
+//! 2. An end is removed from the poller before it is closed: other processes may share its open
+//!    file description.
+//! 3. One pair of the process at a time holds standard input and output, until it is dropped.
+//! 4. A pair that ends in good order closes its descriptors for the peers that wait for that: the
+//!    numbers 0 and 1 then refer to `/dev/null`, so that no file that is opened later gets them.
+//!    Terminals and files, which have no waiting peer, are left as they are.
+//! 5. When the reader of standard output is gone, the connection ends. Any other pair continues: a
+//!    child may have closed its input and still have much output. Until the end of the input,
+//!    written bytes are then discarded.
 
 use std::cell::{Cell, RefCell};
 use std::fs::{File, OpenOptions};
@@ -56,10 +56,10 @@ use crate::driver::sockets::QUIETLY;
 pub(crate) struct Pair {
     input: Side,
     output: Side,
-    /// There never was an output: what is written is gone.
-    is_deaf: bool,
+    /// Whether there never was an output, so that written bytes are discarded.
+    has_no_output: bool,
     standard: Option<Standard>,
-    /// All was read.
+    /// Whether the input was read to its end.
     is_at_end: Cell<bool>,
 }
 
@@ -67,34 +67,34 @@ pub(crate) struct Pair {
 #[derive(Debug)]
 struct Side {
     way: Way,
-    /// Empty once closed.
+    /// `None` once closed.
     end: RefCell<Option<End>>,
-    /// What the poller was told, once it was told anything.
+    /// The interest that the poller has, once it has any.
     armed: Cell<Option<bool>>,
 }
 
-/// What is read or written.
+/// How one descriptor is read or written.
 #[derive(Debug)]
 enum End {
-    /// It does not block.
+    /// A non-blocking descriptor.
     Polled(OwnedFd),
     Socket(OwnedFd),
     Thread(BlockingIo),
 }
 
-/// The process's own standard input and output are in use (invariant 3).
+/// A guard: the process's own standard input and output are in use (invariant 3).
 #[derive(Debug)]
 struct Standard;
 
 impl Pair {
-    /// Any two descriptors, which are closed with it. One may be missing: then there is nothing to
-    /// read, or nobody reads what is written.
+    /// Makes a pair of any two descriptors and owns them. One may be missing: then there is nothing
+    /// to read, or written bytes are discarded.
     pub(in crate::driver) fn new(
         input: Option<OwnedFd>,
         output: Option<OwnedFd>,
     ) -> io::Result<Self> {
         Ok(Self {
-            is_deaf: output.is_none(),
+            has_no_output: output.is_none(),
             is_at_end: Cell::new(false),
             input: Side::new(input, Way::In)?,
             output: Side::new(output, Way::Out)?,
@@ -102,12 +102,12 @@ impl Pair {
         })
     }
 
-    /// Standard input and output; none if they are in use.
+    /// Makes the pair of standard input and output; `None` if they are in use.
     pub(in crate::driver) fn standard() -> io::Result<Option<Self>> {
         let Some(standard) = Standard::take() else {
             return Ok(None);
         };
-        // What was printed before is to come before.
+        // Output that was printed before has to appear before.
         io::stdout().flush()?;
         let input = io::stdin().as_fd().try_clone_to_owned()?;
         let output = io::stdout().as_fd().try_clone_to_owned()?;
@@ -126,7 +126,7 @@ impl Pair {
             Some(End::Thread(blocking_io)) => Ok(blocking_io.read(into)?),
         };
         let count = match result {
-            // A terminal that was hung up: there is nothing more to come.
+            // A terminal that was hung up: no more input comes.
             Err(Errno::IO) => 0,
             result => result?,
         };
@@ -138,21 +138,21 @@ impl Pair {
 
     pub(in crate::driver) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         let written = match &*self.output.end.borrow() {
-            None if self.is_deaf => Ok(bytes.len()),
+            None if self.has_no_output => Ok(bytes.len()),
             None => Err(io::ErrorKind::BrokenPipe.into()),
             Some(End::Polled(fd)) => rustix::io::write(fd, bytes).map_err(io::Error::from),
             Some(End::Socket(fd)) => send(fd, bytes, NO_WAIT).map_err(io::Error::from),
             Some(End::Thread(blocking_io)) => blocking_io.write(bytes),
         };
-        self.unless_unheard(written, bytes.len())
+        self.ignore_without_reader(written, bytes.len())
     }
 
-    /// Writes from the front of `pieces`, in one call: between two the reader may make room, and
-    /// what the first had none for would be left out.
+    /// Writes from the front of `pieces`, in one call: between two calls the reader may free space,
+    /// and the bytes that did not fit first would be left out.
     pub(in crate::driver) fn write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         let all = pieces.iter().map(|piece| piece.len()).sum();
         let written = match &*self.output.end.borrow() {
-            None if self.is_deaf => Ok(all),
+            None if self.has_no_output => Ok(all),
             None => Err(io::ErrorKind::BrokenPipe.into()),
             Some(End::Polled(fd)) => rustix::io::writev(fd, pieces).map_err(io::Error::from),
             Some(End::Socket(fd)) => {
@@ -161,66 +161,71 @@ impl Pair {
             }
             Some(End::Thread(blocking_io)) => blocking_io.write(&pieces[0]),
         };
-        self.unless_unheard(written, all)
+        self.ignore_without_reader(written, all)
     }
 
-    /// What is written goes nowhere while nobody reads it and the input goes on (invariant 5).
-    fn unless_unheard(&self, written: io::Result<usize>, all: usize) -> io::Result<usize> {
+    /// Counts the bytes as written, and discards them, while the output has no reader and the input
+    /// goes on (invariant 5).
+    fn ignore_without_reader(&self, written: io::Result<usize>, all: usize) -> io::Result<usize> {
         match written {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe && self.goes_on() => Ok(all),
-            // A terminal that was hung up does not say that nobody reads it.
+            Err(error)
+                if error.kind() == io::ErrorKind::BrokenPipe && self.continues_without_reader() =>
+            {
+                Ok(all)
+            }
+            // A terminal that was hung up does not report that it has no reader.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && self.is_hung_up() => Ok(all),
             written => written,
         }
     }
 
-    /// May it go on though nobody reads the output?
-    fn goes_on(&self) -> bool {
+    /// Returns whether the connection goes on although the output has no reader.
+    fn continues_without_reader(&self) -> bool {
         let is_heard = self.input.end.borrow().is_some() && !self.is_at_end.get();
         self.standard.is_none() && is_heard && self.output.end.borrow().is_some()
     }
 
-    /// Is what is written gone when the call returns? To a thread it is told twice: the first time
-    /// begins, the second says what has come of it.
+    /// Returns whether bytes are written when the call returns. A thread gets them twice: the first
+    /// call begins, the second returns the result.
     pub(in crate::driver) fn takes_at_once(&self) -> bool {
         !matches!(&*self.output.end.borrow(), Some(End::Thread(_)))
     }
 
-    /// Nobody reads what is written: that is found out without writing, and the end of it, unless
-    /// it goes on.
+    /// Returns the error when the output has no reader, which is found without writing; closes the
+    /// output, unless the connection goes on.
     pub(in crate::driver) fn take_error(&self) -> Option<io::Error> {
-        if self.goes_on() {
+        if self.continues_without_reader() {
             return None;
         }
         let is_broken = self.look_at_output().contains(PollFlags::ERR);
         is_broken.then(|| io::ErrorKind::BrokenPipe.into())
     }
 
-    /// Is it the process's own standard input and output?
+    /// Returns whether the pair is the process's own standard input and output.
     pub(in crate::driver) fn is_standard(&self) -> bool {
         self.standard.is_some()
     }
 
-    /// Was all read?
+    /// Returns whether the input was read to its end.
     pub(in crate::driver) fn is_at_end(&self) -> bool {
         self.is_at_end.get()
     }
 
-    /// Is it a terminal that was hung up?
+    /// Returns whether the input is a terminal that was hung up.
     fn is_hung_up(&self) -> bool {
         self.look_at_output().contains(PollFlags::HUP)
     }
 
     fn look_at_output(&self) -> PollFlags {
         match &*self.output.end.borrow() {
-            // A socket's hang-up may be of its other direction.
+            // A socket's hang-up may be about its other direction.
             Some(End::Socket(fd)) => look_at(fd) & PollFlags::ERR,
             Some(End::Polled(fd)) => look_at(fd),
             _ => PollFlags::empty(),
         }
     }
 
-    /// Tells a terminal how large it is.
+    /// Sets the window size of a terminal.
     pub(in crate::driver) fn set_window_size(&self, size: Pty) -> io::Result<()> {
         match &*self.output.end.borrow() {
             Some(End::Polled(fd)) => pty::set_window_size(fd, size),
@@ -228,11 +233,11 @@ impl Pair {
         }
     }
 
-    /// Closes the output. It is off the poller.
+    /// Closes the output, which has been removed from the poller.
     fn shut_write(&self) {
         let end = self.output.end.take();
         if let Some(End::Socket(fd)) = &end {
-            // The input may be the same socket, and keep it open.
+            // The input may be the same socket and keep it open.
             let _ = shutdown(fd, Shutdown::Write);
         }
         drop(end);
@@ -241,7 +246,7 @@ impl Pair {
         }
     }
 
-    /// Closes both in good order (invariant 4). They are off the poller.
+    /// Closes both ends in good order (invariant 4). They have been removed from the poller.
     pub(in crate::driver) fn end(&self) {
         drop(self.output.end.take());
         drop(self.input.end.take());
@@ -257,7 +262,7 @@ impl Pair {
     }
 }
 
-/// What the poller is told.
+/// Registration with the poller.
 impl Pair {
     pub(in crate::driver) fn add(
         &self,
@@ -288,7 +293,7 @@ impl Pair {
         self.output.remove(machine).and(removed)
     }
 
-    /// Takes the output off the poller, and closes it.
+    /// Removes the output from the poller and closes it.
     pub(in crate::driver) fn remove_output(&self, machine: &Machine) -> io::Result<()> {
         let removed = self.output.remove(machine);
         self.shut_write();
@@ -314,7 +319,7 @@ impl Side {
             .add(open.watched(), key, open.interest(self.way, wanted));
         let is_refused = added.as_ref().is_err_and(is_refusal);
         match end.take() {
-            // The poller takes no such thing: `/dev/null` and its kin.
+            // The poller does not accept this descriptor: `/dev/null` and the like.
             Some(End::Polled(fd)) if is_refused => {
                 let blocking_io = End::Thread(BlockingIo::new(fd, self.way)?);
                 machine.selector().add(
@@ -379,7 +384,7 @@ impl End {
         }
     }
 
-    /// What the poller watches.
+    /// Returns the descriptor that the poller watches.
     fn watched(&self) -> BorrowedFd<'_> {
         match self {
             Self::Polled(fd) | Self::Socket(fd) => fd.as_fd(),
@@ -399,7 +404,7 @@ impl End {
 impl Standard {
     fn take() -> Option<Self> {
         let was_taken = TAKEN.swap(true, Ordering::SeqCst);
-        // Not made in vain: dropping one says that they are free.
+        // Made only then, because dropping the guard marks the descriptors as free.
         (!was_taken).then(|| Self)
     }
 }
@@ -410,8 +415,8 @@ impl Drop for Standard {
     }
 }
 
-/// An open file of our own, of the same pipe or device, that does not block. None where the system
-/// gives none: it has no `/proc`, or another user has made what was given.
+/// Opens the same pipe or device again, non-blocking, with an open file description of our own.
+/// `None` where the system refuses: there is no `/proc`, or another user created the file.
 #[cfg(target_os = "linux")]
 fn reopened(fd: &OwnedFd, way: Way) -> Option<OwnedFd> {
     use std::os::fd::AsRawFd;
@@ -428,8 +433,8 @@ fn reopened(fd: &OwnedFd, way: Way) -> Option<OwnedFd> {
     rustix::fs::open(path, flags, rustix::fs::Mode::empty()).ok()
 }
 
-/// Does opening it anew give the same? Not of the controlling side of a pseudo-terminal, nor of who
-/// knows what device.
+/// Returns whether reopening gives the same file: not for the controlling side of a
+/// pseudo-terminal, nor for unknown devices.
 #[cfg(target_os = "linux")]
 fn gives_the_same(fd: &OwnedFd) -> bool {
     let Ok(found) = fstat(fd) else { return false };
@@ -448,7 +453,7 @@ fn reopened(_fd: &OwnedFd, _way: Way) -> Option<OwnedFd> {
     None
 }
 
-/// What is so with it now: errors, a hang-up, something to read.
+/// Returns the present readiness: errors, a hang-up, readable bytes.
 fn look_at(fd: &OwnedFd) -> PollFlags {
     let mut fds = [PollFd::new(fd, PollFlags::IN)];
     match poll(&mut fds, Some(&Timespec::default())) {
@@ -457,7 +462,7 @@ fn look_at(fd: &OwnedFd) -> PollFlags {
     }
 }
 
-/// Does somebody wait at the other side for it to be closed?
+/// Returns whether a peer may wait for the descriptor to be closed.
 fn is_awaited(fd: impl AsFd) -> bool {
     fstat(fd).is_ok_and(|found| {
         matches!(
@@ -471,7 +476,7 @@ fn null() -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open("/dev/null")
 }
 
-/// The poller says that such a thing cannot be waited for.
+/// Returns whether the error means that the poller does not accept such a descriptor.
 fn is_refusal(error: &io::Error) -> bool {
     [Errno::PERM, Errno::INVAL, Errno::NODEV]
         .iter()
@@ -485,13 +490,13 @@ fn not_open_for(what: &str) -> io::Error {
     )
 }
 
-/// The device that makes pseudo-terminals.
+/// The device that makes pseudo-terminals, as major and minor number.
 #[cfg(target_os = "linux")]
 const PTMX: (u32, u32) = (5, 2);
-/// The kind of those that are made by nobody.
+/// The major number of the old pseudo-terminal masters.
 #[cfg(target_os = "linux")]
 const OLD_MASTERS: u32 = 2;
-/// How a socket is written to whose flags are not ours: this once it does not block.
+/// Flags for sending on a socket whose own flags must not change: this call does not block.
 const NO_WAIT: SendFlags = SendFlags::DONTWAIT.union(QUIETLY);
 
 /// See invariant 3.
@@ -509,7 +514,7 @@ mod tests {
     use crate::driver::children::pipe;
     use crate::driver::{Driver, Event, Socket};
 
-    /// A pair of two pipes, watched; with their other ends.
+    /// Makes a watched pair of two pipes; returns also their other ends.
     fn watched(driver: &Driver) -> (Socket, OwnedFd, OwnedFd) {
         let (input, typing) = pipe::pipe().unwrap();
         let (heard, output) = pipe::pipe().unwrap();
@@ -537,7 +542,7 @@ mod tests {
     }
 
     #[test]
-    fn news_of_both_ends_comes_under_one_key_again_and_again() {
+    fn events_of_both_ends_come_under_one_key_and_are_level_triggered() {
         each(|driver| {
             let (pair, typing, _heard) = watched(driver);
             for _ in 0..3 {
@@ -560,7 +565,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_that_nobody_wants_tells_its_hang_up_at_most_once() {
+    fn an_end_without_interest_reports_its_hang_up_at_most_once() {
         each(|driver| {
             let (pair, typing, heard) = watched(driver);
             driver.set_interest(&pair, 7, Interest::Nothing).unwrap();
@@ -586,7 +591,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_are_written_without_a_gap_while_somebody_reads() {
+    fn pieces_are_written_without_a_gap_while_a_reader_reads() {
         const SIZE: usize = 60_000;
         let pieces: Vec<Vec<u8>> = (0..40_u8).map(|n| vec![n; SIZE]).collect();
         let whole: Vec<u8> = pieces.concat();
@@ -613,7 +618,7 @@ mod tests {
         }
     }
 
-    /// Reads until the end that these bytes come, over and over; gives how many came.
+    /// Reads these bytes again and again until end of file; returns how often they came.
     fn reads_again_and_again(from: OwnedFd, bytes: Vec<u8>) -> thread::JoinHandle<usize> {
         thread::spawn(move || {
             let (mut heard, mut part, mut at) = (File::from(from), vec![0; 100_000], 0);
@@ -632,7 +637,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_writes_before_it_is_said_to_be_written() {
+    fn bytes_count_as_written_after_the_thread_has_written_them() {
         each(|driver| {
             let folder = std::env::temp_dir();
             let path = folder.join(format!("torsade-pair-{}", std::process::id()));

@@ -1,94 +1,98 @@
-//! Datagrams in memory, as UDP and UNIX sockets on Linux show them.
+//! Datagram sockets in memory, which behave like UDP and UNIX sockets on Linux.
 //!
-//! A datagram arrives at once, or not at all: when nobody is there, when the receiver is connected
-//! to somebody else, or when it has too much unread. Of these the sender learns the first, if it is
-//! connected (the error comes with its next call), and on UNIX sockets the last: there it would
-//! block.
+//! A datagram arrives immediately or not at all: it is lost when no socket has the address, when
+//! the receiver is connected to another peer, or when the receiver's buffer is full. A connected
+//! sender gets an error in the first case, with its next call; on UNIX sockets the last case makes
+//! the sender block instead.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
-use super::id::{Fault, Ready, SocketId, covers, here, next_port};
+use super::id::{Fault, Ready, SocketId, covers, next_port, resolve_unspecified};
 use super::net::Net;
 use super::udp::{CAPACITY, MemoryUdpSocket, OVERHEAD};
 use crate::address::Address;
 use crate::driver::options::{Arrived, Change, Interface as I, Question, wrong_interface};
 
-/// What sockets for datagrams do.
+/// Operations of datagram sockets.
 impl Net {
-    /// Binds one.
+    /// Binds a socket.
     pub(super) fn udp(&mut self, address: &Address, share: bool) -> Result<usize, Fault> {
         let local = match address {
             Address::Ip(address) if address.port() == 0 => self.free_port(*address)?,
-            address if self.is_posted(address, share) => {
+            address if self.is_udp_address_taken(address, share) => {
                 debug_assert_ne!(*address, Address::Unnamed);
                 return Err(Fault::InUse);
             }
             address => address.clone(),
         };
         let id = self.number();
-        Ok(self.posts.insert(MemoryUdpSocket::new(id, local, share)))
+        Ok(self
+            .udp_sockets
+            .insert(MemoryUdpSocket::new(id, local, share)))
     }
 
     fn free_port(&mut self, address: SocketAddr) -> Result<Address, Fault> {
         let at = |port| Address::Ip(SocketAddr::new(address.ip(), port));
-        let next = next_port(self.posted, |port| !self.is_posted(&at(port), false));
-        let (port, posted) = next.ok_or(Fault::NoAddress)?;
-        self.posted = posted;
+        let next = next_port(self.udp_ports_handed_out, |port| {
+            !self.is_udp_address_taken(&at(port), false)
+        });
+        let (port, udp_ports_handed_out) = next.ok_or(Fault::NoAddress)?;
+        self.udp_ports_handed_out = udp_ports_handed_out;
         Ok(at(port))
     }
 
-    fn is_posted(&self, address: &Address, share: bool) -> bool {
-        self.posts.iter().any(|(_, udp)| {
+    fn is_udp_address_taken(&self, address: &Address, share: bool) -> bool {
+        self.udp_sockets.iter().any(|(_, udp)| {
             (covers(&udp.local, address) || covers(address, &udp.local)) && !(share && udp.shares)
         })
     }
 
     pub(super) fn close_udp(&mut self, udp: usize) {
         self.ignore(SocketId::MemoryUdpSocket(udp));
-        let gone = self.posts.remove(udp);
-        // Who waited for room here finds that nobody is there.
-        self.touch_those_connected_to(&gone.local);
+        let gone = self.udp_sockets.remove(udp);
+        // Senders that waited for space here find that the socket is gone.
+        self.touch_connected_senders(&gone.local);
     }
 
     pub(super) fn udp_local_addr(&self, udp: usize) -> Address {
-        self.posts[udp].local.clone()
+        self.udp_sockets[udp].local.clone()
     }
 
     pub(super) fn connect_udp(&mut self, udp: usize, to: &Address) -> Result<(), Fault> {
-        let to = whom(to);
-        let this = &self.posts[udp];
+        let to = normalize(to);
+        let this = &self.udp_sockets[udp];
         if this.local.inet().map(|a| a.is_ipv4()) != to.inet().map(|a| a.is_ipv4()) {
             return Err(Fault::WrongFamily);
         }
         if this.is_unix() && self.receiver(&to, &this.local).is_none() {
             return Err(Fault::Refused);
         }
-        let local = seen_as(&this.local, &to);
-        let this = &mut self.posts[udp];
+        let local = source_address(&this.local, &to);
+        let this = &mut self.udp_sockets[udp];
         this.local = local;
         this.peer = Some(to);
-        // What came from others before is not wanted any more.
+        // Datagrams that others sent before are discarded.
         let peer = this.peer.clone();
         this.inbox.retain(|(from, _)| Some(from) == peer.as_ref());
-        this.held = this.inbox.iter().map(|(_, b)| b.len() + OVERHEAD).sum();
+        this.size = this.inbox.iter().map(|(_, b)| b.len() + OVERHEAD).sum();
         Ok(())
     }
 
     pub(super) fn receive(&mut self, udp: usize, into: &mut [u8]) -> Result<Arrived, Fault> {
-        let this = &mut self.posts[udp];
+        let this = &mut self.udp_sockets[udp];
         if std::mem::take(&mut this.refused) {
             return Err(Fault::Refused);
         }
         let Some((from, bytes)) = this.inbox.pop_front() else {
             return Err(Fault::WouldBlock);
         };
-        this.held -= bytes.len() + OVERHEAD;
+        this.size -= bytes.len() + OVERHEAD;
         let count = bytes.len().min(into.len());
         into[..count].copy_from_slice(&bytes[..count]);
         let local = this.local.clone();
-        self.touch_those_connected_to(&local);
+        self.touch_connected_senders(&local);
         Ok(Arrived {
             count,
             size: bytes.len(),
@@ -97,7 +101,7 @@ impl Net {
     }
 
     pub(super) fn next_size(&self, udp: usize) -> Option<usize> {
-        let (_, bytes) = self.posts[udp].inbox.front()?;
+        let (_, bytes) = self.udp_sockets[udp].inbox.front()?;
         Some(bytes.len())
     }
 
@@ -107,12 +111,12 @@ impl Net {
         bytes: &[u8],
         to: Option<&Address>,
     ) -> Result<(), Fault> {
-        let this = &mut self.posts[udp];
+        let this = &mut self.udp_sockets[udp];
         if std::mem::take(&mut this.refused) {
             return Err(Fault::Refused);
         }
         let to = match (to, &this.peer) {
-            (Some(to), _) => whom(to),
+            (Some(to), _) => normalize(to),
             (None, Some(peer)) => peer.clone(),
             (None, None) => return Err(Fault::NoDestination),
         };
@@ -122,7 +126,7 @@ impl Net {
         if this.local.inet().map(|a| a.is_ipv4()) != to.inet().map(|a| a.is_ipv4()) {
             return Err(Fault::WrongFamily);
         }
-        let from = seen_as(&this.local, &to);
+        let from = source_address(&this.local, &to);
         match to.inet() {
             Some(group) if is_for_many(group.ip()) => {
                 if !group.ip().is_multicast() && !this.broadcasts {
@@ -142,19 +146,19 @@ impl Net {
         to: &Address,
         bytes: &[u8],
     ) -> Result<(), Fault> {
-        let is_unix = self.posts[udp].is_unix();
+        let is_unix = self.udp_sockets[udp].is_unix();
         match self.receiver(to, from) {
-            None if is_unix => Err(match self.posts[udp].peer {
+            None if is_unix => Err(match self.udp_sockets[udp].peer {
                 Some(_) => Fault::Refused,
                 None => Fault::NotFound,
             }),
             None => {
-                let this = &mut self.posts[udp];
+                let this = &mut self.udp_sockets[udp];
                 this.refused = this.peer.is_some();
                 self.touch(SocketId::MemoryUdpSocket(udp));
                 Ok(())
             }
-            Some(id) if self.posts[id].is_full() => match is_unix {
+            Some(id) if self.udp_sockets[id].is_full() => match is_unix {
                 true => Err(Fault::WouldBlock),
                 false => Ok(()),
             },
@@ -167,9 +171,9 @@ impl Net {
 
     fn send_to_many(&mut self, udp: usize, from: &Address, to: SocketAddr, bytes: &[u8]) {
         let bytes: Rc<[u8]> = bytes.into();
-        let loops = self.posts[udp].loops;
+        let loops = self.udp_sockets[udp].loops;
         let wanted: Vec<usize> = self
-            .posts
+            .udp_sockets
             .iter()
             .filter(|(_, other)| {
                 let Some(local) = other.local.inet() else {
@@ -189,10 +193,11 @@ impl Net {
         }
     }
 
-    /// Who gets what is sent to one address: of several, one that is bound to just that.
+    /// Returns the socket that receives what is sent to an address: of several, one that is bound
+    /// to exactly that address.
     fn receiver(&self, to: &Address, from: &Address) -> Option<usize> {
         let mut fits = self
-            .posts
+            .udp_sockets
             .iter()
             .filter(|(_, udp)| covers(&udp.local, to) && udp.takes_from(from));
         let first = fits.next()?;
@@ -203,12 +208,12 @@ impl Net {
         Some(exact.unwrap_or(first).0)
     }
 
-    fn touch_those_connected_to(&mut self, address: &Address) {
+    fn touch_connected_senders(&mut self, address: &Address) {
         if address.inet().is_some() {
             return;
         }
         let waiting: Vec<usize> = self
-            .posts
+            .udp_sockets
             .iter()
             .filter(|(_, udp)| udp.peer.as_ref() == Some(address))
             .map(|(id, _)| id)
@@ -219,11 +224,11 @@ impl Net {
     }
 
     pub(super) fn udp_ready(&self, udp: usize) -> Ready {
-        let this = &self.posts[udp];
+        let this = &self.udp_sockets[udp];
         let full = match &this.peer {
             Some(peer) if this.is_unix() => self
                 .receiver(peer, &this.local)
-                .is_some_and(|id| self.posts[id].is_full()),
+                .is_some_and(|id| self.udp_sockets[id].is_full()),
             _ => false,
         };
         Ready {
@@ -234,11 +239,11 @@ impl Net {
     }
 
     pub(super) fn take_refusal(&mut self, udp: usize) -> Option<Fault> {
-        std::mem::take(&mut self.posts[udp].refused).then_some(Fault::Refused)
+        std::mem::take(&mut self.udp_sockets[udp].refused).then_some(Fault::Refused)
     }
 
     pub(super) fn change_udp(&mut self, udp: usize, change: Change) -> io::Result<()> {
-        let this = &mut self.posts[udp];
+        let this = &mut self.udp_sockets[udp];
         let is_v4 = this.local.inet().is_some_and(|address| address.is_ipv4());
         match change {
             Change::Broadcast(on) => this.broadcasts = on,
@@ -273,7 +278,7 @@ impl Net {
     }
 
     pub(super) fn ask_udp(&self, udp: usize, question: Question) -> u32 {
-        let this = &self.posts[udp];
+        let this = &self.udp_sockets[udp];
         match question {
             Question::Broadcast => this.broadcasts.into(),
             Question::Interface => this.interface,
@@ -284,12 +289,12 @@ impl Net {
     }
 }
 
-/// The address that a receiver sees.
-fn seen_as(local: &Address, to: &Address) -> Address {
+/// Returns the address that a receiver sees.
+fn source_address(local: &Address, to: &Address) -> Address {
     match (local, to) {
         (Address::Ip(local), Address::Ip(to)) if local.ip().is_unspecified() => {
             let ip = match is_for_many(to.ip()) {
-                true => here(local.ip()),
+                true => resolve_unspecified(local.ip()),
                 false => to.ip(),
             };
             Address::Ip(SocketAddr::new(ip, local.port()))
@@ -298,10 +303,10 @@ fn seen_as(local: &Address, to: &Address) -> Address {
     }
 }
 
-/// Any address means this host.
-fn whom(to: &Address) -> Address {
+/// Maps an unspecified address to this host.
+fn normalize(to: &Address) -> Address {
     match to {
-        Address::Ip(to) => Address::Ip(SocketAddr::new(here(to.ip()), to.port())),
+        Address::Ip(to) => Address::Ip(SocketAddr::new(resolve_unspecified(to.ip()), to.port())),
         to => to.clone(),
     }
 }
@@ -310,7 +315,7 @@ fn is_for_many(ip: IpAddr) -> bool {
     ip.is_multicast() || ip == Ipv4Addr::BROADCAST
 }
 
-/// The largest datagram that can be sent.
+/// Returns the size of the largest datagram that can be sent, in bytes.
 fn largest(to: &Address) -> usize {
     match to {
         Address::Ip(SocketAddr::V4(_)) => 65_507,

@@ -1,4 +1,4 @@
-//! How what is sent in a network in memory gets to where it goes, or does not.
+//! Delivery in the in-memory network: sent items arrive, are delayed, or are lost.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -10,14 +10,14 @@ use crate::address::Address;
 
 /// The items whose delivery the fault injector delays.
 impl Net {
-    /// When the next thing arrives.
+    /// Returns when the next item arrives.
     pub(super) fn next_arrival(&self) -> Option<Instant> {
-        let (at, _) = self.injector.as_ref()?.flights.front()?;
+        let (at, _) = self.injector.as_ref()?.in_flight.front()?;
         Some(*at)
     }
 
-    /// Lets arrive what is due.
-    pub(super) fn let_arrive(&mut self) {
+    /// Delivers the items that are due.
+    pub(super) fn deliver_due(&mut self) {
         let now = self.now.get();
         while let Some(flight) = self.take_due(now) {
             match flight {
@@ -26,24 +26,26 @@ impl Net {
                         self.arrive(end, arrival);
                     }
                 }
-                InFlight::ToPost(udp, id, from, bytes) => self.datagram_comes(udp, id, from, bytes),
+                InFlight::ToUdp(udp, id, from, bytes) => {
+                    self.deliver_datagram(udp, id, from, bytes)
+                }
             }
         }
     }
 
     fn take_due(&mut self, now: Instant) -> Option<InFlight> {
         let injector = self.injector.as_mut()?;
-        let (at, _) = injector.flights.front()?;
+        let (at, _) = injector.in_flight.front()?;
         if *at > now {
             return None;
         }
-        injector.flights.pop_front().map(|(_, flight)| flight)
+        injector.in_flight.pop_front().map(|(_, flight)| flight)
     }
 
-    /// Sends something to an end: it arrives at once, later, or never.
+    /// Sends an item to an end: it arrives immediately, later, or never.
     pub(super) fn reach(&mut self, end: usize, arrival: Arrival) {
         let now = self.now.get();
-        let (id, connection, last) = self.flight_to(end);
+        let (id, connection, last) = self.flight_info(end);
         let is_unix = self.end(end).is_unix;
         let Some(injector) = self.injector.as_mut().filter(|_| !is_unix) else {
             return self.arrive(end, arrival);
@@ -57,42 +59,42 @@ impl Net {
         let at = now + injector.random.time(&injector.faults.delay);
         let at = last.map_or(at, |last| last.max(at));
         injector.launch(at, InFlight::ToEnd(end, id, arrival));
-        self.note_flight(end, at);
+        self.set_last_arrival(end, at);
     }
 
-    /// Both ends of a connection are gone, or know that it is over.
+    /// Drops the planned fault of a connection of which both ends are gone or broken.
     pub(super) fn forget(&mut self, connection: u64) {
         if let Some(injector) = &mut self.injector {
-            injector.fates.remove(connection);
+            injector.planned.remove(connection);
         }
     }
 
-    /// As many of `count` bytes as may be written before a connection meets its fate; it does so
-    /// with the last of them.
+    /// Returns how many of `count` bytes can be written before the connection's planned fault;
+    /// injects the fault with the last of them.
     pub(super) fn spend(&mut self, end: usize, count: usize) -> usize {
-        let (_, connection, _) = self.flight_to(end);
-        let Some(fate) = self
+        let (_, connection, _) = self.flight_info(end);
+        let Some(planned) = self
             .injector
             .as_mut()
-            .and_then(|injector| injector.fates.get_mut(connection))
+            .and_then(|injector| injector.planned.get_mut(connection))
         else {
             return count;
         };
-        if fate.struck {
+        if planned.is_injected {
             return count;
         }
-        let spent = count.min(fate.left);
-        fate.left -= spent;
+        let spent = count.min(planned.left);
+        planned.left -= spent;
         if spent == count {
             return count;
         }
-        fate.struck = true;
-        let kind = fate.kind;
+        planned.is_injected = true;
+        let kind = planned.kind;
         self.inject(end, kind);
         spent
     }
 
-    /// The connection of `end` goes bad.
+    /// Breaks the connection of `end`.
     fn inject(&mut self, end: usize, kind: Kind) {
         let ends: Vec<usize> = std::iter::once(end).chain(self.peer_of(end)).collect();
         let at = self.now.get() + SILENCE;
@@ -100,12 +102,12 @@ impl Net {
             match kind {
                 Kind::Reset => self.arrive(end, Arrival::Fault(Fault::Reset)),
                 Kind::Cut => {
-                    let (id, ..) = self.flight_to(end);
+                    let (id, ..) = self.flight_info(end);
                     let over = InFlight::ToEnd(end, id, Arrival::Fault(Fault::TimedOut));
                     if let Some(injector) = self.injector.as_mut() {
-                        // What was under way is lost.
+                        // Items in flight are lost.
                         injector
-                            .flights
+                            .in_flight
                             .retain(|(_, flight)| !flight.is_to(end, id));
                         injector.launch(at, over);
                     }
@@ -114,12 +116,12 @@ impl Net {
         }
     }
 
-    /// Sends a datagram to a socket: it comes at once, later, twice, or never.
+    /// Sends a datagram to a socket: it arrives immediately, later, twice, or never.
     pub(super) fn carry(&mut self, udp: usize, from: &Address, bytes: Rc<[u8]>) {
         let now = self.now.get();
-        let id = self.posts[udp].id;
+        let id = self.udp_sockets[udp].id;
         let Some(injector) = self.injector.as_mut().filter(|_| from.inet().is_some()) else {
-            return self.datagram_comes(udp, id, from.clone(), bytes);
+            return self.deliver_datagram(udp, id, from.clone(), bytes);
         };
         let faults = injector.faults.clone();
         let random = &mut injector.random;
@@ -134,19 +136,19 @@ impl Net {
                 delay += injector.random.time(&(Duration::ZERO..=HELD_BACK));
             }
             if delay == Duration::ZERO {
-                self.datagram_comes(udp, id, from.clone(), bytes.clone());
+                self.deliver_datagram(udp, id, from.clone(), bytes.clone());
             } else {
-                let flight = InFlight::ToPost(udp, id, from.clone(), bytes.clone());
+                let flight = InFlight::ToUdp(udp, id, from.clone(), bytes.clone());
                 injector.launch(now + delay, flight);
             }
         }
     }
 
-    fn datagram_comes(&mut self, udp: usize, id: u64, from: Address, bytes: Rc<[u8]>) {
-        let Some(this) = self.posts.get_mut(udp).filter(|udp| udp.id == id) else {
+    fn deliver_datagram(&mut self, udp: usize, id: u64, from: Address, bytes: Rc<[u8]>) {
+        let Some(this) = self.udp_sockets.get_mut(udp).filter(|udp| udp.id == id) else {
             return;
         };
-        // UDP drops what nobody has room for; on UNIX sockets the sender has waited.
+        // UDP drops a datagram that finds the buffer full; on UNIX sockets the sender has waited.
         if !this.is_full() && this.takes_from(&from) {
             this.put(from, bytes);
             self.touch(SocketId::MemoryUdpSocket(udp));
@@ -154,7 +156,7 @@ impl Net {
     }
 }
 
-/// How long it takes until a dead connection is found out.
+/// The time until a dead connection is detected.
 const SILENCE: Duration = Duration::from_secs(30);
-/// How long a datagram is held back at most.
+/// The longest extra delay of a datagram.
 const HELD_BACK: Duration = Duration::from_millis(100);

@@ -1,25 +1,25 @@
-//! One end of a connection in memory, as TCP on Linux shows it.
+//! One end of a connection in memory, which behaves like TCP on Linux.
 //!
-//! An end is *live* until it is reset, refused, or writes to a peer that is gone; then it is *dead*
-//! for good.
+//! An end is *live* until it is reset, refused, or writes to a peer that is gone; from then on it
+//! is *dead*.
 //!
-//! | what happened              | read                    | write                     | told as                 |
+//! | event                      | read                    | write                     | readiness               |
 //! |----------------------------|-------------------------|---------------------------|-------------------------|
-//! | nothing                    | would block             | goes to the peer          | writable                |
-//! | bytes came                 | them                    | goes to the peer          | readable, writable      |
-//! | the peer shut or closed    | bytes left, then 0      | shut: goes to the peer; closed: vanishes, and the end dies | readable, writable |
-//! | we shut                    | as before               | broken pipe               | writable                |
-//! | both shut                  | bytes left, then 0      | broken pipe               | all, with a hang-up     |
-//! | it died                    | bytes left, the error once, then 0 | the error once, then broken pipe | all, with a hang-up |
+//! | none                       | would block             | goes to the peer          | writable                |
+//! | bytes arrived              | those bytes             | goes to the peer          | readable, writable      |
+//! | the peer shut down or closed | bytes left, then 0    | shut down: goes to the peer; closed: discarded, and the end dies | readable, writable |
+//! | this end shut down         | as before               | broken pipe               | writable                |
+//! | both shut down             | bytes left, then 0      | broken pipe               | all, with a hang-up     |
+//! | this end died              | bytes left, the error once, then 0 | the error once, then broken pipe | all, with a hang-up |
 //!
-//! An end that calls an address which never answers has nothing to tell.
+//! An end that connects to an address which never answers is never ready.
 //!
-//! An end that dies after the peer had shut reads 0, not the error: the stream was complete.
+//! An end that dies after the peer's shutdown reads 0, not the error: the stream was complete.
 //!
-//! An end of the UNIX kind differs as it does on Linux: where the peer closed, writing is a broken
-//! pipe at once and a hang-up is told; a reset comes of closing only when bytes were left unread,
-//! and is then told to whoever reads, also when the peer had shut before; and descriptors come with
-//! their bytes.
+//! An end of the UNIX kind differs as it does on Linux: after the peer has closed, a write fails
+//! with a broken pipe at once and the readiness includes a hang-up; closing resets the peer only
+//! when bytes were left unread, and a read then returns the reset also when the peer had shut down
+//! before; and descriptors arrive with their bytes.
 
 use std::collections::VecDeque;
 #[cfg(unix)]
@@ -34,40 +34,41 @@ use crate::address::Address;
 pub(super) struct End {
     pub(super) local: Address,
     pub(super) remote: Address,
-    /// It never names another one.
+    /// Unique: never used again for another end.
     pub(super) id: u64,
-    /// The number of the client's end.
+    /// The `id` of the client's end.
     pub(super) connection: u64,
-    /// It is not connected yet; never, if nobody answers.
+    /// Whether the connection is not established yet; it never is if the address does not answer.
     pub(super) connecting: bool,
-    /// When the last thing arrives that is under way to it.
+    /// When the last item in flight to this end arrives.
     pub(super) last: Option<Instant>,
-    /// How many bytes are under way to it.
-    pub(super) in_air: usize,
-    /// How many it holds, with those that are under way.
+    /// The number of bytes in flight to this end.
+    pub(super) bytes_in_flight: usize,
+    /// The number of bytes that this end buffers, those in flight included.
     pub(super) capacity: usize,
-    /// It is the client's, whose address is its own; a server's end has its listener's.
-    pub(super) called: bool,
-    /// It is no TCP: see the header.
+    /// Whether this is the client's end, which owns its address; a server's end shares its
+    /// listener's.
+    pub(super) is_client: bool,
+    /// Whether this is a UNIX socket: see the header.
     pub(super) is_unix: bool,
-    /// How many bytes were read.
+    /// The number of bytes that were read.
     #[cfg(unix)]
     taken: u64,
-    /// Descriptors, each with the place in the stream of the byte it came on.
+    /// Descriptors, each with the offset in the stream of the byte that carried it.
     #[cfg(unix)]
     descriptors: VecDeque<(u64, OwnedFd)>,
-    /// The other end, until one of the two is closed or dead.
+    /// The other end, until either end is closed or dead.
     pub(super) peer: Option<usize>,
-    /// What came and was not read.
+    /// Bytes that arrived and were not read.
     pub(super) inbox: VecDeque<u8>,
-    /// The peer sends no more, by shutting or by closing.
-    pub(super) ended: bool,
-    /// We read no more, by shutting.
-    pub(super) deaf: bool,
-    /// We send no more, by shutting.
-    pub(super) shut: bool,
+    /// Whether the peer sends no more, because it has shut down or closed.
+    pub(super) peer_ended: bool,
+    /// Whether this end has shut down reading.
+    pub(super) read_shut: bool,
+    /// Whether this end has shut down writing.
+    pub(super) write_shut: bool,
     pub(super) dead: bool,
-    /// What killed it, until that was told.
+    /// The error that killed this end, until a call has returned it.
     pub(super) fault: Option<Fault>,
     pub(super) reset_on_close: bool,
     pub(super) nodelay: bool,
@@ -86,18 +87,18 @@ impl End {
             connection: id,
             connecting: false,
             last: None,
-            in_air: 0,
+            bytes_in_flight: 0,
             capacity,
-            called: true,
+            is_client: true,
             #[cfg(unix)]
             taken: 0,
             #[cfg(unix)]
             descriptors: VecDeque::new(),
             peer: None,
             inbox: VecDeque::new(),
-            ended: false,
-            deaf: false,
-            shut: false,
+            peer_ended: false,
+            read_shut: false,
+            write_shut: false,
             dead: false,
             fault: None,
             reset_on_close: false,
@@ -108,7 +109,7 @@ impl End {
         }
     }
 
-    /// Takes what came into `into`.
+    /// Reads received bytes into `into`.
     pub(super) fn read(&mut self, into: &mut [u8]) -> Result<usize, Fault> {
         if into.is_empty() {
             return Ok(0);
@@ -116,49 +117,49 @@ impl End {
         if !self.inbox.is_empty() {
             return Ok(self.take(into));
         }
-        // Of TCP the stream was complete; a UNIX socket tells its error all the same.
-        if self.ended && !(self.is_unix && self.fault.is_some()) {
+        // A TCP stream was complete; a UNIX socket returns its error all the same.
+        if self.peer_ended && !(self.is_unix && self.fault.is_some()) {
             return Ok(0);
         }
         if let Some(fault) = self.fault.take() {
             return Err(fault);
         }
-        if self.dead || self.deaf {
+        if self.dead || self.read_shut {
             return Ok(0);
         }
         Err(Fault::WouldBlock)
     }
 
-    /// Bytes come, the last of them with a descriptor.
+    /// Appends a byte that carries a descriptor.
     #[cfg(unix)]
-    pub(super) fn come_with(&mut self, byte: u8, descriptor: OwnedFd) {
-        let place = self.taken + self.inbox.len() as u64;
+    pub(super) fn push_with_descriptor(&mut self, byte: u8, descriptor: OwnedFd) {
+        let offset = self.taken + self.inbox.len() as u64;
         self.inbox.push_back(byte);
-        self.descriptors.push_back((place, descriptor));
+        self.descriptors.push_back((offset, descriptor));
     }
 
-    /// Those whose bytes were read.
+    /// Takes the descriptors whose bytes were read.
     #[cfg(unix)]
     pub(super) fn take_descriptors(&mut self) -> Vec<OwnedFd> {
         let count = self
             .descriptors
-            .partition_point(|(place, _)| *place < self.taken);
+            .partition_point(|(offset, _)| *offset < self.taken);
         self.descriptors.drain(..count).map(|(_, fd)| fd).collect()
     }
 
-    /// Whether a write may go to the peer.
+    /// Checks that a write may go to the peer.
     pub(super) fn may_write(&mut self) -> Result<(), Fault> {
-        // A UNIX socket keeps the error for whoever reads.
-        if self.is_unix && (self.dead || self.shut) {
+        // A UNIX socket keeps the error for the reader.
+        if self.is_unix && (self.dead || self.write_shut) {
             return Err(Fault::BrokenPipe);
         }
-        if self.dead || self.shut {
+        if self.dead || self.write_shut {
             return Err(self.fault.take().unwrap_or(Fault::BrokenPipe));
         }
         Ok(())
     }
 
-    /// The connection is over by force.
+    /// Kills this end with an error.
     pub(super) fn die(&mut self, fault: Fault) {
         if self.dead {
             return;
@@ -166,28 +167,30 @@ impl End {
         self.dead = true;
         self.connecting = false;
         self.peer = None;
-        // To one who has seen the end already, a reset says no more than that nobody listens.
+        // To an end that has read the end of the stream already, a reset only means that nobody
+        // reads any more.
         self.fault = Some(match fault {
-            Fault::Reset if self.ended && !self.is_unix => Fault::BrokenPipe,
+            Fault::Reset if self.peer_ended && !self.is_unix => Fault::BrokenPipe,
             fault => fault,
         });
     }
 
-    /// How many more bytes it takes.
+    /// Returns how many more bytes fit.
     pub(super) fn room(&self) -> usize {
-        self.capacity.saturating_sub(self.inbox.len() + self.in_air)
+        self.capacity
+            .saturating_sub(self.inbox.len() + self.bytes_in_flight)
     }
 
-    /// What is ready; `room` is the peer's, if there is one.
+    /// Returns the readiness; `room` is the peer's free space, if there is a peer.
     pub(super) fn ready(&self, room: Option<usize>) -> Ready {
-        let over = self.ended || self.deaf;
-        let left = self.is_unix && self.ended && self.peer.is_none();
-        let hangup = self.dead || self.fault.is_some() || (over && self.shut) || left;
+        let over = self.peer_ended || self.read_shut;
+        let left = self.is_unix && self.peer_ended && self.peer.is_none();
+        let hangup = self.dead || self.fault.is_some() || (over && self.write_shut) || left;
         Ready {
             readable: hangup || over || !self.inbox.is_empty(),
-            // As in a kernel, not for a few bytes.
+            // Like a kernel, not for a few bytes.
             writable: hangup
-                || self.shut
+                || self.write_shut
                 || (!self.connecting && room.is_none_or(|room| room >= (self.capacity / 3).max(1))),
             hangup,
         }
@@ -195,10 +198,10 @@ impl End {
 
     fn take(&mut self, into: &mut [u8]) -> usize {
         let count = into.len().min(self.inbox.len());
-        // As in a kernel, a read ends with the byte that brings a descriptor.
+        // Like in a kernel, a read ends with the byte that carries a descriptor.
         #[cfg(unix)]
         let count = match self.descriptors.front() {
-            Some((place, _)) => count.min((place + 1 - self.taken) as usize),
+            Some((offset, _)) => count.min((offset + 1 - self.taken) as usize),
             None => count,
         };
         let (front, back) = self.inbox.as_slices();
@@ -217,8 +220,8 @@ impl End {
     }
 }
 
-/// What one direction of a connection holds.
+/// The default capacity of one direction of a connection, in bytes.
 pub(super) const CAPACITY: usize = 64 * 1024;
 
-/// An empty queue larger than this is given back.
+/// The capacity above which an empty queue is freed, in bytes.
 const KEPT: usize = 4 * 1024;

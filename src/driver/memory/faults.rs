@@ -35,7 +35,7 @@ pub struct NetworkFaults {
     pub(super) delay: RangeInclusive<Duration>,
     pub(super) split: usize,
     pub(super) short: usize,
-    pub(super) room: usize,
+    pub(super) buffer_size: usize,
     pub(super) reset: f64,
     pub(super) cut: f64,
     pub(super) lose: f64,
@@ -52,7 +52,7 @@ impl NetworkFaults {
             delay: Duration::ZERO..=Duration::ZERO,
             split: 0,
             short: 0,
-            room: CAPACITY,
+            buffer_size: CAPACITY,
             reset: 0.0,
             cut: 0.0,
             lose: 0.0,
@@ -65,11 +65,11 @@ impl NetworkFaults {
     /// 1 s), split reads and short writes (in three of four seeds each: of 1, up to 3 or up to 100
     /// bytes), small buffers (in half of the seeds: 1 to 4096 bytes).
     pub fn lossless(seed: u64) -> Self {
-        // Not the numbers that the network itself will draw.
+        // A stream of numbers other than the network's.
         let mut random = Random::new(seed ^ SALT);
         let delay = Duration::from_millis(random.pick(&[0, 1, 50, 1000]));
         let pieces = [0, 1, 3, 100];
-        let room = match random.gen_bool(0.5) {
+        let buffer_size = match random.gen_bool(0.5) {
             true => 1 + random.below(4096),
             false => CAPACITY,
         };
@@ -77,7 +77,7 @@ impl NetworkFaults {
             .delay(Duration::ZERO..=delay)
             .split_reads(random.pick(&pieces))
             .short_writes(random.pick(&pieces))
-            .room(room)
+            .buffer_size(buffer_size)
     }
 
     /// Makes the faults of [`NetworkFaults::lossless`], and in half of the seeds each of these: up
@@ -128,8 +128,8 @@ impl NetworkFaults {
 
     /// Sets the number of bytes that each direction of a connection buffers, at least 1. Default:
     /// 64 KiB.
-    pub fn room(mut self, bytes: usize) -> Self {
-        self.room = bytes.max(1);
+    pub fn buffer_size(mut self, bytes: usize) -> Self {
+        self.buffer_size = bytes.max(1);
         self
     }
 

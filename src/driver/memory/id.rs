@@ -1,5 +1,4 @@
-//! Places of a network in memory: their names, what they can tell and to whom, and what goes wrong
-//! there.
+//! Sockets of an in-memory network: their IDs, their readiness, their watches, and their errors.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -7,18 +6,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::address::Address;
 use crate::driver::poller::Interest;
 
-/// The name of a thing that can be watched.
+/// The ID of a socket that can be watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum SocketId {
     /// A listener.
     MemoryListener(usize),
     /// An end of a connection.
     End(usize),
-    /// A socket for datagrams.
+    /// A datagram socket.
     MemoryUdpSocket(usize),
 }
 
-/// What can go wrong, by the names of the machine's errors.
+/// The errors of an in-memory socket, named as `io::ErrorKind` names them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
     AlreadyExists,
@@ -38,7 +37,7 @@ pub(super) enum Fault {
     WrongFamily,
 }
 
-/// What a place could tell.
+/// The readiness of a socket.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ready {
     pub(super) readable: bool,
@@ -46,13 +45,13 @@ pub(super) struct Ready {
     pub(super) hangup: bool,
 }
 
-/// Who wants to know about a place, and what.
+/// The key and the interest with which a socket is watched.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Watch {
     pub(super) key: usize,
     pub(super) interest: Interest,
-    /// Nothing was asked for and a hang-up was told: there is no more to tell.
-    pub(super) spent: bool,
+    /// Whether a hang-up was reported for an empty interest: no more events follow.
+    pub(super) is_reported: bool,
 }
 
 impl Watch {
@@ -60,13 +59,13 @@ impl Watch {
         Self {
             key,
             interest,
-            spent: false,
+            is_reported: false,
         }
     }
 }
 
 impl From<Fault> for io::Error {
-    /// The error the machine would give, number and all.
+    /// Returns the error that the system would give, its number included.
     #[cfg(unix)]
     fn from(fault: Fault) -> Self {
         Self::from_raw_os_error(match fault {
@@ -88,7 +87,7 @@ impl From<Fault> for io::Error {
         })
     }
 
-    /// The error the machine would give.
+    /// Returns the error that the system would give.
     #[cfg(windows)]
     fn from(fault: Fault) -> Self {
         use windows_sys::Win32::{Foundation as system, Networking::WinSock as sockets};
@@ -112,8 +111,8 @@ impl From<Fault> for io::Error {
     }
 }
 
-/// Where one gets to by connecting to `ip`: any address means this host.
-pub(super) fn here(ip: IpAddr) -> IpAddr {
+/// Returns the address that connecting to `ip` leads to: an unspecified address means this host.
+pub(super) fn resolve_unspecified(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -121,7 +120,7 @@ pub(super) fn here(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// Whether who is at `local` gets what is sent to `to`, be it a connection or a datagram.
+/// Returns whether a socket at `local` receives connections or datagrams sent to `to`.
 pub(super) fn covers(local: &Address, to: &Address) -> bool {
     match (local, to) {
         (Address::Ip(local), Address::Ip(to)) => {
@@ -134,14 +133,17 @@ pub(super) fn covers(local: &Address, to: &Address) -> bool {
     }
 }
 
-/// The first port in turn that is free, and how many were handed out then.
-pub(super) fn next_port(handed_out: usize, is_free: impl Fn(u16) -> bool) -> Option<(u16, usize)> {
-    let mut ports = (handed_out..handed_out + PORTS)
+/// Returns the next free port, and how many ports have been handed out then.
+pub(super) fn next_port(
+    ports_handed_out: usize,
+    is_free: impl Fn(u16) -> bool,
+) -> Option<(u16, usize)> {
+    let mut ports = (ports_handed_out..ports_handed_out + PORTS)
         .map(|count| (FIRST_PORT + (count % PORTS) as u16, count + 1));
     ports.find(|(port, _)| is_free(*port))
 }
 
-/// Ports that are handed out, in turn, to who asks for none in particular.
+/// The ports that are handed out in turn to sockets that do not choose one.
 const FIRST_PORT: u16 = 32_768;
 const PORTS: usize = 32_768;
 

@@ -1,12 +1,12 @@
-//! What is under way in a network in memory, and what happens to it.
+//! The items in flight in an in-memory network, and the faults that happen to them.
 //!
 //! # Invariants
 //!
-//! 1. What comes to one end comes in the order it was sent. Datagrams do not care.
-//! 2. What comes for something that is gone vanishes, even where its place has been taken by
-//!    another.
-//! 3. Rng is asked only where a fault may happen, so that one that cannot changes nothing about the
-//!    others.
+//! 1. Items arrive at one end in the order in which they were sent. Datagrams may overtake each
+//!    other.
+//! 2. Items for a socket that is gone vanish, even when another socket has taken its slot.
+//! 3. A random number is drawn only where a fault is possible, so a fault with probability zero
+//!    does not change the others.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -18,47 +18,47 @@ use crate::address::Address;
 use crate::driver::rng::Random;
 use crate::index::Indexed;
 
-/// The faults of a network, and all that is under way in it.
+/// The faults of a network, and all items in flight in it.
 #[derive(Debug)]
 pub(super) struct FaultInjector {
     pub(super) faults: NetworkFaults,
     pub(super) random: Random,
-    /// In the order in which they arrive; of those that arrive together, in which they were sent.
-    pub(super) flights: VecDeque<(Instant, InFlight)>,
-    /// What connections are fated to; by the number of their client's end.
-    pub(super) fates: Indexed<Fate>,
+    /// In order of arrival; items that arrive together, in the order in which they were sent.
+    pub(super) in_flight: VecDeque<(Instant, InFlight)>,
+    /// The planned faults of connections, by the `id` of the client's end.
+    pub(super) planned: Indexed<PlannedFault>,
 }
 
-/// Something under way.
+/// An item in flight.
 #[derive(Debug)]
 pub(super) enum InFlight {
-    /// To an end, by its place and number.
+    /// To an end, by its slot and `id`.
     ToEnd(usize, u64, Arrival),
-    /// A datagram, to a socket by its place and number.
-    ToPost(usize, u64, Address, Rc<[u8]>),
+    /// A datagram, to a socket by its slot and `id`.
+    ToUdp(usize, u64, Address, Rc<[u8]>),
 }
 
-/// What can come to an end.
+/// An item that arrives at an end.
 #[derive(Debug)]
 pub(super) enum Arrival {
     Bytes(Vec<u8>),
     /// The peer sends no more.
     End,
-    /// The connection is over.
+    /// The connection is broken.
     Fault(Fault),
-    /// A connection that this end wants comes to where it leads.
-    Knock,
-    /// It is made.
-    Made,
+    /// The request to connect (SYN) arrives where it leads.
+    Syn,
+    /// The connection is established.
+    Connected,
 }
 
-/// When and how a connection ends before its time.
+/// A planned fault: when and how a connection breaks.
 #[derive(Debug)]
-pub(super) struct Fate {
+pub(super) struct PlannedFault {
     pub(super) kind: Kind,
-    /// So many bytes may still be written.
+    /// The number of bytes that can still be written before it.
     pub(super) left: usize,
-    pub(super) struck: bool,
+    pub(super) is_injected: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,12 +72,12 @@ impl FaultInjector {
         Self {
             random: Random::new(faults.seed),
             faults,
-            flights: VecDeque::new(),
-            fates: Indexed::default(),
+            in_flight: VecDeque::new(),
+            planned: Indexed::default(),
         }
     }
 
-    /// What a connection is fated to.
+    /// Decides whether and how a connection will break.
     pub(super) fn plan(&mut self, connection: u64) {
         let kind = if self.faults.reset > 0.0 && self.random.gen_bool(self.faults.reset) {
             Kind::Reset
@@ -88,23 +88,25 @@ impl FaultInjector {
         };
         let power = self.random.below(17);
         let left = self.random.below((1 << power) + 1);
-        let fate = Fate {
+        let planned = PlannedFault {
             kind,
             left,
-            struck: false,
+            is_injected: false,
         };
-        self.fates.insert(connection, fate);
+        self.planned.insert(connection, planned);
     }
 
     pub(super) fn is_injected(&self, connection: u64) -> bool {
-        self.fates.get(connection).is_some_and(|fate| fate.struck)
+        self.planned
+            .get(connection)
+            .is_some_and(|planned| planned.is_injected)
     }
 
     pub(super) fn refuses(&mut self) -> bool {
         self.faults.refuse > 0.0 && self.random.gen_bool(self.faults.refuse)
     }
 
-    /// How much of `length` bytes is taken in one go of at most `most`.
+    /// Returns how much of `length` bytes one call takes, at most `most`.
     pub(super) fn piece(&mut self, length: usize, most: usize) -> usize {
         match length.min(most) {
             _ if most == 0 => length,
@@ -114,8 +116,8 @@ impl FaultInjector {
     }
 
     pub(super) fn launch(&mut self, at: Instant, flight: InFlight) {
-        let place = self.flights.partition_point(|(other, _)| *other <= at);
-        self.flights.insert(place, (at, flight));
+        let index = self.in_flight.partition_point(|(other, _)| *other <= at);
+        self.in_flight.insert(index, (at, flight));
     }
 }
 

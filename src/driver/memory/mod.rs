@@ -1,11 +1,13 @@
-//! A model of the machine in memory: virtual time and a network of its own.
+//! A driver in memory: virtual time and a simulated network.
 //!
-//! Time stands still until a wait with a timeout finds nothing to tell, or [`Memory::set_now`] is
-//! called; so a year goes by in no time, and exactly. The network delivers at once and in order,
-//! unless it is given faults, which one seed decides. Nothing in here depends on other chance, on
-//! the hash of anything or on the machine's clock, but for the moment the clock starts at.
+//! Time stands still until a wait with a timeout finds nothing ready, or [`Memory::set_now`] is
+//! called; so a year passes in no time, and exactly. The network delivers immediately and in order,
+//! unless it has faults, all of which one seed decides. Nothing in this module depends on other
+//! randomness, on the order of a hash map, or on the machine's clock, except for the instant at
+//! which the virtual clock starts.
 //!
-//! It has a poller all the same, for what comes from outside: a wake by another thread, a signal.
+//! The driver has a poller all the same, for events from outside: wakes by other threads, and
+//! signals.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -37,11 +39,11 @@ mod udp;
 /// How an enum holds a [`Socket`], which is large.
 pub(crate) type Owned = Box<Socket>;
 
-/// The model as a driver.
+/// The in-memory driver.
 pub(crate) struct Memory {
     net: Rc<RefCell<Net>>,
     now: Rc<Cell<Instant>>,
-    /// It has nothing to tell but wakes.
+    /// Reports only wakes.
     selector: Selector,
     waking: Waking,
     relays: Relays,
@@ -60,17 +62,17 @@ impl Memory {
         })
     }
 
-    /// The virtual time.
+    /// Returns the virtual time.
     pub(super) fn now(&self) -> Instant {
         self.now.get()
     }
 
-    /// Moves time forward, never back.
+    /// Moves the time forward, never back.
     pub(super) fn set_now(&self, now: Instant) {
         self.now.set(self.now.get().max(now));
     }
 
-    /// What wakes it.
+    /// Returns a handle that wakes the driver.
     pub(super) fn waker(&self) -> Waking {
         self.waking.clone()
     }
@@ -82,7 +84,7 @@ impl Memory {
         events: &mut Vec<Event>,
     ) -> io::Result<Option<Duration>> {
         let before = events.len();
-        self.tell(events);
+        self.append_ready(events);
         if self.waking.is_notified() {
             self.selector.wait_for_wake(Some(Duration::ZERO))?;
             return Ok(None);
@@ -92,7 +94,7 @@ impl Memory {
         }
         if let Some(at) = self.next_arrival() {
             self.set_now(at);
-            self.tell(events);
+            self.append_ready(events);
             return Ok(None);
         }
         let start = Instant::now();
@@ -107,12 +109,12 @@ impl Memory {
         events: &mut Vec<Event>,
     ) -> io::Result<()> {
         let before = events.len();
-        self.tell(events);
+        self.append_ready(events);
         if self.waking.is_notified() {
-            // The descriptor was made readable for it.
+            // The wake has made the descriptor readable.
             return self.selector.wait_for_wake(Some(Duration::ZERO)).map(drop);
         }
-        // A time that no clock can show never comes.
+        // A time beyond the range of `Instant` never comes.
         let then = timeout.and_then(|timeout| self.now.get().checked_add(timeout));
         loop {
             if events.len() > before || timeout == Some(Duration::ZERO) {
@@ -122,7 +124,7 @@ impl Memory {
             match next.filter(|at| then.is_none_or(|then| *at <= then)) {
                 Some(at) => {
                     self.set_now(at);
-                    self.tell(events);
+                    self.append_ready(events);
                 }
                 None => break,
             }
@@ -134,12 +136,12 @@ impl Memory {
         self.selector.wait_for_wake(None).map(drop)
     }
 
-    /// Tells what is ready, with what arrives by now.
-    fn tell(&self, events: &mut Vec<Event>) {
+    /// Appends the events of ready sockets, after delivering the items that are due.
+    fn append_ready(&self, events: &mut Vec<Event>) {
         let mut net = self.net.borrow_mut();
-        net.let_arrive();
-        net.tell(events);
-        self.relays.tell(events);
+        net.deliver_due();
+        net.append_ready(events);
+        self.relays.append_ready(events);
     }
 
     pub(super) fn relays(&self) -> &Relays {
@@ -152,23 +154,28 @@ impl Memory {
     }
 
     /// See [`Driver::add`](super::Driver::add).
-    pub(super) fn add(&self, place: SocketId, key: usize, interest: Interest) -> io::Result<()> {
-        Ok(self.net.borrow_mut().watch(place, key, interest)?)
+    pub(super) fn add(
+        &self,
+        socket_id: SocketId,
+        key: usize,
+        interest: Interest,
+    ) -> io::Result<()> {
+        Ok(self.net.borrow_mut().watch(socket_id, key, interest)?)
     }
 
     /// See [`Driver::set_interest`](super::Driver::set_interest).
     pub(super) fn set_interest(
         &self,
-        place: SocketId,
+        socket_id: SocketId,
         key: usize,
         interest: Interest,
     ) -> io::Result<()> {
-        Ok(self.net.borrow_mut().change(place, key, interest)?)
+        Ok(self.net.borrow_mut().change(socket_id, key, interest)?)
     }
 
     /// See [`Driver::remove`](super::Driver::remove).
-    pub(super) fn remove(&self, place: SocketId) {
-        self.net.borrow_mut().ignore(place);
+    pub(super) fn remove(&self, socket_id: SocketId) {
+        self.net.borrow_mut().ignore(socket_id);
     }
 
     /// See [`Driver::listen`](super::Driver::listen).

@@ -1,14 +1,14 @@
-//! The network in memory: its listeners, its connections, and who watches them.
+//! The in-memory network: its listeners, its connections, and the watches on them.
 //!
-//! Everything is in one table and is named by a [`SocketId`]; sockets and listeners only hold the
-//! name. Each change of a place's state notes it in `changed`; telling looks at those only, and
-//! keeps the ones that are still ready, which is what makes it level-triggered.
+//! Everything is in one table, indexed by [`SocketId`]; sockets and listeners only hold their ID.
+//! Each change of a socket's state adds its ID to `changed`; [`Net::append_ready`] looks only at those, and
+//! keeps the ones that are still ready, which makes readiness level-triggered.
 //!
 //! # Invariants
 //!
-//! 1. A watched place that has something to tell is in `changed`, under the key it is watched with.
+//! 1. A watched socket that is ready is in `changed`, under the key with which it is watched.
 //! 2. `peer` goes both ways: if A's peer is B then B's peer is A.
-//! 3. An address in `taken` belongs to a listener or to the end of a client that is open.
+//! 3. An address in `taken` belongs to a listener or to the open end of a client.
 
 use std::cell::Cell;
 use std::collections::{HashSet, VecDeque};
@@ -23,28 +23,28 @@ use slab::Slab;
 
 use super::end::{CAPACITY, End};
 use super::faults::NetworkFaults;
-use super::id::{Fault, Ready, SocketId, Watch, covers, here, next_port};
+use super::id::{Fault, Ready, SocketId, Watch, covers, next_port, resolve_unspecified};
 use super::injector::{Arrival, FaultInjector};
 use super::udp::MemoryUdpSocket;
 use crate::address::Address;
 use crate::driver::poller::{Event, Interest};
 use crate::index::Indexed;
 
-/// A network.
+/// An in-memory network.
 #[derive(Debug)]
 pub(super) struct Net {
     ends: Slab<End>,
-    doors: Slab<MemoryListener>,
-    pub(super) posts: Slab<MemoryUdpSocket>,
-    /// What may have something to tell, in the order it is told.
+    listeners: Slab<MemoryListener>,
+    pub(super) udp_sockets: Slab<MemoryUdpSocket>,
+    /// The sockets that may be ready, in the order in which they are reported.
     changed: Indexed<SocketId>,
-    /// Only asked whether something is in it: its order tells nothing.
+    /// Only tested for membership: its order has no effect.
     taken: HashSet<Address>,
-    /// How many ports were handed out.
-    handed_out: usize,
-    /// How many ports for datagrams were.
-    pub(super) posted: usize,
-    /// How many numbers for ends and sockets were.
+    /// The number of ports that were handed out.
+    ports_handed_out: usize,
+    /// The number of datagram ports that were handed out.
+    pub(super) udp_ports_handed_out: usize,
+    /// The number of IDs that were handed out.
     numbers: u64,
     /// The driver's time.
     pub(super) now: Rc<Cell<Instant>>,
@@ -56,43 +56,43 @@ pub(super) struct Net {
 struct MemoryListener {
     addr: Address,
     backlog: usize,
-    /// Ends whose connection is made and was not accepted.
+    /// Ends whose connection is established and not accepted yet.
     queue: VecDeque<usize>,
     watch: Option<Watch>,
 }
 
-/// Who is listening and connecting.
+/// Listening and connecting.
 impl Net {
-    /// A network, and what goes wrong in it, if anything.
+    /// Makes a network, with the faults to inject, if any.
     pub(super) fn new(now: Rc<Cell<Instant>>, faults: Option<NetworkFaults>) -> Self {
         Self {
             ends: Slab::new(),
-            doors: Slab::new(),
-            posts: Slab::new(),
+            listeners: Slab::new(),
+            udp_sockets: Slab::new(),
             changed: Indexed::default(),
             taken: HashSet::new(),
-            handed_out: 0,
-            posted: 0,
+            ports_handed_out: 0,
+            udp_ports_handed_out: 0,
             numbers: 0,
             now,
             injector: faults.map(|faults| Box::new(FaultInjector::new(faults))),
         }
     }
 
-    /// A number for an end or a socket.
+    /// Returns a unique number for an end or a socket.
     pub(super) fn number(&mut self) -> u64 {
         self.numbers += 1;
         self.numbers
     }
 
-    /// Listens, and says at which address.
+    /// Listens; returns the bound address.
     pub(super) fn listen(
         &mut self,
         addr: Address,
         backlog: i32,
     ) -> Result<(usize, Address), Fault> {
         let addr = self.bind(addr)?;
-        let listener = self.doors.insert(MemoryListener {
+        let listener = self.listeners.insert(MemoryListener {
             addr: addr.clone(),
             backlog: usize::try_from(backlog).unwrap_or(0).max(1),
             queue: VecDeque::new(),
@@ -101,7 +101,7 @@ impl Net {
         Ok((listener, addr))
     }
 
-    /// Makes a connection, or an end that was refused or is never answered.
+    /// Makes a connection, or an end that is refused or never answered.
     pub(super) fn connect(
         &mut self,
         addr: &Address,
@@ -110,7 +110,7 @@ impl Net {
         let Address::Ip(addr) = addr else {
             return self.connect_unix(addr, bind);
         };
-        let remote = SocketAddr::new(here(addr.ip()), addr.port());
+        let remote = SocketAddr::new(resolve_unspecified(addr.ip()), addr.port());
         let from = match bind {
             Some(bind) => bind.inet().ok_or(Fault::WrongFamily)?,
             None => SocketAddr::new(remote.ip(), 0),
@@ -126,17 +126,17 @@ impl Net {
         let local = self.bind(from.into())?;
         let id = self.number();
         let capacity = match &self.injector {
-            Some(injector) => injector.faults.room,
+            Some(injector) => injector.faults.buffer_size,
             None => CAPACITY,
         };
         let mut end = End::new(local, Address::Ip(remote), id, capacity);
         end.connecting = true;
         let client = self.ends.insert(end);
-        self.reach(client, Arrival::Knock);
+        self.reach(client, Arrival::Syn);
         Ok(client)
     }
 
-    /// A client comes to where it wants to connect to: it is let in, or refused, or nobody answers.
+    /// Handles a client's request to connect: it is accepted or refused, or gets no answer.
     fn syn(&mut self, client: usize) {
         let remote = self.ends[client].remote.clone();
         let refused = self
@@ -144,7 +144,7 @@ impl Net {
             .as_mut()
             .is_some_and(|injector| injector.refuses());
         let listener = self
-            .door_to(&remote)
+            .listener_at(&remote)
             .filter(|listener| self.has_room(*listener));
         match listener {
             Some(listener) if !refused => {
@@ -153,16 +153,16 @@ impl Net {
                 if let Some(injector) = &mut self.injector {
                     injector.plan(connection);
                 }
-                self.reach(client, Arrival::Made);
+                self.reach(client, Arrival::Connected);
             }
             None if !refused && remote.ip().is_some_and(is_silent) => {}
             _ => self.reach(client, Arrival::Fault(Fault::Refused)),
         }
     }
 
-    /// The same by a name of the UNIX kind, where everything is known at once.
+    /// Connects to a UNIX address, where the result is known at once.
     fn connect_unix(&mut self, addr: &Address, bind: Option<&Address>) -> Result<usize, Fault> {
-        let listener = self.door_to(addr).ok_or(match addr {
+        let listener = self.listener_at(addr).ok_or(match addr {
             Address::Path(_) => Fault::NotFound,
             _ => Fault::Refused,
         })?;
@@ -181,42 +181,42 @@ impl Net {
         Ok(client)
     }
 
-    /// Who listens there.
-    fn door_to(&self, addr: &Address) -> Option<usize> {
-        let mut doors = self.doors.iter();
-        doors.find_map(|(id, listener)| covers(&listener.addr, addr).then_some(id))
+    /// Returns the listener of an address.
+    fn listener_at(&self, addr: &Address) -> Option<usize> {
+        let mut listeners = self.listeners.iter();
+        listeners.find_map(|(id, listener)| covers(&listener.addr, addr).then_some(id))
     }
 
     fn has_room(&self, listener: usize) -> bool {
-        self.doors[listener].queue.len() < self.doors[listener].backlog
+        self.listeners[listener].queue.len() < self.listeners[listener].backlog
     }
 
-    /// Makes a client's connection with a listener.
+    /// Establishes a client's connection with a listener.
     fn join(&mut self, client: usize, listener: usize) {
         let number = self.number();
-        let called = &self.ends[client];
-        let (local, remote) = (called.remote.clone(), called.local.clone());
-        let mut end = End::new(local, remote, number, called.capacity);
-        end.called = false;
-        end.connection = called.id;
+        let client_end = &self.ends[client];
+        let (local, remote) = (client_end.remote.clone(), client_end.local.clone());
+        let mut end = End::new(local, remote, number, client_end.capacity);
+        end.is_client = false;
+        end.connection = client_end.id;
         end.peer = Some(client);
         let server = self.ends.insert(end);
         self.ends[client].peer = Some(server);
-        self.doors[listener].queue.push_back(server);
+        self.listeners[listener].queue.push_back(server);
         self.touch(SocketId::MemoryListener(listener));
     }
 
-    /// The next connection of a listener.
+    /// Returns the next connection of a listener.
     pub(super) fn accept(&mut self, listener: usize) -> Result<(usize, Address), Fault> {
-        let end = self.doors[listener].queue.pop_front();
+        let end = self.listeners[listener].queue.pop_front();
         let end = end.ok_or(Fault::WouldBlock)?;
         Ok((end, self.ends[end].remote.clone()))
     }
 
-    /// Stops listening. Who was not accepted is reset.
+    /// Stops listening. Resets connections that were not accepted.
     pub(super) fn close_listener(&mut self, listener: usize) {
         self.ignore(SocketId::MemoryListener(listener));
-        let listener = self.doors.remove(listener);
+        let listener = self.listeners.remove(listener);
         self.taken.remove(&listener.addr);
         for end in listener.queue {
             if let Some(peer) = self.ends[end].peer {
@@ -226,18 +226,18 @@ impl Net {
         }
     }
 
-    /// Takes `addr`, or a free port of it.
+    /// Binds `addr`, with a free port if it has none.
     fn bind(&mut self, addr: Address) -> Result<Address, Fault> {
         let free = |net: &Self, addr: &Address| {
             let listening = |(_, listener): (_, &MemoryListener)| overlap(&listener.addr, addr);
-            !net.taken.contains(addr) && !net.doors.iter().any(listening)
+            !net.taken.contains(addr) && !net.listeners.iter().any(listening)
         };
         let addr = match addr {
             Address::Ip(wanted) if wanted.port() == 0 => {
                 let at = |port| SocketAddr::new(wanted.ip(), port).into();
-                let next = next_port(self.handed_out, |port| free(self, &at(port)));
-                let (port, handed_out) = next.ok_or(Fault::NoAddress)?;
-                self.handed_out = handed_out;
+                let next = next_port(self.ports_handed_out, |port| free(self, &at(port)));
+                let (port, ports_handed_out) = next.ok_or(Fault::NoAddress)?;
+                self.ports_handed_out = ports_handed_out;
                 at(port)
             }
             addr => Some(addr)
@@ -249,9 +249,9 @@ impl Net {
     }
 }
 
-/// What sockets do.
+/// Reading and writing.
 impl Net {
-    /// One end.
+    /// Returns an end.
     pub(super) fn end(&mut self, end: usize) -> &mut End {
         &mut self.ends[end]
     }
@@ -262,7 +262,7 @@ impl Net {
             None => into.len(),
         };
         let count = self.ends[end].read(&mut into[..most])?;
-        // There is room now: the peer may be writable.
+        // There is space now: the peer may be writable.
         if let Some(peer) = self.ends[end].peer {
             self.touch(SocketId::End(peer));
         }
@@ -278,8 +278,8 @@ impl Net {
             if self.ends[end].is_unix {
                 return Err(Fault::BrokenPipe);
             }
-            // It closed: what comes is answered by a reset, and the write itself has gone well, as
-            // far as there is room.
+            // The peer has closed: it answers the bytes with a reset; the write itself succeeds, as
+            // far as there is space.
             self.reach(end, Arrival::Fault(Fault::Reset));
             return Ok(bytes.len().min(self.ends[end].capacity));
         };
@@ -292,15 +292,15 @@ impl Net {
             return Err(Fault::WouldBlock);
         }
         let arriving = self.spend(end, count);
-        // It may be that neither is there for the other any more.
+        // The ends may no longer be connected.
         if arriving > 0 && self.ends[end].peer.is_some() {
-            self.ends[peer].in_air += count;
+            self.ends[peer].bytes_in_flight += count;
             self.reach(peer, Arrival::Bytes(bytes[..arriving].into()));
         }
         Ok(count)
     }
 
-    /// Writes one byte and a descriptor with it.
+    /// Writes one byte that carries a descriptor.
     #[cfg(unix)]
     pub(super) fn write_with(
         &mut self,
@@ -315,7 +315,7 @@ impl Net {
         if self.ends[peer].room() == 0 {
             return Err(Fault::WouldBlock);
         }
-        self.ends[peer].come_with(*byte, descriptor);
+        self.ends[peer].push_with_descriptor(*byte, descriptor);
         self.touch(SocketId::End(peer));
         Ok(1)
     }
@@ -325,17 +325,17 @@ impl Net {
         if this.dead {
             return Err(Fault::NotConnected);
         }
-        this.deaf |= how != Shutdown::Write;
-        this.shut |= how != Shutdown::Read;
-        let (shut, peer) = (this.shut, this.peer);
+        this.read_shut |= how != Shutdown::Write;
+        this.write_shut |= how != Shutdown::Read;
+        let (write_shut, peer) = (this.write_shut, this.peer);
         self.touch(SocketId::End(end));
-        if let Some(peer) = peer.filter(|_| shut) {
+        if let Some(peer) = peer.filter(|_| write_shut) {
             self.reach(peer, Arrival::End);
         }
         Ok(())
     }
 
-    /// Breaks one end off.
+    /// Breaks the connection at one end.
     fn kill(&mut self, end: usize, fault: Fault) {
         self.arrive(end, Arrival::Fault(fault));
     }
@@ -344,7 +344,7 @@ impl Net {
     pub(super) fn close(&mut self, end: usize) {
         self.ignore(SocketId::End(end));
         let this = self.ends.remove(end);
-        if this.called {
+        if this.is_client {
             self.taken.remove(&this.local);
         }
         let Some(peer) = this.peer else {
@@ -363,18 +363,18 @@ impl Net {
         );
     }
 
-    /// Something has come to an end.
+    /// Handles an item that arrives at an end.
     pub(super) fn arrive(&mut self, end: usize, arrival: Arrival) {
         let this = &mut self.ends[end];
         match arrival {
             Arrival::Bytes(bytes) => {
-                this.in_air = this.in_air.saturating_sub(bytes.len());
+                this.bytes_in_flight = this.bytes_in_flight.saturating_sub(bytes.len());
                 if !this.dead {
                     this.inbox.extend(&bytes);
                 }
             }
-            // One that is dead has something else to say.
-            Arrival::End => this.ended |= !this.dead,
+            // A dead end has its error instead.
+            Arrival::End => this.peer_ended |= !this.dead,
             Arrival::Fault(fault) => {
                 let peer = this.peer;
                 this.die(fault);
@@ -383,25 +383,25 @@ impl Net {
                     self.touch(SocketId::End(peer));
                 }
             }
-            Arrival::Knock => return self.syn(end),
-            Arrival::Made => this.connecting = false,
+            Arrival::Syn => return self.syn(end),
+            Arrival::Connected => this.connecting = false,
         }
         self.touch(SocketId::End(end));
     }
 
-    /// Is this still the end with that number?
+    /// Returns whether this is still the end with that `id`.
     pub(super) fn is_end(&self, end: usize, id: u64) -> bool {
         self.ends.get(end).is_some_and(|end| end.id == id)
     }
 
-    /// The number of an end, that of its connection, and when the last thing comes that is under
-    /// way to it.
-    pub(super) fn flight_to(&self, end: usize) -> (u64, u64, Option<Instant>) {
+    /// Returns the `id` of an end, the `id` of its connection, and when the last item in flight to
+    /// it arrives.
+    pub(super) fn flight_info(&self, end: usize) -> (u64, u64, Option<Instant>) {
         let end = &self.ends[end];
         (end.id, end.connection, end.last)
     }
 
-    pub(super) fn note_flight(&mut self, end: usize, at: Instant) {
+    pub(super) fn set_last_arrival(&mut self, end: usize, at: Instant) {
         self.ends[end].last = Some(at);
     }
 
@@ -410,67 +410,67 @@ impl Net {
     }
 }
 
-/// Who watches.
+/// Watches.
 impl Net {
     pub(super) fn watch(
         &mut self,
-        place: SocketId,
+        socket_id: SocketId,
         key: usize,
         interest: Interest,
     ) -> Result<(), Fault> {
-        let watch = self.watch_of(place);
+        let watch = self.watch_of(socket_id);
         if watch.is_some() {
             return Err(Fault::AlreadyExists);
         }
         *watch = Some(Watch::new(key, interest));
-        self.touch(place);
+        self.touch(socket_id);
         Ok(())
     }
 
     pub(super) fn change(
         &mut self,
-        place: SocketId,
+        socket_id: SocketId,
         key: usize,
         interest: Interest,
     ) -> Result<(), Fault> {
-        if self.watch_of(place).is_none() {
+        if self.watch_of(socket_id).is_none() {
             return Err(Fault::NotFound);
         }
-        self.ignore(place);
-        self.watch(place, key, interest)
+        self.ignore(socket_id);
+        self.watch(socket_id, key, interest)
     }
 
-    pub(super) fn ignore(&mut self, place: SocketId) {
-        if let Some(watch) = self.watch_of(place).take() {
+    pub(super) fn ignore(&mut self, socket_id: SocketId) {
+        if let Some(watch) = self.watch_of(socket_id).take() {
             self.changed.remove(watch.key as u64);
         }
     }
 
-    /// Appends what is ready and asked for, in the order of the keys.
-    pub(super) fn tell(&mut self, events: &mut Vec<Event>) {
+    /// Appends the readiness events that are asked for, in the order of the keys.
+    pub(super) fn append_ready(&mut self, events: &mut Vec<Event>) {
         let mut changed = mem::take(&mut self.changed);
-        changed.retain(|key, &mut place| {
-            let ready = self.ready(place);
-            let Some(watch) = self.watch_of(place) else {
+        changed.retain(|key, &mut socket_id| {
+            let ready = self.ready(socket_id);
+            let Some(watch) = self.watch_of(socket_id) else {
                 return false;
             };
             let readable = ready.readable && watch.interest.reads();
             let writable = ready.writable && watch.interest.writes();
             let event = Event::new(key as usize, readable, writable, ready.hangup);
-            if watch.spent || !(event.readable() || event.writable()) {
+            if watch.is_reported || !(event.readable() || event.writable()) {
                 return false;
             }
-            watch.spent = watch.interest == Interest::Nothing;
+            watch.is_reported = watch.interest == Interest::Nothing;
             events.push(event);
-            !watch.spent
+            !watch.is_reported
         });
         self.changed = changed;
     }
 
-    fn ready(&self, place: SocketId) -> Ready {
-        match place {
+    fn ready(&self, socket_id: SocketId) -> Ready {
+        match socket_id {
             SocketId::MemoryListener(listener) => Ready {
-                readable: !self.doors[listener].queue.is_empty(),
+                readable: !self.listeners[listener].queue.is_empty(),
                 writable: false,
                 hangup: false,
             },
@@ -482,24 +482,24 @@ impl Net {
         }
     }
 
-    /// The state of `place` changed.
-    pub(super) fn touch(&mut self, place: SocketId) {
-        if let Some(watch) = *self.watch_of(place) {
-            self.changed.insert(watch.key as u64, place);
+    /// Records that the state of a socket has changed.
+    pub(super) fn touch(&mut self, socket_id: SocketId) {
+        if let Some(watch) = *self.watch_of(socket_id) {
+            self.changed.insert(watch.key as u64, socket_id);
         }
     }
 
-    fn watch_of(&mut self, place: SocketId) -> &mut Option<Watch> {
-        match place {
-            SocketId::MemoryListener(listener) => &mut self.doors[listener].watch,
+    fn watch_of(&mut self, socket_id: SocketId) -> &mut Option<Watch> {
+        match socket_id {
+            SocketId::MemoryListener(listener) => &mut self.listeners[listener].watch,
             SocketId::End(end) => &mut self.ends[end].watch,
-            SocketId::MemoryUdpSocket(udp) => &mut self.posts[udp].watch,
+            SocketId::MemoryUdpSocket(udp) => &mut self.udp_sockets[udp].watch,
         }
     }
 }
 
-/// Whether nobody answers there, not even by refusing: what is set aside for documentation (RFC
-/// 5737, RFC 3849).
+/// Returns whether an address never answers, not even by refusing: addresses reserved for
+/// documentation (RFC 5737, RFC 3849).
 fn is_silent(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => matches!(
@@ -510,7 +510,7 @@ fn is_silent(ip: IpAddr) -> bool {
     }
 }
 
-/// Whether two addresses cannot both be listened at.
+/// Returns whether two addresses cannot both be bound.
 fn overlap(one: &Address, other: &Address) -> bool {
     covers(one, other) || covers(other, one)
 }

@@ -1,4 +1,4 @@
-//! Sockets and listeners in memory: names of places in a network, which close with them.
+//! Sockets and listeners in memory: IDs in a network, closed when dropped.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -18,7 +18,7 @@ use crate::driver::sockets::passing::Passing;
 pub(crate) struct Socket {
     net: Rc<RefCell<Net>>,
     end: usize,
-    /// Both ends are on the same machine, as it were: it behaves as a UNIX socket.
+    /// Whether both ends are on the same machine: the socket behaves as a UNIX socket.
     local: bool,
     #[cfg(unix)]
     passing: Passing,
@@ -36,7 +36,7 @@ impl Socket {
         }
     }
 
-    pub(crate) fn place(&self) -> SocketId {
+    pub(crate) fn socket_id(&self) -> SocketId {
         SocketId::End(self.end)
     }
 
@@ -60,8 +60,8 @@ impl Socket {
                 let copy = descriptor.try_clone_to_owned()?;
                 Ok(self.net.borrow_mut().write_with(self.end, byte, copy)?)
             })?;
-            // What there is no room for is written the next time, and so is what a descriptor is to
-            // ride on.
+            // What does not fit is written the next time, and so is the byte that carries a
+            // descriptor.
             if self.passing.waiting() > 0 {
                 return Ok(carried);
             }
@@ -89,7 +89,7 @@ impl Socket {
             match self.write(piece) {
                 Ok(count) => {
                     written += count;
-                    // What is left of this one comes before the next.
+                    // The rest of this piece comes before the next piece.
                     if count < piece.len() {
                         break;
                     }
@@ -102,7 +102,7 @@ impl Socket {
     }
 
     pub(crate) fn peer_has_shut(&self) -> bool {
-        self.net.borrow_mut().end(self.end).ended
+        self.net.borrow_mut().end(self.end).peer_ended
     }
 
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
@@ -154,7 +154,7 @@ impl Socket {
         self.net.borrow_mut().end(self.end).keepalive_times = Some(times);
     }
 
-    /// What was set, or what Linux has.
+    /// Returns the times that were set, or the defaults of Linux.
     pub(crate) fn keepalive_times(&self) -> (Duration, Duration, u32) {
         let times = self.net.borrow_mut().end(self.end).keepalive_times;
         times.unwrap_or((Duration::from_secs(7200), Duration::from_secs(75), 9))
@@ -185,7 +185,7 @@ impl Listener {
         }
     }
 
-    pub(crate) fn place(&self) -> SocketId {
+    pub(crate) fn socket_id(&self) -> SocketId {
         SocketId::MemoryListener(self.listener)
     }
 
@@ -199,7 +199,7 @@ impl Listener {
     }
 }
 
-/// A socket for datagrams in memory.
+/// A datagram socket in memory.
 pub(crate) struct Datagrams {
     net: Rc<RefCell<Net>>,
     udp: usize,
@@ -210,7 +210,7 @@ impl Datagrams {
         Self { net, udp }
     }
 
-    pub(crate) fn place(&self) -> SocketId {
+    pub(crate) fn socket_id(&self) -> SocketId {
         SocketId::MemoryUdpSocket(self.udp)
     }
 

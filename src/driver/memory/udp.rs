@@ -1,4 +1,4 @@
-//! A socket for datagrams in memory: what it is bound and set to, and what came and was not read.
+//! A datagram socket in memory: its addresses, its options, and its unread datagrams.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -7,17 +7,17 @@ use std::rc::Rc;
 use super::id::Watch;
 use crate::address::Address;
 
-/// A socket for datagrams.
+/// A datagram socket.
 #[derive(Debug)]
 pub(super) struct MemoryUdpSocket {
-    /// It never names another one.
+    /// Unique: never used again for another socket.
     pub(super) id: u64,
     pub(super) local: Address,
     pub(super) peer: Option<Address>,
     pub(super) inbox: VecDeque<(Address, Rc<[u8]>)>,
-    /// What the inbox counts for.
-    pub(super) held: usize,
-    /// Nobody was there, and the next call says so.
+    /// The size of the inbox, overhead included, in bytes.
+    pub(super) size: usize,
+    /// Whether a datagram was refused, which the next call reports.
     pub(super) refused: bool,
     pub(super) shares: bool,
     pub(super) groups: Vec<IpAddr>,
@@ -25,7 +25,7 @@ pub(super) struct MemoryUdpSocket {
     pub(super) loops: bool,
     pub(super) ttl: u32,
     pub(super) multicast_ttl: u32,
-    /// The bits of an IPv4 address, or a number for IPv6.
+    /// The bits of an IPv4 address, or an index for IPv6.
     pub(super) interface: u32,
     pub(super) watch: Option<Watch>,
 }
@@ -37,7 +37,7 @@ impl MemoryUdpSocket {
             local,
             peer: None,
             inbox: VecDeque::new(),
-            held: 0,
+            size: 0,
             refused: false,
             shares,
             groups: Vec::new(),
@@ -57,24 +57,24 @@ impl MemoryUdpSocket {
     pub(super) fn is_full(&self) -> bool {
         match self.is_unix() {
             true => self.inbox.len() > UNIX_QUEUE,
-            false => self.held > CAPACITY,
+            false => self.size > CAPACITY,
         }
     }
 
-    /// Does it take what `from` sends?
+    /// Returns whether the socket accepts datagrams from `from`.
     pub(super) fn takes_from(&self, from: &Address) -> bool {
         self.peer.as_ref().is_none_or(|peer| peer == from)
     }
 
     pub(super) fn put(&mut self, from: Address, bytes: Rc<[u8]>) {
-        self.held += bytes.len() + OVERHEAD;
+        self.size += bytes.len() + OVERHEAD;
         self.inbox.push_back((from, bytes));
     }
 }
 
-/// What a socket keeps that nobody reads, as on Linux.
+/// The bytes of unread datagrams that a socket keeps, as on Linux.
 pub(super) const CAPACITY: usize = 212_992;
-/// What a datagram counts for besides its bytes.
+/// The bytes that a datagram counts for besides its data.
 pub(super) const OVERHEAD: usize = 512;
-/// How many a UNIX socket keeps.
+/// The number of datagrams that a UNIX socket keeps.
 pub(super) const UNIX_QUEUE: usize = 10;

@@ -1,10 +1,10 @@
-//! Waiting on the poller's own descriptor: one system call instead of the five of `Poller::wait`.
+//! Waits on the poller's own descriptor: one system call instead of the five of `Poller::wait`.
 //!
-//! Registrations stay with `polling`; it puts the key in the event's data as it is. That this is so
-//! is found out once, when the driver is made (see `Machine::new`), not assumed.
+//! Registrations stay with `polling`, which puts the key into the event's data unchanged. This is
+//! verified once, when the driver is made (see `Machine::new`), not assumed.
 //!
-//! Without a timer the call is plain `epoll_wait`. With one it is `epoll_pwait2`, exact to the
-//! nanosecond; where that is missing or forbidden, `epoll_wait` again, in milliseconds rounded up.
+//! Without a timeout the call is plain `epoll_wait`. With one it is `epoll_pwait2`, exact to the
+//! nanosecond; where that is missing or forbidden, `epoll_wait`, in milliseconds rounded up.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -17,19 +17,19 @@ use rustix::io::Errno;
 
 use super::event::{Event, LONGEST, WAKE_KEY};
 
-/// A place for the events of one wait, and what was learnt about the kernel.
+/// The event buffer of a wait, and what was learnt about the kernel.
 pub(super) struct Epoll {
     seen: RefCell<Box<[epoll::Event]>>,
     /// Cleared for good when `epoll_pwait2` turns out to be missing.
     precise: Cell<bool>,
 }
 
-/// What a wait met besides events.
+/// What a wait found besides events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Met {
     /// Whether the wake descriptor was written.
     pub(super) wake_fd: bool,
-    /// The poller was notified; it stays so until `Poller::wait` is called.
+    /// Whether the poller was notified; it stays so until `Poller::wait` is called.
     pub(super) notified: bool,
 }
 
@@ -45,7 +45,7 @@ impl Epoll {
         }
     }
 
-    /// Milliseconds only, as on an older kernel.
+    /// Makes one that waits in milliseconds, as on an older kernel.
     #[cfg(test)]
     pub(super) fn coarse() -> Self {
         let epoll = Self::new();
@@ -53,7 +53,7 @@ impl Epoll {
         epoll
     }
 
-    /// Waits on `poller` and appends what is ready.
+    /// Waits on `poller` and appends the events of ready sources.
     pub(super) fn wait(
         &self,
         poller: BorrowedFd<'_>,
@@ -85,7 +85,7 @@ impl Epoll {
         Ok(met)
     }
 
-    /// Waits with a timeout that is neither nothing nor for ever.
+    /// Waits with a timeout that is neither zero nor infinite.
     fn wait_for(
         &self,
         poller: BorrowedFd<'_>,
@@ -107,7 +107,7 @@ impl Epoll {
     }
 }
 
-/// `epoll_pwait2` with no change of the signal mask.
+/// Calls `epoll_pwait2` without changing the signal mask.
 fn pwait2(
     poller: BorrowedFd<'_>,
     seen: &mut [epoll::Event],
@@ -118,10 +118,10 @@ fn pwait2(
         nanoseconds: i64::from(timeout.subsec_nanos()),
     };
     // SAFETY: the arguments are those of epoll_pwait2(2). The descriptor is borrowed, so open;
-    // `seen` is exclusively ours for the length given, and its elements have the kernel's layout
-    // (rustix hands the same type to epoll_pwait) and are valid for any bits; `timeout` lives until
-    // the call returns and has the layout of the kernel's 64-bit timespec on every architecture;
-    // there is no signal mask.
+    // `seen` is exclusively borrowed for the length given, and its elements have the kernel's
+    // layout (rustix hands the same type to epoll_pwait) and are valid for any bits; `timeout`
+    // lives until the call returns and has the layout of the kernel's 64-bit timespec on every
+    // architecture; there is no signal mask.
     let count = unsafe {
         libc::syscall(
             libc::SYS_epoll_pwait2,
@@ -146,7 +146,7 @@ struct KernelTimespec {
     nanoseconds: i64,
 }
 
-/// How many events one wait takes. The others are level-triggered and come with the next wait,
-/// after what these have made ready has run: with a thousand connections, what a connection owns is
-/// still in the cache when its task runs.
+/// The most events that one wait takes. The others are level-triggered and come with the next wait,
+/// after the tasks that these events have made ready: with a thousand connections, a connection's
+/// data are still in the cache when its task runs.
 const AT_ONCE: usize = 128;

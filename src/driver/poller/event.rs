@@ -88,7 +88,7 @@ impl Interest {
     }
 }
 
-/// What the machine's poller takes.
+/// A borrowed descriptor, as the machine's poller takes it.
 #[cfg(unix)]
 pub(in crate::driver) type Borrowed<'a> = BorrowedFd<'a>;
 #[cfg(windows)]
@@ -97,7 +97,7 @@ pub(in crate::driver) type Borrowed<'a> = BorrowedSocket<'a>;
 /// The key of the wake descriptor. The key above it is the poller's.
 pub(in crate::driver) const WAKE_KEY: usize = usize::MAX - 1;
 
-/// The longest a wait takes on the machine: kernels differ in what they take for too long.
+/// The longest wait on the machine: kernels differ in the timeouts that they accept.
 pub(in crate::driver) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 const IN: u8 = 1;

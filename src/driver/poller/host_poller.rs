@@ -55,7 +55,7 @@ impl HostPoller {
         })
     }
 
-    /// Has the thread look again, at what the table has now.
+    /// Has the thread poll the present table.
     pub(super) fn look_again(&self) {
         if !self.shared.is_asked.swap(true, Ordering::SeqCst) {
             self.shared.again.notify();
@@ -71,17 +71,21 @@ impl Shared {
                 self.ready.notify();
                 self.wait(Vec::new());
             }
-            // Drained first: who asks between the two has changed the table before.
+            // Drained first: a caller that comes between the two has changed the table before.
             self.again.drain();
             self.is_asked.store(false, Ordering::SeqCst);
-            // What is still ready is found again.
+            // Descriptors that are still ready are found again.
             self.ready.drain();
         }
     }
 
-    /// Waits for any of these, and to be asked to look again; whether it was one of these alone.
+    /// Waits for any of these descriptors, or for the request to poll again; returns whether only
+    /// one of the former was ready.
     fn wait<'a>(&'a self, mut fds: Vec<PollFd<'a>>) -> bool {
-        fds.push(PollFd::from_borrowed_fd(self.again.ear(), PollFlags::IN));
+        fds.push(PollFd::from_borrowed_fd(
+            self.again.read_end(),
+            PollFlags::IN,
+        ));
         let polled = rustix::io::retry_on_intr(|| poll(&mut fds, None));
         polled.is_err() || fds.last().is_some_and(|again| again.revents().is_empty())
     }
@@ -89,7 +93,7 @@ impl Shared {
 
 impl AsFd for HostPoller {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.shared.ready.ear()
+        self.shared.ready.read_end()
     }
 }
 

@@ -1,14 +1,14 @@
 //! Readiness: which of the system's pollers is waited on, and how a wait is ended from elsewhere.
 //!
 //! A [`Selector`] is the poller in use. It is an enum, so that the loop's hot path has one
-//! predictable branch and no call through a table.
+//! predictable branch and no virtual call.
 //!
 //! # Files
 //!
-//! `event` keys, interests and events · `choice` the public names · `polling` the `polling` crate's
-//! poller, with `epoll` a shorter way to wait on it on Linux · `poll` poll(2), with `table` what it
-//! is given and `host_poller` a thread for host loops that need one descriptor · `register` the
-//! only file that passes descriptors to the poller · `waking` and `wake_fd` wakes.
+//! `event`: keys, interests and events · `choice`: the public names · `polling`: the `polling`
+//! crate's poller, with `epoll`, a shorter way to wait on it on Linux · `poll`: poll(2), with
+//! `table`, its descriptors, and `host_poller`, a thread for host loops that need one descriptor ·
+//! `register`: the only file that passes descriptors to the poller · `waking` and `wake_fd`: wakes.
 
 mod choice;
 #[cfg(target_os = "linux")]
@@ -59,8 +59,8 @@ pub(super) enum Selector {
 }
 
 impl Selector {
-    /// Makes the poller that was asked for, or else the system's own; poll(2) where the system
-    /// refuses that.
+    /// Makes the requested poller, or the system's default; poll(2) where the system refuses the
+    /// default.
     pub(super) fn new(asked: Option<Poller>) -> io::Result<Self> {
         match asked {
             None => Self::default_one(),
@@ -74,7 +74,7 @@ impl Selector {
     fn default_one() -> io::Result<Self> {
         #[cfg(unix)]
         match Polling::new() {
-            // A sandbox, or a kernel, that has no such call.
+            // A sandbox, or a kernel without this call.
             Err(error) if choice::is_refusal(&error) => {
                 tracing::debug!(target: "torsade::reactor", %error, "using poll(2)");
                 Poll::new().map(Self::Poll)
@@ -85,7 +85,7 @@ impl Selector {
         Polling::new().map(Self::System)
     }
 
-    /// Returns what waits for wakes alone, on any system.
+    /// Makes a selector that only waits for wakes, on any system.
     #[cfg(any(doc, feature = "testing"))]
     pub(super) fn for_wakes() -> io::Result<Self> {
         #[cfg(all(unix, not(torsade_loom)))]
@@ -102,7 +102,7 @@ impl Selector {
         }
     }
 
-    /// Returns what wakes it.
+    /// Returns a handle that wakes the selector.
     pub(super) fn waker(&self) -> Waking {
         match self {
             Self::System(system) => system.waker(),
@@ -111,7 +111,7 @@ impl Selector {
         }
     }
 
-    /// Waits, and appends what is ready.
+    /// Waits, and appends the events of ready sources.
     #[inline]
     pub(super) fn wait(
         &self,
@@ -125,7 +125,7 @@ impl Selector {
         }
     }
 
-    /// Waits for a wake where nothing is registered; whether one came.
+    /// Waits for a wake where nothing is registered; returns whether one came.
     #[cfg(any(doc, feature = "testing"))]
     pub(super) fn wait_for_wake(&self, timeout: Option<Duration>) -> io::Result<bool> {
         match self {

@@ -1,12 +1,10 @@
-//! poll(2): for a Unix, or a sandbox, that has nothing better.
+//! poll(2): for a Unix, or a sandbox, without a better call.
 //!
-//! The table that the system is given has only what is asked for; a source with
-//! [`Interest::Nothing`] stays in it until it has reported a hang-up, since poll(2) reports these
-//! unasked. A source is off the table before it closes, so the system is never asked for the number
-//! of another one.
+//! The system gets only the sources with an interest; a source with [`Interest::Nothing`] stays in
+//! the table until it has reported a hang-up, which poll(2) reports unasked. A source is removed
+//! from the table before it closes, so the system never polls another file under its number.
 //!
-//! A wait costs in proportion to the table. What a foreign loop is lent is the descriptor of a
-//! [`HostPoller`].
+//! The cost of a wait grows with the table. A host loop gets the descriptor of a [`HostPoller`].
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -23,13 +21,13 @@ use super::table::{Table, lock};
 use super::wake_fd::WakeFd;
 use super::waking::Waking;
 
-/// A table for poll(2).
+/// A poller that uses poll(2).
 #[derive(Debug)]
 pub(in crate::driver) struct Poll {
     table: Arc<Mutex<Table>>,
     waking: Waking,
-    /// Once the descriptor was asked for.
-    lookout: OnceLock<HostPoller>,
+    /// Set once the descriptor was requested.
+    host_poller: OnceLock<HostPoller>,
 }
 
 impl Poll {
@@ -39,7 +37,7 @@ impl Poll {
         Ok(Self {
             table: Arc::new(Mutex::new(table)),
             waking,
-            lookout: OnceLock::new(),
+            host_poller: OnceLock::new(),
         })
     }
 
@@ -47,7 +45,7 @@ impl Poll {
         self.waking.clone()
     }
 
-    /// Waits, and appends what is ready; whether somebody woke it.
+    /// Waits, and appends the events of ready sources; returns whether the poller was woken.
     pub(super) fn wait(
         &self,
         timeout: Option<Duration>,
@@ -77,7 +75,7 @@ impl Poll {
         key: usize,
         interest: Interest,
     ) -> io::Result<()> {
-        // As the other pollers do: poll(2) would report such a file as ready for ever.
+        // As the other pollers do: poll(2) would always report such a file as ready.
         let kind = FileType::from_raw_mode(fstat(source)?.st_mode);
         if matches!(kind, FileType::RegularFile | FileType::Directory) {
             return Err(Errno::PERM.into());
@@ -115,26 +113,26 @@ impl Poll {
 
     /// Starts the thread behind the descriptor that is lent.
     pub(super) fn prepare_to_lend(&self) -> io::Result<()> {
-        if self.lookout.get().is_none() {
-            let lookout = HostPoller::new(self.table.clone())?;
-            let _ = self.lookout.set(lookout);
+        if self.host_poller.get().is_none() {
+            let host_poller = HostPoller::new(self.table.clone())?;
+            let _ = self.host_poller.set(host_poller);
         }
         Ok(())
     }
 
-    /// Returns the lookout's descriptor; the bell's where there is none, as nothing but wakes is
-    /// reported then.
+    /// Returns the host poller's descriptor, or the wake descriptor where there is no thread, as
+    /// only wakes are reported then.
     pub(super) fn lend(&self) -> BorrowedFd<'_> {
-        match (self.lookout.get(), self.waking.wake_fd()) {
-            (Some(lookout), _) => lookout.as_fd(),
-            (None, Some(wake_fd)) => wake_fd.ear(),
+        match (self.host_poller.get(), self.waking.wake_fd()) {
+            (Some(host_poller), _) => host_poller.as_fd(),
+            (None, Some(wake_fd)) => wake_fd.read_end(),
             (None, None) => unreachable!("it is woken by a bell"),
         }
     }
 
     fn changed(&self) {
-        if let Some(lookout) = self.lookout.get() {
-            lookout.look_again();
+        if let Some(host_poller) = self.host_poller.get() {
+            host_poller.look_again();
         }
     }
 }

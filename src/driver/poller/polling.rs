@@ -1,16 +1,16 @@
 //! The system's own poller: a `polling::Poller`, and on Linux a shorter way to wait on it.
 //!
-//! Registration is always the poller's. [`Interest::Nothing`] is a one-shot registration that asks
-//! for nothing: a level-triggered one would tell of a hang-up for ever, as the kernel cannot be
-//! asked not to (invariant 3 of `driver`). Where there is no level-triggered mode all sources are
-//! one-shot, and armed again when the next wait begins.
+//! Registrations always go through the poller. [`Interest::Nothing`] is a one-shot registration
+//! without readiness: a level-triggered one would report a hang-up for ever, as the kernel cannot
+//! be asked not to (invariant 3 of `driver`). Where there is no level-triggered mode, all sources
+//! are one-shot and are armed again when the next wait begins.
 //!
-//! A socket that is closed is not taken off an epoll first, for the kernel does that by itself,
-//! unless another process has the socket as well (one that was forked and runs no other program):
-//! then it is reported for ever under its old key. The loop sees that and has the poller
-//! [rebuilt](Polling::rebuild). A poller whose descriptor was lent out must stay what it is: it is
-//! rebuilt before it is lent for the first time, if a socket was closed so, and from then on each
-//! socket is taken off before it closes.
+//! A closing socket is not removed from an epoll first, because the kernel does that by itself,
+//! unless another process has the socket as well (one that was forked and executed no other
+//! program): then epoll reports the socket for ever under its old key. The loop notices that and
+//! has the poller [rebuilt](Polling::rebuild). A poller whose descriptor was lent out must not be
+//! replaced: it is rebuilt before it is lent for the first time, if a socket was closed that way,
+//! and from then on each socket is removed before it closes.
 
 #[cfg(target_os = "linux")]
 use std::cell::Cell;
@@ -38,26 +38,26 @@ use crate::sync::Poller;
 /// The poller, waited on in the best way that works here.
 pub(in crate::driver) struct Polling {
     poller: RefCell<Arc<Poller>>,
-    /// The same, once its descriptor was lent out: it is not replaced after that.
+    /// The poller again, once its descriptor was lent out: it is not replaced after that.
     lent: OnceCell<Arc<Poller>>,
-    /// A socket was closed that was not taken off the poller first.
+    /// Whether a socket was closed that was not removed from the poller first.
     #[cfg(target_os = "linux")]
     may_have_strays: Cell<bool>,
     waking: Waking,
-    /// None where the poller did not give our keys back when tried, or was not tried.
+    /// `None` where the poller did not return our keys in the trial, or was not tried.
     #[cfg(target_os = "linux")]
     epoll: Option<Epoll>,
-    /// What the poller tells; it stays empty while waiting goes the shorter way.
+    /// The poller's event list; empty while waiting goes the shorter way.
     reported: RefCell<Option<polling::Events>>,
-    /// What a new poller would have to watch, while waiting goes the shorter way.
+    /// The sources that a new poller would have to watch, while waiting goes the shorter way.
     #[cfg(target_os = "linux")]
     registered: Registered,
-    /// Some where sources are one-shot.
+    /// `Some` where sources are one-shot.
     rearm: Option<Rearm>,
 }
 
 impl Polling {
-    /// A poller, waited on in the best way that works here.
+    /// Makes a poller that is waited on in the best way that works here.
     pub(super) fn new() -> io::Result<Self> {
         let poller = Arc::new(Poller::new()?);
         #[cfg(target_os = "linux")]
@@ -68,7 +68,7 @@ impl Polling {
         Ok(Self::through(poller, level))
     }
 
-    /// Waits through the poller.
+    /// Makes one that waits through the poller.
     #[cfg(any(test, not(unix), torsade_loom))]
     pub(in crate::driver) fn plain() -> io::Result<Self> {
         let poller = Arc::new(Poller::new()?);
@@ -76,7 +76,7 @@ impl Polling {
         Ok(Self::through(poller, level))
     }
 
-    /// Waits through the poller, with one-shot sources unless `level`.
+    /// Makes one that waits through the poller, with one-shot sources unless `level`.
     fn through(poller: Arc<Poller>, level: bool) -> Self {
         Self {
             waking: Waking::notifying(poller.clone()),
@@ -93,14 +93,17 @@ impl Polling {
         }
     }
 
-    /// Waits on the poller's descriptor, if a wake descriptor that is written now is reported there
-    /// under its own key.
+    /// Makes one that waits on the poller's descriptor, if a wake descriptor that is written now is
+    /// reported there under its own key.
     #[cfg(target_os = "linux")]
     fn direct(poller: &Arc<Poller>, epoll: Epoll) -> io::Result<Option<Self>> {
         if !poller.supports_level() || !poller.supports_edge() {
             return Ok(None);
         }
-        let Some(wake_fd) = WakeFd::hung_at(poller).ok().filter(WakeFd::is_counter) else {
+        let Some(wake_fd) = WakeFd::registered_with(poller)
+            .ok()
+            .filter(WakeFd::is_counter)
+        else {
             return Ok(None);
         };
         wake_fd.notify();
@@ -121,7 +124,7 @@ impl Polling {
         }))
     }
 
-    /// What wakes it.
+    /// Returns a handle that wakes the poller.
     pub(super) fn waker(&self) -> Waking {
         self.waking.clone()
     }
@@ -137,8 +140,8 @@ impl Polling {
             let before = events.len();
             let met = epoll.wait(self.poller.borrow().as_fd(), timeout, events)?;
             if met.notified {
-                // Nobody here notifies the poller. Should it be, only its own wait clears that, and
-                // that may find events, mostly the same ones again.
+                // Nothing here notifies the poller. If other code does, only the poller's own wait
+                // clears that, and may find events, mostly the same ones again.
                 let mut more = Vec::new();
                 self.wait_through(Some(Duration::ZERO), &mut more)?;
                 let found = &events[before..];
@@ -187,7 +190,7 @@ impl Polling {
         }
     }
 
-    /// The same for a source that closes right after, and that no other process has as far as we
+    /// Removes a source that closes right after, and that no other process shares as far as we
     /// know.
     pub(super) fn remove_closing(&self, source: Borrowed<'_>) -> io::Result<()> {
         #[cfg(target_os = "linux")]
@@ -204,7 +207,7 @@ impl Polling {
         #[cfg(target_os = "linux")]
         if self.epoll.is_some() && self.lent.get().is_none() {
             let poller = Poller::new()?;
-            self.waking.hang_at(&poller)?;
+            self.waking.register_with(&poller)?;
             self.registered
                 .add_all(&poller, is_live, |interest| self.mode(interest))?;
             self.poller.replace(Arc::new(poller));
@@ -253,7 +256,7 @@ impl Polling {
         }
     }
 
-    /// Waits through the poller; whether somebody woke it.
+    /// Waits through the poller; returns whether the poller was woken.
     pub(super) fn wait_through(
         &self,
         timeout: Option<Duration>,
@@ -288,25 +291,25 @@ impl Polling {
 
 #[cfg(all(test, unix))]
 impl Polling {
-    /// As on a platform where sources are one-shot.
+    /// Makes one as on a platform with one-shot sources.
     pub(in crate::driver) fn oneshot() -> Self {
         Self::through(Arc::new(Poller::new().unwrap()), false)
     }
 
-    /// As on a kernel that waits in milliseconds.
+    /// Makes one as on a kernel that waits in milliseconds.
     #[cfg(target_os = "linux")]
     pub(in crate::driver) fn coarse() -> Self {
         let poller = Arc::new(Poller::new().unwrap());
         Self::direct(&poller, Epoll::coarse()).unwrap().unwrap()
     }
 
-    /// Whether the shorter way to wait is taken.
+    /// Returns whether waiting goes the shorter way.
     #[cfg(target_os = "linux")]
     pub(in crate::driver) fn is_direct(&self) -> bool {
         self.epoll.is_some()
     }
 
-    /// Notifies the poller itself, as nobody but a test does while waiting goes the shorter way.
+    /// Notifies the poller itself, as only a test does while waiting goes the shorter way.
     pub(in crate::driver) fn notify(&self) {
         self.poller.borrow().notify().unwrap();
     }
@@ -323,7 +326,7 @@ impl fmt::Debug for Polling {
 
 #[cfg(unix)]
 impl Polling {
-    /// Returns the poller's descriptor, which stays what it is from now on.
+    /// Returns the poller's descriptor; the poller is not replaced from now on.
     pub(super) fn lend(&self) -> BorrowedFd<'_> {
         let poller = self.lent.get_or_init(|| self.poller.borrow().clone());
         (**poller).as_fd()

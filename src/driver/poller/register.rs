@@ -1,8 +1,8 @@
 //! Registration: the only file that passes descriptors to the poller.
 //!
-//! `polling` asks that a descriptor stay open while it is registered. On epoll and kqueue the
-//! kernel forgets a closed one by itself; the poll and port backends keep its number. The promise
-//! of [`add`]'s caller covers both, and it is what [`Rearm`] and [`Registered`] stand on.
+//! `polling` requires that a descriptor stay open while it is registered. On epoll and kqueue the
+//! kernel forgets a closed descriptor by itself; the poll and port backends keep its number. The
+//! promise of [`add`]'s caller covers both; [`Rearm`] and [`Registered`] rely on it.
 
 use std::cell::RefCell;
 use std::io;
@@ -25,32 +25,33 @@ pub(super) fn add(
     interest: polling::Event,
     mode: PollMode,
 ) -> io::Result<()> {
-    // SAFETY: the descriptor is open now, `source` borrows it. That it stays open until it is
+    // SAFETY: the descriptor is open now: `source` borrows it. That it stays open until it is
     // removed, or that the kernel alone forgets it when the last copy closes, is this function's
-    // contract, which `Driver::add` hands on to the owner of the source.
+    // contract, which `Driver::add` passes on to the owner of the source.
     unsafe { poller.add_with_mode(&source, interest, mode) }
 }
 
-/// A descriptor as a table of poll(2) has it, from its registration to its removal.
+/// Returns a descriptor for a table of poll(2), valid from its registration to its removal.
 ///
-/// The caller removes it before it closes. One that closes all the same names no memory, and is
-/// reported as invalid or as whatever has its number by then.
+/// The caller removes the descriptor before it closes. A descriptor that closes all the same causes
+/// no memory error: it is reported as invalid, or as the file that has its number by then.
 #[cfg(unix)]
 pub(super) fn registered(source: Borrowed<'_>) -> Borrowed<'static> {
-    // SAFETY: the descriptor is open now, `source` borrows it. That it stays open until it is
-    // removed is this function's contract, which `Driver::add` hands on to the owner of the source.
+    // SAFETY: the descriptor is open now: `source` borrows it. That it stays open until it is
+    // removed is this function's contract, which `Driver::add` passes on to the owner of the
+    // source.
     unsafe { Borrowed::borrow_raw(source.as_raw_fd()) }
 }
 
-/// The interest as the poller takes it.
+/// Converts an interest for the poller.
 pub(super) fn event(key: usize, interest: Interest) -> polling::Event {
     polling::Event::new(key, interest.reads(), interest.writes())
 }
 
-/// Makes level-triggered sources out of ones that tell once, where the platform has only those.
+/// Makes one-shot sources level-triggered, where the platform has only one-shot ones.
 ///
-/// What a wait reported is armed again when the next wait begins: by then the caller has done what
-/// it wanted with it, and if there is still something, the platform tells again.
+/// Sources that a wait reported are armed again when the next wait begins: by then the caller has
+/// handled them, and if they are still ready, the platform reports them again.
 #[derive(Debug, Default)]
 pub(super) struct Rearm {
     /// In the order of their keys.
@@ -59,7 +60,7 @@ pub(super) struct Rearm {
 }
 
 impl Rearm {
-    /// `source` is registered and wants this from now on.
+    /// Records a registered source and its interest.
     pub(super) fn note(&self, source: Borrowed<'_>, key: usize, interest: Interest) {
         let raw = raw(source);
         let mut armed = self.armed.borrow_mut();
@@ -70,7 +71,7 @@ impl Rearm {
         }
     }
 
-    /// `source` is about to be removed.
+    /// Forgets a source that is about to be removed.
     pub(super) fn forget(&self, source: Borrowed<'_>) {
         let raw = raw(source);
         self.armed
@@ -78,12 +79,12 @@ impl Rearm {
             .retain(|(_, other, _)| *other != raw);
     }
 
-    /// The source of `key` was reported and is silent now.
+    /// Records that the source of `key` was reported and is disarmed now.
     pub(super) fn note_reported(&self, key: usize) {
         self.reported.borrow_mut().push(key);
     }
 
-    /// Arms again what was reported and is still wanted.
+    /// Arms the reported sources that are still wanted.
     pub(super) fn all(&self, poller: &Poller) -> io::Result<()> {
         let armed = self.armed.borrow();
         for key in self.reported.borrow_mut().drain(..) {
@@ -103,10 +104,10 @@ impl Rearm {
     }
 }
 
-/// What a poller watches, so that another one can watch the same.
+/// The sources that a poller watches, so that another poller can watch them instead.
 ///
-/// It is indexed by the descriptor's number, of which the system gives the lowest that is free. An
-/// entry is one number: an idle connection pays for it.
+/// Indexed by descriptor number, of which the system hands out the lowest that is free. An entry is
+/// one number, because each idle connection pays for it.
 #[cfg(target_os = "linux")]
 #[derive(Debug, Default)]
 pub(super) struct Registered(RefCell<Vec<Entry>>);
@@ -135,7 +136,7 @@ impl Entry {
 
 #[cfg(target_os = "linux")]
 impl Registered {
-    /// `source` is watched with this interest from now on.
+    /// Records a watched source and its interest.
     pub(super) fn note(&self, source: Borrowed<'_>, key: usize, interest: Interest) {
         let at = raw(source) as usize;
         let mut entries = self.0.borrow_mut();
@@ -145,7 +146,7 @@ impl Registered {
         entries[at] = Entry::new(key, interest);
     }
 
-    /// `source` is watched no longer, or closes now.
+    /// Forgets a source that is no longer watched, or closes now.
     pub(super) fn forget(&self, source: Borrowed<'_>) {
         if let Some(entry) = self.0.borrow_mut().get_mut(raw(source) as usize) {
             *entry = Entry::NONE;
@@ -163,8 +164,8 @@ impl Registered {
             let Some((key, interest)) = entry.get().filter(|(key, _)| is_live(*key)) else {
                 continue;
             };
-            // SAFETY: the number is noted only while the source is registered, and `add`'s caller
-            // keeps the descriptor open for that long.
+            // SAFETY: the number is recorded only while the source is registered, and `add`'s
+            // caller keeps the descriptor open for that long.
             let source = unsafe { Borrowed::borrow_raw(at as Raw) };
             add(poller, source, event(key, interest), mode(interest))?;
         }

@@ -1,4 +1,4 @@
-//! The table that poll(2) is given.
+//! The table of descriptors for poll(2).
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,12 +9,12 @@ use super::event::{Borrowed, Event, Interest};
 use super::register;
 use super::wake_fd::WakeFd;
 
-/// What is registered.
+/// The registered sources.
 #[derive(Debug)]
 pub(super) struct Table {
     /// The descriptors that the system polls; the first is the wake descriptor.
     pub(super) fds: Vec<PollFd<'static>>,
-    /// By the numbers of the descriptors, of which the system gives the lowest that is free.
+    /// Indexed by descriptor number, of which the system hands out the lowest that is free.
     entries: Vec<Option<Entry>>,
 }
 
@@ -22,14 +22,14 @@ pub(super) struct Table {
 pub(super) struct Entry {
     key: usize,
     interest: Interest,
-    /// Where it is in the list; none when its hang-up was reported and nothing is asked for.
+    /// The index in `fds`; `None` when the interest is empty and the hang-up was reported.
     at: Option<usize>,
 }
 
 impl Table {
     pub(super) fn new(wake_fd: Option<&WakeFd>) -> Self {
         let fds = wake_fd.map(|wake_fd| {
-            PollFd::from_borrowed_fd(register::registered(wake_fd.ear()), PollFlags::IN)
+            PollFd::from_borrowed_fd(register::registered(wake_fd.read_end()), PollFlags::IN)
         });
         Self {
             fds: Vec::from_iter(fds),
@@ -72,7 +72,7 @@ impl Table {
         }
     }
 
-    /// Takes it out of what the system is given.
+    /// Removes a source from `fds`.
     fn disarm(&mut self, number: RawFd) {
         let entry = self.entries.get_mut(number as usize);
         let Some(at) = entry.and_then(|entry| entry.as_mut()?.at.take()) else {
@@ -87,7 +87,7 @@ impl Table {
         }
     }
 
-    /// Appends as many events as there are.
+    /// Appends up to `left` events.
     pub(super) fn report(&mut self, mut left: usize, events: &mut Vec<Event>) {
         events.reserve(left);
         let mut quiet = Vec::new();
@@ -113,7 +113,7 @@ impl Table {
         }
         for (number, flags) in quiet {
             match flags.contains(PollFlags::NVAL) {
-                // It was closed by somebody else; other pollers forget it then.
+                // Other code has closed the descriptor; other pollers forget it then.
                 true => self.remove(number),
                 false => self.disarm(number),
             }

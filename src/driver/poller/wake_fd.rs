@@ -1,8 +1,8 @@
 //! A descriptor that ends a wait when a thread, or a signal handler, writes eight bytes to it.
 //!
-//! It is a counter (`eventfd`) where there are such, and a pair of sockets elsewhere. An epoll
-//! watches a counter edge-triggered: each write is reported once, and nothing needs to be read
-//! back. A poller that watches it in another way [drains](WakeFd::drain) it.
+//! The descriptor is a counter (`eventfd`) where available, and a pair of sockets elsewhere. An
+//! epoll watches a counter edge-triggered: each write is reported once, and nothing needs to be
+//! read back. A poller that watches it in another way [drains](WakeFd::drain) it.
 
 use std::io::{self, Read, Write};
 #[cfg(target_os = "linux")]
@@ -26,8 +26,8 @@ pub(super) enum WakeFd {
     #[cfg(target_os = "linux")]
     Counter(OwnedFd),
     Pair {
-        ear: UnixStream,
-        hand: UnixStream,
+        read_end: UnixStream,
+        write_end: UnixStream,
     },
 }
 
@@ -39,25 +39,28 @@ impl WakeFd {
             Err(Errno::NOSYS | Errno::PERM | Errno::ACCESS) => {}
             counter => return Ok(Self::Counter(counter?)),
         }
-        let (ear, hand) = UnixStream::pair()?;
-        ear.set_nonblocking(true)?;
-        hand.set_nonblocking(true)?;
-        Ok(Self::Pair { ear, hand })
+        let (read_end, write_end) = UnixStream::pair()?;
+        read_end.set_nonblocking(true)?;
+        write_end.set_nonblocking(true)?;
+        Ok(Self::Pair {
+            read_end,
+            write_end,
+        })
     }
 
     /// Makes a descriptor that is registered with `poller` under the key [`WAKE_KEY`].
-    pub(super) fn hung_at(poller: &Poller) -> io::Result<Self> {
+    pub(super) fn registered_with(poller: &Poller) -> io::Result<Self> {
         let wake_fd = Self::new()?;
-        wake_fd.hang_at(poller)?;
+        wake_fd.register_with(poller)?;
         Ok(wake_fd)
     }
 
     /// Registers the descriptor with `poller`.
-    pub(super) fn hang_at(&self, poller: &Poller) -> io::Result<()> {
+    pub(super) fn register_with(&self, poller: &Poller) -> io::Result<()> {
         let interest = polling::Event::readable(WAKE_KEY);
-        // On epoll a bell that closes is forgotten by itself; elsewhere it lives as long as its
-        // poller.
-        register::add(poller, self.ear(), interest, self.mode())
+        // An epoll forgets a closed wake descriptor by itself; elsewhere the descriptor lives as
+        // long as its poller.
+        register::add(poller, self.read_end(), interest, self.mode())
     }
 
     /// Whether each write is reported once, and nothing needs to be read back.
@@ -74,57 +77,63 @@ impl WakeFd {
         }
     }
 
-    /// What a signal handler writes eight bytes to.
-    pub(in crate::driver) fn hand(&self) -> RawFd {
+    /// Returns the descriptor that a signal handler writes eight bytes to.
+    pub(in crate::driver) fn raw_fd(&self) -> RawFd {
         match self {
             #[cfg(target_os = "linux")]
             Self::Counter(counter) => counter.as_raw_fd(),
-            Self::Pair { hand, .. } => hand.as_raw_fd(),
+            Self::Pair { write_end, .. } => write_end.as_raw_fd(),
         }
     }
 
-    /// What a poller watches.
-    pub(super) fn ear(&self) -> BorrowedFd<'_> {
+    /// Returns the descriptor that a poller watches.
+    pub(super) fn read_end(&self) -> BorrowedFd<'_> {
         match self {
             #[cfg(target_os = "linux")]
             Self::Counter(counter) => counter.as_fd(),
-            Self::Pair { ear, .. } => ear.as_fd(),
+            Self::Pair { read_end, .. } => read_end.as_fd(),
         }
     }
 
-    /// Ends the wait under way, or the next one.
+    /// Ends the present wait, or the next one.
     pub(super) fn notify(&self) {
         let one = 1_u64.to_ne_bytes();
         match self {
             #[cfg(target_os = "linux")]
             Self::Counter(counter) => {
-                // A full counter takes no more, and tells nothing either: empty it first. No other
-                // error can come from a counter that is open.
+                // A full counter accepts no more and reports nothing either: empty it first. An
+                // open counter has no other error.
                 if rustix::io::write(counter, &one) == Err(Errno::AGAIN) {
                     let _ = rustix::io::read(counter, &mut [0; 8]);
                     let _ = rustix::io::write(counter, &one);
                 }
             }
-            // When it is full it is readable as well.
-            Self::Pair { hand, .. } => drop((&mut &*hand).write(&one)),
+            // A full pair is readable as well.
+            Self::Pair { write_end, .. } => drop((&mut &*write_end).write(&one)),
         }
     }
 
-    /// Forgets what was rung.
+    /// Discards pending wakes.
     pub(super) fn drain(&self) {
         match self {
             #[cfg(target_os = "linux")]
             Self::Counter(counter) => drop(rustix::io::read(counter, &mut [0; 8])),
-            Self::Pair { ear, .. } => while matches!((&mut &*ear).read(&mut [0; 512]), Ok(1..)) {},
+            Self::Pair { read_end, .. } => {
+                while matches!((&mut &*read_end).read(&mut [0; 512]), Ok(1..)) {}
+            }
         }
     }
 
-    /// Makes it heard again by `poller`; an edge needs nothing.
+    /// Arms the descriptor again with `poller`; an edge-triggered one needs nothing.
     pub(super) fn disarm(&self, poller: &Poller) -> io::Result<()> {
         if self.mode() == PollMode::Edge {
             return Ok(());
         }
         self.drain();
-        poller.modify_with_mode(self.ear(), polling::Event::readable(WAKE_KEY), self.mode())
+        poller.modify_with_mode(
+            self.read_end(),
+            polling::Event::readable(WAKE_KEY),
+            self.mode(),
+        )
     }
 }

@@ -1,14 +1,14 @@
-//! Ending a wait from elsewhere: another thread, or a signal handler.
+//! Wakes: ending a wait from another thread, or from a signal handler.
 //!
 //! | how | where | what is called |
 //! |---|---|---|
 //! | the [`WakeFd`] is written | epoll | one system call, and nothing to clear |
-//! | the [`WakeFd`] is written, and drained by the wait | poll(2), and in memory | the same, when the flag goes up |
-//! | the poller is notified | elsewhere | the poller's own, when the flag goes up |
+//! | the [`WakeFd`] is written, and drained by the wait | poll(2), and in memory | the same, when the flag is set |
+//! | the poller is notified | elsewhere | the poller's own, when the flag is set |
 //!
-//! The flag says that a wake is under way; the wait takes it down before it returns. A wake that
-//! comes while the flag is set needs no call of its own: the wait that will take it down has not
-//! returned yet (invariant 4 of `driver`).
+//! The flag is set while a wake is pending; the wait clears it before it returns. A wake that comes
+//! while the flag is set needs no call of its own: the wait that will clear it has not returned yet
+//! (invariant 4 of `driver`).
 
 use std::io;
 #[cfg(unix)]
@@ -21,7 +21,7 @@ use std::sync::OnceLock;
 use super::wake_fd::WakeFd;
 use crate::sync::{AtomicBool, Ordering, Poller};
 
-/// Wakes one driver. Cheap to clone, and harmless when the driver is gone.
+/// A handle that wakes one driver. Cheap to clone, and without effect when the driver is gone.
 #[derive(Clone, Debug)]
 pub(crate) struct Waking(Arc<Way>);
 
@@ -33,29 +33,30 @@ enum Way {
     /// The descriptor is written, and the wait drains it.
     #[cfg(unix)]
     Drained {
-        /// Up from a wake until a wait has seen it.
+        /// Set from a wake until a wait has seen it.
         notified: AtomicBool,
         wake_fd: WakeFd,
     },
     /// The poller is notified.
     Poller {
-        /// Up from a wake until a wait has seen it.
+        /// Set from a wake until a wait has seen it.
         notified: AtomicBool,
         poller: Arc<Poller>,
-        /// Made when the first signal handler needs it. After `poller`, so that it closes later.
+        /// Made when the first signal handler needs it. Declared after `poller`, so that it closes
+        /// later.
         #[cfg(unix)]
         wake_fd: OnceLock<WakeFd>,
     },
 }
 
 impl Waking {
-    /// Makes a wake by writing to `wake_fd`.
+    /// Makes a handle that writes to `wake_fd`.
     #[cfg(target_os = "linux")]
     pub(super) fn pending_wake(wake_fd: WakeFd) -> Self {
         Self(Arc::new(Way::WakeFd(wake_fd)))
     }
 
-    /// Wakes by notifying `poller`.
+    /// Makes a handle that notifies `poller`.
     pub(super) fn notifying(poller: Arc<Poller>) -> Self {
         Self(Arc::new(Way::Poller {
             notified: AtomicBool::new(false),
@@ -65,7 +66,7 @@ impl Waking {
         }))
     }
 
-    /// Makes a wake by writing to `wake_fd`, which the wait drains.
+    /// Makes a handle that writes to `wake_fd`, which the wait drains.
     #[cfg(unix)]
     pub(super) fn drained(wake_fd: WakeFd) -> Self {
         Self(Arc::new(Way::Drained {
@@ -85,14 +86,14 @@ impl Waking {
 
     /// Registers the descriptor with another poller, if there is one.
     #[cfg(target_os = "linux")]
-    pub(super) fn hang_at(&self, poller: &Poller) -> io::Result<()> {
+    pub(super) fn register_with(&self, poller: &Poller) -> io::Result<()> {
         match &*self.0 {
-            Way::WakeFd(wake_fd) => wake_fd.hang_at(poller),
+            Way::WakeFd(wake_fd) => wake_fd.register_with(poller),
             Way::Drained { .. } | Way::Poller { .. } => Ok(()),
         }
     }
 
-    /// Ends the wait under way, or else the next one.
+    /// Ends the present wait, or else the next one.
     pub(crate) fn wake(&self) {
         match &*self.0 {
             #[cfg(target_os = "linux")]
@@ -107,7 +108,7 @@ impl Waking {
                 notified, poller, ..
             } => {
                 if !notified.swap(true, Ordering::SeqCst) {
-                    // Fails only when the poller itself is broken; the wait would say so.
+                    // Fails only when the poller itself is broken; the wait would report that.
                     let _ = poller.notify();
                 }
             }
@@ -167,22 +168,22 @@ impl Waking {
         Ok(())
     }
 
-    /// What a signal handler writes eight bytes to, so that a wait ends. Open as long as this
-    /// lives.
+    /// Returns the descriptor that a signal handler writes eight bytes to, so that a wait ends. It
+    /// is open as long as `self` lives.
     #[cfg(unix)]
-    pub(in crate::driver) fn hand(&self) -> io::Result<RawFd> {
+    pub(in crate::driver) fn raw_fd(&self) -> io::Result<RawFd> {
         match &*self.0 {
             #[cfg(target_os = "linux")]
-            Way::WakeFd(wake_fd) => Ok(wake_fd.hand()),
-            Way::Drained { wake_fd, .. } => Ok(wake_fd.hand()),
+            Way::WakeFd(wake_fd) => Ok(wake_fd.raw_fd()),
+            Way::Drained { wake_fd, .. } => Ok(wake_fd.raw_fd()),
             Way::Poller {
                 poller, wake_fd, ..
             } => {
                 if let Some(wake_fd) = wake_fd.get() {
-                    return Ok(wake_fd.hand());
+                    return Ok(wake_fd.raw_fd());
                 }
-                let new = WakeFd::hung_at(poller)?;
-                Ok(wake_fd.get_or_init(|| new).hand())
+                let new = WakeFd::registered_with(poller)?;
+                Ok(wake_fd.get_or_init(|| new).raw_fd())
             }
         }
     }

@@ -1,50 +1,51 @@
-//! What the system tells this process out of turn: signals.
+//! Signals: delivers the signals of this process to the loops that listen for them.
 //!
-//! Each loop that wants to hear of any takes a place with [`Signals`]. It says which ones it wants
-//! to *hear*, and whether it is to *stop* when it is asked to by SIGINT, SIGTERM or, on Windows,
-//! SIGBREAK. A handler of our own, one for the process, notes what came at each place that wants
-//! it, and ends that loop's wait. What came several times before the loop looked has come once.
+//! Each loop that listens for signals takes a slot with [`SignalSlot`]. It sets which signals it
+//! *subscribes* to, and whether SIGINT, SIGTERM or, on Windows, SIGBREAK *stop* it. One handler for
+//! the process records each signal in the slots that want it, and ends the waits of their loops.
+//! Repeats of a signal before the loop looks are merged into one.
 //!
-//! The first stop signal is noted for each loop that stops by it; a second, while one of them has
-//! not come to its end, ends the process as if nobody had been listening, so that a shutdown that
-//! hangs can be cut short. Stop signals that come within a tenth of a second are one, and so are
-//! those that come before the loop has acted on the first, unless it has not done so for three
-//! seconds. A loop that wants to hear a stop signal itself is not stopped by it, until its stop has
-//! begun. The first process of a container, which no default disposition ends, exits with 128 and
-//! the signal's number.
+//! The first stop signal is recorded for each loop that it stops; a second one, while one of these
+//! loops has not ended, ends the process as if no loop were listening, so that a shutdown that
+//! hangs can be cut short. Stop signals within a tenth of a second count as one, and so do those
+//! that come before the loop has acted on the first, unless the loop has not done so for three
+//! seconds. A loop that subscribes to a stop signal is not stopped by it, until its stop has begun.
+//! The first process of a container, which no default disposition ends, exits with 128 plus the
+//! signal's number.
 //!
-//! | event                             | does                                                                       |
+//! | event                                  | effect                                                                |
 //! |-----------------------------------|----------------------------------------------------------------------------|
-//! | a place begins to want a signal   | notes the disposition it finds, unless it is ours, and sets ours            |
-//! | the last that wants it leaves     | restores the disposition that was noted                                    |
-//! | a signal that a place hears       | noted there, its wait is ended                                             |
-//! | a stop signal, place not yet told | told, its wait is ended; not so while it hears the signal and does not stop |
-//! | a stop signal, a place was told   | nothing, if they came together or the loop had no time to act yet          |
-//! | a stop signal, a place has acted  | default disposition, raised again: the process ends by it                  |
-//! | a place that stops begins         | is told at once if another one was told                                    |
+//! | the first slot wants a signal          | saves the present disposition, unless it is ours, and installs ours   |
+//! | the last slot that wanted it is gone   | restores the saved disposition                                        |
+//! | a signal that a slot subscribes to     | recorded there, the loop's wait ends                                  |
+//! | a stop signal, the slot has none yet   | recorded there, the loop's wait ends; not while the slot subscribes to the signal and does not stop |
+//! | a stop signal, the slot has one        | none, if they came together or the loop had no time to act yet        |
+//! | a stop signal, the slot has acted on one | default disposition, raised again: the process ends by the signal   |
+//! | a slot begins to stop by signals       | gets a stop signal at once if another slot has one                    |
 //!
 //! # Invariants
 //!
-//! 1. To stop, SIGINT is taken only from the default disposition: who ignores it, or has a handler,
-//!    keeps that. To be heard, a signal is taken from whatever was there.
+//! 1. To stop a loop, SIGINT is taken only from the default disposition: a program that ignores it
+//!    or handles it keeps that. A subscription replaces any disposition.
 //! 2. On Unix the handler uses nothing but atomics, `write`, `sigaction`, `raise`, `getpid` and
-//!    `_exit`, and leaves `errno` as it was. On Windows it interrupts nobody, and takes locks.
-//! 3. A place's descriptor is open while the handler may write to it: a drop clears the place, then
-//!    waits for handlers that are under way, and only then lets its [`Waking`] go.
-//! 4. A disposition that somebody changed after us is left to them, until somebody here begins to
-//!    want the signal.
-//! 5. Whoever notes something at a place rings, unless what was noted before has not been looked
-//!    at: then that one rings.
-//! 6. On Unix a thread takes the signals that its place wants, even if they were blocked; they are
-//!    blocked again when they are wanted no longer.
-//! 7. What came before a place wanted a signal is not told to it, nor what came after it has ceased
-//!    to.
+//!    `_exit`, and leaves `errno` as it was. On Windows the handler does not interrupt a thread,
+//!    and takes locks.
+//! 3. A slot's descriptor is open while the handler may write to it: dropping a [`SignalSlot`]
+//!    frees the slot, then waits for running handlers, and only then drops its [`Waking`].
+//! 4. A disposition that other code changed after us is left alone, until a loop begins to want the
+//!    signal.
+//! 5. Recording a signal in a slot wakes the loop, unless an earlier signal there has not been
+//!    looked at: that one has woken the loop.
+//! 6. On Unix a thread receives the signals that its slot wants, even if they were blocked; they
+//!    are blocked again when the slot no longer wants them.
+//! 7. Signals from before a slot wanted them, or from after it ceased to want them, are not
+//!    delivered.
 //!
-//! A process that forks without running another program has the places of its parent, and is not to
+//! A process that forks without executing another program shares its parent's slots, and must not
 //! use reactors.
 //!
-//! In memory a wait with a timeout does not block and so has nothing to be ended; the signal is
-//! noted all the same.
+//! In memory a wait with a timeout does not block, so there is nothing to end; the signal is
+//! recorded all the same.
 
 #[cfg(target_os = "linux")]
 use crate::signal::Signal;
@@ -67,7 +68,7 @@ mod unix;
 mod windows;
 
 pub(crate) use system::raise;
-pub(crate) use table::Signals;
+pub(crate) use table::SignalSlot;
 #[cfg(unix)]
 use unix as system;
 #[cfg(unix)]
@@ -77,7 +78,7 @@ pub(crate) use unix::with_blocked;
 #[cfg(windows)]
 use windows as system;
 
-/// Does this signal, when it comes, end the process?
+/// Returns whether a signal ends the process when it comes.
 #[cfg(target_os = "linux")]
 pub(super) fn kills(signal: i32) -> bool {
     system::disposition(Signal::given(signal)).is_ok_and(|found| found.is_default())

@@ -1,8 +1,8 @@
-//! The table of places that a handler reads, and the dispositions that ours replaced.
+//! The table of slots that the handler reads, and the dispositions that ours replaced.
 //!
-//! What is done about a signal in the system's own terms is in `system`, one file for each: it
-//! calls [`tell`] when a signal came. Nothing here is unsafe, and what [`tell`] uses a handler may
-//! use.
+//! Dispositions are handled in the system's own terms in `system`, one file for each system, which
+//! calls [`dispatch`] when a signal comes. Nothing in this file is unsafe, and all that
+//! [`dispatch`] uses is safe in a handler.
 
 use std::cell::Cell;
 use std::io;
@@ -12,83 +12,83 @@ use std::sync::atomic::{
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use super::system::{self, Disposition, Hand};
+use super::system::{self, Disposition, WakeTarget};
 use crate::driver::poller::Waking;
 use crate::signal::{Signal, SignalSet};
 
-/// A loop's place among those that are told of signals. Dropping the last one that wants a signal
-/// restores what was done about it before.
+/// A loop's slot in the table of signal receivers. Dropping the last one that wants a signal
+/// restores the earlier disposition.
 #[derive(Debug)]
-pub(crate) struct Signals {
-    place: usize,
-    heard: Cell<SignalSet>,
-    /// The signals it stops by.
+pub(crate) struct SignalSlot {
+    slot: usize,
+    subscribed: Cell<SignalSet>,
+    /// The signals that stop the loop.
     stops: Cell<SignalSet>,
-    /// That it is to stop was told to the loop.
+    /// Whether the loop has taken its stop signal.
     is_taken: Cell<bool>,
-    /// The signals that this thread had blocked, and has not while they are wanted.
+    /// The signals that were blocked in this thread and are unblocked while wanted.
     unblocked: Cell<SignalSet>,
-    /// Keeps what the hand in the place reaches (invariant 3).
+    /// Keeps the target of the slot's wake handle alive (invariant 3).
     wake: Waking,
 }
 
-/// Where the handler finds one loop.
-struct Place {
-    /// What to ring; nothing when nobody has the place.
-    hand: Hand,
-    heard: Words,
-    stops: Words,
-    /// Told of stop signals even when it hears them.
+/// One loop's entry in the table.
+struct Slot {
+    /// Wakes the loop; empty while the slot is free.
+    target: WakeTarget,
+    subscribed: AtomicSignalSet,
+    stops: AtomicSignalSet,
+    /// Whether stop signals stop the loop even when it subscribes to them.
     is_stopping: AtomicBool,
-    /// The stop signal it was told of, or [`QUIET`].
-    told: AtomicI32,
-    /// When, in milliseconds of the system's clock; zero while it is not known.
-    told_at: AtomicU64,
-    /// The loop has begun to act on it.
-    is_acted_upon: AtomicBool,
-    /// What came of that which is heard, and was not looked at.
-    came: Words,
-    /// Something did.
-    any: AtomicBool,
+    /// The stop signal of the loop, or [`NO_SIGNAL`].
+    stop_signal: AtomicI32,
+    /// When that came, in milliseconds of the system's clock; zero while not known.
+    stop_time: AtomicU64,
+    /// Whether the loop has begun to act on it.
+    is_stop_taken: AtomicBool,
+    /// The subscribed signals that came and were not taken.
+    pending: AtomicSignalSet,
+    /// Whether `pending` may hold a signal.
+    has_pending: AtomicBool,
 }
 
 /// A set of signals that a handler may read and add to.
-struct Words([AtomicU32; 4]);
+struct AtomicSignalSet([AtomicU32; 4]);
 
-/// What becomes of a signal at a place.
+/// The effect of a signal on a slot.
 #[derive(Clone, Copy, Default)]
-struct Received {
-    /// It was wanted.
+struct Delivery {
+    /// Whether the slot wants the signal.
     wanted: bool,
-    /// The loop is to be rung (invariant 5).
-    rings: bool,
-    /// It is a stop signal for one that was told of one before.
+    /// Whether the loop has to be woken (invariant 5).
+    wakes: bool,
+    /// Whether this is a further stop signal for a loop that has one.
     again: bool,
 }
 
-/// A signal that our handler was set for.
-pub(super) struct Taken {
+/// A signal for which our handler was installed.
+pub(super) struct Installed {
     pub(super) signal: Signal,
-    /// How many want it, counting a place that hears it and stops by it twice.
+    /// How many users want it; a slot that both subscribes to it and stops by it counts twice.
     wanted: usize,
-    /// What ours replaced.
+    /// The disposition that ours replaced.
     previous: Disposition,
 }
 
-impl Signals {
-    /// A place that wants nothing yet; signals will end the waits of `wake`'s driver.
+impl SignalSlot {
+    /// Takes a slot that wants no signals yet; signals will end the waits of `wake`'s driver.
     pub(crate) fn new(wake: Waking) -> io::Result<Self> {
         system::prepare();
         let table = lock();
-        let free = |place: &Place| place.hand.is_free();
-        let place = PLACES.iter().position(free).ok_or_else(|| {
-            io::Error::other(format!("{} loops listen for signals already", PLACES.len()))
+        let free = |slot: &Slot| slot.target.is_free();
+        let slot = SLOTS.iter().position(free).ok_or_else(|| {
+            io::Error::other(format!("{} loops listen for signals already", SLOTS.len()))
         })?;
-        PLACES[place].hand.take(&wake)?;
+        SLOTS[slot].target.take(&wake)?;
         drop(table);
         Ok(Self {
-            place,
-            heard: Cell::default(),
+            slot,
+            subscribed: Cell::default(),
             stops: Cell::default(),
             is_taken: Cell::default(),
             unblocked: Cell::default(),
@@ -96,45 +96,45 @@ impl Signals {
         })
     }
 
-    /// Wants to hear these from now on, and no others. When that fails all is as it was.
-    pub(crate) fn set_heard(&self, heard: SignalSet) -> io::Result<()> {
-        let before = self.heard.get();
-        if before == heard {
+    /// Subscribes to exactly these signals from now on. On failure nothing changes.
+    pub(crate) fn set_subscribed(&self, subscribed: SignalSet) -> io::Result<()> {
+        let before = self.subscribed.get();
+        if before == subscribed {
             return Ok(());
         }
         let mut table = lock();
-        let (more, fewer) = (heard.without(before), before.without(heard));
-        let place = self.place();
-        // First this, for a signal that finds our handler must find who wants it.
-        place.heard.add(more);
+        let (more, fewer) = (subscribed.without(before), before.without(subscribed));
+        let slot = self.slot();
+        // First, because a signal that finds our handler must find the subscription.
+        slot.subscribed.add(more);
         if let Err(error) = begin(&mut table, more) {
-            place.heard.remove(more);
+            slot.subscribed.remove(more);
             await_handlers();
-            place.came.remove(more);
+            slot.pending.remove(more);
             return Err(error);
         }
         end(&mut table, fewer);
-        place.heard.remove(fewer);
-        // Nothing of theirs is on its way after that (invariant 7).
+        slot.subscribed.remove(fewer);
+        // No handler is delivering these signals any more (invariant 7).
         await_handlers();
-        place.came.remove(fewer);
-        self.heard.set(heard);
+        slot.pending.remove(fewer);
+        self.subscribed.set(subscribed);
         self.adjust_mask();
         Ok(())
     }
 
-    /// Is it to stop by SIGINT, SIGTERM and SIGBREAK? When that fails all is as it was.
+    /// Sets whether SIGINT, SIGTERM and SIGBREAK stop the loop. On failure nothing changes.
     pub(crate) fn set_stops(&self, stops: bool) -> io::Result<()> {
         if stops != self.stops.get().is_empty() {
             return Ok(());
         }
         let mut table = lock();
-        let place = self.place();
+        let slot = self.slot();
         if !stops {
             end(&mut table, self.stops.take());
-            place.stops.clear();
+            slot.stops.clear();
             await_handlers();
-            place.forget_stop();
+            slot.clear_stop();
             self.is_taken.set(false);
             self.adjust_mask();
             return Ok(());
@@ -143,69 +143,70 @@ impl Signals {
         if was_default(&table, Signal::INT)? {
             by = by.with(Signal::INT);
         }
-        place.stops.add(by);
+        slot.stops.add(by);
         if let Err(error) = begin(&mut table, by) {
-            place.stops.clear();
+            slot.stops.clear();
             await_handlers();
-            place.forget_stop();
+            slot.clear_stop();
             return Err(error);
         }
         self.stops.set(by);
         self.adjust_mask();
-        // Told already, or just now by a handler that had not seen this place yet.
+        // Another slot has a stop signal already, or got one just now from a handler that did not
+        // see this slot yet.
         await_handlers();
-        let told = PLACES.iter().map(|place| place.told.load(SeqCst));
-        if let Some(signal) = told.into_iter().find(|told| *told != QUIET) {
-            place.tell(signal);
+        let stop_signals = SLOTS.iter().map(|slot| slot.stop_signal.load(SeqCst));
+        if let Some(signal) = stop_signals.into_iter().find(|signal| *signal != NO_SIGNAL) {
+            slot.request_stop(signal);
             self.wake.wake();
         }
         Ok(())
     }
 
-    /// Its stop has begun: from now on it is told of stop signals even when it hears them.
+    /// Sets whether the loop is stopping: then stop signals stop it even when it subscribes to
+    /// them.
     pub(crate) fn set_stopping(&self, stopping: bool) {
-        self.place().is_stopping.store(stopping, SeqCst);
+        self.slot().is_stopping.store(stopping, SeqCst);
     }
 
-    /// What came of that which it hears, since the last time.
-    pub(crate) fn take_heard(&self) -> SignalSet {
-        let place = self.place();
-        match place.any.load(SeqCst) && place.any.swap(false, SeqCst) {
-            true => place.came.take(),
+    /// Takes the subscribed signals that came since the last call.
+    pub(crate) fn take_pending(&self) -> SignalSet {
+        let slot = self.slot();
+        match slot.has_pending.load(SeqCst) && slot.has_pending.swap(false, SeqCst) {
+            true => slot.pending.take(),
             false => SignalSet::default(),
         }
     }
 
-    /// The signal by which it is to stop, once.
+    /// Takes the signal that stops the loop; returns it once.
     pub(crate) fn take_stop(&self) -> Option<Signal> {
-        let told = self.place().told.load(SeqCst);
-        if told == QUIET || self.is_taken.replace(true) {
+        let stop_signal = self.slot().stop_signal.load(SeqCst);
+        if stop_signal == NO_SIGNAL || self.is_taken.replace(true) {
             return None;
         }
-        self.place().is_acted_upon.store(true, SeqCst);
-        Some(Signal::given(told))
+        self.slot().is_stop_taken.store(true, SeqCst);
+        Some(Signal::given(stop_signal))
     }
 
-    /// Is there a signal by which it is to stop, that was not taken?
+    /// Returns whether there is a stop signal that was not taken.
     pub(crate) fn has_stop(&self) -> bool {
-        self.place().told.load(SeqCst) != QUIET && !self.is_taken.get()
+        self.slot().stop_signal.load(SeqCst) != NO_SIGNAL && !self.is_taken.get()
     }
 
-    /// As if `signal` had come, but for this place alone, and without an end to the process. Did it
-    /// want the signal?
+    /// Delivers `signal` to this slot alone, without ending the process. Returns whether the slot
+    /// wanted the signal.
     #[cfg(any(doc, feature = "testing"))]
     pub(crate) fn deliver(&self, signal: Signal) -> bool {
-        let heard = self.place().hear(signal);
-        if heard.rings {
+        let delivery = self.slot().record(signal);
+        if delivery.wakes {
             self.wake.wake();
         }
-        heard.wanted
+        delivery.wanted
     }
 
-    /// Has this thread take the signals that are wanted, also those that it was started with
-    /// blocked; what is wanted no longer is blocked again.
+    /// Unblocks the wanted signals in this thread; blocks those again that are no longer wanted.
     fn adjust_mask(&self) {
-        let wanted = self.heard.get().with(self.stops.get());
+        let wanted = self.subscribed.get().with(self.stops.get());
         let before = self.unblocked.get();
         let done = before.without(wanted);
         system::block(done);
@@ -213,94 +214,96 @@ impl Signals {
         self.unblocked.set(before.without(done).with(more));
     }
 
-    fn place(&self) -> &'static Place {
-        &PLACES[self.place]
+    fn slot(&self) -> &'static Slot {
+        &SLOTS[self.slot]
     }
 }
 
-impl Drop for Signals {
+impl Drop for SignalSlot {
     fn drop(&mut self) {
-        // Neither wants anything new, and that alone can fail.
-        let _ = self.set_heard(SignalSet::default());
+        // Neither call adds a signal, and only adding can fail.
+        let _ = self.set_subscribed(SignalSet::default());
         let _ = self.set_stops(false);
-        let place = self.place();
+        let slot = self.slot();
         let table = lock();
-        place.hand.free();
+        slot.target.free();
         await_handlers();
-        place.any.store(false, SeqCst);
-        place.is_stopping.store(false, SeqCst);
+        slot.has_pending.store(false, SeqCst);
+        slot.is_stopping.store(false, SeqCst);
         drop(table);
     }
 }
 
-impl Place {
-    /// One that nobody has.
+impl Slot {
+    /// A slot that is free.
     const fn free() -> Self {
         Self {
-            hand: Hand::nobodys(),
-            heard: Words::none(),
-            stops: Words::none(),
+            target: WakeTarget::none(),
+            subscribed: AtomicSignalSet::none(),
+            stops: AtomicSignalSet::none(),
             is_stopping: AtomicBool::new(false),
-            told: AtomicI32::new(QUIET),
-            told_at: AtomicU64::new(0),
-            is_acted_upon: AtomicBool::new(false),
-            came: Words::none(),
-            any: AtomicBool::new(false),
+            stop_signal: AtomicI32::new(NO_SIGNAL),
+            stop_time: AtomicU64::new(0),
+            is_stop_taken: AtomicBool::new(false),
+            pending: AtomicSignalSet::none(),
+            has_pending: AtomicBool::new(false),
         }
     }
 
-    /// Notes that `signal` came.
-    fn hear(&self, signal: Signal) -> Received {
-        let mut heard = Received::default();
-        let hears = self.heard.has(signal);
-        if hears {
-            self.came.add(signal.into());
-            heard.wanted = true;
-            heard.rings = !self.any.swap(true, SeqCst);
+    /// Records that `signal` came.
+    fn record(&self, signal: Signal) -> Delivery {
+        let mut delivery = Delivery::default();
+        let is_subscribed = self.subscribed.has(signal);
+        if is_subscribed {
+            self.pending.add(signal.into());
+            delivery.wanted = true;
+            delivery.wakes = !self.has_pending.swap(true, SeqCst);
         }
-        let was_told = self.told.load(SeqCst) != QUIET;
-        let keeps = hears && !was_told && !self.is_stopping.load(SeqCst);
+        let has_stop_signal = self.stop_signal.load(SeqCst) != NO_SIGNAL;
+        let keeps = is_subscribed && !has_stop_signal && !self.is_stopping.load(SeqCst);
         if self.stops.has(signal) && !keeps {
-            heard.wanted = true;
-            let is_first = self.tell(signal.number());
-            heard.again = !is_first && self.has_had_time();
-            heard.rings |= is_first;
+            delivery.wanted = true;
+            let is_first = self.request_stop(signal.number());
+            delivery.again = !is_first && self.is_second_stop();
+            delivery.wakes |= is_first;
         }
-        heard
+        delivery
     }
 
-    /// Is a further stop signal meant as one? One that comes together with the first is not
-    /// (several may be sent by those who end a whole group of processes), nor one that the loop has
-    /// not been able to obey, unless it seems to hang.
-    fn has_had_time(&self) -> bool {
-        let told_at = self.told_at.load(SeqCst);
-        let passed = system::milliseconds().saturating_sub(told_at);
-        let enough = match self.is_acted_upon.load(SeqCst) {
-            true => TOGETHER,
-            false => HANGS,
+    /// Returns whether a further stop signal counts. One that comes together with the first does
+    /// not (several may be sent to a whole process group), nor one that the loop has had no time to
+    /// obey, unless the loop seems to hang.
+    fn is_second_stop(&self) -> bool {
+        let stop_time = self.stop_time.load(SeqCst);
+        let passed = system::milliseconds().saturating_sub(stop_time);
+        let enough = match self.is_stop_taken.load(SeqCst) {
+            true => MERGE_MS,
+            false => HANG_MS,
         };
-        told_at != 0 && passed >= enough
+        stop_time != 0 && passed >= enough
     }
 
-    /// Nobody is to stop any more.
-    fn forget_stop(&self) {
-        self.told.store(QUIET, SeqCst);
-        self.told_at.store(0, SeqCst);
-        self.is_acted_upon.store(false, SeqCst);
+    /// Clears the stop signal.
+    fn clear_stop(&self) {
+        self.stop_signal.store(NO_SIGNAL, SeqCst);
+        self.stop_time.store(0, SeqCst);
+        self.is_stop_taken.store(false, SeqCst);
     }
 
-    /// Tells it to stop, unless it was told before.
-    fn tell(&self, signal: i32) -> bool {
-        let told = &self.told;
-        let is_first = told.compare_exchange(QUIET, signal, SeqCst, SeqCst).is_ok();
+    /// Records a stop signal, unless there is one.
+    fn request_stop(&self, signal: i32) -> bool {
+        let stop_signal = &self.stop_signal;
+        let is_first = stop_signal
+            .compare_exchange(NO_SIGNAL, signal, SeqCst, SeqCst)
+            .is_ok();
         if is_first {
-            self.told_at.store(system::milliseconds().max(1), SeqCst);
+            self.stop_time.store(system::milliseconds().max(1), SeqCst);
         }
         is_first
     }
 }
 
-impl Words {
+impl AtomicSignalSet {
     const fn none() -> Self {
         Self([const { AtomicU32::new(0) }; 4])
     }
@@ -335,34 +338,34 @@ impl Words {
     }
 }
 
-/// A signal came: notes it at each place that wants it, and rings there. Is the process to end by
-/// it?
-pub(super) fn tell(signal: Signal) -> bool {
-    BUSY.fetch_add(1, SeqCst);
+/// Records a signal in each slot that wants it, and wakes their loops. Returns whether the process
+/// has to end by the signal.
+pub(super) fn dispatch(signal: Signal) -> bool {
+    RUNNING_HANDLERS.fetch_add(1, SeqCst);
     let mut again = false;
-    for place in PLACES.iter().filter(|place| !place.hand.is_free()) {
-        let heard = place.hear(signal);
-        again |= heard.again;
-        if heard.rings {
-            place.hand.notify();
+    for slot in SLOTS.iter().filter(|slot| !slot.target.is_free()) {
+        let delivery = slot.record(signal);
+        again |= delivery.again;
+        if delivery.wakes {
+            slot.target.notify();
         }
     }
-    BUSY.fetch_sub(1, SeqCst);
+    RUNNING_HANDLERS.fetch_sub(1, SeqCst);
     again
 }
 
-/// Ends the process by a signal, as if nobody had been listening.
+/// Ends the process by a signal, as if no loop were listening.
 pub(super) fn end_by(signal: Signal) {
     let _ = system::replace(signal, &Disposition::default());
     let _ = system::raise(signal);
 }
 
-/// Sets our handler for one more that wants these: for all of them, or none.
-fn begin(table: &mut Vec<Taken>, signals: SignalSet) -> io::Result<()> {
+/// Installs our handler for one more user of these signals: for all of them, or for none.
+fn begin(table: &mut Vec<Installed>, signals: SignalSet) -> io::Result<()> {
     let mut begun = SignalSet::default();
     for signal in signals.iter() {
         match system::replace(signal, &Disposition::ours()) {
-            Ok(previous) => note(table, signal, previous),
+            Ok(previous) => record_previous(table, signal, previous),
             Err(error) => {
                 end(table, begun);
                 return Err(error);
@@ -373,20 +376,23 @@ fn begin(table: &mut Vec<Taken>, signals: SignalSet) -> io::Result<()> {
     Ok(())
 }
 
-/// Ours has replaced `previous`.
-fn note(table: &mut Vec<Taken>, signal: Signal, previous: Disposition) {
+/// Records that our handler has replaced `previous`.
+fn record_previous(table: &mut Vec<Installed>, signal: Signal, previous: Disposition) {
     let is_ours = previous.is_ours();
-    match table.iter_mut().find(|taken| taken.signal == signal) {
-        Some(taken) => {
-            taken.wanted += 1;
+    match table
+        .iter_mut()
+        .find(|installed| installed.signal == signal)
+    {
+        Some(installed) => {
+            installed.wanted += 1;
             if !is_ours {
-                taken.previous = previous;
+                installed.previous = previous;
             }
         }
-        None => table.push(Taken {
+        None => table.push(Installed {
             signal,
             wanted: 1,
-            // Somebody put ours back when it was ours no more.
+            // Other code put ours back when it was ours no more.
             previous: match is_ours {
                 true => Disposition::default(),
                 false => previous,
@@ -395,64 +401,67 @@ fn note(table: &mut Vec<Taken>, signal: Signal, previous: Disposition) {
     }
 }
 
-/// One fewer wants these: the last one puts back what was there.
-fn end(table: &mut Vec<Taken>, signals: SignalSet) {
+/// Removes one user of these signals: after the last, restores the earlier disposition.
+fn end(table: &mut Vec<Installed>, signals: SignalSet) {
     for signal in signals.iter() {
-        let Some(at) = table.iter().position(|taken| taken.signal == signal) else {
+        let Some(at) = table
+            .iter()
+            .position(|installed| installed.signal == signal)
+        else {
             continue;
         };
         table[at].wanted -= 1;
         if table[at].wanted > 0 {
             continue;
         }
-        let taken = table.swap_remove(at);
+        let installed = table.swap_remove(at);
         if system::disposition(signal).is_ok_and(|current| current.is_ours()) {
-            // It was in place before, so it can be again.
-            let _ = system::replace(signal, &taken.previous);
+            // The disposition was in place before, so it can be set again.
+            let _ = system::replace(signal, &installed.previous);
         }
     }
 }
 
-/// Is the default done about it, or was before we came?
-fn was_default(table: &[Taken], signal: Signal) -> io::Result<bool> {
+/// Returns whether the disposition is the default, or was before ours replaced it.
+fn was_default(table: &[Installed], signal: Signal) -> io::Result<bool> {
     let current = system::disposition(signal)?;
-    let taken = table.iter().find(|taken| taken.signal == signal);
-    Ok(match taken {
-        Some(taken) if current.is_ours() => taken.previous.is_default(),
+    let installed = table.iter().find(|installed| installed.signal == signal);
+    Ok(match installed {
+        Some(installed) if current.is_ours() => installed.previous.is_default(),
         _ => current.is_default(),
     })
 }
 
-/// Waits until no handler is under way. Those that begin meanwhile find what was changed before.
+/// Waits until no handler runs. Handlers that begin meanwhile see what was changed before.
 fn await_handlers() {
-    while BUSY.load(SeqCst) != 0 {
+    while RUNNING_HANDLERS.load(SeqCst) != 0 {
         thread::yield_now();
     }
 }
 
-pub(super) fn lock() -> MutexGuard<'static, Vec<Taken>> {
+pub(super) fn lock() -> MutexGuard<'static, Vec<Installed>> {
     TABLE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// By what a loop stops, besides SIGINT (invariant 1).
+/// The signals that stop a loop, besides SIGINT (invariant 1).
 #[cfg(unix)]
 const STOPS: [Signal; 1] = [Signal::TERM];
 #[cfg(windows)]
 const STOPS: [Signal; 2] = [Signal::TERM, Signal::BREAK];
 
-/// What was taken, in the order in which it was.
-static TABLE: Mutex<Vec<Taken>> = Mutex::new(Vec::new());
+/// The installed signals, in the order of installation.
+static TABLE: Mutex<Vec<Installed>> = Mutex::new(Vec::new());
 
-static PLACES: [Place; 64] = [const { Place::free() }; 64];
+static SLOTS: [Slot; 64] = [const { Slot::free() }; 64];
 
-/// How many handlers are under way.
-static BUSY: AtomicUsize = AtomicUsize::new(0);
+/// The number of running handlers.
+static RUNNING_HANDLERS: AtomicUsize = AtomicUsize::new(0);
 
-/// Stop signals that come within so many milliseconds count as one.
-const TOGETHER: u64 = 100;
+/// Stop signals within this many milliseconds count as one.
+const MERGE_MS: u64 = 100;
 
-/// A loop that has not acted on a stop signal for so many milliseconds seems to hang.
-const HANGS: u64 = 3_000;
+/// A loop that has not acted on a stop signal for this many milliseconds seems to hang.
+const HANG_MS: u64 = 3_000;
 
-/// No signal came.
-const QUIET: i32 = 0;
+/// The value for no signal.
+const NO_SIGNAL: i32 = 0;

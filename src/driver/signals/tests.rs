@@ -1,4 +1,4 @@
-//! Each plays in a process of its own, where it may do as it likes with signals.
+//! Each case runs in a process of its own, where it may change dispositions and raise signals.
 
 use std::env;
 #[cfg(unix)]
@@ -17,12 +17,12 @@ use windows_sys::Win32::System::Console::{
 
 #[cfg(windows)]
 use super::windows::console;
-use super::{Signals, system};
+use super::{SignalSlot, system};
 use crate::driver::Driver;
 use crate::signal::{Signal, SignalSet};
 
-/// What is played in a process of its own, by name. There each may do as it likes with signals.
-const PLAYS: &[(&str, fn())] = &[
+/// The cases that run in a process of their own, by name.
+const CASES: &[(&str, fn())] = &[
     ("first", || {
         let driver = Driver::machine().unwrap();
         let stop = stopper(&driver);
@@ -33,33 +33,33 @@ const PLAYS: &[(&str, fn())] = &[
         assert_eq!(stop.take_stop(), None);
         assert!(!is_woken(&driver));
     }),
-    ("heard", || {
+    ("subscribed", || {
         set_handler(ONE, libc::SIG_IGN);
         let (driver, other) = (Driver::machine().unwrap(), Driver::machine().unwrap());
-        let hears = listener(&driver, &[ONE, OTHER]);
+        let listener = listener(&driver, &[ONE, OTHER]);
         let stops = stopper(&other);
         for times in [1, 3, 1] {
             for _ in 0..times {
                 raise(ONE);
             }
             assert!(is_woken(&driver));
-            assert_eq!(heard(&hears), [ONE]);
-            assert_eq!(heard(&hears), []);
-            assert_eq!((hears.take_stop(), stops.take_stop()), (None, None));
+            assert_eq!(pending(&listener), [ONE]);
+            assert_eq!(pending(&listener), []);
+            assert_eq!((listener.take_stop(), stops.take_stop()), (None, None));
             assert!(!is_woken(&other));
         }
         drop(stops);
         raise(OTHER);
         raise(ONE);
-        assert_eq!(heard(&hears), [OTHER, ONE]);
+        assert_eq!(pending(&listener), [OTHER, ONE]);
         let stops = stopper(&other);
-        // Being asked to stop is no business of one that only hears.
+        // A stop signal does not reach a slot that only subscribes.
         raise(Signal::TERM);
         assert_eq!(
-            (hears.take_stop(), stops.take_stop()),
+            (listener.take_stop(), stops.take_stop()),
             (None, Some(Signal::TERM))
         );
-        drop(hears);
+        drop(listener);
         assert_eq!(handler(ONE), libc::SIG_IGN);
         assert_ne!(handler(Signal::TERM), libc::SIG_DFL);
         drop(stops);
@@ -68,116 +68,119 @@ const PLAYS: &[(&str, fn())] = &[
     }),
     ("each of them", || {
         let driver = Driver::machine().unwrap();
-        let hears = listener(&driver, &[]);
+        let listener = listener(&driver, &[]);
         for signal in Signal::all().filter(|signal| !FAULTS.contains(signal)) {
             let is_kept = signal == Signal::KILL || signal == NEVER;
             let before = (!is_kept).then(|| handler(signal));
-            let done = hears.set_heard(signal.into());
+            let done = listener.set_subscribed(signal.into());
             assert_eq!(done.is_err(), is_kept, "{signal}");
             if !is_kept {
                 raise(signal);
-                assert_eq!(heard(&hears), [signal]);
+                assert_eq!(pending(&listener), [signal]);
             }
-            hears.set_heard(SignalSet::default()).unwrap();
+            listener.set_subscribed(SignalSet::default()).unwrap();
             let after = (!is_kept).then(|| handler(signal));
             assert_eq!(after, before, "{signal}");
         }
     }),
     ("all or none", || {
         let driver = Driver::machine().unwrap();
-        let hears = listener(&driver, &[OTHER]);
+        let listener = listener(&driver, &[OTHER]);
         let all = [Signal::INT, ONE, NEVER];
-        assert!(hears.set_heard(all.into_iter().collect()).is_err());
+        assert!(listener.set_subscribed(all.into_iter().collect()).is_err());
         for signal in [Signal::INT, ONE] {
             assert_eq!(handler(signal), libc::SIG_DFL);
         }
         raise(OTHER);
-        assert_eq!(heard(&hears), [OTHER]);
+        assert_eq!(pending(&listener), [OTHER]);
     }),
     ("only meanwhile", || {
         let driver = Driver::machine().unwrap();
         let other = listener(&driver, &[ONE, Signal::INT]);
-        let hears = listener(&driver, &[Signal::INT]);
+        let listener = listener(&driver, &[Signal::INT]);
         raise(ONE);
-        hears.set_heard(ONE.into()).unwrap();
-        assert_eq!(heard(&hears), []);
+        listener.set_subscribed(ONE.into()).unwrap();
+        assert_eq!(pending(&listener), []);
         raise(ONE);
-        hears.set_heard(SignalSet::default()).unwrap();
-        hears.set_heard(ONE.into()).unwrap();
-        assert_eq!(heard(&hears), []);
-        assert_eq!(heard(&other), [ONE]);
+        listener.set_subscribed(SignalSet::default()).unwrap();
+        listener.set_subscribed(ONE.into()).unwrap();
+        assert_eq!(pending(&listener), []);
+        assert_eq!(pending(&other), [ONE]);
     }),
-    ("heard and stops", || {
+    ("subscribed and stops", || {
         let driver = Driver::machine().unwrap();
         let both = stopper(&driver);
-        both.set_heard(Signal::TERM.into()).unwrap();
+        both.set_subscribed(Signal::TERM.into()).unwrap();
         for _ in 0..3 {
             raise(Signal::TERM);
-            assert_eq!((heard(&both), both.take_stop()), (vec![Signal::TERM], None));
+            assert_eq!(
+                (pending(&both), both.take_stop()),
+                (vec![Signal::TERM], None)
+            );
         }
-        both.set_heard(SignalSet::default()).unwrap();
+        both.set_subscribed(SignalSet::default()).unwrap();
         assert_ne!(handler(Signal::TERM), libc::SIG_DFL);
         raise(Signal::TERM);
         assert_eq!(
-            (heard(&both), both.take_stop()),
+            (pending(&both), both.take_stop()),
             (vec![], Some(Signal::TERM))
         );
-        // Who was told cannot put it off by hearing.
-        both.set_heard(Signal::INT.into()).unwrap();
-        let_time_pass();
+        // A slot that has its stop signal does not lose it by subscribing.
+        both.set_subscribed(Signal::INT.into()).unwrap();
+        wait_past_merging();
         raise(Signal::INT);
     }),
     ("stopping", || {
         let driver = Driver::machine().unwrap();
         let both = stopper(&driver);
-        both.set_heard(Signal::TERM.into()).unwrap();
+        both.set_subscribed(Signal::TERM.into()).unwrap();
         both.set_stopping(true);
         raise(Signal::TERM);
         assert_eq!(
-            (heard(&both), both.take_stop()),
+            (pending(&both), both.take_stop()),
             (vec![Signal::TERM], Some(Signal::TERM))
         );
-        let_time_pass();
+        wait_past_merging();
         raise(Signal::TERM);
     }),
     ("another stops", || {
         let (driver, other) = (Driver::machine().unwrap(), Driver::machine().unwrap());
-        let (hears, stops) = (stopper(&driver), stopper(&other));
-        hears.set_heard(Signal::TERM.into()).unwrap();
+        let (listener, stops) = (stopper(&driver), stopper(&other));
+        listener.set_subscribed(Signal::TERM.into()).unwrap();
         raise(Signal::TERM);
         assert_eq!(
-            (heard(&hears), hears.take_stop()),
+            (pending(&listener), listener.take_stop()),
             (vec![Signal::TERM], None)
         );
         assert_eq!(stops.take_stop(), Some(Signal::TERM));
         drop(stops);
-        // What was pending has gone with it.
+        // The pending signals are gone with the slot.
         raise(Signal::TERM);
         assert_eq!(
-            (heard(&hears), hears.take_stop()),
+            (pending(&listener), listener.take_stop()),
             (vec![Signal::TERM], None)
         );
     }),
     ("delivered", || {
         let driver = Driver::memory(None).unwrap();
         let (both, other) = (stopper(&driver), stopper(&driver));
-        both.set_heard(ONE.into()).unwrap();
+        both.set_subscribed(ONE.into()).unwrap();
         assert!(both.deliver(ONE) && both.deliver(Signal::TERM) && both.deliver(Signal::INT));
         assert!(!both.deliver(Signal::SEGV));
         driver.wait(None, &mut Vec::new()).unwrap();
         assert_eq!(
-            (heard(&both), both.take_stop()),
+            (pending(&both), both.take_stop()),
             (vec![ONE], Some(Signal::TERM))
         );
-        assert_eq!((heard(&other), other.take_stop()), (vec![], None));
+        assert_eq!((pending(&other), other.take_stop()), (vec![], None));
     }),
     ("second", || {
         let driver = Driver::machine().unwrap();
         let stop = stopper(&driver);
-        // Those that come together, or before the loop could obey, are one.
+        // Signals that come together, or before the loop could obey, count as one.
         raise(Signal::INT);
         raise(Signal::TERM);
-        let_time_pass();
+        wait_past_merging();
         raise(Signal::TERM);
         assert_eq!(stop.take_stop(), Some(Signal::INT));
         assert_eq!(stop.take_stop(), None);
@@ -190,7 +193,7 @@ const PLAYS: &[(&str, fn())] = &[
         assert_eq!(stop.take_stop(), Some(Signal::INT));
         raise(Signal::INT);
         assert!(!stop.has_stop(), "it came together with the first");
-        let_time_pass();
+        wait_past_merging();
         raise(Signal::INT);
     }),
     ("defaults", || {
@@ -203,7 +206,7 @@ const PLAYS: &[(&str, fn())] = &[
         drop(stop);
         assert_eq!(handler(Signal::INT), libc::SIG_DFL);
         assert_eq!(handler(Signal::TERM), libc::SIG_DFL);
-        // Nothing is pending any more: the next first signal is a first one again.
+        // Nothing is pending any more: the next stop signal is a first one again.
         let stop = stopper(&driver);
         assert_eq!(stop.take_stop(), None);
         raise(Signal::TERM);
@@ -233,20 +236,25 @@ const PLAYS: &[(&str, fn())] = &[
         assert_eq!(handler(Signal::INT), own);
         assert_eq!(handler(Signal::TERM), own, "set after us");
     }),
-    ("taken anew", || {
+    ("taken again", || {
         let own = own_handler as *const () as libc::sighandler_t;
         let driver = Driver::machine().unwrap();
         let first = listener(&driver, &[OTHER]);
         set_handler(OTHER, own);
-        // It was taken from us; who begins to listen takes it back, and so it is theirs in the end.
+        // Other code replaced our handler; a new listener takes the signal back, and restores that
+        // handler in the end.
         let second = listener(&driver, &[OTHER]);
         raise(OTHER);
-        assert_eq!((heard(&first), heard(&second)), (vec![OTHER], vec![OTHER]));
+        assert_eq!(
+            (pending(&first), pending(&second)),
+            (vec![OTHER], vec![OTHER])
+        );
         drop(second);
         assert_ne!(handler(OTHER), own);
         drop(first);
         assert_eq!(handler(OTHER), own);
-        // Ours, put back by somebody when it was ours no more, is as good as none.
+        // Our handler, put back by other code when it was not installed any more, counts as the
+        // default.
         set_handler(OTHER, libc::SIG_DFL);
         let first = listener(&driver, &[OTHER]);
         let ours = handler(OTHER);
@@ -254,13 +262,13 @@ const PLAYS: &[(&str, fn())] = &[
         set_handler(OTHER, ours);
         drop(listener(&driver, &[OTHER]));
         assert_eq!(handler(OTHER), libc::SIG_DFL);
-        // Interrupted and ignored: heard all the same, and no reason to stop.
+        // SIGINT was ignored: a listener receives it all the same, and it stops no loop.
         set_handler(Signal::INT, libc::SIG_IGN);
         let first = listener(&driver, &[Signal::INT]);
         let stops = stopper(&driver);
         raise(Signal::INT);
         assert_eq!(
-            (heard(&first), stops.take_stop()),
+            (pending(&first), stops.take_stop()),
             (vec![Signal::INT], None)
         );
         drop(first);
@@ -277,7 +285,7 @@ const PLAYS: &[(&str, fn())] = &[
         assert_ne!(handler(Signal::TERM), libc::SIG_DFL);
         raise(Signal::TERM);
         assert!(is_woken(&drivers[0]));
-        // A wait with no timeout is what can be ended in memory.
+        // In memory only a wait without a timeout can be ended.
         drivers[1].wait(None, &mut Vec::new()).unwrap();
         assert!(!is_woken(&drivers[2]));
         stops.push(stopper(&drivers[2]));
@@ -312,14 +320,14 @@ const PLAYS: &[(&str, fn())] = &[
     }),
     ("too many", || {
         let driver = Driver::machine().unwrap();
-        let install = || Signals::new(driver.waker());
+        let install = || SignalSlot::new(driver.waker());
         let all: Vec<_> = (0..64).map(|_| install().unwrap()).collect();
         assert!(install().is_err());
         drop(all);
         install().unwrap();
     }),
     #[cfg(target_os = "linux")]
-    ("a file for nobody", || {
+    ("a file without a reader", || {
         let driver = Driver::machine().unwrap();
         let (one, other) = std::os::unix::net::UnixStream::pair().unwrap();
         let (socket, _) = driver.adopt_connection(one.into()).unwrap();
@@ -337,9 +345,10 @@ const PLAYS: &[(&str, fn())] = &[
     ("errno", || {
         let driver = Driver::machine().unwrap();
         let _stop = stopper(&driver);
-        // Full, so that the handler's own call fails: it was rung once, when the driver was made.
+        // The counter is full, so that the handler's own write fails: the descriptor was written
+        // once, when the driver was made.
         let most = (u64::MAX - 2).to_ne_bytes();
-        let hand = driver.waker().hand().unwrap();
+        let hand = driver.waker().raw_fd().unwrap();
         // SAFETY: eight bytes are read from `most`, and the descriptor is open while the driver
         // lives.
         let written = unsafe { libc::write(hand, most.as_ptr().cast(), most.len()) };
@@ -353,22 +362,22 @@ const PLAYS: &[(&str, fn())] = &[
     #[cfg(windows)]
     ("the console's", || {
         let driver = Driver::machine().unwrap();
-        let hears = listener(&driver, &[Signal::INT]);
+        let listener = listener(&driver, &[Signal::INT]);
         for _ in 0..3 {
             assert_eq!(console(CTRL_C_EVENT), TRUE);
             assert!(is_woken(&driver));
-            assert_eq!(heard(&hears), [Signal::INT]);
+            assert_eq!(pending(&listener), [Signal::INT]);
         }
         assert_eq!(console(CTRL_BREAK_EVENT), FALSE);
-        // It was taken from us.
+        // Other code replaced our handler.
         let own = own_handler as *const () as libc::sighandler_t;
         set_handler(Signal::INT, own);
         assert_eq!(console(CTRL_C_EVENT), FALSE);
-        assert_eq!((heard(&hears), handler(Signal::INT)), (vec![], own));
+        assert_eq!((pending(&listener), handler(Signal::INT)), (vec![], own));
         let again = listener(&driver, &[Signal::INT, Signal::BREAK]);
         assert_eq!(console(CTRL_BREAK_EVENT), TRUE);
-        assert_eq!(heard(&again), [Signal::BREAK]);
-        drop((hears, again));
+        assert_eq!(pending(&again), [Signal::BREAK]);
+        drop((listener, again));
         assert_eq!(console(CTRL_C_EVENT), FALSE);
         assert_eq!(console(CTRL_BREAK_EVENT), FALSE);
         assert_eq!(console(CTRL_CLOSE_EVENT), FALSE);
@@ -387,7 +396,7 @@ const PLAYS: &[(&str, fn())] = &[
         let stop = stopper(&driver);
         raise(Signal::TERM);
         assert_eq!(stop.take_stop(), Some(Signal::TERM));
-        let_time_pass();
+        wait_past_merging();
         console(CTRL_SHUTDOWN_EVENT);
     }),
     #[cfg(windows)]
@@ -403,7 +412,7 @@ const PLAYS: &[(&str, fn())] = &[
 ];
 
 #[test]
-fn the_first_signal_is_noted_and_ends_a_wait() {
+fn the_first_signal_is_recorded_and_ends_a_wait() {
     check("first", None);
     check("while waiting", None);
     #[cfg(unix)]
@@ -411,21 +420,21 @@ fn the_first_signal_is_noted_and_ends_a_wait() {
 }
 
 #[test]
-fn what_is_heard_is_told_once_for_each_look_and_ends_nothing() {
-    check("heard", None);
+fn a_subscribed_signal_is_delivered_once_for_each_look_and_does_not_end_the_process() {
+    check("subscribed", None);
     check("only meanwhile", None);
     check("delivered", None);
 }
 
 #[test]
-fn every_signal_but_two_can_be_heard() {
+fn every_signal_but_two_can_be_subscribed_to() {
     check("each of them", None);
     check("all or none", None);
 }
 
 #[test]
-fn who_hears_a_stop_signal_is_not_stopped_by_it_until_the_stop_has_begun() {
-    check("heard and stops", Some(Signal::INT));
+fn a_subscribed_stop_signal_does_not_stop_the_loop_before_its_stop_has_begun() {
+    check("subscribed and stops", Some(Signal::INT));
     check("stopping", Some(Signal::TERM));
     check("another stops", None);
 }
@@ -437,15 +446,15 @@ fn the_second_signal_ends_the_process() {
 }
 
 #[test]
-fn what_was_before_is_restored() {
+fn the_earlier_disposition_is_restored() {
     check("defaults", None);
     check("ignored", None);
     check("own handler", None);
-    check("taken anew", None);
+    check("taken again", None);
 }
 
 #[test]
-fn every_loop_is_told_and_the_last_one_cleans_up() {
+fn every_loop_gets_the_signal_and_the_last_one_restores_the_disposition() {
     check("several", None);
     check("too many", None);
 }
@@ -465,35 +474,39 @@ fn an_event_that_closes_is_held_and_the_second_ends_the_process() {
 
 #[cfg(unix)]
 #[test]
-fn a_signal_leaves_errno_alone() {
+fn the_handler_preserves_errno() {
     check("errno", None);
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_file_for_a_peer_that_went_away_kills_nobody() {
-    check("a file for nobody", None);
+fn sending_a_file_to_a_peer_that_is_gone_does_not_kill_the_process() {
+    check("a file without a reader", None);
 }
 
-/// Not a test by itself: plays what the environment names.
+/// Not a test by itself: runs the case that the environment names.
 #[test]
-fn play() {
-    let Ok(name) = env::var(PLAY) else { return };
-    let (_, play) = PLAYS.iter().find(|(other, _)| *other == name).unwrap();
-    // Whoever started the tests may have had some ignored, as `nohup` has.
+fn run_case() {
+    let Ok(name) = env::var(CASE) else { return };
+    let (_, case) = CASES.iter().find(|(other, _)| *other == name).unwrap();
+    // The parent may have had some signals ignored, as `nohup` does.
     for signal in [Signal::INT, Signal::TERM, ONE, OTHER] {
         set_handler(signal, libc::SIG_DFL);
     }
-    play();
+    case();
 }
 
-/// Plays `name` in a process of its own, which ends by `signal` or well.
+/// Runs `name` in a process of its own, which ends by `signal` or successfully.
 #[track_caller]
 fn check(name: &str, signal: Option<Signal>) {
     let module = module_path!().split_once("::").unwrap().1;
     let output = Command::new(env::current_exe().unwrap())
-        .args([&format!("{module}::play"), "--exact", "--test-threads=1"])
-        .env(PLAY, name)
+        .args([
+            &format!("{module}::run_case"),
+            "--exact",
+            "--test-threads=1",
+        ])
+        .env(CASE, name)
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
@@ -504,34 +517,36 @@ fn check(name: &str, signal: Option<Signal>) {
     assert!(ended(output.status), "{name}: {}\n{said}", output.status);
 }
 
-/// Longer than signals count as having come together.
-fn let_time_pass() {
+/// Waits longer than the time within which signals are merged.
+fn wait_past_merging() {
     let until = Instant::now() + Duration::from_millis(120);
     while Instant::now() < until {
         thread::park_timeout(Duration::from_millis(5));
     }
 }
 
-/// One that stops.
-fn stopper(driver: &Driver) -> Signals {
-    let signals = Signals::new(driver.waker()).unwrap();
+/// Takes a slot that stops.
+fn stopper(driver: &Driver) -> SignalSlot {
+    let signals = SignalSlot::new(driver.waker()).unwrap();
     signals.set_stops(true).unwrap();
     signals
 }
 
-/// One that hears these.
-fn listener(driver: &Driver, heard: &[Signal]) -> Signals {
-    let signals = Signals::new(driver.waker()).unwrap();
-    signals.set_heard(heard.iter().copied().collect()).unwrap();
+/// Takes a slot that subscribes to these signals.
+fn listener(driver: &Driver, pending: &[Signal]) -> SignalSlot {
+    let signals = SignalSlot::new(driver.waker()).unwrap();
+    signals
+        .set_subscribed(pending.iter().copied().collect())
+        .unwrap();
     signals
 }
 
-/// What it has heard since the last time.
-fn heard(signals: &Signals) -> Vec<Signal> {
-    signals.take_heard().iter().collect()
+/// Takes the pending signals.
+fn pending(signals: &SignalSlot) -> Vec<Signal> {
+    signals.take_pending().iter().collect()
 }
 
-/// Whether a wait is ended at once.
+/// Returns whether a wait ends at once.
 fn is_woken(driver: &Driver) -> bool {
     let began = Instant::now();
     let mut events = Vec::new();
@@ -541,7 +556,7 @@ fn is_woken(driver: &Driver) -> bool {
     began.elapsed() < timeout
 }
 
-/// Is this how one ends by a signal?
+/// Returns whether the status is that of a process that ended by this signal.
 fn is_end_by(signal: Signal, status: ExitStatus) -> bool {
     #[cfg(unix)]
     return std::os::unix::process::ExitStatusExt::signal(&status) == Some(signal.number());
@@ -553,26 +568,26 @@ fn is_end_by(signal: Signal, status: ExitStatus) -> bool {
         });
 }
 
-/// As C does it: on Windows without a look at what is done about the signal.
+/// Raises a signal with C's function: on Windows without looking at the disposition.
 fn raise(signal: Signal) {
-    // SAFETY: this process is there to be sent signals.
+    // SAFETY: this process exists to be sent signals.
     unsafe { libc::raise(signal.number()) };
 }
 
-/// Sends it to the whole process, which listens for it.
+/// Sends a signal to the whole process.
 fn send(signal: Signal) {
     #[cfg(unix)]
-    // SAFETY: it only asks who we are.
+    // SAFETY: the call only returns a number.
     let us = unsafe { libc::getpid() };
     #[cfg(unix)]
-    // SAFETY: this process is there to be sent signals.
+    // SAFETY: this process exists to be sent signals.
     assert_eq!(unsafe { libc::kill(us, signal.number()) }, 0);
     #[cfg(windows)]
     raise(signal);
 }
 
 fn set_handler(signal: Signal, handler: libc::sighandler_t) {
-    // SAFETY: the handlers given are C's own, and one that does nothing.
+    // SAFETY: the handlers are C's own, and one that does nothing.
     unsafe { libc::signal(signal.number(), handler) };
 }
 
@@ -582,9 +597,9 @@ fn handler(signal: Signal) -> libc::sighandler_t {
 
 extern "C" fn own_handler(_signal: c_int) {}
 
-const PLAY: &str = "TORSADE_SIGNAL_PLAY";
+const CASE: &str = "TORSADE_SIGNAL_CASE";
 
-/// Two that stop nothing, or not unless somebody stops by them; the second has the lower number.
+/// Two signals that stop no loop by default; the second has the lower number.
 #[cfg(unix)]
 const ONE: Signal = Signal::USR1;
 #[cfg(unix)]
@@ -594,13 +609,13 @@ const ONE: Signal = Signal::ABRT;
 #[cfg(windows)]
 const OTHER: Signal = Signal::BREAK;
 
-/// One whose handler cannot be set.
+/// A signal whose handler cannot be set.
 #[cfg(unix)]
 const NEVER: Signal = Signal::STOP;
 #[cfg(windows)]
 const NEVER: Signal = Signal::KILL;
 
-/// Those that the C runtime of Windows keeps for each thread.
+/// The signals that the C runtime of Windows keeps for each thread.
 #[cfg(unix)]
 const FAULTS: [Signal; 0] = [];
 #[cfg(windows)]

@@ -1,33 +1,33 @@
-//! Signals in the terms of Windows: the C runtime's `signal`, and the console's events.
+//! Signals in Windows terms: the C runtime's `signal`, and the console's events.
 //!
-//! The C runtime keeps a disposition for each signal, as POSIX has it, and there all four that can
-//! be listened to are taken and restored. It is also what `raise` looks at, and nothing but `raise`
-//! makes a SIGTERM or a SIGABRT. A process has as many C runtimes as it has libraries that brought
-//! one of their own; this is the one that Rust is linked with.
+//! The C runtime keeps a disposition for each signal, as POSIX does; all four signals that can be
+//! listened to are taken and restored there. `raise` uses it too, and nothing but `raise` makes a
+//! SIGTERM or a SIGABRT. A process has as many C runtimes as it has libraries that bring one of
+//! their own; this is the one that Rust is linked with.
 //!
-//! The console's events come on a thread of their own, to a stack of handlers, the last that was
-//! added first. The C runtime's lies there once SIGINT or SIGBREAK was taken, and makes a signal of
-//! each: SIGINT of Ctrl-C, SIGBREAK of all others. On top of it lies ours, which does the same with
-//! two differences.
+//! The console's events run handlers on a thread of their own: a stack of handlers, the last added
+//! first. The C runtime's handler is on that stack once SIGINT or SIGBREAK was taken, and turns
+//! each event into a signal: Ctrl-C into SIGINT, all others into SIGBREAK. Above it is our handler,
+//! which does the same with two differences.
 //!
 //! * The runtime sets the default before it calls a handler, so that another Ctrl-C at that moment
-//!   ends the process. Ours sets nothing.
-//! * A process is ended as soon as the handlers of an event that *closes* (the console's window,
-//!   the session, the system; a container that is to stop) have returned. Ours does not return
-//!   then, so that there is a stop in good order for as long as the system waits: some seconds.
+//!   ends the process. Our handler does not.
+//! * A process is ended as soon as the handlers of an event that *closes* have returned (the
+//!   console's window, the session or the system closes, or a container stops). Our handler does
+//!   not return then, so that a graceful stop is possible for as long as the system waits: some
+//!   seconds.
 //!
-//! Ours lies there for good, and hands on every event whose signal's disposition is not ours; so
-//! what counts is the disposition alone, and the rules about it are the same as elsewhere. Who
-//! takes another console (`AllocConsole`, `AttachConsole`) empties the stack, and does so before
-//! anybody listens.
+//! Our handler stays on the stack for good, and passes on every event whose signal's disposition is
+//! not ours; so the disposition alone decides, and its rules are the same as elsewhere. A program
+//! that switches to another console (`AllocConsole`, `AttachConsole`) empties the stack, and must
+//! do so before it listens for signals.
 //!
-//! What is ignored by the process' own attribute (a program that begins a process group ignores
-//! Ctrl-C, and so do those it starts) never gets to any handler, and nobody is told of it:
-//! Ctrl-Break is.
+//! Events that are ignored by the process's own attribute (a program that begins a process group
+//! ignores Ctrl-C, and so do its children) reach no handler. Ctrl-Break does.
 //!
-//! No handler here comes between two instructions of a thread: they run on the console's, or are
-//! called by `raise`. So they may take the table's lock, and do, so that what is done about a
-//! signal does not change meanwhile.
+//! No handler here runs between two instructions of a thread: handlers run on the console's thread,
+//! or are called by `raise`. So they may take the table's lock, and do, so that the disposition of
+//! a signal does not change meanwhile.
 
 use std::io;
 use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
@@ -43,19 +43,19 @@ use super::table;
 use crate::driver::poller::Waking;
 use crate::signal::{Signal, SignalSet};
 
-/// What is done about a signal.
+/// The disposition of a signal.
 pub(super) struct Disposition(libc::sighandler_t);
 
-/// What ends a loop's wait.
-pub(super) struct Hand(Mutex<Option<Waking>>);
+/// The handle that ends a loop's wait.
+pub(super) struct WakeTarget(Mutex<Option<Waking>>);
 
 impl Disposition {
-    /// Our handler.
+    /// Returns the disposition with our handler.
     pub(super) fn ours() -> Self {
         Self(handler as *const () as libc::sighandler_t)
     }
 
-    /// The one that a process begins with.
+    /// Returns the default disposition.
     pub(super) fn default() -> Self {
         Self(libc::SIG_DFL)
     }
@@ -68,15 +68,15 @@ impl Disposition {
         self.0 == libc::SIG_DFL
     }
 
-    /// The handler, as C names it.
+    /// Returns the handler as C represents it.
     #[cfg(test)]
     pub(super) fn handler(&self) -> libc::sighandler_t {
         self.0
     }
 }
 
-impl Hand {
-    pub(super) const fn nobodys() -> Self {
+impl WakeTarget {
+    pub(super) const fn none() -> Self {
         Self(Mutex::new(None))
     }
 
@@ -84,7 +84,7 @@ impl Hand {
         self.lock().is_none()
     }
 
-    /// From now on it reaches `wake`'s driver.
+    /// Points the handle at `wake`'s driver.
     pub(super) fn take(&self, wake: &Waking) -> io::Result<()> {
         *self.lock() = Some(wake.clone());
         Ok(())
@@ -108,26 +108,26 @@ impl Hand {
     }
 }
 
-/// Before the first place is taken: lays our handler on top of the C runtime's.
+/// Prepares the system before the first slot is taken: puts our handler above the C runtime's.
 ///
-/// Whoever adds one waits for those that are under way, and those may wait for the table: so it is
-/// not held.
+/// The call waits for running handlers, and those may wait for the table, so the table is not
+/// locked.
 pub(super) fn prepare() {
     static DONE: Once = Once::new();
     DONE.call_once(|| {
         let table = table::lock();
-        // The runtime adds its own when the first signal of the console's is set. Where that is
-        // refused there is none.
+        // The runtime adds its handler when the disposition of the first console signal is set.
+        // Where that is refused there is none.
         let _ = disposition(Signal::BREAK);
         drop(table);
-        // SAFETY: the handler lives as long as the program, and may run on any thread. Where it is
-        // refused the runtime's does what it can.
+        // SAFETY: the handler lives as long as the program, and may run on any thread. Where the
+        // call is refused, the runtime's handler does what it can.
         let _ = unsafe { SetConsoleCtrlHandler(Some(console), TRUE) };
     });
 }
 
-/// Sends a signal to this thread. One of the console's, when the default is done about it, ends the
-/// process as it would have from the console, so that who waits for the process sees the same.
+/// Sends a signal to this thread. A console signal with the default disposition ends the process as
+/// it would have from the console, so that the parent sees the same status.
 pub(crate) fn raise(signal: Signal) -> io::Result<()> {
     check(signal)?;
     if signal == Signal::INT || signal == Signal::BREAK {
@@ -135,7 +135,7 @@ pub(crate) fn raise(signal: Signal) -> io::Result<()> {
         let found = disposition(signal)?;
         drop(table);
         if found.is_default() {
-            // SAFETY: it only ends the process.
+            // SAFETY: the call only ends the process.
             unsafe { libc::_exit(STATUS_CONTROL_C_EXIT) };
         }
     }
@@ -146,21 +146,21 @@ pub(crate) fn raise(signal: Signal) -> io::Result<()> {
     }
 }
 
-/// The time, in milliseconds since some moment.
+/// Returns a monotonic time in milliseconds.
 pub(super) fn milliseconds() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
     START.get_or_init(Instant::now).elapsed().as_millis() as u64
 }
 
-/// Nothing is blocked here.
+/// Does nothing: signals are not blocked on Windows.
 pub(super) fn unblock(_signals: SignalSet) -> SignalSet {
     SignalSet::default()
 }
 
 pub(super) fn block(_signals: SignalSet) {}
 
-/// What is done about a signal now. Not every C runtime tells without a change, so ours is set
-/// meanwhile; who has the table keeps it from telling anybody.
+/// Returns the present disposition of a signal. Not every C runtime returns it without a change, so
+/// ours is set meanwhile; the caller holds the table's lock, so no signal is delivered.
 pub(super) fn disposition(signal: Signal) -> io::Result<Disposition> {
     let found = replace(signal, &Disposition::ours())?;
     if !found.is_ours() {
@@ -169,11 +169,11 @@ pub(super) fn disposition(signal: Signal) -> io::Result<Disposition> {
     Ok(found)
 }
 
-/// Does `wanted` about a signal from now on, and gives what was done before.
+/// Sets the disposition of a signal; returns the earlier one.
 pub(super) fn replace(signal: Signal, wanted: &Disposition) -> io::Result<Disposition> {
     check(signal)?;
-    // SAFETY: the runtime knows the signal, and what is set is the default, ours, or what was there
-    // before.
+    // SAFETY: the runtime knows the signal, and the disposition is the default, ours, or one that
+    // was there before.
     let previous = unsafe { libc::signal(signal.number(), wanted.0) };
     if previous == libc::SIG_ERR as libc::sighandler_t {
         return Err(unknown());
@@ -181,22 +181,22 @@ pub(super) fn replace(signal: Signal, wanted: &Disposition) -> io::Result<Dispos
     Ok(Disposition(previous))
 }
 
-/// What the C runtime calls. It has set the default before.
+/// The handler that the C runtime calls. The runtime has set the default before.
 extern "C" fn handler(number: c_int) {
     let signal = Signal::given(number);
     let table = table::lock();
     if table.iter().any(|taken| taken.signal == signal) {
-        // It was set before, so it can be again.
+        // The disposition was set before, so it can be set again.
         let _ = replace(signal, &Disposition::ours());
     }
-    let again = table::tell(signal);
+    let again = table::dispatch(signal);
     drop(table);
     if again {
         table::end_by(signal);
     }
 }
 
-/// What the system calls, on a thread of the event's own.
+/// The handler that the system calls, on a thread of the event's own.
 pub(super) extern "system" fn console(event: u32) -> BOOL {
     let signal = match event {
         CTRL_C_EVENT => Signal::INT,
@@ -206,7 +206,7 @@ pub(super) extern "system" fn console(event: u32) -> BOOL {
     if !disposition(signal).is_ok_and(|found| found.is_ours()) {
         return FALSE;
     }
-    let again = table::tell(signal);
+    let again = table::dispatch(signal);
     drop(table);
     if again {
         table::end_by(signal);
@@ -217,7 +217,7 @@ pub(super) extern "system" fn console(event: u32) -> BOOL {
     TRUE
 }
 
-/// The runtime ends a process that gives it a number it does not know.
+/// Refuses unknown signals: the runtime ends a process that passes a number it does not know.
 fn check(signal: Signal) -> io::Result<()> {
     match signal.is_reserved() || signal == Signal::KILL {
         true => Err(unknown()),

@@ -1,4 +1,4 @@
-//! Sockets that somebody else has made: what they are, and taking them over.
+//! Sockets that other code has made: checks what they are, and takes them over.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,12 +9,12 @@ use socket2::{Domain, Type};
 use super::names;
 use crate::address::Address;
 
-/// Why a descriptor cannot be adopted.
+/// The reason why a descriptor cannot be adopted.
 #[derive(Debug)]
 pub(crate) enum NotAdopted {
-    /// It is something else.
-    Is(String),
-    /// The system would not.
+    /// The descriptor is something else.
+    WrongKind(String),
+    /// The system refused a call.
     Io(io::Error),
 }
 
@@ -24,7 +24,7 @@ impl From<io::Error> for NotAdopted {
     }
 }
 
-/// What a descriptor is wanted to be.
+/// The kind of descriptor that is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::driver) enum Kind {
     /// A stream socket that listens.
@@ -35,7 +35,7 @@ pub(in crate::driver) enum Kind {
     Datagrams,
 }
 
-/// Sees that it is what is wanted, and sets it up as our own sockets are.
+/// Checks that the descriptor is of the expected kind, and sets it up like our own sockets.
 pub(in crate::driver) fn adopted(
     fd: OwnedFd,
     wanted: Kind,
@@ -44,7 +44,7 @@ pub(in crate::driver) fn adopted(
     let kind = match socket.r#type() {
         Ok(kind) => kind,
         Err(error) if error.raw_os_error() == Some(Errno::NOTSOCK.raw_os_error()) => {
-            return Err(NotAdopted::Is("no socket".into()));
+            return Err(NotAdopted::WrongKind("no socket".into()));
         }
         Err(error) => return Err(error.into()),
     };
@@ -54,7 +54,7 @@ pub(in crate::driver) fn adopted(
         Domain::IPV6 => "TCP",
         Domain::UNIX => "UNIX",
         _ => {
-            return Err(NotAdopted::Is(format!(
+            return Err(NotAdopted::WrongKind(format!(
                 "a socket of family {}",
                 i32::from(domain)
             )));
@@ -65,10 +65,10 @@ pub(in crate::driver) fn adopted(
         Type::STREAM if listens(&socket)? => Some(Kind::Listener),
         Type::STREAM if socket.peer_addr().is_ok() => Some(Kind::Connection),
         Type::STREAM => None,
-        _ => return Err(NotAdopted::Is("a packet socket".into())),
+        _ => return Err(NotAdopted::WrongKind("a packet socket".into())),
     };
     if found != Some(wanted) {
-        return Err(NotAdopted::Is(match found {
+        return Err(NotAdopted::WrongKind(match found {
             Some(Kind::Datagrams) => "a datagram socket".into(),
             Some(Kind::Listener) => format!("a {family} socket that listens"),
             Some(Kind::Connection) => format!("a {family} socket that is connected"),
@@ -79,14 +79,14 @@ pub(in crate::driver) fn adopted(
     let flags = fcntl_getfd(socket.as_fd()).map_err(io::Error::from)?;
     fcntl_setfd(socket.as_fd(), flags | FdFlags::CLOEXEC).map_err(io::Error::from)?;
     if domain != Domain::UNIX && kind == Type::STREAM {
-        // See `tcp`: an urgent byte beside the stream would stay readable for ever.
+        // See `tcp`: an urgent byte outside the stream would stay readable for ever.
         socket.set_out_of_band_inline(true)?;
     }
     Ok((socket, domain))
 }
 
-/// Does a stream socket listen? Where the system does not tell, one that is bound and has no peer
-/// is taken at its word: if it does not, accepting fails.
+/// Returns whether a stream socket listens. Where the system cannot tell, a bound socket without a
+/// peer counts as listening: if it does not listen, accepting fails.
 fn listens(socket: &socket2::Socket) -> io::Result<bool> {
     // Apple's systems know the option's name only.
     #[cfg(not(target_vendor = "apple"))]
@@ -97,7 +97,7 @@ fn listens(socket: &socket2::Socket) -> io::Result<bool> {
     is_bound_alone(socket)
 }
 
-/// Has it a name of its own, and no peer?
+/// Returns whether the socket has a local name and no peer.
 fn is_bound_alone(socket: &socket2::Socket) -> io::Result<bool> {
     let is_bound = match names::of(&socket.local_addr()?) {
         Address::Ip(addr) => addr.port() != 0,

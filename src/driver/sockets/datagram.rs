@@ -1,4 +1,4 @@
-//! The machine's sockets for datagrams: made, set up, and asked.
+//! Datagram sockets of the machine: made, configured, and queried.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -16,7 +16,7 @@ use super::names;
 use crate::address::Address;
 use crate::driver::options::{Arrived, Change, Interface, Question, wrong_interface};
 
-/// A socket of the machine's, made and set up.
+/// Makes a socket of the machine, configured and bound.
 pub(in crate::driver) fn bound(address: &Address, share: bool) -> io::Result<Inner> {
     let (domain, protocol) = match address {
         Address::Ip(address) => (Domain::for_address(*address), Some(Protocol::UDP)),
@@ -28,8 +28,8 @@ pub(in crate::driver) fn bound(address: &Address, share: bool) -> io::Result<Inn
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
         }
-        // Otherwise it would hear the groups that other sockets of this host have joined. Old
-        // kernels cannot help it.
+        // Otherwise the socket would receive from groups that other sockets of this host have
+        // joined. Old kernels lack the option.
         #[cfg(target_os = "linux")]
         let _ = match address.is_ipv4() {
             true => socket.set_multicast_all_v4(false),
@@ -51,7 +51,7 @@ pub(in crate::driver) fn bound(address: &Address, share: bool) -> io::Result<Inn
 
 #[cfg(unix)]
 pub(in crate::driver) fn receive(socket: &Inner, into: &mut [u8]) -> io::Result<Arrived> {
-    // Where the flag is understood the size is told even if there is less room.
+    // Where the flag is supported, the real size is returned even if the buffer is smaller.
     #[cfg(target_os = "linux")]
     let flags = RecvFlags::TRUNC;
     #[cfg(not(target_os = "linux"))]
@@ -66,7 +66,8 @@ pub(in crate::driver) fn receive(socket: &Inner, into: &mut [u8]) -> io::Result<
 
 #[cfg(not(unix))]
 pub(in crate::driver) fn receive(socket: &Inner, into: &mut [u8]) -> io::Result<Arrived> {
-    // Of what does not fit the system tells neither the size nor the sender, so all gets room.
+    // For a datagram that does not fit, the system returns neither the size nor the sender, so the
+    // buffer fits every datagram.
     let mut room = match into.len() < LARGEST {
         true => vec![0; LARGEST],
         false => Vec::new(),
@@ -84,7 +85,7 @@ pub(in crate::driver) fn receive(socket: &Inner, into: &mut [u8]) -> io::Result<
     })
 }
 
-/// How large the next one is, where the system tells.
+/// Returns the size of the next datagram, where the system can tell.
 #[cfg(target_os = "linux")]
 pub(in crate::driver) fn next_size(socket: &Inner) -> io::Result<Option<usize>> {
     let flags = RecvFlags::PEEK | RecvFlags::TRUNC;
@@ -97,7 +98,7 @@ pub(in crate::driver) fn next_size(_socket: &Inner) -> io::Result<Option<usize>>
     Ok(None)
 }
 
-/// No datagram has more bytes.
+/// The largest size of a datagram, in bytes.
 #[cfg(not(unix))]
 const LARGEST: usize = 65_535;
 
@@ -163,7 +164,7 @@ fn is_v6(socket: &Socket) -> bool {
     socket.local_addr().is_ok_and(|address| address.is_ipv6())
 }
 
-/// Groups of IPv4, where the system knows an interface by its number too.
+/// IPv4 groups, where the system accepts the index of an interface.
 #[cfg(not(any(
     target_os = "illumos",
     target_os = "netbsd",
@@ -203,7 +204,7 @@ mod v4 {
     }
 }
 
-/// Groups of IPv4, where the system knows an interface by its address only.
+/// IPv4 groups, where the system accepts only the address of an interface.
 #[cfg(any(
     target_os = "illumos",
     target_os = "netbsd",

@@ -1,4 +1,4 @@
-//! The machine's sockets: made and set up, named, taken over, and what goes beside their bytes.
+//! The machine's sockets: creation, configuration, names, adoption, and ancillary data.
 
 #[cfg(unix)]
 pub(super) mod adopt;
@@ -25,12 +25,13 @@ pub(super) mod unix;
 #[cfg(unix)]
 use rustix::net::SendFlags;
 
-/// Writing to a peer that went away raises no signal. Apple's sockets are made so instead.
+/// The flag by which a write to a peer that is gone raises no signal. Apple's sockets have an
+/// option for that instead.
 #[cfg(all(unix, not(target_vendor = "apple")))]
 pub(super) const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
 #[cfg(not(all(unix, not(target_vendor = "apple"))))]
 pub(super) const NO_SIGNAL: i32 = 0;
 
-/// The same, as it is said to sockets that are known by their descriptor.
+/// The same flag for rustix' functions.
 #[cfg(unix)]
 pub(super) const QUIETLY: SendFlags = SendFlags::from_bits_retain(NO_SIGNAL as _);

@@ -1,4 +1,4 @@
-//! The names of the machine's sockets: addresses as the system takes and gives them.
+//! Names of the machine's sockets: converts addresses to and from the system's form.
 
 #[cfg(unix)]
 use std::ffi::OsStr;
@@ -12,7 +12,7 @@ use socket2::SockAddr;
 
 use crate::address::{Address, not_inet};
 
-/// The address that the machine says.
+/// Converts an address from the system's form.
 pub(in crate::driver) fn of(addr: &SockAddr) -> Address {
     if let Some(addr) = addr.as_socket() {
         return Address::Ip(addr);
@@ -28,15 +28,15 @@ pub(in crate::driver) fn of(addr: &SockAddr) -> Address {
     Address::Unnamed
 }
 
-/// The address of a UNIX socket that the machine says.
+/// Converts the address of a UNIX socket from the system's form.
 #[cfg(unix)]
 pub(in crate::driver) fn of_unix(addr: &SocketAddrUnix) -> Address {
     if let Some(path) = addr.path_bytes() {
-        // The kernel may count the byte that ends it.
+        // The kernel may count the terminating null byte.
         let path = path.strip_suffix(b"\0").unwrap_or(path);
         return Address::from_path(OsStr::from_bytes(path));
     }
-    // What has no name may come as an empty one.
+    // A socket without a name may have an empty one.
     #[cfg(target_os = "linux")]
     if let Some(name) = addr.abstract_name().filter(|name| !name.is_empty()) {
         return Address::from_abstract(name);
@@ -44,7 +44,7 @@ pub(in crate::driver) fn of_unix(addr: &SocketAddrUnix) -> Address {
     Address::Unnamed
 }
 
-/// An address as the machine takes it.
+/// Converts an address to the system's form.
 pub(in crate::driver) fn any(address: &Address) -> io::Result<SockAddr> {
     match address {
         Address::Ip(address) => Ok((*address).into()),
@@ -52,8 +52,8 @@ pub(in crate::driver) fn any(address: &Address) -> io::Result<SockAddr> {
     }
 }
 
-/// The name of a UNIX socket as the machine takes it. What does not fit is an error: nothing is cut
-/// off.
+/// Converts the address of a UNIX socket to the system's form. A name that does not fit is an error
+/// and is never truncated.
 #[cfg(unix)]
 pub(super) fn unix(address: &Address) -> io::Result<SockAddr> {
     check(address)?;
@@ -72,7 +72,7 @@ fn as_unix(address: &Address, wanted: &str) -> io::Result<SockAddr> {
     }
 }
 
-/// Refuses an address that no socket can be bound to. A name that is too long is never cut off.
+/// Refuses an address that no socket can be bound to. A name that is too long is never truncated.
 pub(in crate::driver) fn check(address: &Address) -> io::Result<()> {
     let (what, length) = match address {
         Address::Ip(_) => return Ok(()),
@@ -98,7 +98,7 @@ pub(in crate::driver) fn check(address: &Address) -> io::Result<()> {
     Ok(())
 }
 
-/// The longest name of a UNIX socket. One more byte is for the NUL.
+/// The longest name of a UNIX socket, in bytes. One more byte is for the null byte.
 #[cfg(any(target_os = "linux", target_os = "android", not(unix)))]
 const LONGEST_NAME: usize = 107;
 #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]

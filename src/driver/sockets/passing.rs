@@ -1,13 +1,13 @@
-//! Descriptors on their way from one process to another, beside the bytes of a UNIX connection.
+//! Descriptors that are passed from one process to another over a UNIX connection.
 //!
 //! # Invariants
 //!
-//! 1. A descriptor rides on a byte, each on one of its own, so that whoever has room for one gets
-//!    them all. Those that wait for a byte wait here.
-//! 2. What came lies here until somebody takes it: [`KEPT`] at most, or all of one message; and
-//!    only [`FEW`] where nobody has asked for any. More are closed: a peer cannot use up the
-//!    descriptors of this process.
-//! 3. Nobody's code runs in here: a descriptor is closed, and that is all.
+//! 1. A descriptor is sent with a byte, each with one of its own, so that a receiver that takes one
+//!    at a time gets them all. Descriptors that wait for a byte are in `out`.
+//! 2. Received descriptors stay here until they are taken: at most [`KEPT`], or all of one message;
+//!    and only [`FEW`] while the program has not asked for any. More are closed: a peer cannot use
+//!    up the descriptors of this process.
+//! 3. No user code runs in here: at most a descriptor is closed.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -19,18 +19,18 @@ use crate::report::{self, WarnOnce};
 /// The descriptors of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Passing {
-    /// To be sent.
+    /// The descriptors to send.
     out: RefCell<VecDeque<OwnedFd>>,
-    /// Came, and was not taken.
+    /// The descriptors that were received and not taken.
     came: RefCell<VecDeque<OwnedFd>>,
-    /// Nobody has asked for what comes, and perhaps nobody ever will.
+    /// Whether the program has not asked for descriptors, and perhaps never will.
     is_unasked: Cell<bool>,
-    /// It was said that some were closed: once is enough.
+    /// Whether the warning about closed descriptors was logged: once is enough.
     warned: Cell<bool>,
 }
 
 impl Passing {
-    /// Has a descriptor sent with the next byte that has none.
+    /// Queues a descriptor for the next byte that has none.
     pub(crate) fn send(&self, descriptor: OwnedFd) -> io::Result<()> {
         let mut out = self.out.borrow_mut();
         if out.len() >= QUEUED {
@@ -43,22 +43,22 @@ impl Passing {
         Ok(())
     }
 
-    /// How many wait to be sent.
+    /// Returns how many descriptors wait to be sent.
     pub(crate) fn waiting(&self) -> usize {
         self.out.borrow().len()
     }
 
-    /// The next of those that came.
+    /// Takes the next received descriptor.
     pub(crate) fn take(&self) -> Option<OwnedFd> {
         self.came.borrow_mut().pop_front()
     }
 
-    /// Did any come that nobody has taken?
+    /// Returns whether there are received descriptors.
     pub(crate) fn has_come(&self) -> bool {
         !self.came.borrow().is_empty()
     }
 
-    /// Says, the first time, that one was closed.
+    /// Logs, the first time, that a descriptor was closed.
     pub(crate) fn warn(&self, why: &str) {
         if !self.warned.replace(true) {
             tracing::warn!(target: "torsade::net", "descriptors of a peer's are closed: {why}");
@@ -71,7 +71,7 @@ impl Passing {
         }
     }
 
-    /// Sends those that wait on `bytes`, one on each; how many bytes went with them.
+    /// Sends the queued descriptors with `bytes`, one with each; returns how many bytes were sent.
     pub(in crate::driver) fn carry(
         &self,
         bytes: &[u8],
@@ -92,12 +92,13 @@ impl Passing {
         Ok(gone)
     }
 
-    /// Notes whether somebody takes what comes.
+    /// Sets whether the program takes received descriptors.
     pub(crate) fn set_asked(&self, asked: bool) {
         self.is_unasked.set(!asked);
     }
 
-    /// How many may lie here when the next message has come. Nobody takes any while it is read.
+    /// Returns how many descriptors may be kept after the next message. None is taken while it is
+    /// read.
     pub(in crate::driver) fn room(&self) -> usize {
         let came = self.came.borrow().len();
         match self.is_unasked.get() {
@@ -107,7 +108,7 @@ impl Passing {
         }
     }
 
-    /// Keeps one that came, if there is room (invariant 2).
+    /// Keeps a received descriptor, unless `room` are kept already (invariant 2).
     pub(in crate::driver) fn come(&self, descriptor: OwnedFd, room: usize) {
         let mut came = self.came.borrow_mut();
         if came.len() < room {
@@ -118,11 +119,11 @@ impl Passing {
     }
 }
 
-/// The most that wait to be sent.
+/// The most descriptors that wait to be sent.
 const QUEUED: usize = 1024;
-/// When so many came and were not taken, the next ones are closed.
+/// The number of untaken descriptors from which on new ones are closed.
 const KEPT: usize = 64;
-/// As many as one message can bring.
+/// The most descriptors of one message.
 const WHOLE: usize = 253;
-/// As many are kept for somebody who may still ask for them.
+/// The most descriptors that are kept for a program that may still ask for them.
 const FEW: usize = 4;

@@ -3,8 +3,8 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
-/// Has the next `bind` to port 0 leave the choice of the port to `connect`, which knows the peer:
-/// so a port that is in use towards another peer will do as well.
+/// Makes the next `bind` to port 0 leave the choice of the port to `connect`, which knows the peer:
+/// a port that is in use towards another peer is then acceptable.
 pub(in crate::driver) fn set_bind_address_no_port(socket: &impl AsFd) -> io::Result<()> {
     let on: libc::c_int = 1;
     let size = size_of_val(&on) as libc::socklen_t;

@@ -1,8 +1,8 @@
-//! TCP sockets of the machine, made and set up.
+//! TCP sockets of the machine: creation and configuration.
 //!
-//! All are non-blocking, closed on exec, without Nagle's delay, and take urgent data in line: an
-//! urgent byte left beside the stream would stay readable for ever without a read to take it. What
-//! is set on a listener its accepted sockets inherit.
+//! All are non-blocking, close-on-exec, without Nagle's algorithm, and take urgent data inline: an
+//! urgent byte outside the stream would stay readable for ever, with no read to take it. Accepted
+//! sockets inherit the options of the listener.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,11 +15,11 @@ use super::names;
 use crate::address::Address;
 use crate::driver::options::{Bind, Buffers, SocketHook};
 
-/// A listener at `addr`.
+/// Makes a listener at `addr`.
 pub(in crate::driver) fn listen(addr: SocketAddr, bind: &Bind) -> io::Result<Socket> {
     let socket = stream(addr)?;
     SocketHook::call(bind.hook.as_ref(), &socket)?;
-    // On Windows the option means to share a port with whoever has it.
+    // On Windows the option means to share a port with any other socket.
     if cfg!(unix) && bind.reuse_address {
         socket.set_reuse_address(true)?;
     }
@@ -36,7 +36,7 @@ pub(in crate::driver) fn listen(addr: SocketAddr, bind: &Bind) -> io::Result<Soc
     Ok(socket)
 }
 
-/// A connection to `addr`, begun.
+/// Begins a connection to `addr`.
 pub(in crate::driver) fn connect(
     addr: SocketAddr,
     bind: Option<SocketAddr>,
@@ -50,7 +50,7 @@ pub(in crate::driver) fn connect(
     }
 }
 
-/// A socket that can connect to `addr`.
+/// Makes a socket that can connect to `addr`.
 fn client(
     addr: SocketAddr,
     bind: Option<SocketAddr>,
@@ -63,7 +63,8 @@ fn client(
     if let Some(bind) = bind {
         #[cfg(target_os = "linux")]
         if bind.port() == 0 {
-            // Where the kernel does not know the option, the port is taken for all peers, as ever.
+            // Where the kernel does not know the option, the port is reserved for all peers, as
+            // always.
             let _ = super::sockopt::set_bind_address_no_port(&socket);
         }
         socket.bind(&bind.into())?;
@@ -71,7 +72,8 @@ fn client(
     Ok(socket)
 }
 
-/// Before a socket connects or listens, so that TCP agrees on its windows with that in mind.
+/// Sets the buffer sizes before a socket connects or listens, so that TCP negotiates its windows
+/// for them.
 fn set_buffers(socket: &Socket, buffers: Buffers) -> io::Result<()> {
     if let Some(bytes) = buffers.send {
         socket.set_send_buffer_size(bytes)?;
@@ -82,7 +84,7 @@ fn set_buffers(socket: &Socket, buffers: Buffers) -> io::Result<()> {
     Ok(())
 }
 
-/// The next connection of `listener`, and who it is from.
+/// Accepts the next connection of `listener`; returns the peer's address.
 #[cfg(target_os = "linux")]
 pub(in crate::driver) fn accept(listener: &Socket) -> io::Result<(Socket, Address)> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
@@ -95,18 +97,19 @@ pub(in crate::driver) fn accept(listener: &Socket) -> io::Result<(Socket, Addres
     Ok((socket, from))
 }
 
-/// The next connection of `listener`, and who it is from.
+/// Accepts the next connection of `listener`; returns the peer's address.
 #[cfg(not(target_os = "linux"))]
 pub(in crate::driver) fn accept(listener: &Socket) -> io::Result<(Socket, Address)> {
     let (socket, from) = listener.accept()?;
     socket.set_nonblocking(true)?;
-    // Not every platform hands these down. That one fails is no reason to lose a connection.
+    // Not every platform lets accepted sockets inherit these. A failure is no reason to lose the
+    // connection.
     let _ = socket.set_tcp_nodelay(true);
     let _ = socket.set_out_of_band_inline(true);
     Ok((socket, names::of(&from)))
 }
 
-/// Whether a connect under way is done; an error is told once.
+/// Returns whether a connect that has begun is done; returns an error once.
 pub(in crate::driver) fn connected(socket: &Socket) -> io::Result<bool> {
     if let Some(error) = socket.take_error()? {
         return Err(error);
@@ -118,7 +121,7 @@ pub(in crate::driver) fn connected(socket: &Socket) -> io::Result<bool> {
     }
 }
 
-/// Has the end of file come, behind whatever has not been read?
+/// Returns whether the end of file has arrived, behind bytes that were not read.
 #[cfg(target_os = "linux")]
 pub(in crate::driver) fn has_been_shut(socket: &Socket) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -127,14 +130,15 @@ pub(in crate::driver) fn has_been_shut(socket: &Socket) -> bool {
     poll(&mut fds, Some(&Timespec::default())).is_ok_and(|count| count > 0)
 }
 
-/// Has the end of file come, with nothing before it that has not been read? More is not known here.
+/// Returns whether the end of file has arrived, with no unread bytes before it. This system tells
+/// no more.
 #[cfg(not(target_os = "linux"))]
 pub(in crate::driver) fn has_been_shut(socket: &Socket) -> bool {
     let mut byte = [std::mem::MaybeUninit::uninit()];
     matches!(socket.peek(&mut byte), Ok(0))
 }
 
-/// A socket of the kind that `addr` needs.
+/// Makes a socket of the address family of `addr`.
 fn stream(addr: SocketAddr) -> io::Result<Socket> {
     let kind = Type::STREAM;
     #[cfg(target_os = "linux")]
@@ -147,9 +151,9 @@ fn stream(addr: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Whether a connect has begun rather than failed.
+/// Returns whether a connect has begun rather than failed.
 fn is_under_way(error: &io::Error) -> bool {
-    // On Unix a call that would block has not begun: there is no port left to connect from.
+    // On Unix a call that would block has not begun: no free port is left.
     #[cfg(unix)]
     return error.raw_os_error() == Some(libc::EINPROGRESS);
     #[cfg(not(unix))]

@@ -1,15 +1,14 @@
-//! UNIX stream sockets of the machine, and the files that name them.
+//! UNIX stream sockets of the machine, and their files.
 //!
 //! # Invariants
 //!
-//! 1. Nobody connects before a socket's file has the mode that was asked for. The file is made with
-//!    no more than that mode (the socket has it before it is bound), it is given the rest if the
-//!    process's mask took some of it away, and only then does the socket listen: until then the
-//!    system refuses all connections.
+//! 1. No peer connects before a socket's file has the requested mode. The file is made with at most
+//!    that mode (the socket has it before it is bound), gets the bits that the process's mask
+//!    removed, and only then does the socket listen: until then the system refuses all connections.
 //! 2. A file is removed only if it is the one that this socket was bound to, by device and inode.
 //! 3. A file in the way is removed only under a lock that a dead process had left behind, and only
 //!    if it is a socket.
-//! 4. What comes is closed on exec.
+//! 4. Received descriptors are close-on-exec.
 
 use std::ffi::OsString;
 use std::fs;
@@ -39,16 +38,16 @@ pub(crate) struct Stream {
     pub(in crate::driver) passing: Passing,
 }
 
-/// Where connections come in.
+/// A listening socket.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    /// Removed, and unlocked, before the socket closes: until then nobody else's file can have the
-    /// same inode.
+    /// Removed, and unlocked, before the socket closes: until then no other file can have the same
+    /// inode.
     _file: Option<Box<File>>,
     pub(in crate::driver) socket: Socket,
 }
 
-/// The file that names a socket. Dropping it removes it, and unlocks.
+/// The file of a socket. Dropping it removes and unlocks the file.
 #[derive(Debug)]
 pub(crate) struct File {
     path: PathBuf,
@@ -65,12 +64,12 @@ impl Stream {
         }
     }
 
-    /// Reads what is there; descriptors that came with it wait in `passing`.
+    /// Reads available bytes; descriptors that came with them wait in `passing`.
     pub(in crate::driver) fn read(&self, into: &mut [u8]) -> io::Result<usize> {
         let room = self.passing.room();
         let take = |one| self.passing.come(one, room);
         let message = ancillary::receive(self.socket.as_fd(), into, take)?;
-        // There was room for as many as a message can have: so this process has none.
+        // The buffer had space for as many as a message can have: so this process may open no more.
         if message.is_cut {
             return Err(io::Error::other(
                 "descriptors that came were lost: this process cannot have more",
@@ -79,7 +78,7 @@ impl Stream {
         Ok(message.bytes)
     }
 
-    /// Writes as much as there is room for, and the descriptors that wait with it.
+    /// Writes as many bytes as fit, and the descriptors that wait to be sent.
     pub(in crate::driver) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         if self.passing.waiting() == 0 {
             return self.socket.send_with_flags(bytes, NO_SIGNAL);
@@ -92,7 +91,7 @@ impl Stream {
             let pieces = [IoSlice::new(byte)];
             Ok(sendmsg(&self.socket, &pieces, &mut control, QUIETLY)?)
         })?;
-        // A byte must not overtake the descriptor that is to ride on it.
+        // A byte must not overtake the descriptor that goes with it.
         if carried == bytes.len() || self.passing.waiting() > 0 {
             return Ok(carried);
         }
@@ -114,7 +113,7 @@ impl Stream {
 }
 
 impl Listener {
-    /// One that somebody else has bound, and whose file is not ours.
+    /// Wraps a socket that other code has bound, and whose file is not ours.
     pub(in crate::driver) fn adopted(socket: Socket) -> Self {
         Self {
             socket,
@@ -122,7 +121,7 @@ impl Listener {
         }
     }
 
-    /// The next connection, and who it is from.
+    /// Accepts the next connection; returns the peer's address.
     #[cfg(target_os = "linux")]
     pub(in crate::driver) fn accept(&self) -> io::Result<(Stream, Address)> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
@@ -132,7 +131,7 @@ impl Listener {
         Ok((Stream::new(Socket::from(fd)), from))
     }
 
-    /// The next connection, and who it is from.
+    /// Accepts the next connection; returns the peer's address.
     #[cfg(not(target_os = "linux"))]
     pub(in crate::driver) fn accept(&self) -> io::Result<(Stream, Address)> {
         let (socket, from) = self.socket.accept()?;
@@ -141,7 +140,7 @@ impl Listener {
     }
 }
 
-/// A listener at a path or a name outside the file system.
+/// Makes a listener at a path or at an abstract name.
 pub(in crate::driver) fn listen(address: &Address, bind: &Bind) -> io::Result<Listener> {
     let name = names::unix(address)?;
     let mut file = match address {
@@ -162,10 +161,10 @@ pub(in crate::driver) fn listen(address: &Address, bind: &Bind) -> io::Result<Li
     })
 }
 
-/// A connection to `address`, begun.
+/// Begins a connection to `address`.
 ///
-/// When the peer has no room for one more that is [`io::ErrorKind::WouldBlock`], and there is
-/// nothing to wait on: one tries again later.
+/// When the listener's queue is full, that fails with [`io::ErrorKind::WouldBlock`], and there is
+/// nothing to wait on: the caller tries again later.
 pub(in crate::driver) fn connect(
     address: &Address,
     bind: Option<&Address>,
@@ -180,7 +179,7 @@ pub(in crate::driver) fn connect(
         file = File::bound(bind)?;
     }
     match socket.connect(&name) {
-        // The next attempt is to find the name free.
+        // The next attempt has to find the name free.
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
         _ => {
             if let Some(file) = file {
@@ -191,7 +190,7 @@ pub(in crate::driver) fn connect(
     }
 }
 
-/// Fails unless a process that is alive holds the lock of this address.
+/// Fails unless a running process holds the lock of this address.
 pub(in crate::driver) fn check_lock(address: &Address) -> io::Result<()> {
     let Address::Path(path) = address else {
         return Ok(());
@@ -206,7 +205,7 @@ pub(in crate::driver) fn check_lock(address: &Address) -> io::Result<()> {
     ))
 }
 
-/// This process's own.
+/// Returns this process's own credentials.
 pub(in crate::driver) fn own_credentials() -> (i32, u32, u32) {
     (
         rustix::process::getpid().as_raw_nonzero().get(),
@@ -216,7 +215,8 @@ pub(in crate::driver) fn own_credentials() -> (i32, u32, u32) {
 }
 
 impl File {
-    /// The file that a socket was just bound to; none if its name is not in the file system.
+    /// Returns the file that a socket was just bound to; `None` if its name is not in the file
+    /// system.
     pub(crate) fn bound(address: &Address) -> io::Result<Option<Self>> {
         let Address::Path(path) = address else {
             return Ok(None);
@@ -230,14 +230,14 @@ impl File {
         }))
     }
 
-    /// Leaves it where it is.
+    /// Leaves the file where it is.
     fn leave(mut self) {
         self.id = None;
     }
 
-    /// A file that is to be at `path`, with its lock if one was asked for.
+    /// Prepares a file at `path`, with its lock if requested.
     fn lock(path: &Path, bind: &Bind) -> io::Result<Self> {
-        // Where the process may go meanwhile is no matter.
+        // The path is made absolute, so that a later change of directory does not matter.
         let mut file = Self {
             path: std::path::absolute(path)?,
             id: None,
@@ -268,7 +268,7 @@ impl File {
         }
     }
 
-    /// Removes what a dead process has left, if it is a socket (invariant 3).
+    /// Removes the file that a dead process has left behind, if it is a socket (invariant 3).
     fn remove_left_behind(&self) -> io::Result<()> {
         match fs::symlink_metadata(&self.path) {
             Ok(found) if found.file_type().is_socket() => fs::remove_file(&self.path),
@@ -276,7 +276,7 @@ impl File {
         }
     }
 
-    /// Binds a socket to it, and gives it its mode (invariant 1).
+    /// Binds a socket to the file, and sets its mode (invariant 1).
     fn bind(&mut self, socket: &Socket, name: &SockAddr, mode: u32) -> io::Result<()> {
         #[cfg(target_os = "linux")]
         fchmod(socket, Mode::from_raw_mode(mode))?;
@@ -285,7 +285,7 @@ impl File {
         self.give_mode(mode)
     }
 
-    /// Gives it this mode, unless it has it.
+    /// Sets the mode, unless the file has it.
     pub(crate) fn give_mode(&self, mode: u32) -> io::Result<()> {
         let found = fs::symlink_metadata(&self.path)?;
         match found.permissions().mode() & PERMISSIONS == mode {
@@ -294,7 +294,7 @@ impl File {
         }
     }
 
-    /// Sets the mode of what was bound, and of nothing that somebody has put in its place.
+    /// Sets the mode of the file that was bound, and never of a file that replaced it.
     #[cfg(target_os = "linux")]
     fn set_mode(&self, mode: u32) -> io::Result<()> {
         use std::os::fd::AsRawFd;
@@ -308,7 +308,7 @@ impl File {
                 self.path
             )));
         }
-        // A descriptor of this kind can be named, and nothing else.
+        // A descriptor of this kind only identifies the file.
         let named = format!("/proc/self/fd/{}", file.as_raw_fd());
         fs::set_permissions(named, fs::Permissions::from_mode(mode)).map_err(|error| {
             io::Error::new(
@@ -337,7 +337,7 @@ impl Drop for File {
     }
 }
 
-/// The lock of a socket's path.
+/// Returns the path of the lock of a socket's path.
 fn lock_of(path: &Path) -> PathBuf {
     let mut lock = OsString::from(path);
     lock.push(".lock");
@@ -358,5 +358,5 @@ fn stream() -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// The bits of a file's mode that say who may do what.
+/// The permission bits of a file's mode.
 const PERMISSIONS: u32 = 0o7777;

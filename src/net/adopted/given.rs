@@ -115,7 +115,7 @@ impl OpenListener {
             adopted.map_err(|why| Failure::new(ListenError::not_adoptable(expected, why)))?;
         let found = Family::of(&listener.local_addr()?);
         if self.family.is_some_and(|family| family != found) {
-            let found = NotAdopted::Is(found.listener().into());
+            let found = NotAdopted::WrongKind(found.listener().into());
             return Err(Failure::new(ListenError::not_adoptable(expected, found)));
         }
         Ok(listener)

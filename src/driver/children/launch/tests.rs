@@ -1,4 +1,4 @@
-//! Children, and how they are watched, signalled and waited for.
+//! Children: how they are watched, signalled and waited for.
 
 use std::fs::File;
 use std::io::Read;
@@ -35,7 +35,7 @@ fn launch(script: &str) -> Launch<'_> {
     }
 }
 
-/// Waits until the driver tells of a child's end.
+/// Waits until the driver reports a child's end.
 fn await_end(child: &Child) -> ExitStatus {
     let driver = Driver::machine().unwrap();
     driver.add(child, 5, Interest::Read).unwrap();
@@ -51,7 +51,7 @@ fn await_end(child: &Child) -> ExitStatus {
 }
 
 #[test]
-fn an_end_is_told_through_a_descriptor_by_whatever_watches() {
+fn an_end_makes_the_descriptor_readable_however_it_is_watched() {
     let launched = launch("exit 3").start().unwrap();
     assert_eq!(await_end(&launched.child).code(), Some(3));
 
@@ -62,12 +62,12 @@ fn an_end_is_told_through_a_descriptor_by_whatever_watches() {
         watch,
     };
     assert_eq!(await_end(&child).code(), Some(4));
-    // It has been waited for once, and cannot be again.
+    // The child has been waited for once, and cannot be again.
     assert!(child.try_wait().is_err());
 }
 
 #[test]
-fn one_that_is_watched_by_a_thread_is_signalled_all_the_same() {
+fn a_child_that_a_thread_watches_is_signalled_too() {
     let launched = launch("exec sleep 1000").start().unwrap();
     let watch = Watch::by_thread(launched.child.pid).unwrap();
     let child = Child {
@@ -80,7 +80,7 @@ fn one_that_is_watched_by_a_thread_is_signalled_all_the_same() {
 }
 
 #[test]
-fn a_group_is_signalled_whatever_watches_the_one_that_leads_it() {
+fn a_group_is_signalled_however_its_leader_is_watched() {
     for is_by_thread in [false, true] {
         let (said, output) = pipe().unwrap();
         let mut launch = launch("sleep 1000 & echo up; wait");
@@ -95,7 +95,7 @@ fn a_group_is_signalled_whatever_watches_the_one_that_leads_it() {
         said.read_exact(&mut [0; 3]).unwrap();
         child.signal(libc::SIGKILL, true).unwrap();
         assert_eq!(await_end(&child).signal(), Some(libc::SIGKILL));
-        // The other one has it open until its end.
+        // The other child has the pipe open until its end.
         let mut fds = [PollFd::new(&said, PollFlags::IN)];
         let patience = Timespec {
             tv_sec: 20,
@@ -106,10 +106,10 @@ fn a_group_is_signalled_whatever_watches_the_one_that_leads_it() {
     }
 }
 
-/// A child that somebody else has waited for, and a stranger that has its number since; none where
-/// numbers cannot be chosen.
+/// Returns a child that other code has waited for, and another process that has its ID since;
+/// `None` where IDs cannot be chosen.
 #[cfg(target_os = "linux")]
-fn one_and_who_has_its_number() -> Option<(Child, Child)> {
+fn reaped_child_and_process_with_its_id() -> Option<(Child, Child)> {
     for _ in 0..50 {
         let mut first = launch("exit 3");
         first.leads_group = true;
@@ -130,8 +130,8 @@ fn one_and_who_has_its_number() -> Option<(Child, Child)> {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_stranger_who_has_its_number_is_left_alone() {
-    let Some((one, other)) = one_and_who_has_its_number() else {
+fn another_process_with_the_same_id_gets_no_signal() {
+    let Some((one, other)) = reaped_child_and_process_with_its_id() else {
         return eprintln!("skipped: numbers cannot be chosen here");
     };
     for is_group in [false, true] {
@@ -147,8 +147,8 @@ fn a_stranger_who_has_its_number_is_left_alone() {
 }
 
 #[test]
-fn how_one_ended_is_told_alike_by_whatever_is_waited_by() {
-    // A core may be left there.
+fn the_status_is_the_same_however_a_child_is_waited_for() {
+    // The child may leave a core file there.
     let folder = std::env::temp_dir().join(format!("torsade-cores-{}", std::process::id()));
     std::fs::create_dir(&folder).unwrap();
     for script in [
@@ -174,14 +174,14 @@ fn how_one_ended_is_told_alike_by_whatever_is_waited_by() {
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
 #[test]
-fn a_child_comes_with_a_descriptor_of_it() {
+fn a_child_comes_with_its_pidfd() {
     let us = rustix::process::getpid();
     if rustix::process::pidfd_open(us, rustix::process::PidfdFlags::empty()).is_err() {
         return eprintln!("skipped: there are no such descriptors here");
     }
     let launch = launch("exit 5");
     let ends = launch.make_ends().unwrap();
-    let forked = fork::fork(&launch.plan(&ends, Leads::Nothing).unwrap()).unwrap();
+    let forked = fork::fork(&launch.plan(&ends, Leader::Nothing).unwrap()).unwrap();
     let pidfd = forked.pidfd.as_ref().expect("it comes with one");
     let flags = rustix::io::fcntl_getfd(pidfd).unwrap();
     assert_eq!(flags, rustix::io::FdFlags::CLOEXEC);
@@ -194,13 +194,13 @@ fn a_child_comes_with_a_descriptor_of_it() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn what_no_poller_can_wait_for_is_not_a_child_to_be_watched() {
+fn a_pidfd_that_no_poller_can_wait_for_is_recognised() {
     let launch = launch("exec sleep 1000");
     let child = launch.start().unwrap().child;
     assert!(child.pidfd().is_none_or(can_be_watched));
     child.signal(libc::SIGKILL, false).unwrap();
     await_end(&child);
-    // As old kernels' descriptors of processes it has nothing to wait for.
+    // Like a pidfd of an old kernel, this descriptor has nothing to wait for.
     assert!(!can_be_watched(
         &File::open("/proc/self/stat").unwrap().into()
     ));
@@ -208,7 +208,7 @@ fn what_no_poller_can_wait_for_is_not_a_child_to_be_watched() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn what_cannot_be_watched_tells_its_end_at_once() {
+fn a_watch_of_a_reaped_child_reports_the_end_at_once() {
     let watch = Watch::gone().unwrap();
     let Watch::Thread(fd) = &watch else {
         panic!("{watch:?}");
@@ -216,7 +216,7 @@ fn what_cannot_be_watched_tells_its_end_at_once() {
     assert_eq!(rustix::io::read(fd, &mut [0; 1]), Ok(0));
 }
 
-/// What a program that prints who it is says in this thread: user, effective user, groups.
+/// Returns what a program prints in this thread about its identity: user, effective user, groups.
 #[cfg(target_os = "linux")]
 fn identity_of(change: impl FnOnce(&mut Launch<'_>)) -> String {
     let (said, output) = pipe().unwrap();
@@ -233,11 +233,11 @@ fn identity_of(change: impl FnOnce(&mut Launch<'_>)) -> String {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn who_has_put_root_aside_gives_it_to_no_child() {
+fn a_process_that_has_put_root_aside_starts_children_without_it() {
     if !geteuid().is_root() {
         return;
     }
-    // Who a thread is it is for itself, with bare system calls.
+    // The thread changes only its own identity, with bare system calls.
     let aside = thread::spawn(|| {
         assert!(fork::put_root_aside(65534));
         let plain = identity_of(|_| {});
@@ -258,8 +258,9 @@ fn who_has_put_root_aside_gives_it_to_no_child() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn what_is_given_is_placed_whatever_the_numbers_were() {
-    // Four descriptors of ours are dealt out again in each order, under the very numbers they have.
+fn given_descriptors_get_their_numbers_in_any_permutation() {
+    // Four descriptors of this process are handed out again in each order, under the very numbers
+    // they have.
     let (folder, mut files) = (std::env::temp_dir(), Vec::new());
     let path = |n: usize| folder.join(format!("torsade-child-{}-{n}", std::process::id()));
     for n in 0..4 {
