@@ -40,7 +40,7 @@ impl<P: Protocol> ProtocolHost for Conn<OnStream<P>> {
     }
 
     fn is_left(&self) -> bool {
-        self.link().has_gone()
+        self.link().is_lost()
     }
 
     fn why_it_ended(&self) -> Option<Failure> {

@@ -213,25 +213,25 @@ impl<D: Descriptor> Watch<D> {
     /// Calls `do_read` from now on.
     #[doc(alias = "addReader")]
     pub fn add_reader(&self) {
-        self.wish(|watched| watched.reading.set(true));
+        self.request(|watched| watched.reading.set(true));
     }
 
     /// Stops calling `do_read`.
     #[doc(alias = "removeReader")]
     pub fn remove_reader(&self) {
-        self.wish(|watched| watched.reading.set(false));
+        self.request(|watched| watched.reading.set(false));
     }
 
     /// Calls `do_write` from now on.
     #[doc(alias = "addWriter")]
     pub fn add_writer(&self) {
-        self.wish(|watched| watched.writing.set(true));
+        self.request(|watched| watched.writing.set(true));
     }
 
     /// Stops calling `do_write`.
     #[doc(alias = "removeWriter")]
     pub fn remove_writer(&self) {
-        self.wish(|watched| watched.writing.set(false));
+        self.request(|watched| watched.writing.set(false));
     }
 
     /// Returns whether the reactor still watches the descriptor.
@@ -260,7 +260,7 @@ impl<D: Descriptor> Watch<D> {
         Some(*descriptor)
     }
 
-    fn wish(&self, change: impl FnOnce(&Watched<D>)) {
+    fn request(&self, change: impl FnOnce(&Watched<D>)) {
         let Some(watched) = self.0.upgrade() else {
             return;
         };

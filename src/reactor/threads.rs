@@ -369,7 +369,7 @@ impl<T: Send + 'static> Awaited<T> {
         let ticket = self.ticket.take();
         let job = ticket.and_then(|ticket| self.pool.take_back(&ticket));
         if let Some(job) = job {
-            job.call_off();
+            job.cancel();
         }
         resolver.errback(Failure::at(Cancelled, self.location));
     }
@@ -395,7 +395,7 @@ impl<T: Send + 'static> Tracked for Awaited<T> {
             Some(resolver) if resolver.has_no_consumer() => resolver.drop_silently(),
             Some(resolver) => {
                 if let Some(ticket) = &*self.ticket.borrow() {
-                    ticket.note_answered();
+                    ticket.set_answered();
                 }
                 resolver.errback(reason.clone());
             }

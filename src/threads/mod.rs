@@ -25,7 +25,7 @@
 //!
 //! # States of a thread
 //!
-//! | state   | leaves it                                                                        |
+//! | state   | transitions                                                                      |
 //! |---------|----------------------------------------------------------------------------------|
 //! | looking | takes work (running); finds none (idle); is one too many or the pool closes (over) |
 //! | running | the work has come to its end, or has panicked (looking)                          |
@@ -58,7 +58,7 @@ use std::time::Duration;
 use self::pool::Pool;
 pub use self::pool::{PoolError, PoolStatistics};
 pub(crate) use self::queue::{Caller, Ticket};
-use self::queue::{Job, Work};
+use self::queue::{TakenWork, Work};
 pub use self::settings::ThreadPoolBuilder;
 pub use self::token::CancelToken;
 use crate::report::{self, Origin};
@@ -95,7 +95,7 @@ use crate::task::Locals;
 #[derive(Clone)]
 pub struct ThreadPool {
     pool: Shared<Pool>,
-    /// Closes the pool when the last handle is gone.
+    /// Closes the pool when the last handle is dropped.
     _handle: std::sync::Arc<Handle>,
 }
 
@@ -141,7 +141,7 @@ impl ThreadPool {
     #[track_caller]
     pub fn call_in_thread(&self, f: impl FnOnce() + Send + 'static) -> Result<(), PoolError> {
         let location = Location::caller();
-        self.give(location, Box::new(move || told(location, f)))
+        self.give(location, Box::new(move || run_reported(location, f)))
     }
 
     /// Changes the largest number of threads, and the number of those that stay. Surplus threads
@@ -166,27 +166,27 @@ impl ThreadPool {
     /// `patience`. Calls that are still queued then are dropped here.
     ///
     /// Work of the pool that calls this waits for itself, until `patience` has passed.
-    #[must_use = "what was not finished is told only here"]
+    #[must_use = "only the returned value reports unfinished work"]
     pub fn stop(&self, patience: Duration) -> UnfinishedWork {
         let (dropped, running) = self.pool.stop(patience);
         UnfinishedWork {
             running,
-            dropped: dropped.into_iter().map(Job::call_off).collect(),
+            dropped: dropped.into_iter().map(TakenWork::cancel).collect(),
         }
     }
 
-    /// As [`stop`](ThreadPool::stop), but tells nothing of the work whose dropping was told
-    /// already.
+    /// Stops the pool like [`stop`](ThreadPool::stop), but does not report work whose callers have
+    /// been answered already.
     pub(crate) fn stop_unanswered(&self, patience: Duration) -> UnfinishedWork {
         let (dropped, running) = self.pool.stop(patience);
-        let told = |job: Job| job.is_unanswered().then_some(job.call_off());
+        let run_reported = |job: TakenWork| job.is_unanswered().then_some(job.cancel());
         UnfinishedWork {
             running,
-            dropped: dropped.into_iter().filter_map(told).collect(),
+            dropped: dropped.into_iter().filter_map(run_reported).collect(),
         }
     }
 
-    /// Queues work that reports for itself; `work` says whether it ended without a panic.
+    /// Queues work that reports its own failures; `work` returns whether it ended without a panic.
     pub(crate) fn submit(&self, location: Caller, work: Work) -> Result<Ticket, (PoolError, Work)> {
         let locals = Locals::capture().for_threads();
         let work = match locals.is_empty() {
@@ -196,13 +196,13 @@ impl ThreadPool {
         Pool::submit(&self.pool, location, work)
     }
 
-    /// A way to look at the pool that does not keep it open.
+    /// Returns a view of the pool that does not keep it open.
     pub(crate) fn observe(&self) -> ObservedPool {
         ObservedPool(self.pool.clone())
     }
 
-    /// Takes queued work back, if nobody has begun it.
-    pub(crate) fn take_back(&self, ticket: &Ticket) -> Option<Job> {
+    /// Takes queued work back, if it has not begun.
+    pub(crate) fn take_back(&self, ticket: &Ticket) -> Option<TakenWork> {
         self.pool.take_back(ticket)
     }
 
@@ -246,11 +246,11 @@ impl UnfinishedWork {
     }
 }
 
-/// A pool, seen from outside.
+/// A view of a pool that does not keep it open.
 pub(crate) struct ObservedPool(Shared<Pool>);
 
 impl ObservedPool {
-    /// How many threads it has.
+    /// Returns the number of threads.
     pub(crate) fn threads(&self) -> usize {
         self.0.statistics().threads
     }
@@ -268,7 +268,7 @@ impl fmt::Debug for ThreadPool {
     }
 }
 
-/// What all handles of a pool share.
+/// The handle that all clones of a pool share.
 struct Handle(Shared<Pool>);
 
 impl Drop for Handle {
@@ -277,7 +277,7 @@ impl Drop for Handle {
     }
 }
 
-/// Runs user code; a panic in it is reported. Did it end without one?
-fn told(location: Caller, f: impl FnOnce()) -> bool {
+/// Runs user code and reports a panic in it. Returns whether it ended without one.
+fn run_reported(location: Caller, f: impl FnOnce()) -> bool {
     report::contain_rarely(Origin::Thread, location, f).is_some()
 }

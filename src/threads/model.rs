@@ -5,11 +5,11 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::queue::{Job, Queue, Worker};
+use super::queue::{Queue, TakenWork, Worker};
 use super::{ThreadPool, Ticket};
 use crate::sync::{Ordering, Shared, WakeFd, explore, thread};
 
-/// A pool whose idle threads end at once, or wait until they are called.
+/// Makes a pool whose idle threads end at once, or wait until they are woken.
 fn pool(max: usize, idle: Duration) -> ThreadPool {
     ThreadPool::builder().max(max).idle_after(idle).build()
 }
@@ -44,14 +44,14 @@ impl Counted {
         given.map_err(|(refused, _)| refused).unwrap()
     }
 
-    /// Waits until so many ran, which nothing but a call of their thread brings about.
+    /// Waits until so many pieces of work ran, which only a woken thread can do.
     fn await_runs(&self, runs: usize) {
         while self.runs.load(Ordering::SeqCst) < runs {
             self.ran.wait();
         }
     }
 
-    /// So many pieces of work ran, and all were dropped.
+    /// Checks that so many pieces of work ran, and that all were dropped.
     fn check(&self, runs: usize, ends: usize) {
         assert_eq!(self.runs.load(Ordering::SeqCst), runs);
         assert_eq!(self.ends.load(Ordering::SeqCst), ends);
@@ -66,9 +66,9 @@ impl Drop for Dropped {
     }
 }
 
-/// Ends the pool: all its threads come to their end, however long that takes.
+/// Ends the pool: waits for all its threads, however long that takes.
 fn end(pool: &ThreadPool) {
-    assert!(pool.stop(A_WHILE).is_clean());
+    assert!(pool.stop(LONG).is_clean());
     assert_eq!(pool.statistics().threads, 0);
 }
 
@@ -86,7 +86,7 @@ fn work_given_while_the_idle_thread_ends_is_done() {
 }
 
 #[test]
-fn a_thread_that_waits_is_called_for_new_work() {
+fn an_idle_thread_is_woken_for_new_work() {
     explore("a waiting thread is called", Some(5), || {
         let (pool, work) = (pool(1, Duration::MAX), Counted::new());
         for runs in 1..=2 {
@@ -99,7 +99,7 @@ fn a_thread_that_waits_is_called_for_new_work() {
 }
 
 #[test]
-fn what_two_threads_give_two_threads_do() {
+fn work_of_two_threads_is_run_by_two_threads() {
     explore("two threads give work to two", Some(2), || {
         let (pool, work) = (pool(2, Duration::MAX), Arc::new(Counted::new()));
         let other = {
@@ -116,17 +116,17 @@ fn what_two_threads_give_two_threads_do() {
 }
 
 #[test]
-fn work_called_off_is_run_or_given_back_and_what_is_behind_it_is_done() {
+fn cancelled_work_is_run_or_returned_and_the_work_behind_it_is_done() {
     explore("work is called off", Some(4), || {
         let pool = pool(1, Duration::MAX);
         let (first, last) = (Counted::new(), Counted::new());
         // The thread may do the first and find no more, before there is more.
         let tickets = [(); 3].map(|()| first.give_to(&pool));
         last.give_to(&pool);
-        // With two more called off most slots are empty: they are swept out.
+        // With two more cancelled, most slots are empty: they are swept out.
         let came_back = tickets.iter().filter(|ticket| {
             let job = pool.take_back(ticket);
-            job.map(Job::call_off).is_some()
+            job.map(TakenWork::cancel).is_some()
         });
         let came_back = came_back.count();
         last.await_runs(1);
@@ -137,7 +137,7 @@ fn work_called_off_is_run_or_given_back_and_what_is_behind_it_is_done() {
 }
 
 #[test]
-fn what_waits_keeps_its_order_while_empty_slots_are_swept_out() {
+fn queued_work_keeps_its_order_while_empty_slots_are_swept_out() {
     explore("empty slots are swept out", None, || {
         let (queue, seen) = (Shared::new(Queue::new()), Arc::new(Mutex::new(Vec::new())));
         let tickets = [0, 1, 2, 3].map(|n| {
@@ -152,24 +152,24 @@ fn what_waits_keeps_its_order_while_empty_slots_are_swept_out() {
             let queue = queue.clone();
             thread::spawn(move || {
                 let worker = Worker::default();
-                queue.take(&worker).is_some_and(Job::run)
+                queue.take(&worker).is_some_and(TakenWork::run)
             })
         };
-        // The second sweep finds a live one between two that are empty.
-        let mut called_off = [0, 2].map(|n| queue.call_off(&tickets[n]).is_some());
+        // The second sweep finds a live slot between two empty ones.
+        let mut cancelled = [0, 2].map(|n| queue.cancel(&tickets[n]).is_some());
         let ran = taker.join().unwrap();
         while let Some(job) = queue.take(&Worker::default()) {
             job.run();
         }
         assert!(ran && queue.is_empty());
         let mut left = vec![0, 1, 2, 3];
-        left.retain(|n| n % 2 == 1 || !std::mem::take(&mut called_off[n / 2]));
+        left.retain(|n| n % 2 == 1 || !std::mem::take(&mut cancelled[n / 2]));
         assert_eq!(*seen.lock().unwrap(), left);
     });
 }
 
 #[test]
-fn a_pool_made_smaller_still_does_what_waits() {
+fn a_pool_made_smaller_still_runs_its_queued_work() {
     explore("a pool is made smaller", Some(2), || {
         let (pool, work) = (pool(2, Duration::MAX), Counted::new());
         work.give_to(&pool);
@@ -182,7 +182,7 @@ fn a_pool_made_smaller_still_does_what_waits() {
 }
 
 #[test]
-fn threads_that_are_too_many_end_and_do_not_wait_to_be_called() {
+fn surplus_threads_end_without_being_woken() {
     explore("two threads find nothing when one may be", Some(2), || {
         let (pool, work) = (pool(2, Duration::MAX), Counted::new());
         work.give_to(&pool);
@@ -198,16 +198,16 @@ fn threads_that_are_too_many_end_and_do_not_wait_to_be_called() {
 }
 
 #[test]
-fn a_pool_whose_last_handle_goes_does_what_waits() {
+fn a_pool_without_handles_runs_its_queued_work() {
     explore("the last handle of a pool goes", None, || {
         let (pool, work) = (pool(1, Duration::MAX), Counted::new());
         work.give_to(&pool);
         let left = pool.pool.clone();
         drop(pool);
-        assert!(left.stop(A_WHILE).1.is_empty());
+        assert!(left.stop(LONG).1.is_empty());
         work.check(1, 1);
     });
 }
 
-/// In a model no time is waited for, so it is never over.
-const A_WHILE: Duration = Duration::from_secs(3600);
+/// In a model no time passes, so this never elapses.
+const LONG: Duration = Duration::from_secs(3600);

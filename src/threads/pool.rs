@@ -1,4 +1,4 @@
-//! The pool itself: its threads, and the queue that they empty.
+//! The pool: its threads, and the queue from which they take work.
 //!
 //! The invariants are those of the module [`threads`](super).
 
@@ -6,7 +6,7 @@ use std::io;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use super::queue::{Caller, Job, Queue, Ticket, Work, Worker};
+use super::queue::{Caller, Queue, TakenWork, Ticket, Work, Worker};
 use super::settings::ThreadPoolBuilder;
 use crate::failure::errors;
 use crate::report::WarnOnce;
@@ -67,34 +67,35 @@ errors! {
     }
 }
 
-/// What handles and threads share.
+/// The state that handles and threads share.
 pub(crate) struct Pool {
     name: String,
     queue_limit: Option<usize>,
     idle_after: Duration,
     queue: Queue,
-    /// How much work was given and has not ended, in line or on a desk.
-    given: AtomicUsize,
-    /// There may be more threads than there may be: who is between two pieces of work looks whether
-    /// it is one too many.
-    is_crowded: AtomicBool,
+    /// The number of submitted pieces of work that have not ended, queued or running.
+    unfinished: AtomicUsize,
+    /// Whether there may be more threads than allowed: a thread between two pieces of work checks
+    /// whether it is surplus.
+    may_have_surplus: AtomicBool,
     state: Mutex<State>,
-    said: WarnOnce,
-    /// Rung when a thread of a closed pool has ended.
+    warned: WarnOnce,
+    /// Notified when a thread of a closed pool has ended.
     ended: Condvar,
 }
 
 struct State {
     min: usize,
     max: usize,
-    /// The desk of each thread.
+    /// The published state of each thread.
     workers: Vec<Shared<Worker>>,
-    /// Who waits for work. The last one waits for the shortest time and is called first.
+    /// The threads that wait for work. The last one has waited for the shortest time and is woken
+    /// first.
     idle: Vec<(u64, Unparker)>,
-    /// What those did who have ended.
+    /// The number of calls that ended threads have finished.
     finished: u64,
     panicked: u64,
-    /// How many threads were ever started.
+    /// The number of threads that were ever started.
     started: u64,
 }
 
@@ -105,8 +106,8 @@ impl Pool {
             queue_limit: settings.queue_limit,
             idle_after: settings.idle_after,
             queue: Queue::new(),
-            given: AtomicUsize::new(0),
-            is_crowded: AtomicBool::new(false),
+            unfinished: AtomicUsize::new(0),
+            may_have_surplus: AtomicBool::new(false),
             state: Mutex::new(State {
                 min: settings.min,
                 max: settings.max,
@@ -116,12 +117,12 @@ impl Pool {
                 panicked: 0,
                 started: 0,
             }),
-            said: WarnOnce::new(),
+            warned: WarnOnce::new(),
             ended: Condvar::new(),
         }
     }
 
-    /// Queues work, and sees to it that somebody does it. Gives the work back where it is refused.
+    /// Queues work, and wakes or starts a thread for it. Returns the work when it is refused.
     pub(super) fn submit(
         this: &Shared<Self>,
         location: Caller,
@@ -129,9 +130,10 @@ impl Pool {
     ) -> Result<Ticket, (PoolError, Work)> {
         let mut state = this.lock();
         if let Some(limit) = this.queue_limit {
-            // What there are threads for does not wait, although it may stand in line for a moment.
+            // Work for which there may be a thread does not count as waiting, although it may be
+            // queued for a moment.
             let room = limit.saturating_add(state.max.max(state.workers.len()));
-            if this.given.load(Ordering::SeqCst) >= room {
+            if this.unfinished.load(Ordering::SeqCst) >= room {
                 let why = match this.queue.is_closed() {
                     true => PoolError::Closed,
                     false => PoolError::Full { limit },
@@ -139,16 +141,16 @@ impl Pool {
                 return Err((why, work));
             }
         }
-        this.given.fetch_add(1, Ordering::SeqCst);
+        this.unfinished.fetch_add(1, Ordering::SeqCst);
         let ticket = match this.queue.push(location, work) {
             Ok(ticket) => ticket,
             Err(work) => {
-                this.given.fetch_sub(1, Ordering::SeqCst);
+                this.unfinished.fetch_sub(1, Ordering::SeqCst);
                 return Err((PoolError::Closed, work));
             }
         };
-        // Somebody idle is called, or a thread is started; else all there may be are busy
-        // (invariant 2).
+        // An idle thread is woken, or a thread is started; otherwise the maximum number of threads
+        // is busy (invariant 2).
         let idle = state.idle.pop();
         let started = match idle.is_none() && state.workers.len() < state.max {
             true => Self::start(this, &mut state),
@@ -168,10 +170,10 @@ impl Pool {
         Ok(ticket)
     }
 
-    /// Takes work out of the queue, if nobody has begun it.
-    pub(super) fn take_back(&self, ticket: &Ticket) -> Option<Job> {
-        let job = self.queue.call_off(ticket)?;
-        self.given.fetch_sub(1, Ordering::SeqCst);
+    /// Takes work out of the queue, if it has not begun.
+    pub(super) fn take_back(&self, ticket: &Ticket) -> Option<TakenWork> {
+        let job = self.queue.cancel(ticket)?;
+        self.unfinished.fetch_sub(1, Ordering::SeqCst);
         Some(job)
     }
 
@@ -179,9 +181,9 @@ impl Pool {
         let mut state = this.lock();
         (state.min, state.max) = (min, max);
         let idle = match state.workers.len() > max {
-            // They look again, and those too many end.
+            // The threads check again, and surplus ones end.
             true => {
-                this.is_crowded.store(true, Ordering::SeqCst);
+                this.may_have_surplus.store(true, Ordering::SeqCst);
                 std::mem::take(&mut state.idle)
             }
             false => Vec::new(),
@@ -211,17 +213,17 @@ impl Pool {
             max: state.max,
         };
         for worker in &state.workers {
-            let stats = worker.look();
+            let stats = worker.snapshot();
             all.running += usize::from(stats.running.is_some());
             all.finished += stats.finished;
             all.panicked += stats.panicked;
         }
-        let given = self.given.load(Ordering::SeqCst);
-        all.queued = given.saturating_sub(all.running);
+        let unfinished = self.unfinished.load(Ordering::SeqCst);
+        all.queued = unfinished.saturating_sub(all.running);
         all
     }
 
-    /// Takes no more work. The threads end when the queue is empty.
+    /// Accepts no more work. The threads end when the queue is empty.
     pub(super) fn close(&self) {
         let mut state = self.lock();
         self.queue.close();
@@ -232,9 +234,9 @@ impl Pool {
         }
     }
 
-    /// Closes it and waits for its threads. Gives what was not begun, and the places of what still
-    /// runs.
-    pub(super) fn stop(&self, patience: Duration) -> (Vec<Job>, Vec<Caller>) {
+    /// Closes the pool and waits for its threads. Returns the work that never began, and the
+    /// locations of the work that still runs.
+    pub(super) fn stop(&self, patience: Duration) -> (Vec<TakenWork>, Vec<Caller>) {
         self.close();
         let start = Instant::now();
         let mut state = self.lock();
@@ -249,16 +251,15 @@ impl Pool {
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         let dropped = self.queue.drain();
-        self.given.fetch_sub(dropped.len(), Ordering::SeqCst);
+        self.unfinished.fetch_sub(dropped.len(), Ordering::SeqCst);
         let running = state
             .workers
             .iter()
-            .filter_map(|worker| worker.look().running);
+            .filter_map(|worker| worker.snapshot().running);
         (dropped, running.collect())
     }
 
-    /// Starts a thread. The lock is held, so whoever gives work afterwards knows whether there is
-    /// one.
+    /// Starts a thread. The lock is held, so a later submission knows whether there is a thread.
     fn start(this: &Shared<Self>, state: &mut State) -> io::Result<()> {
         let (id, worker) = (state.started, Shared::new(Worker::default()));
         let (pool, theirs) = (this.clone(), worker.clone());
@@ -269,64 +270,66 @@ impl Pool {
         Ok(())
     }
 
-    /// Was no thread to be had?
+    /// Logs that no thread could be started.
     fn warn(&self, started: io::Result<()>) {
         if let Err(error) = started {
             if tracing::enabled!(target: "torsade::threads", tracing::Level::WARN) {
                 tracing::warn!(target: "torsade::threads", %error, pool = self.name, "no thread");
             } else {
                 let name = &self.name;
-                self.said.write(format_args!(
+                self.warned.write(format_args!(
                     "the thread pool {name} cannot start a thread, so work waits: {error} (said once)"
                 ));
             }
         }
     }
 
-    /// What a thread does all its life.
+    /// Runs a thread of the pool.
     fn work(&self, id: u64, worker: &Shared<Worker>) {
         let (parker, unparker) = sync::pair();
         loop {
-            if self.is_crowded.load(Ordering::SeqCst) {
+            if self.may_have_surplus.load(Ordering::SeqCst) {
                 let mut state = self.lock();
                 if state.workers.len() > state.max {
-                    // It leaves work to the others, of whom there are enough.
-                    return self.dismiss(&mut state, worker);
+                    // The surplus thread leaves the work to the others, of whom there are enough.
+                    return self.end_thread(&mut state, worker);
                 }
-                self.is_crowded.store(false, Ordering::SeqCst);
+                self.may_have_surplus.store(false, Ordering::SeqCst);
             }
             if let Some(job) = self.queue.take(worker) {
                 let ended_well = job.run();
-                self.given.fetch_sub(1, Ordering::SeqCst);
+                self.unfinished.fetch_sub(1, Ordering::SeqCst);
                 worker.finish(ended_well);
                 continue;
             }
             let mut state = self.lock();
-            // New work is put in line under this lock: it is seen here, or finds this one idle.
+            // Work is queued under this lock: either it is seen here, or the submission finds this
+            // thread idle.
             if !self.queue.is_empty() || state.workers.len() > state.max {
                 continue;
             }
             if self.queue.is_closed() {
-                return self.dismiss(&mut state, worker);
+                return self.end_thread(&mut state, worker);
             }
             state.idle.push((id, unparker.clone()));
             drop(state);
             let is_over = !parker.park_timeout(self.idle_after);
             let mut state = self.lock();
             let location = state.idle.iter().position(|(other, _)| *other == id);
-            // Whoever is no longer among the idle was called, and looks (invariant 3).
+            // A thread that is no longer in the list was woken, and looks into the queue (invariant
+            // 3).
             let Some(location) = location else { continue };
             state.idle.remove(location);
             if is_over && state.workers.len() > state.min && self.queue.is_empty() {
-                return self.dismiss(&mut state, worker);
+                return self.end_thread(&mut state, worker);
             }
         }
     }
 
-    /// A thread is no more.
-    fn dismiss(&self, state: &mut State, worker: &Shared<Worker>) {
+    /// Removes a thread that ends.
+    fn end_thread(&self, state: &mut State, worker: &Shared<Worker>) {
         state.workers.retain(|other| !Shared::ptr_eq(other, worker));
-        let stats = worker.look();
+        let stats = worker.snapshot();
         state.finished += stats.finished;
         state.panicked += stats.panicked;
         if self.queue.is_closed() {

@@ -85,8 +85,8 @@ pub(super) fn check(min: usize, max: usize) {
     );
 }
 
-/// As many threads as Twisted's pool has.
+/// The default maximum of threads, as in Twisted's pool.
 const USUAL_MAX: usize = 10;
 
-/// An idle thread stays for so long.
+/// The default time that an idle thread stays.
 const USUAL_IDLE: Duration = Duration::from_secs(10);

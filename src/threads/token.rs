@@ -76,7 +76,7 @@ impl CancelToken {
         current.map_or_else(Self::new, Self)
     }
 
-    /// Runs `f`, in which this is the current token.
+    /// Runs `f` with this as the current token.
     pub(crate) fn run<R>(&self, f: impl FnOnce() -> R) -> R {
         /// Restores the token that was current before, also when `f` panics.
         struct Restore(Option<Arc<AtomicBool>>);

@@ -65,7 +65,7 @@ pub(crate) struct ConnConfig {
 }
 
 impl ConnConfig {
-    /// The defaults.
+    /// Returns the default settings.
     pub(crate) fn new(reactor: &Reactor, location: &'static Location<'static>) -> Self {
         Self {
             limits: Limits::default(),
@@ -81,7 +81,7 @@ impl ConnConfig {
         }
     }
 
-    /// The defaults for two descriptors, mostly pipes, whose readers may take their time.
+    /// Returns the default settings for two descriptors, mostly pipes, whose readers may be slow.
     pub(crate) fn of_pipes(reactor: &Reactor, location: &'static Location<'static>) -> Self {
         Self {
             is_shared: true,
@@ -107,7 +107,7 @@ impl DelayedClose {
         }
     }
 
-    /// Closes the sockets that it keeps, and keeps none any more.
+    /// Closes all sockets that it keeps.
     #[cfg(unix)]
     pub(crate) fn finish(&self) {
         self.is_over.set(true);

@@ -65,20 +65,21 @@ impl ConnCounter {
     /// Sets the largest number of connections.
     pub(crate) fn set_limit(&self, limit: Option<usize>) {
         self.limit.set(limit);
-        self.tell_port();
+        self.notify_port();
     }
 
     pub(crate) fn is_full(&self) -> bool {
         self.limit.get().is_some_and(|limit| self.count() >= limit)
     }
 
-    /// Sets the function that is called when there is room again; `None` when the port is closed.
+    /// Sets the function that is called when the port may accept again; `None` when the port is
+    /// closed.
     pub(crate) fn set_port(&self, look: Option<Box<dyn Fn()>>) {
         self.port.set(look.map(Rc::from));
     }
 
     /// Makes the port check whether it may accept.
-    pub(crate) fn tell_port(&self) {
+    pub(crate) fn notify_port(&self) {
         let port = self.port.take();
         self.port.set(port.clone());
         if let Some(look) = port {
@@ -141,16 +142,16 @@ impl ConnCounter {
     }
 
     /// Counts one more connection.
-    pub(super) fn entered(&self) {
+    pub(super) fn connection_added(&self) {
         self.count.set(self.count.get() + 1);
     }
 
     /// Counts one connection less.
-    pub(super) fn left(&self, key: usize) {
+    pub(super) fn connection_ended(&self, key: usize) {
         let was_full = self.is_full();
         self.count.set(self.count.get().saturating_sub(1));
         if was_full && !self.is_full() {
-            self.tell_port();
+            self.notify_port();
         }
         if self.ending.borrow().is_empty() {
             return;
@@ -190,7 +191,7 @@ impl Counted {
     }
 
     /// Replaces the key of a connection in the groups whose end is awaited.
-    pub(super) fn goes_on_as(&self, key: usize) {
+    pub(super) fn replace_key(&self, key: usize) {
         for ending in self.counter.ending.borrow().iter() {
             let mut left = ending.left.borrow_mut();
             if left.contains(self.key as u128) {
@@ -202,7 +203,7 @@ impl Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.counter.left(self.key);
+        self.counter.connection_ended(self.key);
     }
 }
 

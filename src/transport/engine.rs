@@ -2,9 +2,9 @@
 //!
 //! # The idea
 //!
-//! A connection is a [`ConnCore`] and a *handler*, its user: a protocol or an async stream. The
-//! handler's hooks and the user's handles only record requests in the core; [`Conn::settle`] turns
-//! the requests into system calls. It runs once after each dispatch and once before the loop waits.
+//! A connection is a [`ConnCore`] and a *handler*: a protocol or an async stream. The handler's
+//! hooks and the program's handles only record requests in the core; [`Conn::settle`] turns the
+//! requests into system calls. It runs once after each dispatch and once before the loop waits.
 //! Bytes that a task has written are sent before that, when the task is about to wait for its peer:
 //! [`Conn::send_early`].
 //!
@@ -35,13 +35,13 @@ use crate::driver::{Event, Interest, Socket};
 use crate::failure::Failure;
 use crate::reactor::{Handler, Reactor, ReactorError, Registration, Stopped, Tracked};
 
-/// A connection and its user.
+/// A connection and its handler.
 pub(crate) struct Conn<S: ?Sized = dyn ConnHandler> {
     link: ConnCore,
     handler: S,
 }
 
-/// The user of a connection. None of the hooks may unwind.
+/// The handler of a connection. None of the hooks may unwind.
 pub(crate) trait ConnHandler: 'static {
     /// Is called when there is something to read: bytes, the end of file, or an error.
     fn readable(conn: &Rc<Conn<Self>>, reactor: &Reactor)
@@ -92,7 +92,7 @@ pub(crate) trait ConnHandler: 'static {
         false
     }
 
-    /// Returns whether the user waits for room, with more to write.
+    /// Returns whether a write waits for space in the queue.
     fn is_writing(&self) -> bool {
         false
     }
@@ -136,7 +136,8 @@ impl<S: ConnHandler> Conn<S> {
         Ok(conn)
     }
 
-    /// As [`Conn::new`], but nothing comes of it until [`Conn::begin_unwatched`].
+    /// Registers a connected socket like [`Conn::new`], but has it watched only in
+    /// [`Conn::begin_unwatched`].
     pub(crate) fn unwatched(
         reactor: &Reactor,
         socket: Socket,
@@ -150,7 +151,7 @@ impl<S: ConnHandler> Conn<S> {
             Self { link, handler }
         })?;
         if let Some(counter) = &config.counter {
-            counter.entered();
+            counter.connection_added();
         }
         Ok(conn)
     }
@@ -158,11 +159,11 @@ impl<S: ConnHandler> Conn<S> {
     /// Removes the connection from the count of its port.
     fn left(&self) {
         if let Some(counter) = &self.link.config.counter {
-            counter.left(self.link.key());
+            counter.connection_ended(self.link.key());
         }
     }
 
-    /// Has a connection watched that may have bytes queued already, or ends it.
+    /// Registers a connection with the driver that may have queued bytes already, or ends it.
     pub(super) fn watch_or_end(self: &Rc<Self>, reactor: &Reactor) -> Result<(), Failure> {
         let Err(error) = self.watch(reactor) else {
             return Ok(());
@@ -189,8 +190,8 @@ impl<S: ConnHandler> Conn<S> {
         self.settle(reactor);
     }
 
-    /// The first thing after [`Conn::unwatched`]: as [`Conn::begin`]. Why it cannot be watched is
-    /// how it ends.
+    /// Begins a connection like [`Conn::begin`], right after [`Conn::unwatched`]. If it cannot be
+    /// watched, that error ends it.
     #[cfg(unix)]
     pub(crate) fn begin_unwatched(self: &Rc<Self>, reactor: &Reactor, hook: impl FnOnce()) {
         if self.link.flags.has(Flag::GONE) {
@@ -223,8 +224,8 @@ impl<S: ConnHandler> Conn<S> {
         self.link.is_usual() && !self.link.has_queue() && self.handler.wants_bytes()
     }
 
-    /// Sends what a task has queued that is about to wait for its peer. Where that is all there is
-    /// to do the loop need not attend to the connection any more.
+    /// Sends the bytes that a task has queued that is about to wait for its peer. If there is
+    /// nothing else to do, the loop need not attend to the connection any more.
     #[inline(always)]
     pub(crate) fn send_early(self: &Rc<Self>) {
         if self.link.has_queue() && self.link.is_usual() {
@@ -235,7 +236,7 @@ impl<S: ConnHandler> Conn<S> {
         }
     }
 
-    /// The rest of [`Conn::settle`], where there is more to do than to write.
+    /// The rest of [`Conn::settle`], for states other than plain writing.
     #[inline(never)]
     fn settle_unusual(self: &Rc<Self>, reactor: &Reactor) {
         let link = &self.link;
@@ -244,7 +245,7 @@ impl<S: ConnHandler> Conn<S> {
         let mut rounds = 0;
         self.flush_all(reactor, &mut rounds);
         if link.is_handing_on() && link.dismiss_producer() {
-            // An end may have waited for that.
+            // A recorded end may have waited for that.
             self.flush_all(reactor, &mut rounds);
         }
         if link.is_over_here() && link.is_handing_on() {
@@ -262,8 +263,8 @@ impl<S: ConnHandler> Conn<S> {
             return self.close(Some(reactor));
         }
         link.registration.end_busy();
-        // The peer reads as fast as we write, or has sent more than it may have done at once: the
-        // others are to have their turn.
+        // The peer reads as fast as this end writes, or has sent more than its share: other
+        // connections get their turn.
         let wants_more = rounds == ROUNDS || (link.flags.has(Flag::HELD) && self.takes_bytes());
         if wants_more {
             link.registration.request_turn();
@@ -277,7 +278,7 @@ impl<S: ConnHandler> Conn<S> {
         }
     }
 
-    /// Writes what it can of what is queued; `true` when that was all.
+    /// Writes from the queue what the socket accepts; returns `true` when the queue is empty.
     #[inline(always)]
     fn send(&self) -> bool {
         match self.link.flush() {
@@ -289,7 +290,7 @@ impl<S: ConnHandler> Conn<S> {
         }
     }
 
-    /// The socket is full, or broken.
+    /// Records that the socket is full, or broken.
     #[cold]
     #[inline(never)]
     fn note_unsent(&self, unsent: std::io::Result<bool>) {
@@ -300,7 +301,7 @@ impl<S: ConnHandler> Conn<S> {
         }
     }
 
-    /// One round of flushing; `true` when a hook ran, so that there may be more to do.
+    /// Runs one round of flushing; returns `true` when a hook ran, so that there may be more to do.
     fn flush(self: &Rc<Self>, reactor: &Reactor) -> bool {
         let link = &self.link;
         let queued = link.queued();
@@ -309,7 +310,7 @@ impl<S: ConnHandler> Conn<S> {
         }
         let left = link.queued();
         if left == 0 && link.flags.has(Flag::ALTERED) {
-            if link.life().is_about_to_end() {
+            if link.life().is_flushing() {
                 let left = link.descriptors_left();
                 if left > 0 {
                     link.break_with(link.failure(ConnectionError::DescriptorOverrun { left }));
@@ -318,11 +319,11 @@ impl<S: ConnHandler> Conn<S> {
             }
             match link.on(Lived::Drained, || link.failure(ConnectionError::Done)) {
                 Action::ShutWrite => {
-                    // A peer that is gone is found out by reading.
+                    // A broken peer is detected by reading.
                     let driver = reactor.inner().driver();
                     let _ = link.with_socket(|socket| driver.shut_write(socket));
                     S::flushed(self);
-                    // A handler that has named a successor is called no more.
+                    // A handler that has named a successor is no longer called.
                     if !link.is_handing_on() {
                         S::write_closed(self, reactor);
                     }
@@ -341,7 +342,7 @@ impl<S: ConnHandler> Conn<S> {
         if link.flags.has(Flag::PRODUCING) && link.produce(|| self.transport()) {
             return true;
         }
-        // A handler that has named a successor is called no more.
+        // A handler that has named a successor is no longer called.
         if link.flags.has(Flag::FULL) && left <= link.limits().low && !link.is_handing_on() {
             link.flags.set(Flag::FULL, false);
             if link.life().takes_writes() {
@@ -365,13 +366,13 @@ impl<S: ConnHandler> Conn<S> {
         link.set_interest(reactor, wanted)
     }
 
-    /// The end (invariant 1).
+    /// Closes the connection (invariant 1).
     fn close(self: &Rc<Self>, reactor: Option<&Reactor>) {
         let link = &self.link;
         if link.flags.replace(Flag::GONE, true) {
             return;
         }
-        link.forget_stall();
+        link.clear_stall();
         let reason = link
             .reason()
             .unwrap_or_else(|| link.failure(ConnectionError::Done));
@@ -388,14 +389,14 @@ impl<S: ConnHandler> Conn<S> {
                 let _ = driver.remove(&socket);
                 match &link.config.delayed_close {
                     Some(delayed_close) if socket.is_at_end() => delayed_close.keep(socket),
-                    // When the reactor ends, or nobody is there any more, whoever comes next may
-                    // have them.
+                    // When the reactor ends, or the reader of the output is gone, unread output
+                    // stays for the next reader.
                     _ if matches!(reason.downcast_ref(), Some(ConnectionError::Lost { .. })) => {}
                     _ => socket.end(),
                 }
             } else if !link.flags.has(Flag::PEER_DONE) && !is_to_be_reset && may_linger(&reason) {
                 let _ = driver.remove(&socket);
-                // At the end of the reactor a peer that has sent nothing is not waited for.
+                // When the reactor ends, a peer that has received nothing is not waited for.
                 let sent = match reason.downcast_ref() {
                     Some(ConnectionError::Done) => link.sent.get(),
                     _ => 0,
@@ -429,7 +430,7 @@ impl<S: ConnHandler> Conn<S> {
         }
     }
 
-    /// The socket was read and said that there is no more.
+    /// Records that the peer has sent the end of file, and calls the handler.
     pub(crate) fn peer_done(self: &Rc<Self>, reactor: &Reactor) {
         self.link.flags.set(Flag::PEER_DONE, true);
         if self
@@ -477,7 +478,8 @@ impl<S: ConnHandler> Handler for Conn<S> {
             S::readable(&self, reactor);
             return self.settle(reactor);
         }
-        // Armed is not enough: an earlier event of this batch may have paused or ended it.
+        // The interest alone is not enough: an earlier event of this batch may have paused or ended
+        // the connection.
         let takes_bytes = self.takes_bytes();
         let is_held = link.flags.has(Flag::HELD);
         let reads = (event.readable() || event.hangup())
@@ -488,10 +490,11 @@ impl<S: ConnHandler> Handler for Conn<S> {
             S::readable(&self, reactor);
         }
         let is_done = link.life().is_ending() && link.queued() == 0;
-        // What was read before a hang-up is delivered first: it is seen again when that is done.
+        // Bytes that were read before a hang-up are delivered first: the hang-up is reported again
+        // afterwards.
         let waits = is_held && takes_bytes;
         if event.hangup() && (!reads || link.is_pair()) && !is_done && !waits {
-            // A broken connection ends also when no task reads.
+            // A broken connection ends also while no task reads.
             if let Some(Ok(Some(error))) = link.with_socket(Socket::take_error) {
                 match self.handler.reads_for_itself() {
                     true => link.writing_failed(error),
@@ -507,7 +510,7 @@ impl<S: ConnHandler> Handler for Conn<S> {
 
     fn attend(self: Rc<Self>, reactor: &Reactor) {
         if self.link.is_overdue() {
-            // The loop may have been late: it is tried once more.
+            // The loop may have been late: the write is tried once more.
             self.link.flags.set(Flag::BLOCKED, false);
         }
         if self.link.flags.has(Flag::HELD) && self.takes_bytes() {
@@ -602,5 +605,5 @@ fn is_to_be_reset(link: &ConnCore, handler: &impl ConnHandler, reason: &Failure)
     is_asked || is_forced || is_cut_off || link.has_unsent() || link.flags.has(Flag::PRODUCING)
 }
 
-/// How many rounds of flushing a connection gets at once, while its peer accepts everything.
+/// The rounds of flushing that a connection gets in a row, while its peer accepts everything.
 const ROUNDS: usize = 4;

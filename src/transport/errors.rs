@@ -103,8 +103,8 @@ impl ConnectionError {
         Self::Lost { cause }
     }
 
-    /// A loss of bytes that were not in the connection's own queue: they were below it, or between
-    /// two protocols.
+    /// Makes the error for lost bytes that were not in the connection's own queue: they were below
+    /// it, or between two protocols.
     pub(crate) fn not_sent(bytes: usize, peer: Address, cause: Failure) -> Self {
         Self::NotSent {
             bytes,
@@ -174,7 +174,7 @@ fn receiver(peer: &Address, kind: &str) -> String {
     }
 }
 
-// It holds a failure, and `?` turns it into one.
+// A `ConnectionError` holds a failure, and `?` turns it into one.
 impl Unpin for ConnectionError {}
 
 /// Returns the reason of a connection's end as an error of `std::io`.

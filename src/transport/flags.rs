@@ -2,22 +2,22 @@
 //!
 //! | flag              | from                                              | until                                     |
 //! |-------------------|---------------------------------------------------|-------------------------------------------|
-//! | `ALTERED`         | its life is not as it began                       | the end                                   |
-//! | `ARMED_OTHERWISE` | the driver has another interest than `Read`       | its interest is `Read` again              |
+//! | `ALTERED`         | its life has left the first state                 | the end                                   |
+//! | `ARMED_OTHERWISE` | the driver has another interest than `Read`       | the interest is `Read` again              |
 //! | `BEGUN`           | its handler has begun                             | the end                                   |
 //! | `BLOCKED`         | the socket accepts no more for now                | the driver reports it writable            |
-//! | `COUNTED`         | what it holds counts for the reactor's budget     | the end                                   |
+//! | `COUNTED`         | its memory counts for the reactor's budget        | the end                                   |
 //! | `DESCRIPTORS`     | descriptors have arrived that were not taken      | they are taken                            |
 //! | `FULL`            | more is queued than the high-water mark           | no more than the low one is left          |
 //! | `GONE`            | its handler's `lost` was called                   | the end                                   |
-//! | `HELD`            | bytes that were read are to be delivered          | they are delivered                        |
+//! | `HELD`            | bytes that were read wait to be delivered         | they are delivered                        |
 //! | `LENT`            | other code may have a duplicate of the descriptor | the end                                   |
-//! | `OWN_LIMITS`      | its limits are its own, or unusual: see `ConnCore::write` | the end                               |
-//! | `PARTIAL`         | its handler has left a part of the bytes read     | it has taken them                         |
-//! | `PAUSED`          | its handler wants no bytes                        | it wants them again                       |
+//! | `OWN_LIMITS`      | it has limits of its own, or unusual ones: see `ConnCore::write` | the end                    |
+//! | `PARTIAL`         | its handler has left some of the bytes read       | it has taken them                         |
+//! | `PAUSED`          | its handler has paused delivery                   | it resumes                                |
 //! | `PEER_DONE`       | the peer has sent the end of file                 | the end                                   |
 //! | `PRODUCING`       | it has a producer                                 | that has ended                            |
-//! | `STALLED`         | it is stalled, or the end of the reactor waits for it: see `stall` | it goes on, or is over   |
+//! | `STALLED`         | it is stalled, or the end of the reactor waits for it: see `stall` | it goes on, or has ended |
 //! | `SUCCEEDED`       | its handler has named a successor                 | the end                                   |
 //!
 //! A connection with none of [`Flags::UNUSUAL`] reads when bytes have arrived and writes what its
@@ -50,11 +50,11 @@ impl Flag {
     pub(super) const STALLED: Self = Self(1 << 15);
     pub(super) const SUCCEEDED: Self = Self(1 << 16);
 
-    /// Those that writing has to ask about.
+    /// The flags that a write has to check.
     pub(super) const CHECKED_WRITES: Self =
         Self(Self::ALTERED.0 | Self::COUNTED.0 | Self::FULL.0 | Self::OWN_LIMITS.0);
 
-    /// Those that reading, or what follows a write, has to ask about.
+    /// The flags that a read, or the rest after a write, has to check.
     pub(super) const UNUSUAL: Self = Self(
         Self::ALTERED.0
             | Self::ARMED_OTHERWISE.0
@@ -74,12 +74,12 @@ impl Flag {
 pub(super) struct Flags(Cell<u32>);
 
 impl Flags {
-    /// Those of a new connection: none.
+    /// Returns the flags of a new connection: none.
     pub(super) fn new() -> Self {
         Self(Cell::new(0))
     }
 
-    /// Is this flag set, or one of these?
+    /// Returns whether the flag, or one of several, is set.
     #[inline]
     pub(super) fn has(&self, flag: Flag) -> bool {
         self.0.get() & flag.0 != 0
@@ -91,7 +91,7 @@ impl Flags {
         self.0.set(if value { others | flag.0 } else { others });
     }
 
-    /// Sets it; gives what it was.
+    /// Sets the flag; returns its earlier value.
     #[inline]
     pub(super) fn replace(&self, flag: Flag, value: bool) -> bool {
         let before = self.has(flag);

@@ -141,7 +141,7 @@ impl Group {
     fn write_where(&self, bytes: &[u8], wanted: impl Fn(&Transport) -> bool) {
         let mut members = self.members.borrow_mut();
         members.retain(Transport::is_connected);
-        // Writing runs no user code, so the borrow may stay.
+        // Writing runs no user code, so the set may stay borrowed.
         for member in members.iter().filter(|member| wanted(member)) {
             member.write(bytes);
         }

@@ -37,10 +37,10 @@ struct Parts {
     sent: u16,
     has_descriptors: bool,
     out: Option<Box<Outgoing>>,
-    /// Why writing failed, where that was not the end: see [`ConnCore::writing_failed`].
+    /// The error of a write that did not end the connection: see [`ConnCore::writing_failed`].
     failure: Option<(Failure, bool)>,
     /// The number of queued bytes that the end of the reactor waits for.
-    owed: usize,
+    drain_bytes: usize,
     /// The count in its port, which continues.
     counted: Option<Counted>,
 }
@@ -55,8 +55,8 @@ impl<S: ConnHandler> Conn<S> {
             return None;
         }
         link.on(Event::Broken, || link.failure(ConnectionError::HandedOver));
-        let owed = link.owed();
-        link.forget_stall();
+        let drain_bytes = link.drain_bytes();
+        link.clear_stall();
         let source = link.take_source();
         if let Some(source) = source {
             source.stop(link, link.failure(ConnectionError::HandedOver));
@@ -80,7 +80,7 @@ impl<S: ConnHandler> Conn<S> {
                 link.out.take()
             },
             failure: link.take_write_failure(),
-            owed,
+            drain_bytes,
             counted: link
                 .config
                 .counter
@@ -102,9 +102,9 @@ impl<S: ConnHandler> Conn<S> {
         let conn = Self::unwatched(reactor, socket, ends, &handed.config, handler)?;
         let link = conn.link();
         if let Some(counted) = &handed.counted {
-            counted.goes_on_as(link.key());
+            counted.replace_key(link.key());
         }
-        link.set_life(handed.life.read_anew());
+        link.set_life(handed.life.for_new_handler());
         link.flags.set(Flag::PEER_DONE, handed.peer_done);
         link.flags.set(Flag::PAUSED, handed.paused);
         link.flags.set(Flag::FULL, handed.full);
@@ -119,10 +119,10 @@ impl<S: ConnHandler> Conn<S> {
         if let Some(failure) = handed.failure {
             link.with_extras(|extras| extras.failure = Some(failure));
         }
-        if handed.owed > 0 {
-            link.owe(reactor.now(), handed.owed);
+        if handed.drain_bytes > 0 {
+            link.set_drain_bytes(reactor.now(), handed.drain_bytes);
         }
-        // What it has queued is lost as with every other end.
+        // Its queued bytes are lost as with every other end.
         conn.watch_or_end(reactor)?;
         Ok(conn)
     }
@@ -134,7 +134,7 @@ impl Handed {
         &self.parts().ends.peer
     }
 
-    /// Closes it so that its peer sees a reset.
+    /// Closes the connection so that its peer sees a reset.
     #[cfg(any(doc, feature = "proxy-protocol"))]
     pub(crate) fn cut_off(mut self) {
         if let Some(parts) = self.0.take() {
@@ -150,20 +150,20 @@ impl Handed {
         self.0.as_mut().expect("it is whole until it goes")
     }
 
-    /// What it has in common with the others of its port.
+    /// Returns the settings that it shares with the other connections of its port.
     #[cfg(any(doc, feature = "proxy-protocol"))]
     pub(crate) fn config(&self) -> Rc<ConnConfig> {
         self.parts().config.clone()
     }
 
-    /// Names its ends anew.
+    /// Replaces the addresses of its ends.
     #[cfg(any(doc, feature = "proxy-protocol"))]
     pub(crate) fn set_addresses(&mut self, ends: Addresses) {
         self.parts_mut().ends = ends;
     }
 
-    /// Has it count among those of another port, and end as they do.
-    pub(crate) fn set_terms(&mut self, config: &Rc<ConnConfig>) {
+    /// Moves the connection to the settings and the count of another port.
+    pub(crate) fn set_config(&mut self, config: &Rc<ConnConfig>) {
         let parts = self.parts_mut();
         let same = match (&parts.config.counter, &config.counter) {
             (Some(old), Some(new)) => Rc::ptr_eq(old, new),

@@ -1,4 +1,4 @@
-//! The life of a connection, as one state machine that owns no socket, no buffer and no callback.
+//! The life of a connection: a state machine without socket, buffer or callback.
 //!
 //! | event            | while                   | becomes                 | does          |
 //! |------------------|-------------------------|-------------------------|---------------|
@@ -10,11 +10,11 @@
 //! | `Drained`        | writing, then over      | over                    | `Close(Done)` |
 //! | `Broken`/`Abort` | not over                | over                    | `Close(..)`   |
 //!
-//! Anything else changes nothing and does nothing. A connection that has shut its writing and whose
-//! peer has done the same is told of the end; if its protocol keeps it none the less, it is still
-//! not over.
+//! Other combinations change nothing and do nothing. When a connection has shut its writing side
+//! and its peer has done the same, the handler gets the end of file; if the handler keeps the
+//! connection none the less, the connection is still not over.
 
-/// Where a connection stands.
+/// The state of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Life {
     reading: Reading,
@@ -30,8 +30,8 @@ enum Reading {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Writing {
     Open,
-    /// What is queued is still written; then this.
-    Until(Then),
+    /// Queued bytes are still written; then this follows.
+    Flushing(Then),
     HalfShut,
     Over,
 }
@@ -42,24 +42,24 @@ enum Then {
     Over,
 }
 
-/// What happened.
+/// An event in the life of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// Its user wants it ended at once.
+    /// The program aborts the connection.
     Abort,
     /// Reading or writing failed.
     Broken,
-    /// Nothing is queued.
+    /// The queue is empty.
     Drained,
-    /// Its user wants it ended when everything is written.
+    /// The program closes the connection once everything is written.
     Lose,
-    /// Its user has nothing more to write.
+    /// The program closes the writing side.
     LoseWrite,
-    /// The peer has nothing more to say.
+    /// The peer has sent the end of file.
     PeerDone,
 }
 
-/// What is to be done about it.
+/// The action that follows an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Close(Why),
@@ -69,7 +69,7 @@ pub(crate) enum Action {
     TellEof,
 }
 
-/// How it ended.
+/// The way in which a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Why {
     Aborted,
@@ -87,7 +87,7 @@ impl Life {
         writing: Writing::Over,
     };
 
-    /// The one place where a connection's life changes.
+    /// Applies an event; the only method that changes a connection's state.
     pub(crate) fn on(&mut self, event: Event) -> Action {
         use {Action as A, Event as E, Reading as R, Writing as W};
         let (next, action) = match (event, self.reading, self.writing) {
@@ -104,26 +104,26 @@ impl Life {
             (E::LoseWrite, reading, W::Open) => (
                 Self {
                     reading,
-                    writing: W::Until(Then::HalfShut),
+                    writing: W::Flushing(Then::HalfShut),
                 },
                 A::Flush,
             ),
-            (E::Lose, reading, W::Open | W::Until(Then::HalfShut)) => (
+            (E::Lose, reading, W::Open | W::Flushing(Then::HalfShut)) => (
                 Self {
                     reading,
-                    writing: W::Until(Then::Over),
+                    writing: W::Flushing(Then::Over),
                 },
                 A::Flush,
             ),
             (E::Lose, _, W::HalfShut) => (Self::OVER, A::Close(Why::Done)),
-            (E::Drained, reading, W::Until(Then::HalfShut)) => (
+            (E::Drained, reading, W::Flushing(Then::HalfShut)) => (
                 Self {
                     reading,
                     writing: W::HalfShut,
                 },
                 A::ShutWrite,
             ),
-            (E::Drained, _, W::Until(Then::Over)) => (Self::OVER, A::Close(Why::Done)),
+            (E::Drained, _, W::Flushing(Then::Over)) => (Self::OVER, A::Close(Why::Done)),
             _ => return A::Nothing,
         };
         *self = next;
@@ -131,8 +131,8 @@ impl Life {
         action
     }
 
-    /// The same for a user that has not been told that the peer has nothing more to say.
-    pub(crate) fn read_anew(self) -> Self {
+    /// Returns the same state for a new handler, which has not yet got the peer's end of file.
+    pub(crate) fn for_new_handler(self) -> Self {
         match self.writing {
             Writing::Over => self,
             writing => Self {
@@ -142,36 +142,36 @@ impl Life {
         }
     }
 
-    /// May what the peer sends still be delivered?
+    /// Returns whether received bytes may still be delivered.
     pub(crate) fn is_reading(self) -> bool {
-        self.reading == Reading::Open && !matches!(self.writing, Writing::Until(Then::Over))
+        self.reading == Reading::Open && !matches!(self.writing, Writing::Flushing(Then::Over))
     }
 
-    /// Is what the user writes still taken?
+    /// Returns whether written bytes are still accepted.
     pub(crate) fn takes_writes(self) -> bool {
         self.writing == Writing::Open
     }
 
-    /// Is the writing side to end when everything is written?
-    pub(crate) fn is_about_to_end(self) -> bool {
-        matches!(self.writing, Writing::Until(_))
+    /// Returns whether the writing side ends once everything is written.
+    pub(crate) fn is_flushing(self) -> bool {
+        matches!(self.writing, Writing::Flushing(_))
     }
 
-    /// Has the writing side been shut, with everything written?
+    /// Returns whether the writing side has been shut, with everything written.
     pub(crate) fn has_shut_write(self) -> bool {
         matches!(self.writing, Writing::HalfShut | Writing::Over)
     }
 
-    /// Has its user asked for the end?
+    /// Returns whether the program has asked for the end.
     pub(crate) fn is_ending(self) -> bool {
-        matches!(self.writing, Writing::Until(Then::Over) | Writing::Over)
+        matches!(self.writing, Writing::Flushing(Then::Over) | Writing::Over)
     }
 
     pub(crate) fn is_over(self) -> bool {
         self.writing == Writing::Over
     }
 
-    /// What is true in every state.
+    /// Checks the properties that hold in every state.
     fn check(self) {
         debug_assert!(
             self.writing != Writing::Over || self.reading == Reading::Over,
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn the_polite_end_flushes_first() {
+    fn a_graceful_close_flushes_first() {
         check(
             &[E::Lose, E::Drained, E::Drained],
             &[A::Flush, A::Close(Why::Done), A::Nothing],
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_half_close_leaves_the_other_half() {
+    fn a_half_close_leaves_the_other_direction_open() {
         check(
             &[E::LoseWrite, E::Drained, E::PeerDone, E::Lose],
             &[A::Flush, A::ShutWrite, A::TellEof, A::Close(Why::Done)],
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn second_thoughts_turn_a_half_close_into_a_close() {
+    fn a_close_after_a_half_close_closes_both_directions() {
         check(
             &[E::LoseWrite, E::Lose, E::Drained],
             &[A::Flush, A::Flush, A::Close(Why::Done)],
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_to_a_peer_that_is_done_is_still_written() {
+    fn a_reply_to_a_peer_that_has_sent_the_end_of_file_is_still_written() {
         check(
             &[E::PeerDone, E::Lose, E::Drained],
             &[A::TellEof, A::Flush, A::Close(Why::Done)],
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn cut_off_is_cut_off_in_any_state() {
+    fn an_abort_or_an_error_ends_every_state() {
         check(
             &[E::Lose, E::Broken, E::Abort],
             &[A::Flush, A::Close(Why::Broken), A::Nothing],
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn in_all_sequences_of_seven_events_nothing_closes_or_ends_twice() {
+    fn in_all_sequences_of_seven_events_a_connection_closes_and_ends_once() {
         const EVENTS: [Event; 6] = [
             E::Abort,
             E::Broken,

@@ -36,7 +36,7 @@ struct Lingering {
     left: Cell<usize>,
 }
 
-/// Closes a socket that the driver does not watch any more, and that has taken `sent` bytes.
+/// Closes a socket that the driver does not watch any more, and that has accepted `sent` bytes.
 pub(super) fn close(
     reactor: &Reactor,
     socket: Socket,

@@ -39,7 +39,7 @@ pub(crate) struct ConnCore {
     pub(super) out: Cell<Option<Box<Outgoing>>>,
     /// The reason for which the connection ended; set when its life is over.
     pub(super) reason: Cell<Option<Failure>>,
-    /// Limits of its own, a deadline, a producer: see `producer`.
+    /// The rare state: limits of its own, a deadline, a producer; see `producer`.
     pub(super) extras: Cell<Option<Box<Extras>>>,
     pub(super) config: Rc<ConnConfig>,
     peer: Peer,
@@ -48,7 +48,7 @@ pub(crate) struct ConnCore {
 /// The addresses of a connection's ends.
 pub(crate) struct Addresses {
     pub(crate) peer: Address,
-    /// The local address, where a PROXY header gave it; otherwise the socket is asked.
+    /// The local address, where a PROXY header gave it; otherwise the socket knows it.
     pub(crate) host: Option<Address>,
 }
 
@@ -57,7 +57,7 @@ enum Peer {
     V4(SocketAddrV4),
     Other(Box<Address>),
     /// The peer's address and the local address, both given by a PROXY header.
-    Told(Box<(Address, Address)>),
+    Given(Box<(Address, Address)>),
 }
 
 impl ConnCore {
@@ -84,7 +84,7 @@ impl ConnCore {
             extras: Cell::new(None),
             config,
             peer: match (ends.peer, ends.host) {
-                (peer, Some(host)) => Peer::Told(Box::new((peer, host))),
+                (peer, Some(host)) => Peer::Given(Box::new((peer, host))),
                 (Address::Ip(SocketAddr::V4(peer)), None) => Peer::V4(peer),
                 (peer, None) => Peer::Other(Box::new(peer)),
             },
@@ -117,7 +117,8 @@ impl ConnCore {
             let failure = match why {
                 Why::Broken => reason(),
                 Why::Aborted => self.failure(ConnectionError::Aborted),
-                // Bytes that could not be written are no good order, whatever was asked for later.
+                // An end with bytes that could not be written is not in good order, whatever the
+                // program requested later.
                 Why::Done => self
                     .write_failure()
                     .unwrap_or_else(|| self.failure(ConnectionError::Done)),
@@ -127,14 +128,14 @@ impl ConnCore {
         action
     }
 
-    /// Records a request of the user.
-    pub(super) fn wish(&self, event: Event) {
+    /// Records a request of the program.
+    pub(super) fn request(&self, event: Event) {
         if self.on(event, || self.failure(ConnectionError::Aborted)) != Action::Nothing {
             self.ask_for_attention();
         }
     }
 
-    /// Ends the connection for a reason that is not the system's.
+    /// Ends the connection for a reason other than a system error.
     pub(crate) fn break_with(&self, reason: Failure) {
         if self.on(Event::Broken, || reason) != Action::Nothing {
             self.ask_for_attention();
@@ -146,7 +147,7 @@ impl ConnCore {
         match self.reason() {
             Some(reason) if !self.flags.has(Flag::GONE) => {
                 if matches!(reason.downcast_ref(), Some(ConnectionError::Aborted)) {
-                    // The peer is to see what was asked for.
+                    // The peer sees the end that the program requested.
                     let _ = self.with_socket(Socket::reset_on_close);
                 }
                 self.reason.set(Some(panic));
@@ -155,7 +156,7 @@ impl ConnCore {
         }
     }
 
-    /// Reading or writing failed.
+    /// Ends the connection after a failed read or write.
     pub(super) fn broken_by(&self, error: io::Error) {
         self.break_with(self.lost(error));
     }
@@ -202,7 +203,7 @@ impl ConnCore {
         true
     }
 
-    /// As [`ConnCore::write`], where more is to be asked.
+    /// The rest of [`ConnCore::write`], where limits are checked.
     fn write_checked(&self, bytes: &[u8]) {
         if bytes.is_empty() || !self.life.get().takes_writes() {
             return;
@@ -222,7 +223,8 @@ impl ConnCore {
         self.ask_for_attention();
     }
 
-    /// Reads once. `None` when there is nothing to read now; the end and errors change its life.
+    /// Reads once. Returns `None` when no bytes are available; the end of file and errors change
+    /// the connection's life.
     #[inline(always)]
     pub(crate) fn read(&self, buf: &mut [u8]) -> Option<usize> {
         let result = self.socket.read(buf)?;
@@ -235,7 +237,7 @@ impl ConnCore {
         }
     }
 
-    /// There was nothing to read now, or there never will be.
+    /// Handles a read without bytes: there are none now, or no more will come.
     #[cold]
     #[inline(never)]
     fn read_nothing(&self, result: io::Result<usize>, buf: &mut [u8]) -> Option<usize> {
@@ -251,13 +253,13 @@ impl ConnCore {
         }
     }
 
-    /// Writes what it can of the queue. `false` when the socket is full.
+    /// Writes from the queue what the socket accepts. Returns `false` when the socket is full.
     #[inline(always)]
     pub(super) fn flush(&self) -> io::Result<bool> {
         let Some(mut out) = self.out.take() else {
             return Ok(true);
         };
-        // Nearly always there is one piece, and the socket takes it.
+        // Nearly always there is one piece, and the socket accepts it.
         if out.is_short() {
             let sent = self.socket.write(out.front()).unwrap_or(Ok(0));
             return match sent {
@@ -274,7 +276,7 @@ impl ConnCore {
         self.flush_long(out)
     }
 
-    /// The socket has taken a part of a short queue, or nothing.
+    /// Handles a short queue that the socket has accepted in part, or not at all.
     #[cold]
     #[inline(never)]
     fn flush_part(&self, mut out: Box<Outgoing>, sent: io::Result<usize>) -> io::Result<bool> {
@@ -353,7 +355,8 @@ impl ConnCore {
         Ok(true)
     }
 
-    /// Writes past the queue, when there is none. `None` when nothing could be written.
+    /// Writes directly to the socket, when the queue is empty. Returns `None` when nothing could be
+    /// written.
     pub(crate) fn write_through(&self, bytes: &[u8]) -> Option<usize> {
         if self.queued() > 0 || self.flags.has(Flag::BLOCKED) || !self.life.get().takes_writes() {
             return None;
@@ -391,12 +394,12 @@ impl ConnCore {
         self.ask_for_attention();
     }
 
-    /// Why writing failed, where that was not the end.
+    /// Returns the error of a write that did not end the connection.
     pub(crate) fn write_failure(&self) -> Option<Failure> {
         self.look_at_write_failure().map(|(failure, _)| failure)
     }
 
-    /// The same, with whether it is what reading ends with, for the connection's next user.
+    /// Takes that error, with whether reading ends with it, for the connection's next handler.
     pub(super) fn take_write_failure(&self) -> Option<(Failure, bool)> {
         cells::with(&self.extras, |extras| extras.as_mut()?.failure.take())
     }
@@ -405,7 +408,7 @@ impl ConnCore {
         cells::with(&self.extras, |extras| extras.as_ref()?.failure.clone())
     }
 
-    /// All was read: was that because it broke?
+    /// Returns whether a connection that was read to its end is broken.
     fn ends_badly(&self) -> bool {
         match self.look_at_write_failure() {
             Some((failure, true)) => {
@@ -453,7 +456,7 @@ impl ConnCore {
         taken
     }
 
-    /// Has a descriptor sent with the next byte. Dropped when the connection is ending.
+    /// Queues a descriptor for the next byte. It is dropped when the connection is ending.
     #[cfg(unix)]
     pub(super) fn send_descriptor(&self, descriptor: OwnedFd) -> io::Result<()> {
         if !self.life.get().takes_writes() {
@@ -469,7 +472,7 @@ impl ConnCore {
             passing.send(descriptor)?;
             Ok(passing.waiting())
         });
-        // Bytes are what takes them away; without any there is nothing to wait for.
+        // Only bytes take descriptors along; without bytes there is nothing to wait for.
         if sent.unwrap_or(Ok(0))? > MANY && self.queued() > 0 {
             self.note_full();
         }
@@ -486,7 +489,7 @@ impl ConnCore {
         return 0;
     }
 
-    /// Is it the process's own standard input and output?
+    /// Returns whether this is the process's own standard input and output.
     pub(super) fn is_standard(&self) -> bool {
         self.with_socket(Socket::is_standard).unwrap_or(false)
     }
@@ -505,7 +508,8 @@ impl ConnCore {
         }
     }
 
-    /// Borrows the socket, for one statement that runs no user code. `None` once it is closed.
+    /// Borrows the socket, for one statement that runs no user code. Returns `None` once it is
+    /// closed.
     pub(crate) fn with_socket<R>(&self, f: impl FnOnce(&Socket) -> R) -> Option<R> {
         self.socket.with(f)
     }
@@ -522,7 +526,7 @@ impl ConnCore {
         cells::with(&self.out, |out| out.as_ref().map_or(0, |out| out.len()))
     }
 
-    /// There were so many bytes in the queue, and are so many now.
+    /// Records that the size of the queue has changed from `old` to `new` bytes.
     #[inline]
     pub(super) fn note_queued(&self, old: usize, new: usize) {
         if self.flags.has(Flag::COUNTED) {
@@ -530,7 +534,7 @@ impl ConnCore {
         }
     }
 
-    /// Notes how many bytes have been read and not been used.
+    /// Records how many bytes have been read and not been used.
     #[inline(always)]
     pub(crate) fn note_buffered(&self, count: impl FnOnce() -> usize) {
         if self.flags.has(Flag::COUNTED) {
@@ -551,7 +555,7 @@ impl ConnCore {
         }
     }
 
-    /// How many bytes it holds.
+    /// Returns how many bytes of memory the connection holds.
     pub(super) fn held_bytes(&self) -> usize {
         match self.flags.has(Flag::COUNTED) {
             true => self.queued() + self.with_extras(|extras| extras.buffered),
@@ -562,7 +566,7 @@ impl ConnCore {
     #[inline]
     pub(crate) fn limits(&self) -> Limits {
         let limits = self.limits_as_set();
-        // With a low mark not below the high one a connection would be full and ready at once.
+        // With a low mark at or above the high one, a connection would be full and ready at once.
         Limits {
             low: limits.low.min(limits.high.saturating_sub(1)),
             ..limits
@@ -577,7 +581,8 @@ impl ConnCore {
     pub(super) fn set_limits(&self, limits: Limits) {
         self.with_extras(|extras| extras.limits = Some(limits));
         self.flags.set(Flag::OWN_LIMITS, true);
-        // One that is full stays so until the loop finds it down at the low mark and says so.
+        // A full connection stays full until the loop finds its queue at the low mark and calls the
+        // handler.
         if self.queued() > limits.high {
             self.flags.set(Flag::FULL, true);
         }
@@ -592,18 +597,19 @@ impl ConnCore {
         self.flags.has(Flag::FULL)
     }
 
-    /// Is nothing to be asked before it is given bytes, or after?
+    /// Returns whether nothing need be checked before a read, or after a write.
     #[inline]
     pub(crate) fn is_usual(&self) -> bool {
         !self.flags.has(Flag::UNUSUAL)
     }
 
-    /// May a user who does not read for itself be given bytes?
+    /// Returns whether bytes may be delivered to a handler that does not read for itself.
     pub(crate) fn may_deliver(&self) -> bool {
         self.takes_bytes(true)
     }
 
-    /// May the user be told of bytes? One that is held back gets none while the connection is full.
+    /// Returns whether the handler may be called for bytes. A handler that is held back gets none
+    /// while the connection is full.
     #[inline]
     pub(super) fn takes_bytes(&self, is_held_when_full: bool) -> bool {
         self.is_usual() || self.takes_bytes_unusually(is_held_when_full)
@@ -617,12 +623,12 @@ impl ConnCore {
         self.life.get().is_reading() && !(self.flags.has(Flag::FULL) && is_held)
     }
 
-    /// The user has not been given all that was read, and is to be.
+    /// Sets whether bytes that were read wait to be delivered.
     pub(crate) fn set_held(&self, is_held: bool) {
         self.flags.set(Flag::HELD, is_held);
     }
 
-    /// Has the user left a part of what was read?
+    /// Returns whether the handler has left some of the bytes read.
     #[inline]
     pub(crate) fn is_partly_used(&self) -> bool {
         self.flags.has(Flag::PARTIAL)
@@ -643,12 +649,13 @@ impl ConnCore {
         self.ask_for_attention();
     }
 
-    /// Is it to go to a successor? Not any more when it is to end.
+    /// Returns whether the connection goes to a successor; no longer when it is ending.
     pub(crate) fn is_handing_on(&self) -> bool {
         self.flags.has(Flag::SUCCEEDED) && !self.life.get().is_ending()
     }
 
-    /// Returns whether only the hand-over is left to do. A file under way is sent before that.
+    /// Returns whether only the hand-over is left to do. A file that is being sent is finished
+    /// before that.
     pub(super) fn is_over_here(&self) -> bool {
         self.life.get().is_over() || (self.is_handing_on() && !self.sends_file())
     }
@@ -659,7 +666,7 @@ impl ConnCore {
     }
 
     /// Returns whether the handler's `lost` was called.
-    pub(crate) fn has_gone(&self) -> bool {
+    pub(crate) fn is_lost(&self) -> bool {
         self.flags.has(Flag::GONE)
     }
 
@@ -674,17 +681,17 @@ impl ConnCore {
         self.flags.set(Flag::LENT, true);
     }
 
-    /// A handle to the reactor that does not keep it.
+    /// Returns a handle to the reactor that does not keep it alive.
     pub(crate) fn weak_reactor(&self) -> WeakReactor {
         self.registration.weak_reactor()
     }
 
-    /// The reactor, while it is there.
+    /// Returns the reactor, while it exists.
     pub(crate) fn reactor(&self) -> Option<Reactor> {
         self.registration.reactor()
     }
 
-    /// It counts as full until it has come down to the low-water mark.
+    /// Marks the connection as full until its queue has come down to the low-water mark.
     pub(crate) fn note_full(&self) {
         self.flags.set(Flag::FULL, true);
         self.ask_for_attention();
@@ -695,7 +702,7 @@ impl ConnCore {
         cells::with(&self.reason, |reason| reason.clone())
     }
 
-    /// Is it reset when the handler that serves it fails?
+    /// Returns whether the connection is reset when its handler fails.
     pub(crate) fn resets_on_error(&self) -> bool {
         self.config.resets_on_error
     }
@@ -704,9 +711,9 @@ impl ConnCore {
         self.config.location
     }
 
-    /// The connection as a dump shows it where something waits for it.
+    /// Describes the connection for a dump, where something waits for it.
     pub(crate) fn thing(&self) -> Option<Thing> {
-        (!self.has_gone()).then(|| Thing {
+        (!self.is_lost()).then(|| Thing {
             id: Id::Source(self.key()),
             kind: "connection",
             name: None,
@@ -721,7 +728,7 @@ impl ConnCore {
         let mut about = format!("with {}", self.peer());
         let life = self.life();
         if life.is_ending() {
-            about += ", told to end";
+            about += ", ending";
         } else if !life.takes_writes() {
             about += ", its writing side shut";
         }
@@ -741,7 +748,7 @@ impl ConnCore {
         match &self.peer {
             Peer::V4(peer) => SocketAddr::V4(*peer).into(),
             Peer::Other(peer) => (**peer).clone(),
-            Peer::Told(both) => both.0.clone(),
+            Peer::Given(both) => both.0.clone(),
         }
     }
 
@@ -749,11 +756,11 @@ impl ConnCore {
     pub(super) fn ends(&self) -> Addresses {
         Addresses {
             peer: self.peer(),
-            host: self.told_host(),
+            host: self.given_host(),
         }
     }
 
-    /// Limits of its own, when they were changed.
+    /// Returns the connection's own limits, if they were changed.
     #[inline]
     pub(super) fn own_limits(&self) -> Option<Limits> {
         match self.flags.has(Flag::OWN_LIMITS) {
@@ -762,10 +769,10 @@ impl ConnCore {
         }
     }
 
-    /// Our own address, if it was told and is not the socket's.
-    pub(super) fn told_host(&self) -> Option<Address> {
+    /// Returns the local address, if a PROXY header gave it.
+    pub(super) fn given_host(&self) -> Option<Address> {
         match &self.peer {
-            Peer::Told(both) => Some(both.1.clone()),
+            Peer::Given(both) => Some(both.1.clone()),
             _ => None,
         }
     }
@@ -777,7 +784,8 @@ impl From<Address> for Addresses {
     }
 }
 
-/// Is there no room now, but will be? Also when the system is short of buffers for the moment.
+/// Returns whether a write may succeed later: the socket is full, or the system is short of buffers
+/// for the moment.
 fn is_for_later(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(ENOBUFS)
 }
@@ -785,7 +793,7 @@ fn is_for_later(error: &io::Error) -> bool {
 /// Largest number of bytes of one flush, so that one connection does not keep the loop.
 const FLUSH: usize = 1024 * 1024;
 
-/// With more descriptors than this to be sent a connection counts as full.
+/// The number of queued descriptors above which a connection counts as full.
 #[cfg(unix)]
 const MANY: usize = 64;
 

@@ -179,7 +179,7 @@ impl Transport {
     /// `connection_lost` is called with [`ConnectionError::Aborted`], in a later dispatch.
     #[doc(alias = "abortConnection")]
     pub fn abort_connection(&self) {
-        self.0.link().wish(Event::Abort);
+        self.0.link().request(Event::Abort);
     }
 
     /// Closes the writing side: the peer sees the end of file after the queued bytes. Reading
@@ -354,7 +354,7 @@ impl Transport {
     /// Fails with [`io::ErrorKind::NotConnected`] when the connection has ended.
     #[doc(alias = "getHost")]
     pub fn local_addr(&self) -> io::Result<Address> {
-        self.on_socket(|socket| match self.0.link().told_host() {
+        self.on_socket(|socket| match self.0.link().given_host() {
             Some(host) => Ok(host),
             None => socket.local_addr(),
         })
@@ -536,7 +536,7 @@ impl Transport {
     /// Returns whether the socket is closed.
     #[cfg(unix)]
     pub(crate) fn has_ended(&self) -> bool {
-        self.0.link().has_gone()
+        self.0.link().is_lost()
     }
 
     /// Ends the connection with `reason`, whatever the state of its socket.

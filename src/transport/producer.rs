@@ -299,7 +299,7 @@ impl ConnCore {
             (extras.source.take(), extras.then.take())
         });
         if let Some(then) = then {
-            self.wish(then);
+            self.request(then);
         }
         self.ask_for_attention();
         report::discard(source, self.location());
@@ -308,7 +308,7 @@ impl ConnCore {
     /// The end is asked for: it comes when the source is done (invariant 3).
     pub(super) fn end_by(&self, event: Event) {
         if !self.flags.has(Flag::PRODUCING) {
-            return self.wish(event);
+            return self.request(event);
         }
         if event == Event::Lose {
             // Nothing more is delivered.
@@ -346,7 +346,7 @@ impl ConnCore {
             source.stop(self, self.failure(ConnectionError::HandedOver));
         }
         if let Some(then) = then {
-            self.wish(then);
+            self.request(then);
         }
         true
     }

@@ -11,17 +11,17 @@
 //! | [`Patience::open`]    | always                                                | none       |
 //! | [`Grace::stalled`]    | while the reactor is about to end                     | 5 seconds  |
 //!
-//! That the peer has closed its side is not seen by reading, since a connection that is full does
-//! not read. So when the time is over the system is asked.
+//! The peer's end of file is not noticed by reading, because a full connection does not read. So
+//! when the time is over, the system is asked for it.
 //!
 //! [`Grace::stalled`]: crate::reactor::Grace::stalled
 //!
 //! # Invariants
 //!
 //! 1. A connection that is not stalled has no timer.
-//! 2. A timer that has run proves nothing yet: writing is tried once more, and only then the
+//! 2. A timer that has run proves nothing yet: the write is tried once more, and only then the
 //!    connection is broken.
-//! 3. Progress moves no timer; a timer that has run too early is set anew.
+//! 3. Progress moves no timer; a timer that has run too early is set again.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -36,24 +36,24 @@ use crate::clock::Clock;
 use crate::driver::Socket;
 use crate::reactor::{Reactor, Retry};
 
-/// What a connection has while it is stalled, or while the reactor waits for it to end.
+/// The state of a connection that is stalled, or that the end of the reactor waits for.
 pub(super) struct Stall {
-    /// When the peer accepted something last, or when it began.
+    /// When the peer accepted bytes last, or when the state began.
     since: Instant,
     /// When one of the sides was found to be closed.
     closed: Option<Instant>,
-    /// How much of what is queued the end of the reactor waits for.
-    owed: usize,
+    /// The number of queued bytes that the end of the reactor waits for.
+    drain_bytes: usize,
     /// Requests attention when the shortest limit is over.
     timer: Retry,
 }
 
-/// What follows from being stalled.
+/// The consequence of being stalled.
 enum Verdict {
     NoLimit,
-    /// Nothing, before this time has passed as well.
+    /// None, before this time has passed as well.
     Wait(Duration),
-    /// This limit is passed.
+    /// This limit has passed.
     Cut(Duration),
 }
 
@@ -62,16 +62,16 @@ impl Stall {
         Self {
             since: now,
             closed: None,
-            owed: 0,
+            drain_bytes: 0,
             timer: Retry::default(),
         }
     }
 }
 
 impl Stall {
-    /// What follows from being stalled, now that `ends` is how long the end of the reactor waits
-    /// for it, if it does.
-    fn judge(
+    /// Decides what follows from being stalled; `ends` is how long the end of the reactor waits for
+    /// the connection, if it does.
+    fn check_limits(
         &mut self,
         link: &ConnCore,
         now: Instant,
@@ -81,7 +81,7 @@ impl Stall {
         let idle = now.saturating_duration_since(self.since);
         let is_blocked = link.flags.has(Flag::BLOCKED);
         let Patience { open, closing } = link.config.patience;
-        let mut firm = [
+        let mut limits = [
             (open.filter(|_| is_blocked), idle),
             (ends, idle),
             (None, idle),
@@ -95,10 +95,10 @@ impl Stall {
             match self.closed {
                 Some(at) => {
                     let idle = now.saturating_duration_since(at.max(self.since));
-                    firm[2] = (Some(limit), idle);
+                    limits[2] = (Some(limit), idle);
                 }
                 None if idle < limit => wait(limit - idle),
-                // Of a peer that has accepted nothing for just as long it does not matter when it
+                // For a peer that has accepted nothing for that long, it does not matter when it
                 // closed its side.
                 None if was_notified && link.peer_has_shut() => {
                     match idle < limit.saturating_mul(2) {
@@ -109,16 +109,16 @@ impl Stall {
                         }
                     }
                 }
-                // The longer it has been so, the less often it is looked at.
-                None if idle < RARELY => wait(idle.max(limit)),
+                // The longer it has lasted, the less often it is checked.
+                None if idle < CHECKED_FOR => wait(idle.max(limit)),
                 None => {}
             }
         }
-        for (limit, idle) in firm {
+        for (limit, idle) in limits {
             match limit {
                 Some(limit) if idle >= limit => return Verdict::Cut(limit),
-                // Looked at more often than that: what little room the socket itself has left is
-                // used up soon, and is not taken for the peer's progress at the end.
+                // Checked more often than that: the little space that the socket itself has left is
+                // used up soon, and does not count as the peer's progress at the end.
                 Some(limit) => wait((limit - idle).min(limit / 4)),
                 None => {}
             }
@@ -128,7 +128,7 @@ impl Stall {
 }
 
 impl ConnCore {
-    /// The peer has accepted bytes.
+    /// Records that the peer has accepted bytes.
     pub(super) fn note_progress(&self, count: usize) {
         let Some(reactor) = self.reactor() else {
             return;
@@ -136,12 +136,12 @@ impl ConnCore {
         self.with_extras(|extras| {
             if let Some(stall) = &mut extras.stall {
                 stall.since = reactor.now();
-                stall.owed = stall.owed.saturating_sub(count);
+                stall.drain_bytes = stall.drain_bytes.saturating_sub(count);
             }
         });
     }
 
-    /// Has its timer run? Then writing is to be tried once more (invariant 2).
+    /// Returns whether the timer has run, so that the write is tried once more (invariant 2).
     pub(super) fn is_overdue(&self) -> bool {
         let is_due = |extras: &mut Extras| {
             extras
@@ -152,46 +152,48 @@ impl ConnCore {
         self.flags.has(Flag::STALLED) && self.with_extras(is_due)
     }
 
-    /// Is there something that the end of the reactor waits for?
+    /// Returns whether the end of the reactor waits for queued bytes.
     pub(super) fn is_draining(&self) -> bool {
         if self.life().is_over() {
             return false;
         }
         let ends_later = self.ends_later();
-        let has_to_send = self.queued() > 0 && (self.life().is_about_to_end() || self.owed() > 0);
+        let has_to_send =
+            self.queued() > 0 && (self.life().is_flushing() || self.drain_bytes() > 0);
         has_to_send || ends_later || self.sends_file()
     }
 
-    /// How much of what is queued the end of the reactor waits for.
-    pub(super) fn owed(&self) -> usize {
+    /// Returns how many queued bytes the end of the reactor waits for.
+    pub(super) fn drain_bytes(&self) -> usize {
         match self.flags.has(Flag::STALLED) {
-            true => self.with_extras(|extras| extras.stall.as_ref().map_or(0, |stall| stall.owed)),
+            true => self
+                .with_extras(|extras| extras.stall.as_ref().map_or(0, |stall| stall.drain_bytes)),
             false => 0,
         }
     }
 
-    /// The end of the reactor waits for so much of what is queued, from `now` on.
-    pub(super) fn owe(&self, now: Instant, count: usize) {
+    /// Makes the end of the reactor wait for `count` queued bytes, from `now` on.
+    pub(super) fn set_drain_bytes(&self, now: Instant, count: usize) {
         self.flags.set(Flag::STALLED, true);
         self.with_extras(|extras| {
             let stall = extras.stall.get_or_insert_with(|| Stall::new(now));
-            stall.owed = count;
-            // The program may have let it wait long, but the end begins now.
+            stall.drain_bytes = count;
+            // The connection may have been stalled for long, but the limit of the end begins now.
             stall.since = now;
         });
     }
 
-    /// Has the program closed its side, or is the peer known to have done so?
+    /// Returns whether the program has closed its side, or the peer is known to have done so.
     fn has_closed(&self) -> bool {
-        self.life().is_about_to_end() || self.ends_later() || self.flags.has(Flag::PEER_DONE)
+        self.life().is_flushing() || self.ends_later() || self.flags.has(Flag::PEER_DONE)
     }
 
     fn peer_has_shut(&self) -> bool {
         self.with_socket(Socket::peer_has_shut).unwrap_or(false)
     }
 
-    /// The stalled state is over, or so is the connection.
-    pub(super) fn forget_stall(&self) {
+    /// Ends the stalled state.
+    pub(super) fn clear_stall(&self) {
         if self.flags.replace(Flag::STALLED, false) {
             let stall = self.with_extras(|extras| extras.stall.take());
             if let Some(stall) = stall {
@@ -202,7 +204,7 @@ impl ConnCore {
 }
 
 impl<S: ConnHandler> Conn<S> {
-    /// Sets the timer, lets it be, or breaks the connection.
+    /// Sets the timer, leaves it, or breaks the connection.
     pub(super) fn watch_stall(self: &Rc<Self>, reactor: &Reactor) {
         let link = self.link();
         let is_ending = reactor.inner().grace_to_drain().is_some() && link.is_draining();
@@ -217,10 +219,10 @@ impl<S: ConnHandler> Conn<S> {
         let mut stall = stall.unwrap_or_else(|| Stall::new(now));
         stall.timer.take_due();
         let was_notified = was_stalled && !stall.timer.is_set();
-        let left = match stall.judge(link, now, ends, was_notified) {
+        let left = match stall.check_limits(link, now, ends, was_notified) {
             Verdict::NoLimit => None,
             Verdict::Wait(left) => Some(left),
-            // It is the timer that cuts, when writing has been tried.
+            // Only the timer cuts the connection off, after another write was tried.
             Verdict::Cut(limit) if was_notified => {
                 let queued = link.queued();
                 link.break_with(link.failure(ConnectionError::SendTimedOut { queued, limit }));
@@ -236,22 +238,22 @@ impl<S: ConnHandler> Conn<S> {
                 .timer
                 .set(left.map(|left| reactor.limit(left, attention())));
         }
-        let is_kept = left.is_some() || (is_ending && stall.owed > 0);
+        let is_kept = left.is_some() || (is_ending && stall.drain_bytes > 0);
         link.flags.set(Flag::STALLED, is_kept);
         if is_kept {
             link.with_extras(|extras| extras.stall = Some(stall));
         }
     }
 
-    /// The reactor is about to end: it waits until what is queued now has been sent.
+    /// Makes the end of the reactor wait until the present queue has been sent.
     pub(super) fn begin_to_drain(self: &Rc<Self>, reactor: &Reactor) {
         let link = self.link();
         if link.queued() > 0 && !link.life().is_over() {
-            link.owe(reactor.now(), link.queued());
+            link.set_drain_bytes(reactor.now(), link.queued());
         }
         self.watch_stall(reactor);
     }
 }
 
-/// A connection that has been open and stalled for so long is not looked at any more: 30 days.
-const RARELY: Duration = Duration::from_secs(30 * 86_400);
+/// A connection that has been open and stalled for this long is not checked any more: 30 days.
+const CHECKED_FOR: Duration = Duration::from_secs(30 * 86_400);

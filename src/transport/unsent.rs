@@ -2,8 +2,8 @@
 //!
 //! # The idea
 //!
-//! An end at which bytes are dropped must not look like one in good order. For the peer, the
-//! connection is reset, where its transport has a reset. For the program:
+//! An end that drops bytes must not look like one in good order. For the peer, the connection is
+//! reset, where its transport has a reset. For the program:
 //!
 //! | cause of the end                            | `connection_lost` gets                 | reported |
 //! |---------------------------------------------|----------------------------------------|----------|
@@ -14,10 +14,10 @@
 //! | the end of the reactor, or its drop         | [`ConnectionError::Lost`] with `Stopped` in it | yes     |
 //! | the peer, or the network                    | [`ConnectionError::Lost`] with the system's error | only of standard output |
 //! | a panic in a hook                           | the panic                              | as the panic |
-//! | descriptors without bytes                   | [`ConnectionError::DescriptorOverrun`]                  | no: that says it |
+//! | descriptors without bytes                   | [`ConnectionError::DescriptorOverrun`] | no: the reason says it |
 //!
-//! When standard output breaks for another reason than that its reader closed it, output is lost,
-//! and `run` fails as well.
+//! When standard output breaks for any reason except that its reader closed it, output is lost, and
+//! `run` fails as well.
 
 use std::error::Error;
 use std::io;
@@ -33,30 +33,30 @@ use crate::failure::Failure;
 use crate::reactor::Reactor;
 use crate::report::{self, Origin};
 
-/// Something that was lost, and who is to know of it.
+/// A loss that has to be reported.
 pub(super) struct Loss {
     error: ConnectionError,
-    /// The program as a whole has failed.
+    /// Whether the program's output was lost, which makes `run` fail.
     is_output: bool,
 }
 
 impl ConnCore {
-    /// A failure of this connection, made where the connection was asked for.
+    /// Makes a failure of this connection, whose location is where the connection was made.
     pub(crate) fn failure(&self, error: impl Error + Send + Sync + 'static) -> Failure {
         Failure::at(error, self.location())
     }
 
-    /// What the system says broke it.
+    /// Makes the failure for a system error that broke the connection.
     pub(super) fn lost(&self, error: io::Error) -> Failure {
         self.failure(ConnectionError::lost(self.failure(error)))
     }
 
-    /// Is something queued for the peer?
+    /// Returns whether bytes or descriptors are queued for the peer.
     pub(super) fn has_unsent(&self) -> bool {
         self.queued() > 0 || self.descriptors_left() > 0
     }
 
-    /// What is lost with its end, if somebody is to be told.
+    /// Returns the loss that the end causes, if it has to be reported.
     pub(super) fn loss(&self, reason: &Failure, kind: &'static str) -> Option<Loss> {
         let end = reason.downcast_ref();
         let is_told_already =
@@ -84,16 +84,16 @@ impl ConnCore {
         Some(Loss { error, is_output })
     }
 
-    /// The limit for the end of all connections of its port is over.
+    /// Ends the connection because the limit for the end of all connections of its port is over.
     pub(super) fn cut_off(&self) {
         if !self.life().is_over() {
             self.with_extras(|extras| extras.was_cut_off = true);
-            self.wish(Event::Abort);
+            self.request(Event::Abort);
         }
     }
 
-    /// Has the limit of `lose_connection_within`, or that of its port's `lose_connections`, ended
-    /// it?
+    /// Returns whether the limit of `lose_connection_within`, or that of its port's
+    /// `lose_connections`, has ended it.
     fn has_passed_deadline(&self) -> bool {
         if self.with_extras(|extras| extras.was_cut_off) {
             return true;
@@ -114,7 +114,7 @@ impl ConnCore {
 }
 
 impl Loss {
-    /// Reports it.
+    /// Reports the loss.
     pub(super) fn tell(self, reactor: Option<&Reactor>, location: &'static Location<'static>) {
         let failure = Failure::at(self.error, location);
         if let Some(reactor) = reactor.filter(|_| self.is_output) {

@@ -391,7 +391,7 @@ impl PortState for Shared {
             Some(_) => {}
             None => {}
         }
-        self.counter().tell_port();
+        self.counter().notify_port();
     }
 
     fn is_paused(&self) -> bool {

@@ -77,7 +77,7 @@ impl Accepted {
                 Ok((conn, Vec::new()))
             }
             Self::Handed(mut handed, unread) => {
-                handed.set_terms(conn_config);
+                handed.set_config(conn_config);
                 Ok((Conn::of_handed(reactor, handed, attach)?, unread))
             }
         }
@@ -106,7 +106,7 @@ impl Accepted {
                 Ok(conn)
             }
             Self::Handed(mut handed, unread) => {
-                handed.set_terms(conn_config);
+                handed.set_config(conn_config);
                 attach_handed(reactor, handed, protocol, unread)
             }
         }

@@ -240,7 +240,7 @@ impl Port {
 
     /// Asks the acceptor again whether it wants a connection.
     pub(in crate::net) fn recheck(&self) {
-        self.counter.tell_port();
+        self.counter.notify_port();
     }
 }
 

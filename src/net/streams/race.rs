@@ -365,8 +365,8 @@ impl Race {
                 drop(attempt.leave(&reactor));
             }
         }
-        if let Some(wish) = self.leave_lookup() {
-            wish();
+        if let Some(request) = self.leave_lookup() {
+            request();
         }
         Some(done)
     }
