@@ -18,7 +18,7 @@
 //! 4. When the connection is handed over, the successor gets the remaining bytes, before all that
 //!    arrive later.
 
-use crate::framing::{Decoded, Decoder};
+use crate::framing::{Decoder, Found, first_frame};
 use crate::transport::ConnCore;
 
 /// The bytes that have arrived and have not been used; see
@@ -30,12 +30,12 @@ use crate::transport::ConnCore;
 ///
 /// ```
 /// use torsade::protocol::Input;
-/// use torsade::protocols::LineDecoder;
+/// use torsade::protocols::LineCodec;
 /// use torsade::testing::Wire;
 /// use torsade::{Context, Protocol};
 ///
 /// struct Upload {
-///     lines: LineDecoder,
+///     lines: LineCodec,
 ///     is_body: bool,
 ///     bytes: usize,
 /// }
@@ -53,7 +53,7 @@ use crate::transport::ConnCore;
 ///     }
 /// }
 ///
-/// let lines = LineDecoder::new(80);
+/// let lines = LineCodec::new().limit(80);
 /// let mut wire = Wire::new(Upload { lines, is_body: false, bytes: 0 });
 /// wire.send("Name: x\r\n\r\n\0\n\0");
 /// wire.send("more");
@@ -108,51 +108,54 @@ impl<'a> Input<'a> {
     /// # Errors
     ///
     /// Fails with the decoder's error, and the bytes that the decoder shows for it. Those bytes are
-    /// taken; the next call continues behind them.
+    /// taken; the next call continues behind them. When the error
+    /// [is fatal](crate::protocols::Rejected::is_fatal), all bytes are taken.
     ///
     /// # Panics
     ///
     /// Panics when the decoder returns a frame of no bytes, or of more bytes than there are.
-    #[allow(
-        clippy::type_complexity,
-        reason = "a name for it would have to be looked up"
-    )]
-    pub fn next_frame<D: Decoder>(
-        &mut self,
-        decoder: &mut D,
-    ) -> Option<Result<&'a [u8], (D::Error, &'a [u8])>> {
-        while self.used < self.bytes.len() {
-            self.is_held = true;
-            if self.frames_left == 0 || !self.gate.0.may_deliver() {
-                return None;
-            }
-            let bytes = &self.bytes[self.used..];
-            let (frame, length) = match decoder.decode(bytes) {
-                Decoded::More => {
-                    self.is_held = false;
-                    return None;
-                }
-                Decoded::Skip(length) => (None, length),
-                Decoded::Frame { payload, length } => (Some(Ok(&bytes[payload])), length),
-                Decoded::Bad {
-                    error,
-                    payload,
-                    length,
-                } => (Some(Err((error, &bytes[payload]))), length),
-            };
-            assert!(
-                (1..=bytes.len()).contains(&length),
-                "a decoder said that {length} of {} bytes are a frame",
-                bytes.len()
-            );
-            self.used += length;
-            if frame.is_some() {
-                self.frames_left -= 1;
-                return frame;
-            }
+    #[inline]
+    pub fn next_frame<D: Decoder>(&mut self, decoder: &mut D) -> Option<Found<'a, D>> {
+        if self.used == self.bytes.len() {
+            self.is_held = false;
+            return None;
         }
-        self.is_held = false;
-        None
+        if !self.is_open() {
+            return None;
+        }
+        let (frame, length) = first_frame(decoder, &self.bytes[self.used..]);
+        self.used += length;
+        self.is_held = frame.is_some();
+        self.frames_left -= usize::from(frame.is_some());
+        frame
+    }
+
+    /// Takes at most `limit` bytes. Returns none when [`next_frame`](Self::next_frame) would return
+    /// none for another reason than an incomplete frame.
+    ///
+    /// # Examples
+    ///
+    /// See [`FrameProtocol`](crate::protocols::FrameProtocol).
+    pub fn take_up_to(&mut self, limit: usize) -> &'a [u8] {
+        let bytes = self.peek();
+        if bytes.is_empty() || limit == 0 || !self.is_open() {
+            return &[];
+        }
+        let bytes = &bytes[..limit.min(bytes.len())];
+        self.used += bytes.len();
+        self.frames_left -= 1;
+        bytes
+    }
+
+    /// Returns all bytes without taking them.
+    pub fn peek(&self) -> &'a [u8] {
+        &self.bytes[self.used..]
+    }
+
+    /// Returns whether something may be taken now; if not, the rest is held.
+    pub(crate) fn is_open(&mut self) -> bool {
+        self.is_held = self.frames_left == 0 || !self.gate.0.may_deliver();
+        !self.is_held
     }
 
     /// Nothing could be given.

@@ -90,8 +90,7 @@ use crate::failure::Failure;
     message = "`{Self}` is not a protocol: it does not implement `Protocol`",
     label = "not a `Protocol`",
     note = "for an async function or closure there is `serve(address, handler)` in place of `listen`",
-    note = "`connect` takes the protocol itself, not a closure that makes it",
-    note = "a `LineProtocol` is wrapped: `Lines::new(protocol)`"
+    note = "`connect` takes the protocol itself, not a closure that makes it"
 )]
 pub trait Protocol: Sized + 'static {
     /// Called when the connection has been made.

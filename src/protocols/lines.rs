@@ -1,15 +1,16 @@
-//! Lines: [`Lines`] turns a [`LineProtocol`] into a [`Protocol`].
+//! The shortest way to receive lines: [`Lines`] turns a [`LineProtocol`] into a protocol.
 
-use std::ops::{Deref, DerefMut};
 #[cfg(unix)]
 use std::os::fd::OwnedFd;
 
+use super::FrameProtocol;
 use crate::failure::Failure;
-use crate::framing::{LineBuffer, LineDecoder};
-use crate::protocol::{Context, Input, Inside, Protocol};
+use crate::framing::{FrameError, LineCodec, Rejected};
+use crate::protocol::{Context, Inside};
 use crate::transport::Transport;
 
-/// A protocol that receives whole lines; see [`Lines`].
+/// A protocol that receives whole lines; see [`Lines`]. One that also receives raw data, or lines
+/// with another delimiter, is a [`FrameProtocol`] with a [`LineCodec`].
 ///
 /// The hooks have a context of the `LineProtocol`'s own type, so calls that it schedules may call
 /// its methods:
@@ -123,8 +124,7 @@ pub trait LineProtocol: Sized + 'static {
     }
 }
 
-/// A [`Protocol`] that splits its input into lines for a [`LineProtocol`]. It dereferences to the
-/// `LineProtocol`.
+/// A [`Protocol`](crate::Protocol) that splits its input into lines for a [`LineProtocol`].
 ///
 /// # Examples
 ///
@@ -148,22 +148,22 @@ pub trait LineProtocol: Sized + 'static {
 #[derive(Debug)]
 pub struct Lines<P: 'static> {
     protocol: P,
-    decoder: LineDecoder,
+    codec: LineCodec,
     /// The source of the inner protocol's contexts, once there is a connection.
     inside: Option<Inside<P, Transport>>,
 }
 
 impl<P: LineProtocol> Lines<P> {
-    /// Wraps a protocol, with lines of at most [`LineBuffer::MAX_LENGTH`] bytes.
+    /// Wraps a protocol, with lines of at most [`LineCodec::MAX_LENGTH`] bytes.
     pub fn new(protocol: P) -> Self {
-        Self::with_limit(protocol, LineBuffer::MAX_LENGTH)
+        Self::with_limit(protocol, LineCodec::MAX_LENGTH)
     }
 
     /// Wraps a protocol, with lines of at most `limit` bytes.
     pub fn with_limit(protocol: P, limit: usize) -> Self {
         Self {
             protocol,
-            decoder: LineDecoder::new(limit),
+            codec: LineCodec::new().limit(limit),
             inside: None,
         }
     }
@@ -177,25 +177,26 @@ impl<P: LineProtocol> Lines<P> {
     }
 }
 
-impl<P: LineProtocol> Protocol for Lines<P> {
+impl<P: LineProtocol> FrameProtocol for Lines<P> {
+    type Codec = LineCodec;
+
+    fn codec(&mut self) -> &mut LineCodec {
+        &mut self.codec
+    }
+
     fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
         let (protocol, mut cx) = self.split(cx);
         protocol.connection_made(&mut cx);
     }
 
-    /// Delivers `data` after the bytes that arrived before.
-    fn data_received(&mut self, cx: &mut Context<'_, Self>, data: &[u8]) {
-        cx.feed(data);
+    fn frame_received(&mut self, cx: &mut Context<'_, Self>, line: &[u8]) {
+        let (protocol, mut cx) = self.split(cx);
+        protocol.line_received(&mut cx, line);
     }
 
-    fn input_received(&mut self, cx: &mut Context<'_, Self>, input: &mut Input<'_>) {
-        while let Some(line) = input.next_frame(&mut self.decoder) {
-            let (protocol, mut cx) = self.split(cx);
-            match line {
-                Ok(line) => protocol.line_received(&mut cx, line),
-                Err((_, line)) => protocol.line_length_exceeded(&mut cx, line),
-            }
-        }
+    fn frame_rejected(&mut self, cx: &mut Context<'_, Self>, rejected: Rejected<'_, FrameError>) {
+        let (protocol, mut cx) = self.split(cx);
+        protocol.line_length_exceeded(&mut cx, rejected.bytes);
     }
 
     #[cfg(unix)]
@@ -221,19 +222,5 @@ impl<P: LineProtocol> Protocol for Lines<P> {
 
     fn connection_lost(&mut self, reason: Failure) {
         self.protocol.connection_lost(reason);
-    }
-}
-
-impl<P> Deref for Lines<P> {
-    type Target = P;
-
-    fn deref(&self) -> &P {
-        &self.protocol
-    }
-}
-
-impl<P> DerefMut for Lines<P> {
-    fn deref_mut(&mut self) -> &mut P {
-        &mut self.protocol
     }
 }

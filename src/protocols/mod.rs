@@ -1,10 +1,28 @@
-//! Framing: protocols that receive messages instead of a stream of bytes.
+//! Protocols that receive messages instead of a stream of bytes.
 //!
-//! Each consists of a [`Decoder`], which finds the messages and does no I/O, and a protocol that
-//! uses it. Other framings are made in the same way: see [`Decoder`] and
-//! [`Protocol::input_received`](crate::Protocol::input_received).
+//! # The idea
+//!
+//! A message format is a *codec*: a value without I/O that finds the frames in received bytes
+//! ([`Decoder`]) and writes them ([`Encoder`]). Any codec serves three uses, over any transport:
+//!
+//! - [`FrameProtocol`]: a [`Protocol`](crate::Protocol) whose hook is called for each frame;
+//!   [`LineProtocol`] is the shortest way to receive lines;
+//! - [`Framed`]: a stream and a sink of frames, for async code;
+//! - [`FrameBuffer`]: frames out of bytes that come from elsewhere.
+//!
+//! There are codecs of lines ([`LineCodec`]), netstrings ([`NetstringCodec`]) and frames with a
+//! length field ([`LengthCodec`]). A codec of one's own takes less than thirty lines: see
+//! [`Decoder`].
 
+mod frames;
 mod lines;
+mod state;
 
+pub use self::frames::FrameProtocol;
 pub use self::lines::{LineProtocol, Lines};
-pub use crate::framing::{Decoded, Decoder, LineBuffer, LineDecoder, LineTooLong};
+pub use self::state::State;
+pub use crate::framing::{
+    Decoded, Decoder, Encoder, FrameBuffer, FrameError, LengthCodec, LineCodec, NetstringCodec,
+    Rejected,
+};
+pub use crate::stream::{Framed, Frames};

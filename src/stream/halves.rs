@@ -5,15 +5,14 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use futures::io::{AsyncBufRead, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use futures::stream::{FusedStream, Stream};
 
 use super::awaited::{Awaited, release};
 use super::reader::Reader;
-use super::{Connection, writer};
-use crate::framing::LineTooLong;
+use super::{Connection, Frames, writer};
+use crate::framing::LineCodec;
 use crate::transport::{Conn, Transport};
 
 /// The reading half of a [`Connection`]; see [`Connection::split`].
@@ -38,40 +37,6 @@ impl WriteHalf {
     /// Returns the connection's inert handle.
     pub fn transport(&self) -> Transport {
         self.conn.transport()
-    }
-}
-
-/// The lines of a connection, as a stream; see [`Connection::read_lines`].
-#[must_use = "streams do nothing unless they are asked"]
-pub struct LineStream<'a> {
-    reader: &'a mut Reader,
-    limit: usize,
-    is_over: bool,
-}
-
-impl Stream for LineStream<'_> {
-    type Item = io::Result<Vec<u8>>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.is_over {
-            return Poll::Ready(None);
-        }
-        let limit = self.limit;
-        let line = ready!(self.reader.poll_line(cx, limit)).transpose();
-        self.is_over = match &line {
-            None => true,
-            Some(Ok(_)) => false,
-            Some(Err(error)) => !error
-                .get_ref()
-                .is_some_and(|error| error.is::<LineTooLong>()),
-        };
-        Poll::Ready(line)
-    }
-}
-
-impl FusedStream for LineStream<'_> {
-    fn is_terminated(&self) -> bool {
-        self.is_over
     }
 }
 
@@ -175,7 +140,7 @@ macro_rules! reads {
             /// # Errors
             ///
             /// Fails with [`io::ErrorKind::InvalidData`], which holds a
-            /// [`LineTooLong`](crate::protocols::LineTooLong), when the line is longer: that line
+            /// [`FrameError::LineTooLong`](crate::protocols::FrameError::LineTooLong), when the line is longer: that line
             /// is dropped up to its end, and the next call reads the next line. Fails with the
             /// reason for which the connection broke.
             ///
@@ -290,12 +255,8 @@ macro_rules! reads {
             ///     port.stop().await
             /// });
             /// ```
-            pub fn read_lines(&mut self, limit: usize) -> LineStream<'_> {
-                LineStream {
-                    reader: &mut self.reader,
-                    limit,
-                    is_over: false,
-                }
+            pub fn read_lines(&mut self, limit: usize) -> Frames<'_, LineCodec> {
+                self.frames(LineCodec::new().limit(limit))
             }
         }
 
@@ -441,15 +402,6 @@ impl Drop for WriteHalf {
     fn drop(&mut self) {
         self.conn.transport().lose_write();
         release(&self.conn);
-    }
-}
-
-impl fmt::Debug for LineStream<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LineStream")
-            .field("limit", &self.limit)
-            .field("is_over", &self.is_over)
-            .finish_non_exhaustive()
     }
 }
 

@@ -19,6 +19,7 @@
 mod awaited;
 #[cfg(unix)]
 mod descriptors;
+mod frames;
 mod halves;
 mod over;
 mod reader;
@@ -30,7 +31,8 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use self::awaited::{Awaited, release};
-pub use self::halves::{LineStream, ReadHalf, WriteHalf};
+pub use self::frames::{Framed, Frames};
+pub use self::halves::{ReadHalf, WriteHalf};
 use self::reader::Reader;
 use self::served::Served;
 use crate::address::Address;

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use super::awaited::Awaited;
-use crate::framing::{Decoded, Decoder, LineDecoder, LineTooLong};
+use crate::framing::{Decoded, Decoder, Found, FrameError, LineCodec, Rejected, first_frame};
 use crate::task::budget;
 use crate::transport::{Conn, ConnectionError, as_io_error};
 
@@ -26,7 +26,7 @@ struct Ahead {
     start: usize,
     end: usize,
     /// How far an unfinished line has been looked at.
-    lines: LineDecoder,
+    lines: LineCodec,
 }
 
 impl Reader {
@@ -142,30 +142,56 @@ impl Reader {
         Poll::Ready(Ok(&ahead.buffer[ahead.start..ahead.end]))
     }
 
-    /// Takes out the next line, reading ahead for it. None at the end; what there is then without
-    /// an end of line counts as one.
+    /// Takes out the next line, reading ahead for it. Returns `None` at the end; the bytes that are
+    /// left then count as a line.
     ///
-    /// What was read of an unfinished line stays in the buffer.
+    /// The received bytes of an unfinished line stay in the buffer.
     pub(super) fn poll_line(
         &mut self,
         cx: &Context<'_>,
         limit: usize,
     ) -> Poll<io::Result<Option<Vec<u8>>>> {
         let ahead = self.ahead.get_or_insert_with(Ahead::new);
-        ahead.lines.set_limit(limit);
+        let mut lines = mem::take(&mut ahead.lines);
+        lines.set_limit(limit);
+        let own = |found: Found<'_, LineCodec>| found.map(<[u8]>::to_vec).map_err(|no| no.error);
+        let line = self.poll_frame(cx, &mut lines, &mut Some(own));
+        if let Some(ahead) = &mut self.ahead {
+            ahead.lines = lines;
+        }
+        line.map(|line| match line?.transpose() {
+            Ok(line) => Ok(line),
+            Err(error) => Err(io::Error::new(io::ErrorKind::InvalidData, error)),
+        })
+    }
+
+    /// Takes out the next frame, reading ahead for it, and calls `f` with it. Returns `None` at the
+    /// end.
+    ///
+    /// The received bytes of an unfinished frame stay in the buffer.
+    pub(super) fn poll_frame<D: Decoder, R, F: FnOnce(Found<'_, D>) -> R>(
+        &mut self,
+        cx: &Context<'_>,
+        decoder: &mut D,
+        f: &mut Option<F>,
+    ) -> Poll<io::Result<Option<R>>> {
+        let ahead = self.ahead.get_or_insert_with(Ahead::new);
         loop {
             if budget::is_spent(cx) {
                 return Poll::Pending;
             }
-            if let Some(line) = ahead.next_line() {
-                budget::spend(line.as_ref().map_or(0, Vec::len));
-                return Poll::Ready(line.map(Some));
+            let (found, used) = first_frame(decoder, &ahead.buffer[ahead.start..ahead.end]);
+            let result = found.map(|found| call(f, found));
+            ahead.start += used;
+            if result.is_some() {
+                budget::spend(used);
+                return Poll::Ready(Ok(result));
             }
             ahead.make_room();
             self.conn.link().note_buffered(|| ahead.buffer.len());
             let room = &mut ahead.buffer[ahead.end..];
             match ready!(poll_socket(&self.conn, cx, room))? {
-                0 => return Poll::Ready(Ok(ahead.take_rest())),
+                0 => return Poll::Ready(ahead.last_frame(decoder, f)),
                 count => ahead.end += count,
             }
         }
@@ -213,7 +239,7 @@ impl Ahead {
             buffer: vec![0; AHEAD],
             start: 0,
             end: 0,
-            lines: LineDecoder::new(0),
+            lines: LineCodec::new(),
         })
     }
 
@@ -244,42 +270,47 @@ impl Ahead {
         }
     }
 
-    /// The next line, or why there is none; None while it is unfinished.
-    fn next_line(&mut self) -> Option<io::Result<Vec<u8>>> {
-        while self.start < self.end {
-            let input = &self.buffer[self.start..self.end];
-            let (line, length) = match self.lines.decode(input) {
-                Decoded::More => return None,
-                Decoded::Skip(length) => (None, length),
-                Decoded::Frame { payload, length } => (Some(Ok(input[payload].to_vec())), length),
-                Decoded::Bad { error, length, .. } => (Some(Err(too_long(error))), length),
-            };
-            self.start += length;
-            if line.is_some() {
-                return line;
-            }
+    /// Takes out the frame that ends with the end of file, if there are bytes left.
+    fn last_frame<D: Decoder, R, F: FnOnce(Found<'_, D>) -> R>(
+        &mut self,
+        decoder: &mut D,
+        f: &mut Option<F>,
+    ) -> io::Result<Option<R>> {
+        let input = &self.buffer[self.start..self.end];
+        let received = input.len();
+        if received == 0 {
+            return Ok(None);
         }
-        None
-    }
-
-    /// What there is at the end of file, if anything.
-    fn take_rest(&mut self) -> Option<Vec<u8>> {
-        let rest = &self.buffer[self.start..self.end];
-        let rest = (!rest.is_empty()).then(|| rest.to_vec());
-        self.consume(self.end - self.start);
-        rest
+        let (result, used) = match decoder.decode_end(input) {
+            Decoded::More => {
+                let error = FrameError::Incomplete { received };
+                let error = io::Error::new(io::ErrorKind::UnexpectedEof, error);
+                (Err(error), received)
+            }
+            Decoded::Skip(length) => (Ok(None), length),
+            Decoded::Frame { frame, length } => (Ok(Some(call(f, Ok(frame)))), length),
+            Decoded::Bad {
+                error,
+                bytes,
+                length,
+            } => {
+                let rejected = Rejected::new(error, bytes, false);
+                (Ok(Some(call(f, Err(rejected)))), length)
+            }
+            Decoded::Broken { error, bytes } => {
+                let rejected = Rejected::new(error, bytes, true);
+                (Ok(Some(call(f, Err(rejected)))), received)
+            }
+        };
+        self.consume(used);
+        result
     }
 }
 
-/// Calls what is called once, when the future is ready.
-fn call<R>(f: &mut Option<impl FnOnce(&[u8]) -> R>, bytes: &[u8]) -> R {
+/// Calls a function that is called once, when the future is ready.
+fn call<T, R>(f: &mut Option<impl FnOnce(T) -> R>, value: T) -> R {
     let f = f.take().expect("a future is not polled after it was ready");
-    f(bytes)
-}
-
-/// The error of a reader whose line is too long.
-fn too_long(error: LineTooLong) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, error)
+    f(value)
 }
 
 /// Reads from the socket if the loop has said that there is something, else waits until it does.

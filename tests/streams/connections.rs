@@ -8,7 +8,7 @@ use std::task::Poll;
 use crate::support::{HERE, Log, MS, Spy, ends, poll_once, some_turns, until};
 use futures::StreamExt;
 use futures::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, Cursor};
-use torsade::protocols::LineTooLong;
+use torsade::protocols::FrameError;
 use torsade::{Clock, yield_now};
 
 on_both! {
@@ -357,8 +357,8 @@ on_both! {
         assert_eq!(lines.next().await.unwrap()?, b"one");
         let error = lines.next().await.unwrap().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidData);
-        let inner = error.get_ref().and_then(|error| error.downcast_ref::<LineTooLong>());
-        assert_eq!(inner, Some(&LineTooLong { limit: 5 }));
+        let inner = error.get_ref().and_then(|error| error.downcast_ref::<FrameError>());
+        assert_eq!(inner, Some(&FrameError::LineTooLong { limit: 5 }));
         client.write_all(b"789\r\ntwo\nlast").await?;
         assert_eq!(lines.next().await.unwrap()?, b"two");
         // The stream borrows the reading half only.

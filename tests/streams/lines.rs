@@ -62,15 +62,17 @@ impl LineProtocol for Reader {
 struct Netstring;
 
 impl Decoder for Netstring {
+    type Frame<'a> = &'a [u8];
+    type Owned = Vec<u8>;
     type Error = &'static str;
 
-    fn decode(&mut self, input: &[u8]) -> Decoded<&'static str> {
+    fn decode<'a>(&mut self, input: &'a [u8]) -> Decoded<'a, &'a [u8], &'static str> {
         let length = match input[0] {
             digit @ b'0'..=b'9' => usize::from(digit - b'0') + 3,
             _ => {
                 return Decoded::Bad {
                     error: "no digit",
-                    payload: 0..1,
+                    bytes: &input[..1],
                     length: 1,
                 };
             }
@@ -78,7 +80,7 @@ impl Decoder for Netstring {
         match input.get(length - 1) {
             None => Decoded::More,
             Some(_) => Decoded::Frame {
-                payload: 2..length - 1,
+                frame: &input[2..length - 1],
                 length,
             },
         }

@@ -6,6 +6,7 @@ mod support;
 
 mod backpressure;
 mod connections;
+mod frames;
 mod handles;
 mod lines;
 mod over_byte_streams;

@@ -1,0 +1,110 @@
+//! The state of a conversation as a function: [`State`].
+
+use std::fmt;
+
+use super::FrameProtocol;
+use crate::framing::Decoder;
+use crate::protocol::Context;
+
+/// The state of a protocol whose frames mean different things in the course of a conversation: the
+/// function that receives the next frame, and returns the state after it.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::Context;
+/// use torsade::protocols::{FrameProtocol, NetstringCodec, State};
+/// use torsade::testing::Wire;
+///
+/// struct Greeter {
+///     strings: NetstringCodec,
+///     state: State<Self>,
+///     name: String,
+/// }
+///
+/// impl Greeter {
+///     fn new() -> Self {
+///         let state = State::<Self>::new(Self::name);
+///         Self { strings: NetstringCodec::new(), state, name: String::new() }
+///     }
+///
+///     fn name(&mut self, _cx: &mut Context<'_, Self>, name: &[u8]) -> State<Self> {
+///         self.name = String::from_utf8_lossy(name).into_owned();
+///         State::<Self>::new(Self::question)
+///     }
+///
+///     fn question(&mut self, cx: &mut Context<'_, Self>, question: &[u8]) -> State<Self> {
+///         cx.send_line(format!("{}, {}? Yes.", self.name, question.escape_ascii()));
+///         State::DONE
+///     }
+/// }
+///
+/// impl FrameProtocol for Greeter {
+///     type Codec = NetstringCodec;
+///
+///     fn codec(&mut self) -> &mut NetstringCodec {
+///         &mut self.strings
+///     }
+///
+///     fn frame_received(&mut self, cx: &mut Context<'_, Self>, frame: &[u8]) {
+///         self.state = self.state.receive(self, cx, frame);
+///     }
+/// }
+///
+/// let mut wire = Wire::new(Greeter::new());
+/// wire.send("3:Ada,6:really,");
+/// assert_eq!(wire.take_received(), b"Ada, really? Yes.\r\n");
+/// assert!(wire.is_closed());
+/// ```
+#[doc(alias("StatefulStringProtocol", "StatefulProtocol", "getInitialState"))]
+pub struct State<P: FrameProtocol>(Option<Receive<P>>);
+
+/// The function of a state.
+type Receive<P> = fn(
+    &mut P,
+    &mut Context<'_, P>,
+    <<P as FrameProtocol>::Codec as Decoder>::Frame<'_>,
+) -> State<P>;
+
+impl<P: FrameProtocol> State<P> {
+    /// The state after the last frame. Entering it closes the connection, once the queued bytes are
+    /// sent.
+    pub const DONE: Self = Self(None);
+
+    /// Makes a state of the function that receives the next frame.
+    pub fn new(receive: Receive<P>) -> Self {
+        Self(Some(receive))
+    }
+
+    /// Passes a frame to the state's function, and returns the next state.
+    pub fn receive(
+        self,
+        protocol: &mut P,
+        cx: &mut Context<'_, P>,
+        frame: <P::Codec as Decoder>::Frame<'_>,
+    ) -> Self {
+        let next = self.0.map_or(self, |receive| receive(protocol, cx, frame));
+        if next.0.is_none() {
+            cx.lose_connection();
+        }
+        next
+    }
+}
+
+impl<P: FrameProtocol> Clone for State<P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P: FrameProtocol> Copy for State<P> {}
+
+impl<P: FrameProtocol> fmt::Debug for State<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() {
+            "State"
+        } else {
+            "State::DONE"
+        })
+    }
+}

@@ -1,0 +1,378 @@
+//! Frames for async code: [`Framed`] and [`Frames`].
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use futures::sink::Sink;
+use futures::stream::{FusedStream, Stream};
+
+use super::awaited::Awaited;
+use super::reader::Reader;
+use super::{Connection, ReadHalf, WriteHalf, writer};
+use crate::framing::{Decoder, Encoder, Found};
+use crate::transport::Conn;
+
+/// A connection, or a half of one, whose bytes are frames: a stream of those that are received and a
+/// sink for those that are sent.
+///
+/// Bytes that were received and belong to no frame yet stay with the connection, so
+/// [`get_mut`](Self::get_mut) and [`into_inner`](Self::into_inner) can read on where the last frame
+/// ended.
+///
+/// The stream ends at the end of file, after an error of the connection, and after bytes that make
+/// it impossible to find another frame; after other bytes that are not a frame it goes on.
+///
+/// # Cancel safety
+///
+/// Dropping the future of [`next`](Self::next) loses nothing. Dropping the future of
+/// [`send`](Self::send) may leave the frame to be sent by the next call, or by
+/// [`flush`](Self::flush).
+///
+/// # Examples
+///
+/// ```
+/// use torsade::protocols::NetstringCodec;
+/// use torsade::testing;
+///
+/// testing::run(async |reactor| {
+///     let port = reactor.serve("127.0.0.1:0", async |conn| {
+///         let mut strings = conn.framed(NetstringCodec::new());
+///         while let Some(string) = strings.next().await {
+///             strings.send(string?.to_ascii_uppercase()).await?;
+///         }
+///         Ok(())
+///     })?;
+///     let mut conn = reactor.connect_stream(port.local_addr()).await?;
+///     conn.write_all(b"5:hello,").await?;
+///     let mut answer = [0; 8];
+///     conn.read_exact(&mut answer).await?;
+///     assert_eq!(&answer, b"5:HELLO,");
+///     drop(conn);
+///     port.stop().await
+/// });
+/// ```
+#[must_use = "streams and sinks do nothing unless they are polled"]
+pub struct Framed<C, T = Connection> {
+    io: T,
+    codec: C,
+    unsent: Unsent,
+    is_over: bool,
+}
+
+/// The bytes of frames that there was no room for.
+#[derive(Default)]
+struct Unsent {
+    bytes: Vec<u8>,
+    /// The number of bytes that were written.
+    written: usize,
+}
+
+/// The frames that a connection receives, as a stream; see [`Connection::frames`].
+#[must_use = "streams do nothing unless they are polled"]
+pub struct Frames<'a, C> {
+    reader: &'a mut Reader,
+    codec: C,
+    is_over: bool,
+}
+
+impl Unsent {
+    fn encode<T, C: Encoder<T>>(&mut self, codec: &mut C, item: T) -> io::Result<()> {
+        let encoded = codec.encode(item, &mut self.bytes);
+        encoded.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
+    }
+
+    fn poll_write(&mut self, conn: &Rc<Conn<Awaited>>, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        let mut rest = &self.bytes[self.written..];
+        let polled = writer::poll_write_all(conn, cx, &mut rest);
+        self.written = self.bytes.len() - rest.len();
+        if polled.is_ready() {
+            self.written = 0;
+            self.bytes.clear();
+            self.bytes.shrink_to(KEPT);
+        }
+        polled
+    }
+}
+
+/// Returns the next frame of a stream, or `None` after its end.
+fn poll_next<C: Decoder>(
+    reader: &mut Reader,
+    codec: &mut C,
+    is_over: &mut bool,
+    cx: &Context<'_>,
+) -> Poll<Option<io::Result<C::Owned>>> {
+    let own = |found: Found<'_, C>| match found {
+        Ok(frame) => Ok(frame.into()),
+        Err(rejected) => Err((rejected.error, rejected.is_fatal)),
+    };
+    poll_next_with(reader, codec, is_over, cx, &mut Some(own)).map(|frame| {
+        frame.map(|frame| match frame? {
+            Ok(frame) => Ok(frame),
+            Err((error, is_fatal)) => {
+                *is_over = is_fatal;
+                Err(io::Error::new(io::ErrorKind::InvalidData, error))
+            }
+        })
+    })
+}
+
+/// Calls `f` with the next frame, and returns its result, or `None` after the end.
+fn poll_next_with<C: Decoder, R, F: FnOnce(Found<'_, C>) -> R>(
+    reader: &mut Reader,
+    codec: &mut C,
+    is_over: &mut bool,
+    cx: &Context<'_>,
+    f: &mut Option<F>,
+) -> Poll<Option<io::Result<R>>> {
+    if *is_over {
+        return Poll::Ready(None);
+    }
+    let frame = ready!(reader.poll_frame(cx, codec, f)).transpose();
+    *is_over = !matches!(frame, Some(Ok(_)));
+    Poll::Ready(frame)
+}
+
+impl<C, T> Framed<C, T> {
+    fn new(io: T, codec: C) -> Self {
+        Self {
+            io,
+            codec,
+            unsent: Unsent::default(),
+            is_over: false,
+        }
+    }
+
+    /// Returns the codec.
+    pub fn codec_mut(&mut self) -> &mut C {
+        &mut self.codec
+    }
+
+    /// Returns the connection. Frames that are still to be sent are lost: call
+    /// [`flush`](Self::flush) before.
+    pub fn into_inner(self) -> T {
+        self.io
+    }
+}
+
+impl<C: Decoder, T> Framed<C, T> {
+    /// Returns the connection, to read raw data between two frames, or to ask about it.
+    pub fn get_mut(&mut self) -> &mut T {
+        self.codec.restart();
+        &mut self.io
+    }
+}
+
+macro_rules! reads {
+    ($name:ident) => {
+        impl $name {
+            /// Makes a stream, and with an [`Encoder`](crate::protocols::Encoder) a sink, of the
+            /// frames of a codec. See [`Framed`].
+            #[doc(alias("codec", "framing"))]
+            pub fn framed<C>(self, codec: C) -> Framed<C, Self> {
+                Framed::new(self, codec)
+            }
+
+            /// Returns the frames of a codec that are received, as a stream that borrows the
+            /// connection. See [`Framed`].
+            ///
+            /// The codec is dropped with the stream. What it knows of a frame that is not complete
+            /// is found again by the next one.
+            pub fn frames<C: Decoder>(&mut self, codec: C) -> Frames<'_, C> {
+                Frames {
+                    reader: &mut self.reader,
+                    codec,
+                    is_over: false,
+                }
+            }
+        }
+
+        impl<C: Decoder> Framed<C, $name> {
+            /// Waits for the next frame. Returns `None` at the end; see [`Framed`].
+            ///
+            /// # Errors
+            ///
+            /// Fails with [`io::ErrorKind::InvalidData`], which holds the codec's error, for bytes
+            /// that are not a frame; with [`io::ErrorKind::UnexpectedEof`], which holds
+            /// [`FrameError::Incomplete`](crate::protocols::FrameError::Incomplete), when the end
+            /// of file comes within a frame; and with the reason for which the connection broke.
+            #[allow(clippy::should_implement_trait, reason = "it is asynchronous")]
+            pub fn next(&mut self) -> impl Future<Output = Option<io::Result<C::Owned>>> + '_ {
+                poll_fn(|cx| {
+                    let reader = &mut self.io.reader;
+                    poll_next(reader, &mut self.codec, &mut self.is_over, cx)
+                })
+            }
+
+            /// Waits for the next frame, and calls `f` with it where it is, so that nothing is
+            /// copied. Bytes that are not a frame are passed to `f` too. Returns `None` at the end.
+            ///
+            /// # Errors
+            ///
+            /// As for [`next`](Self::next), but for the codec's errors, which `f` gets.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use torsade::protocols::LineCodec;
+            /// use torsade::testing;
+            ///
+            /// testing::run(async |reactor| {
+            ///     let port = reactor.serve("127.0.0.1:0", async |mut conn| {
+            ///         Ok(conn.write_all(b"one\ntwo\nthree\n").await?)
+            ///     })?;
+            ///     let conn = reactor.connect_stream(port.local_addr()).await?;
+            ///     let mut lines = conn.framed(LineCodec::new());
+            ///     let mut bytes = 0;
+            ///     while let Some(length) = lines.next_with(|line| line.map_or(0, <[u8]>::len)).await {
+            ///         bytes += length?;
+            ///     }
+            ///     assert_eq!(bytes, 11);
+            ///     port.stop().await
+            /// });
+            /// ```
+            pub fn next_with<R>(
+                &mut self,
+                f: impl FnOnce(Found<'_, C>) -> R,
+            ) -> impl Future<Output = Option<io::Result<R>>> {
+                let mut f = Some(f);
+                poll_fn(move |cx| {
+                    let reader = &mut self.io.reader;
+                    poll_next_with(reader, &mut self.codec, &mut self.is_over, cx, &mut f)
+                })
+            }
+        }
+
+        impl<C: Decoder + Unpin> Stream for Framed<C, $name> {
+            type Item = io::Result<C::Owned>;
+
+            fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+                let this = self.get_mut();
+                poll_next(&mut this.io.reader, &mut this.codec, &mut this.is_over, cx)
+            }
+        }
+
+        impl<C: Decoder + Unpin> FusedStream for Framed<C, $name> {
+            fn is_terminated(&self) -> bool {
+                self.is_over
+            }
+        }
+    };
+}
+
+macro_rules! writes {
+    ($name:ident, |$this:ident| $conn:expr) => {
+        impl<C> Framed<C, $name> {
+            /// Sends a frame, and waits until there is room for it in the connection's queue.
+            ///
+            /// # Errors
+            ///
+            /// Fails with [`io::ErrorKind::InvalidInput`], which holds the codec's error, when
+            /// `item` cannot be sent as a frame, and as `write_all` of the connection does.
+            pub fn send<T>(&mut self, item: T) -> impl Future<Output = io::Result<()>>
+            where
+                C: Encoder<T>,
+            {
+                let mut encoded = Some(self.unsent.encode(&mut self.codec, item));
+                poll_fn(move |cx| {
+                    if let Some(Err(error)) = encoded.take() {
+                        return Poll::Ready(Err(error));
+                    }
+                    let $this = &self.io;
+                    self.unsent.poll_write($conn, cx)
+                })
+            }
+
+            /// Waits until all frames that were sent have been handed to the system.
+            ///
+            /// # Errors
+            ///
+            /// Fails with the reason for which the connection broke.
+            pub fn flush(&mut self) -> impl Future<Output = io::Result<()>> + '_ {
+                poll_fn(|cx| self.poll_flush_all(cx))
+            }
+
+            fn poll_flush_all(&mut self, cx: &Context<'_>) -> Poll<io::Result<()>> {
+                let $this = &self.io;
+                ready!(self.unsent.poll_write($conn, cx))?;
+                writer::poll_flush($conn, cx)
+            }
+        }
+
+        impl<T, C: Encoder<T> + Unpin> Sink<T> for Framed<C, $name> {
+            type Error = io::Error;
+
+            fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                let this = self.get_mut();
+                let $this = &this.io;
+                this.unsent.poll_write($conn, cx)
+            }
+
+            fn start_send(self: Pin<&mut Self>, item: T) -> io::Result<()> {
+                let this = self.get_mut();
+                this.unsent.encode(&mut this.codec, item)
+            }
+
+            fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                self.get_mut().poll_flush_all(cx)
+            }
+
+            fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                let this = self.get_mut();
+                let $this = &this.io;
+                ready!(this.unsent.poll_write($conn, cx))?;
+                writer::poll_close($conn, cx)
+            }
+        }
+    };
+}
+
+reads!(Connection);
+reads!(ReadHalf);
+writes!(Connection, |this| this.reader.conn());
+writes!(WriteHalf, |this| &this.conn);
+
+impl WriteHalf {
+    /// Makes a sink of the frames of a codec. See [`Framed`].
+    pub fn framed<C>(self, codec: C) -> Framed<C, Self> {
+        Framed::new(self, codec)
+    }
+}
+
+impl<C: Decoder + Unpin> Stream for Frames<'_, C> {
+    type Item = io::Result<C::Owned>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        poll_next(this.reader, &mut this.codec, &mut this.is_over, cx)
+    }
+}
+
+impl<C: Decoder + Unpin> FusedStream for Frames<'_, C> {
+    fn is_terminated(&self) -> bool {
+        self.is_over
+    }
+}
+
+impl<C, T> fmt::Debug for Framed<C, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Framed")
+            .field("is_over", &self.is_over)
+            .field("unsent", &(self.unsent.bytes.len() - self.unsent.written))
+            .finish_non_exhaustive()
+    }
+}
+
+impl<C> fmt::Debug for Frames<'_, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frames")
+            .field("is_over", &self.is_over)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The capacity of the buffer for frames to be sent that is kept.
+const KEPT: usize = 4 * 1024;
