@@ -13,7 +13,7 @@ use futures::stream::{FusedStream, Stream};
 use super::awaited::Awaited;
 use super::reader::Reader;
 use super::{Connection, ReadHalf, WriteHalf, writer};
-use crate::framing::{Decoder, Encoder, Found};
+use crate::framing::{Decoder, Encoder, Found, LineCodec};
 use crate::transport::Conn;
 
 /// A connection, or a half of one, whose bytes are frames: a stream of those that are received and a
@@ -187,6 +187,78 @@ macro_rules! reads {
                     codec,
                     is_over: false,
                 }
+            }
+
+            /// Returns the lines of the connection, each of at most `limit` bytes, as a stream; see
+            /// `read_line`.
+            ///
+            /// The stream ends at the end of file, and after any error but a line that is too long.
+            ///
+            /// # Cancel safety
+            ///
+            /// As for `read_line`; dropping the stream loses nothing either.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use futures::StreamExt;
+            /// use torsade::testing;
+            ///
+            /// testing::run(async |reactor| {
+            ///     let port = reactor.serve("127.0.0.1:0", async |conn| {
+            ///         let (mut reader, mut writer) = conn.split();
+            ///         let mut lines = reader.read_lines(512);
+            ///         while let Some(line) = lines.next().await {
+            ///             writer.send_line(line?.to_ascii_uppercase()).await?;
+            ///         }
+            ///         Ok(())
+            ///     })?;
+            ///     let mut conn = reactor.connect_stream(port.local_addr()).await?;
+            ///     conn.send_line("hello").await?;
+            ///     assert_eq!(conn.read_line(512).await?, Some(b"HELLO".to_vec()));
+            ///     drop(conn);
+            ///     port.stop().await
+            /// });
+            /// ```
+            ///
+            /// A line or a tick, whichever comes first; neither is lost when the other one is
+            /// first:
+            ///
+            /// ```
+            /// use std::time::Duration;
+            /// use futures::StreamExt;
+            /// use futures::future::{Either, select};
+            /// use torsade::{Clock, interval, testing};
+            ///
+            /// const SECOND: Duration = Duration::from_secs(1);
+            ///
+            /// testing::run(async |reactor| {
+            ///     let clock = reactor.clone();
+            ///     let port = reactor.serve("127.0.0.1:0", async move |conn| {
+            ///         let (mut reader, mut writer) = conn.split();
+            ///         let mut lines = reader.read_lines(512);
+            ///         let mut ticks = interval(&clock, SECOND).starting_at(clock.now() + SECOND);
+            ///         loop {
+            ///             match select(lines.next(), ticks.next()).await {
+            ///                 Either::Left((Some(line), _)) => writer.send_line(line?).await?,
+            ///                 Either::Left((None, _)) => return Ok(()),
+            ///                 Either::Right((tick, _)) => {
+            ///                     tick.transpose()?;
+            ///                     writer.send_line("still there?").await?;
+            ///                 }
+            ///             }
+            ///         }
+            ///     })?;
+            ///     let mut conn = reactor.connect_stream(port.local_addr()).await?;
+            ///     assert_eq!(conn.read_line(512).await?, Some(b"still there?".to_vec()));
+            ///     conn.send_line("hello").await?;
+            ///     assert_eq!(conn.read_line(512).await?, Some(b"hello".to_vec()));
+            ///     drop(conn);
+            ///     port.stop().await
+            /// });
+            /// ```
+            pub fn read_lines(&mut self, limit: usize) -> Frames<'_, LineCodec> {
+                self.frames(LineCodec::new().limit(limit))
             }
         }
 
