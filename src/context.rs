@@ -28,7 +28,7 @@ pub(crate) struct Context {
     /// Whether a reactor is in a turn on this thread.
     pub(crate) in_turn: Cell<bool>,
     /// Whether that executor accepts jobs. Not once it has been shut down.
-    pub(crate) takes_jobs: Cell<bool>,
+    pub(crate) accepts_work: Cell<bool>,
     /// The number of batches that were begun and ended on this thread: odd while one runs.
     pub(crate) batches: Cell<u64>,
     /// The rest of the running task's budget, in bytes; see [`crate::task`].
@@ -40,9 +40,9 @@ pub(crate) struct Context {
     /// The task-locals that are set.
     pub(crate) locals: Slot,
     /// The counted waker of the present poll.
-    pub(crate) lent: Slot,
+    pub(crate) counted: Slot,
     /// The data of that waker; null when none is counted.
-    pub(crate) lent_data: Cell<*const ()>,
+    pub(crate) counted_waker_data: Cell<*const ()>,
     /// The work for a loop that this thread does.
     pub(crate) work: Slot,
     /// Whether that work was cancelled: the value of its token.
@@ -101,14 +101,14 @@ thread_local! {
             executor: Cell::new(null()),
             inbox: Cell::new(null()),
             in_turn: Cell::new(false),
-            takes_jobs: Cell::new(false),
+            accepts_work: Cell::new(false),
             batches: Cell::new(0),
             budget: Cell::new(UNLIMITED),
             refusals: Cell::new(0),
             task: Slot::new(),
             locals: Slot::new(),
-            lent: Slot::new(),
-            lent_data: Cell::new(null()),
+            counted: Slot::new(),
+            counted_waker_data: Cell::new(null()),
             work: Slot::new(),
             token: Held::new(),
             awaited_loop: Cell::new(0),

@@ -59,7 +59,7 @@ impl fmt::Display for Blocked {
 
 /// Something that is alive, as a dump shows it.
 #[derive(Clone, Debug)]
-pub(crate) struct Thing {
+pub(crate) struct DumpItem {
     pub(crate) id: Id,
     pub(crate) kind: &'static str,
     pub(crate) name: Option<Arc<str>>,

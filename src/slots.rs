@@ -41,36 +41,36 @@ impl<T> Slots<T> {
         }
         let entry = self.slab.vacant_entry();
         let key = (self.generation << SHIFT) | (entry.key() & INDEX);
-        let (thing, given) = make(key);
-        entry.insert((self.generation, thing));
+        let (dump_item, given) = make(key);
+        entry.insert((self.generation, dump_item));
         given
     }
 
     fn get_mut(&mut self, key: usize) -> Option<&mut T> {
         match self.slab.get_mut(key & INDEX) {
-            Some((generation, thing)) if *generation == key >> SHIFT => Some(thing),
+            Some((generation, dump_item)) if *generation == key >> SHIFT => Some(dump_item),
             _ => None,
         }
     }
 
     pub(crate) fn get(&self, key: usize) -> Option<&T> {
         match self.slab.get(key & INDEX) {
-            Some((generation, thing)) if *generation == key >> SHIFT => Some(thing),
+            Some((generation, dump_item)) if *generation == key >> SHIFT => Some(dump_item),
             _ => None,
         }
     }
 
     pub(crate) fn remove(&mut self, key: usize) -> Option<T> {
         self.get(key)?;
-        let thing = self.slab.remove(key & INDEX).1;
+        let dump_item = self.slab.remove(key & INDEX).1;
         self.shrink_policy.give_back(&mut self.slab, key & INDEX);
-        Some(thing)
+        Some(dump_item)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
         self.slab
             .iter()
-            .map(|(index, (generation, thing))| ((generation << SHIFT) | index, thing))
+            .map(|(index, (generation, dump_item))| ((generation << SHIFT) | index, dump_item))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -145,17 +145,17 @@ pub(crate) struct Ordered<T> {
 
 #[derive(Debug)]
 struct Link<T> {
-    thing: T,
+    dump_item: T,
     before: usize,
     after: usize,
 }
 
 impl<T> Ordered<T> {
     /// Adds an entry at the end; returns its key.
-    pub(crate) fn push(&mut self, thing: T) -> usize {
+    pub(crate) fn push(&mut self, dump_item: T) -> usize {
         let before = self.last;
         let key = self.slots.insert_with(|_| Link {
-            thing,
+            dump_item,
             before,
             after: NONE,
         });
@@ -169,13 +169,13 @@ impl<T> Ordered<T> {
 
     /// Returns an entry, if it is there.
     pub(crate) fn get_mut(&mut self, key: usize) -> Option<&mut T> {
-        self.slots.get_mut(key).map(|link| &mut link.thing)
+        self.slots.get_mut(key).map(|link| &mut link.dump_item)
     }
 
     /// Removes an entry, if it is there.
     pub(crate) fn remove(&mut self, key: usize) -> Option<T> {
         let Link {
-            thing,
+            dump_item,
             before,
             after,
         } = self.slots.remove(key)?;
@@ -187,7 +187,7 @@ impl<T> Ordered<T> {
             Some(after) => after.before = before,
             None => self.last = before,
         }
-        Some(thing)
+        Some(dump_item)
     }
 
     /// Removes all entries, in their order.
@@ -200,7 +200,7 @@ impl<T> Ordered<T> {
         let mut taken = Vec::new();
         let mut key = self.first;
         while let Some(link) = self.slots.get_mut(key) {
-            let (own, is_one) = (key, which(&mut link.thing));
+            let (own, is_one) = (key, which(&mut link.dump_item));
             key = link.after;
             if is_one {
                 taken.extend(self.remove(own));

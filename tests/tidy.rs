@@ -328,7 +328,7 @@ const CIRCLES: [(&str, &str, &str); 6] = [
     ),
     (
         "task",
-        "mod executor home root",
+        "mod executor current_executor root",
         "the executor makes and holds tasks, which name it, and mod.rs defines what all share",
     ),
     (
@@ -374,7 +374,7 @@ const UNSAFE_FILES: [(&str, &str); 16] = [
     ("src/driver/signals/windows.rs", "signal handlers are C"),
     ("src/queue.rs", "a `RefCell` costs as much as a queue"),
     (
-        "src/task/home.rs",
+        "src/task/current_executor.rs",
         "a task's thread is not compared at each poll",
     ),
     ("tests/memory/counted.rs", "an allocator counts"),

@@ -27,7 +27,7 @@ use futures::future::FusedFuture;
 
 use super::table::{Action, Key};
 use super::timers::Timers;
-use crate::debug::Thing;
+use crate::debug::DumpItem;
 use crate::failure::{Failure, errors};
 use crate::task::{self, Wait, own_waker};
 
@@ -249,8 +249,8 @@ impl Sleep {
 struct Asleep(Timers, Key);
 
 impl Wait for Asleep {
-    fn look(&self) -> Option<Thing> {
-        self.0.thing(self.1)
+    fn look(&self) -> Option<DumpItem> {
+        self.0.dump_item(self.1)
     }
 }
 

@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 
 use super::DelayedCall;
 use super::table::{Action, Due, Key, NEVER, NO_ITEM, NO_SLOT, Table};
-use crate::debug::{Id, Thing};
+use crate::debug::{DumpItem, Id};
 use crate::report::{self, Origin};
 use crate::task::HostNotifier;
 
@@ -264,21 +264,23 @@ impl Timers {
     }
 
     /// Returns everything that is pending for a dump, in the order in which it will come due.
-    pub(crate) fn things(&self) -> Vec<Thing> {
+    pub(crate) fn dump_items(&self) -> Vec<DumpItem> {
         let keys: Vec<Key> = {
             let table = self.0.table.borrow();
             table.in_order().into_iter().map(|(key, ..)| key).collect()
         };
-        keys.into_iter().filter_map(|key| self.thing(key)).collect()
+        keys.into_iter()
+            .filter_map(|key| self.dump_item(key))
+            .collect()
     }
 
     /// Does the same for one timer, if it is pending.
-    pub(super) fn thing(&self, key: Key) -> Option<Thing> {
+    pub(super) fn dump_item(&self, key: Key) -> Option<DumpItem> {
         let left = self.left(key)?;
         let mut table = self.0.table.borrow_mut();
         let location = table.location(key)?;
         let kind = table.action(key)?.kind();
-        Some(Thing {
+        Some(DumpItem {
             id: Id::Timer(Rc::as_ptr(&self.0).addr(), key.number()),
             kind,
             name: None,

@@ -79,7 +79,7 @@ use super::live;
 use super::outcome::Outcome;
 use super::tracker;
 use crate::cells;
-use crate::debug::{self, Thing};
+use crate::debug::{self, DumpItem};
 use crate::failure::{Cancelled, Failure, TraceFrame};
 use crate::report::{self, Origin};
 
@@ -569,10 +569,10 @@ impl Core {
 
     /// Returns what will bring the result, if that is known: the task of a coroutine, or the wait
     /// queue's owner.
-    pub(super) fn brought_by(&self) -> Option<Thing> {
+    pub(super) fn brought_by(&self) -> Option<DumpItem> {
         cells::with(&self.canceller, |canceller| match canceller {
-            Some(Canceller::Coroutine(coroutine)) => coroutine.thing(),
-            Some(Canceller::Waiter(waiter)) => waiter.thing(),
+            Some(Canceller::Coroutine(coroutine)) => coroutine.dump_item(),
+            Some(Canceller::Waiter(waiter)) => waiter.dump_item(),
             Some(Canceller::Call(_) | Canceller::Source(_)) | None => None,
         })
     }

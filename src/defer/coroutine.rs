@@ -32,7 +32,7 @@ use super::core::{self, Awaited, Canceller, Core};
 use super::{Deferred, Resolver};
 use crate::cells;
 use crate::context;
-use crate::debug::Thing;
+use crate::debug::DumpItem;
 use crate::failure::{Cancelled, Failure};
 use crate::report;
 use crate::task::{Executor, Task};
@@ -118,8 +118,8 @@ impl Coroutine {
     }
 
     /// Returns the task that runs it, if that is known.
-    pub(super) fn thing(&self) -> Option<Thing> {
-        cells::with(&self.task, |task| task.as_ref().and_then(Task::thing))
+    pub(super) fn dump_item(&self) -> Option<DumpItem> {
+        cells::with(&self.task, |task| task.as_ref().and_then(Task::dump_item))
     }
 
     /// Ends its task, if it has one.

@@ -8,7 +8,7 @@ use std::rc::{Rc, Weak};
 use super::Deferred;
 use super::core::{Awaited, Core};
 use crate::context;
-use crate::debug::{self, Id, Thing};
+use crate::debug::{self, DumpItem, Id};
 use crate::task::Wait;
 
 /// Adds a new core to the list of this thread.
@@ -53,7 +53,7 @@ fn note(core: &Rc<Core>, on: Rc<dyn Wait>) {
 }
 
 /// Returns what was recorded for a core that is still waiting.
-fn noted(core: &Core) -> Option<Thing> {
+fn noted(core: &Core) -> Option<DumpItem> {
     if core.has_fired() {
         return None;
     }
@@ -70,7 +70,7 @@ fn is(listed: &Listed, core: &Core) -> bool {
 
 /// Returns all Deferreds of this thread that were made in debug mode and whose result was not
 /// taken.
-pub(crate) fn things() -> Vec<Thing> {
+pub(crate) fn dump_items() -> Vec<DumpItem> {
     let live: Vec<_> = with_live(|live| {
         let alive = |listed: &Listed| Some((listed.core.upgrade()?, listed.on.clone()));
         live.iter().filter_map(alive).collect()
@@ -78,11 +78,11 @@ pub(crate) fn things() -> Vec<Thing> {
     live.iter()
         .filter(|(core, _)| !core.was_taken())
         .map(|(core, on)| {
-            let mut thing = thing(core);
+            let mut dump_item = dump_item(core);
             if !core.has_fired() {
-                thing.waits.extend(on.as_ref().and_then(|on| on.look()));
+                dump_item.waits.extend(on.as_ref().and_then(|on| on.look()));
             }
-            thing
+            dump_item
         })
         .collect()
 }
@@ -102,27 +102,27 @@ struct Listed {
 struct Awaits(Weak<Core>);
 
 impl Wait for Awaits {
-    fn look(&self) -> Option<Thing> {
+    fn look(&self) -> Option<DumpItem> {
         let core = self.0.upgrade()?;
-        (core.awaited() == Awaited::Yes).then(|| thing(&core))
+        (core.awaited() == Awaited::Yes).then(|| dump_item(&core))
     }
 }
 
-fn thing(core: &Rc<Core>) -> Thing {
+fn dump_item(core: &Rc<Core>) -> DumpItem {
     let waits = match core.awaited_core() {
-        Some(inner) => vec![thing_in_short(&inner)],
-        None if core.is_gathering() => core.members().iter().map(thing_in_short).collect(),
+        Some(inner) => vec![short_dump_item(&inner)],
+        None if core.is_gathering() => core.members().iter().map(short_dump_item).collect(),
         None => core.brought_by().into_iter().collect(),
     };
-    Thing {
+    DumpItem {
         waits,
-        ..thing_in_short(core)
+        ..short_dump_item(core)
     }
 }
 
 /// Returns the core without what it waits for, which is listed by itself: the chain may be long.
-pub(super) fn thing_in_short(core: &Rc<Core>) -> Thing {
-    Thing {
+pub(super) fn short_dump_item(core: &Rc<Core>) -> DumpItem {
+    DumpItem {
         id: Id::At(Rc::as_ptr(core).addr()),
         kind: "Deferred",
         name: None,
@@ -154,13 +154,13 @@ impl fmt::Debug for Core {
         }
         let end = end_of_line(self.awaited_core());
         let end = end.as_deref().unwrap_or(self);
-        if let Some(thing) = end.brought_by().or_else(|| noted(end)) {
-            let Thing {
+        if let Some(dump_item) = end.brought_by().or_else(|| noted(end)) {
+            let DumpItem {
                 kind,
                 location,
                 about,
                 ..
-            } = thing;
+            } = dump_item;
             match kind {
                 "task" => write!(f, ", waits for the task spawned at {location}")?,
                 _ => write!(f, ", waits for the {kind} made at {location}, {about}")?,

@@ -85,7 +85,7 @@ pub(crate) use self::coroutine::StopHandle;
 pub use self::errors::DeferredError;
 pub use self::list::{DeferredList, FailureGroup, FirstError, first, gather, list, race};
 pub(crate) use self::listeners::Listeners;
-pub(crate) use self::live::{note_what_it_waits_for, things};
+pub(crate) use self::live::{dump_items, note_what_it_waits_for};
 pub(crate) use self::make::maybe_deferred_at;
 pub use self::make::{ensure, execute, maybe_deferred};
 pub use self::outcome::{

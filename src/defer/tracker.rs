@@ -22,7 +22,7 @@ use super::core::Core;
 use super::live;
 use super::{Deferred, Resolver};
 use crate::context;
-use crate::debug::Thing;
+use crate::debug::DumpItem;
 use crate::index::Indexed;
 use crate::task::{self, TaskInfo, Wait};
 
@@ -71,12 +71,12 @@ impl ResultTracker {
 }
 
 impl Wait for ResultTracker {
-    fn look(&self) -> Option<Thing> {
+    fn look(&self) -> Option<DumpItem> {
         match &*self.at.borrow() {
             At::Core(core) => core
                 .upgrade()
                 .filter(|core| !core.was_taken())
-                .map(|core| live::thing_in_short(&core)),
+                .map(|core| live::short_dump_item(&core)),
             At::Task(info) => info.look(),
             At::Lost => None,
         }

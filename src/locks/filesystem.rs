@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::lock_file::{self, FilesystemLockError, Locked, holder, is_this, lock_at, unlock};
 use crate::clock::{Clock, DelayedCall, TimedOut, Timers};
-use crate::debug::{Id, Thing};
+use crate::debug::{DumpItem, Id};
 use crate::defer::{self, Deferred, Resolver};
 use crate::failure::Failure;
 use crate::report::{self, Origin};
@@ -241,7 +241,7 @@ impl fmt::Debug for FilesystemLockGuard {
 }
 
 impl Wait for Freedom {
-    fn look(&self) -> Option<Thing> {
+    fn look(&self) -> Option<DumpItem> {
         let inner = self.0.upgrade()?;
         let about = match holder(&inner.path) {
             Ok(Some(pid)) if is_this(pid) => "held by this process".to_owned(),
@@ -249,7 +249,7 @@ impl Wait for Freedom {
             Ok(None) => "free".to_owned(),
             Err(error) => error.to_string(),
         };
-        Some(Thing {
+        Some(DumpItem {
             id: Id::At(Rc::as_ptr(&inner).addr()),
             kind: "filesystem lock",
             name: Some(inner.path.to_string_lossy().into()),

@@ -61,7 +61,7 @@ use slab::Slab;
 
 use super::grants::{Granted, Grants};
 use super::numbered::Numbered;
-use crate::debug::{Id, Thing};
+use crate::debug::{DumpItem, Id};
 use crate::defer::{Deferred, Link, QueuedState, Resolver, WaitQueue, WaitSource, WaiterId};
 use crate::failure::Failure;
 use crate::report::{self, Origin};
@@ -617,12 +617,12 @@ impl<S: Resource> WaitSource for S {
         drop(waiter);
     }
 
-    fn thing(self: Rc<Self>) -> Thing {
+    fn dump_item(self: Rc<Self>) -> DumpItem {
         let queue = self.queue();
         let (mut texts, waits) = queue.grants.tell(Self::held);
         texts.insert(0, self.about(!texts.is_empty()));
         texts.retain(|text| !text.is_empty());
-        Thing {
+        DumpItem {
             id: Id::At(Rc::as_ptr(&self).addr()),
             kind: Self::KIND,
             name: None,

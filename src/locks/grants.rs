@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::panic::Location;
 use std::rc::{Rc, Weak};
 
-use crate::debug::{self, Thing};
+use crate::debug::{self, DumpItem};
 use crate::defer::{Deferred, Resolver};
 use crate::task::{self, Wait};
 
@@ -80,7 +80,7 @@ impl Grants {
 
     /// Returns the grants that are still held, as text that begins with what `count` returns, and
     /// their holders.
-    pub(super) fn tell(&self, count: impl Fn(usize) -> String) -> (Vec<String>, Vec<Thing>) {
+    pub(super) fn tell(&self, count: impl Fn(usize) -> String) -> (Vec<String>, Vec<DumpItem>) {
         let grants: Vec<_> = self.0.borrow().iter().filter_map(Weak::upgrade).collect();
         let mut holders = Vec::new();
         let mut texts: Vec<_> = grants
@@ -91,7 +91,7 @@ impl Grants {
                 let (held, since) = (count(grant.count), grant.since);
                 let text = match &holder {
                     None => format!("{held} since {since}"),
-                    Some(Thing { kind, name, .. }) => match name {
+                    Some(DumpItem { kind, name, .. }) => match name {
                         Some(name) => format!("{held} by {kind} `{name}` since {since}"),
                         None => format!("{held} by a {kind} since {since}"),
                     },

@@ -13,7 +13,7 @@ use futures::stream::{FusedStream, Stream};
 use super::errors::{LockError, QueueOverflow};
 use super::grant_queue::{self, GrantQueue, Resource};
 use super::grants::Granted;
-use crate::debug::Thing;
+use crate::debug::DumpItem;
 use crate::defer::{self, Deferred, Resolver, WaitSource};
 use crate::index::Indexed;
 use crate::report;
@@ -443,8 +443,8 @@ impl<T: 'static> Shared<T> {
 }
 
 impl<T: 'static> Wait for Room<T> {
-    fn look(&self) -> Option<Thing> {
-        Some(self.0.upgrade()?.thing())
+    fn look(&self) -> Option<DumpItem> {
+        Some(self.0.upgrade()?.dump_item())
     }
 }
 

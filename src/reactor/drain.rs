@@ -113,8 +113,8 @@ impl Reactor {
         let inner = self.inner();
         inner.attend_all(self);
         inner.drain.stage.set(Stage::Waiting);
-        for (_, thing) in inner.all_tracked() {
-            thing.begin_to_drain(self);
+        for (_, dump_item) in inner.all_tracked() {
+            dump_item.begin_to_drain(self);
         }
         if !inner.is_draining() {
             inner.drain.stage.set(Stage::Idle);
@@ -158,8 +158,9 @@ impl Inner {
 
     fn is_draining(&self) -> bool {
         let is_overdue = self.drain.stage.get() == Stage::Overdue;
-        let is_awaited =
-            |thing: &dyn Tracked| thing.is_draining() && (!is_overdue || thing.is_patient());
+        let is_awaited = |dump_item: &dyn Tracked| {
+            dump_item.is_draining() && (!is_overdue || dump_item.is_patient())
+        };
         let last = self.drain.last_found.get();
         if last
             .and_then(|key| self.find(key))
@@ -170,12 +171,12 @@ impl Inner {
         let handlers = self.handlers.borrow();
         let mut keys = handlers.iter().map(|(key, it)| (key, it.as_tracked()));
         let found = keys
-            .find(|(_, thing)| is_awaited(*thing))
+            .find(|(_, dump_item)| is_awaited(*dump_item))
             .map(|(key, _)| key);
         let found = found.or_else(|| {
             let tracked = self.tracked.borrow();
             let mut all = tracked.iter();
-            let found = all.find(|(_, thing)| is_awaited(&***thing));
+            let found = all.find(|(_, dump_item)| is_awaited(&***dump_item));
             found.map(|(key, _)| key | TRACKED)
         });
         self.drain.last_found.set(found);

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use super::Reactor;
 use crate::clock::sealed::HasTimers;
-use crate::debug::{self, Id, Thing};
+use crate::debug::{self, DumpItem, Id};
 use crate::defer;
 use crate::index::Index;
 
@@ -106,10 +106,10 @@ impl Reactor {
     /// Returns the live tree, without debug mode as well.
     pub(crate) fn tree(&self) -> Dump {
         let inner = self.inner();
-        let mut things: Vec<Thing> = Vec::new();
-        things.extend(inner.main_info().map(|info| info.thing()));
+        let mut dump_items: Vec<DumpItem> = Vec::new();
+        dump_items.extend(inner.main_info().map(|info| info.dump_item()));
         let infos = inner.executor().infos();
-        things.extend(infos.iter().map(|info| info.thing()));
+        dump_items.extend(infos.iter().map(|info| info.dump_item()));
         // Tasks without an info are known by their location only.
         let mut places: Vec<_> = inner.executor().tasks();
         for info in &infos {
@@ -118,28 +118,36 @@ impl Reactor {
                 places.swap_remove(at);
             }
         }
-        let nameless = places.into_iter().enumerate().map(|(n, location)| Thing {
-            id: Id::Nameless(n),
-            kind: "task",
-            name: None,
-            location,
-            about: String::new(),
-            waits: Vec::new(),
-        });
-        things.extend(nameless);
-        things.extend(defer::things());
-        things.extend(self.timers().things());
-        things.extend(inner.all_tracked().into_iter().map(|(key, source)| Thing {
-            id: Id::Source(key),
-            kind: source.kind(),
-            name: None,
-            location: source.location(),
-            about: source.about(),
-            waits: Vec::new(),
-        }));
+        let nameless = places
+            .into_iter()
+            .enumerate()
+            .map(|(n, location)| DumpItem {
+                id: Id::Nameless(n),
+                kind: "task",
+                name: None,
+                location,
+                about: String::new(),
+                waits: Vec::new(),
+            });
+        dump_items.extend(nameless);
+        dump_items.extend(defer::dump_items());
+        dump_items.extend(self.timers().dump_items());
+        dump_items.extend(
+            inner
+                .all_tracked()
+                .into_iter()
+                .map(|(key, source)| DumpItem {
+                    id: Id::Source(key),
+                    kind: source.kind(),
+                    name: None,
+                    location: source.location(),
+                    about: source.about(),
+                    waits: Vec::new(),
+                }),
+        );
         Dump {
             buffered: inner.buffered(),
-            roots: Forest::new(things).grow(),
+            roots: Forest::new(dump_items).grow(),
             is_complete: debug::is_on(),
         }
     }
@@ -148,60 +156,66 @@ impl Reactor {
 /// All things, by id.
 struct Forest {
     /// In the order in which the modules listed them.
-    things: Vec<Thing>,
-    /// The position in `things` of each id.
+    dump_items: Vec<DumpItem>,
+    /// The position in `dump_items` of each id.
     index: Index,
-    /// Whether each of `things` is in a tree.
+    /// Whether each of `dump_items` is in a tree.
     shown: Vec<bool>,
     /// The things at which trees were cut, which become roots.
     cut: VecDeque<usize>,
 }
 
 impl Forest {
-    fn new(things: Vec<Thing>) -> Self {
+    fn new(dump_items: Vec<DumpItem>) -> Self {
         let mut forest = Self {
-            things: Vec::new(),
+            dump_items: Vec::new(),
             index: Index::default(),
             shown: Vec::new(),
             cut: VecDeque::new(),
         };
-        let mut todo = VecDeque::from(things);
-        while let Some(mut thing) = todo.pop_front() {
+        let mut todo = VecDeque::from(dump_items);
+        while let Some(mut dump_item) = todo.pop_front() {
             // What is only met as something that another one waits for comes last.
-            let waited_for: Vec<Thing> = thing
+            let waited_for: Vec<DumpItem> = dump_item
                 .waits
                 .iter_mut()
-                .map(|other| Thing {
+                .map(|other| DumpItem {
                     waits: std::mem::take(&mut other.waits),
                     ..other.clone()
                 })
                 .collect();
             todo.extend(waited_for);
-            let Some(at) = forest.index.get(thing.id.number()) else {
-                forest.index.insert(thing.id.number(), forest.things.len());
-                forest.things.push(thing);
+            let Some(at) = forest.index.get(dump_item.id.number()) else {
+                forest
+                    .index
+                    .insert(dump_item.id.number(), forest.dump_items.len());
+                forest.dump_items.push(dump_item);
                 continue;
             };
-            let known = &mut forest.things[at];
-            if known.waits.is_empty() && !thing.waits.is_empty() {
-                *known = thing;
+            let known = &mut forest.dump_items[at];
+            if known.waits.is_empty() && !dump_item.waits.is_empty() {
+                *known = dump_item;
             }
         }
-        forest.shown = vec![false; forest.things.len()];
+        forest.shown = vec![false; forest.dump_items.len()];
         forest
     }
 
     /// Returns the trees: first those of things that no other thing waits for, then those of the
     /// rest, which wait in circles.
     fn grow(mut self) -> Vec<Node> {
-        let mut awaited = vec![false; self.things.len()];
-        for other in self.things.iter().flat_map(|thing| &thing.waits) {
+        let mut awaited = vec![false; self.dump_items.len()];
+        for other in self
+            .dump_items
+            .iter()
+            .flat_map(|dump_item| &dump_item.waits)
+        {
             if let Some(at) = self.find(other) {
                 awaited[at] = true;
             }
         }
         let (below, roots): (Vec<usize>, Vec<usize>) =
-            (0..self.things.len()).partition(|at| awaited[*at]);
+            (0..self.dump_items.len()).partition(|at| awaited[*at]);
         let mut nodes = Vec::new();
         for at in roots.into_iter().chain(below) {
             self.cut.push_front(at);
@@ -244,38 +258,38 @@ impl Forest {
                     continue;
                 }
             };
-            node.waits_for.push(Node::again(&self.things[at], why));
+            node.waits_for.push(Node::again(&self.dump_items[at], why));
         }
     }
 
     fn open(&mut self, at: usize) -> (Node, Vec<usize>, usize) {
         self.shown[at] = true;
-        let thing = &self.things[at];
-        let waits = thing.waits.iter().rev();
+        let dump_item = &self.dump_items[at];
+        let waits = dump_item.waits.iter().rev();
         let left = waits.filter_map(|other| self.find(other)).collect();
-        (Node::new(thing), left, at)
+        (Node::new(dump_item), left, at)
     }
 
-    fn find(&self, thing: &Thing) -> Option<usize> {
-        self.index.get(thing.id.number())
+    fn find(&self, dump_item: &DumpItem) -> Option<usize> {
+        self.index.get(dump_item.id.number())
     }
 }
 
 impl Node {
-    fn new(thing: &Thing) -> Self {
+    fn new(dump_item: &DumpItem) -> Self {
         Self {
-            kind: thing.kind,
-            name: thing.name.clone(),
-            location: thing.location,
-            about: thing.about.clone(),
+            kind: dump_item.kind,
+            name: dump_item.name.clone(),
+            location: dump_item.location,
+            about: dump_item.about.clone(),
             waits_for: Vec::new(),
         }
     }
 
-    fn again(thing: &Thing, about: &str) -> Self {
+    fn again(dump_item: &DumpItem, about: &str) -> Self {
         Self {
             about: about.to_owned(),
-            ..Self::new(thing)
+            ..Self::new(dump_item)
         }
     }
 }

@@ -14,13 +14,13 @@ pub(super) struct Extensions(RefCell<Vec<(TypeId, Rc<dyn Any>)>>);
 
 impl Inner {
     /// Keeps it; gives what was kept before, which may be a user's and is the caller's to drop.
-    pub(crate) fn insert_extension<T: Any>(&self, thing: Rc<T>) -> Option<Rc<dyn Any>> {
-        let mut things = self.extensions.0.borrow_mut();
-        let (id, thing) = (TypeId::of::<T>(), thing as Rc<dyn Any>);
-        match things.iter_mut().find(|(other, _)| *other == id) {
-            Some((_, old)) => Some(std::mem::replace(old, thing)),
+    pub(crate) fn insert_extension<T: Any>(&self, dump_item: Rc<T>) -> Option<Rc<dyn Any>> {
+        let mut dump_items = self.extensions.0.borrow_mut();
+        let (id, dump_item) = (TypeId::of::<T>(), dump_item as Rc<dyn Any>);
+        match dump_items.iter_mut().find(|(other, _)| *other == id) {
+            Some((_, old)) => Some(std::mem::replace(old, dump_item)),
             None => {
-                things.push((id, thing));
+                dump_items.push((id, dump_item));
                 None
             }
         }
@@ -28,16 +28,16 @@ impl Inner {
 
     /// What is kept of this type.
     pub(crate) fn extension<T: Any>(&self) -> Option<Rc<T>> {
-        let things = self.extensions.0.borrow();
-        let (_, thing) = things.iter().find(|(id, _)| *id == TypeId::of::<T>())?;
-        thing.clone().downcast().ok()
+        let dump_items = self.extensions.0.borrow();
+        let (_, dump_item) = dump_items.iter().find(|(id, _)| *id == TypeId::of::<T>())?;
+        dump_item.clone().downcast().ok()
     }
 
     /// Drops all values.
     pub(super) fn clear_extensions(&self) {
-        let things = self.extensions.0.take();
-        for (_, thing) in things {
-            report::discard(thing, Location::caller());
+        let dump_items = self.extensions.0.take();
+        for (_, dump_item) in dump_items {
+            report::discard(dump_item, Location::caller());
         }
     }
 }

@@ -140,8 +140,8 @@ pub(super) fn arrived_at<S: 'static>(key: usize) -> Option<(Reactor, Rc<S>)> {
         .borrow()
         .get(key & !TRACKED)
         .cloned();
-    let thing = found?.as_any()?.downcast().ok()?;
-    Some((reactor, thing))
+    let dump_item = found?.as_any()?.downcast().ok()?;
+    Some((reactor, dump_item))
 }
 
 impl Reactor {
@@ -169,9 +169,9 @@ impl Inner {
     /// # Errors
     ///
     /// When the reactor has ended.
-    pub(crate) fn track(&self, thing: Rc<dyn Tracked>) -> io::Result<usize> {
+    pub(crate) fn track(&self, dump_item: Rc<dyn Tracked>) -> io::Result<usize> {
         self.check_has_not_ended()?;
-        let key = self.tracked.borrow_mut().insert_with(|_| thing);
+        let key = self.tracked.borrow_mut().insert_with(|_| dump_item);
         Ok(key | TRACKED)
     }
 
@@ -184,8 +184,8 @@ impl Inner {
 
     /// Takes a tracked thing out of its table.
     pub(crate) fn untrack(&self, key: usize) {
-        let thing = self.tracked.borrow_mut().remove(key & !TRACKED);
-        drop(thing);
+        let dump_item = self.tracked.borrow_mut().remove(key & !TRACKED);
+        drop(dump_item);
     }
 
     /// Returns whatever has this key.
@@ -232,7 +232,7 @@ impl Inner {
             .collect();
         let tracked = self.tracked.borrow();
         let tracked = tracked.iter();
-        all.extend(tracked.map(|(key, thing)| (key | TRACKED, thing.clone())));
+        all.extend(tracked.map(|(key, dump_item)| (key | TRACKED, dump_item.clone())));
         all
     }
 

@@ -565,7 +565,7 @@ impl Reactor {
     pub(crate) fn close_world(&self) {
         if self.0.driver.is_virtual() {
             self.0.is_closed_world.set(true);
-            self.0.executor.others().count();
+            self.0.executor.counted_wakers().count();
         }
     }
 
@@ -596,7 +596,7 @@ impl Reactor {
                 .map(|(kind, _, location)| (kind, location)),
         );
         let tracked = self.0.all_tracked().into_iter();
-        left.extend(tracked.map(|(_, thing)| (thing.kind(), thing.location())));
+        left.extend(tracked.map(|(_, dump_item)| (dump_item.kind(), dump_item.location())));
         left
     }
 }

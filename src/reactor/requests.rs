@@ -101,7 +101,7 @@ impl Requests {
     }
 
     /// Is somebody to be attended to?
-    pub(super) fn are_there(&self) -> bool {
+    pub(super) fn has_any(&self) -> bool {
         self.len() > 0 || !self.backlog.is_empty()
     }
 }

@@ -186,7 +186,7 @@ impl Inner {
 
     /// Returns whether a source waits for attention.
     pub(super) fn has_attention(&self) -> bool {
-        self.requests.are_there()
+        self.requests.has_any()
     }
 
     /// Returns whether the backlog has a source.

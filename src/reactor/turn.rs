@@ -386,7 +386,10 @@ impl Reactor {
                     budget::renew();
                     inner.ending.set_polls_main(true);
                     let polled = catch_unwind(AssertUnwindSafe(|| {
-                        inner.executor.others().poll(&mut cx, |cx| future.poll(cx))
+                        inner
+                            .executor
+                            .counted_wakers()
+                            .poll(&mut cx, |cx| future.poll(cx))
                     }));
                     inner.ending.set_polls_main(false);
                     drop((measured, entered));
@@ -560,7 +563,7 @@ impl Reactor {
         let inner = self.inner();
         let limit = if inner.has_remotes() {
             OTHERS_MAY_COME
-        } else if inner.executor.others().are_there()
+        } else if inner.executor.counted_wakers().any_kept()
             || inner.awaits_threads()
             || inner.signals.has_listeners()
         {

@@ -8,7 +8,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use crate::debug::{self, Thing};
+use crate::debug::{self, DumpItem};
 use crate::defer::StopHandle;
 use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
@@ -124,8 +124,9 @@ async fn contained<T>(
     let mut future = pin!(Some(future));
     let result = poll_fn(|cx| match future.as_mut().as_pin_mut() {
         None => Poll::Pending,
-        Some(future) => match report::catch(location, || task::poll_part(cx, |cx| future.poll(cx)))
-        {
+        Some(future) => match report::catch(location, || {
+            task::poll_with_counted_waker(cx, |cx| future.poll(cx))
+        }) {
             Ok(polled) => polled,
             Err(failure) => Poll::Ready(Err(failure)),
         },
@@ -238,8 +239,8 @@ impl Drop for ChildTask<'_> {
 struct Below(Rc<TaskInfo>);
 
 impl Wait for Below {
-    fn look(&self) -> Option<Thing> {
+    fn look(&self) -> Option<DumpItem> {
         self.0.look()?;
-        Some(self.0.thing())
+        Some(self.0.dump_item())
     }
 }

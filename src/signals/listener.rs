@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use crate::cells;
-use crate::debug::{Id, Thing};
+use crate::debug::{DumpItem, Id};
 use crate::defer::{Deferred, Resolver, WaitSource, WaiterId};
 use crate::failure::Failure;
 use crate::reactor::{ListensToSignals, PendingSignals, Reactor, Tracked, WeakReactor};
@@ -197,8 +197,8 @@ impl WaitSource for Listener {
         }
     }
 
-    fn thing(self: Rc<Self>) -> Thing {
-        Thing {
+    fn dump_item(self: Rc<Self>) -> DumpItem {
+        DumpItem {
             id: Id::Source(self.key.get()),
             kind: self.kind(),
             name: None,

@@ -5,7 +5,7 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Waker};
 
 use crate::cells;
-use crate::debug::Thing;
+use crate::debug::DumpItem;
 use crate::failure::Failure;
 use crate::reactor::Reactor;
 use crate::task::{self, Wait, with_own_waker};
@@ -142,10 +142,10 @@ impl Waits {
 }
 
 impl Wait for Waits {
-    fn look(&self) -> Option<Thing> {
+    fn look(&self) -> Option<DumpItem> {
         let conn = self.conn.upgrade()?;
         let is_waiting = (self.is_waiting)(conn.handler());
-        conn.link().thing().filter(|_| is_waiting)
+        conn.link().dump_item().filter(|_| is_waiting)
     }
 }
 

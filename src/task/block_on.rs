@@ -33,7 +33,7 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     );
     let (parker, unparker) = sync::pair();
     let mut future = pin!(future);
-    // A thread that works for a loop tells the loop when it waits for it.
+    // A thread that works for a loop tells that loop when it waits.
     if let Some(work) = AwaitedWork::present() {
         let work = WorkWaker::new(unparker, work);
         let waker = Waker::from(work.clone());

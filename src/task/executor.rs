@@ -16,7 +16,8 @@ use super::inbox::Shell;
 use super::info::Number;
 use super::root::Root;
 use super::{
-    Caller, HostNotifier, Inbox, Locals, Message, OthersWakers, Task, TaskInfo, budget, home,
+    Caller, CountedWakers, HostNotifier, Inbox, Locals, Message, Task, TaskInfo, budget,
+    current_executor,
 };
 use crate::context;
 use crate::debug;
@@ -27,7 +28,7 @@ use crate::sync::{Shared, thread};
 
 /// Runs the tasks and calls of one reactor, in batches.
 pub(crate) struct Executor {
-    ready: LocalQueue<Job>,
+    ready: LocalQueue<ReadyItem>,
     /// The number of entries, from the front, that are left of an interrupted batch.
     left: Cell<usize>,
     inbox: Shared<Inbox>,
@@ -40,15 +41,15 @@ pub(crate) struct Executor {
     waiting_shrinks: RefCell<ShrinkPolicy>,
     /// The infos of the tasks that have one.
     infos: RefCell<Slab<Rc<TaskInfo>>>,
-    cards_shrinks: RefCell<ShrinkPolicy>,
+    infos_shrinks: RefCell<ShrinkPolicy>,
     /// The number of listed tasks being polled, one inside the other: seldom more than one.
     busy: Cell<usize>,
     closed: Cell<bool>,
-    others: OthersWakers,
+    counted_wakers: CountedWakers,
 }
 
 /// Something that is ready to run.
-enum Job {
+enum ReadyItem {
     Task(Runnable<Shell>),
     Work(Rc<dyn WorkItem>),
 }
@@ -83,16 +84,16 @@ impl Executor {
             waiting: RefCell::default(),
             waiting_shrinks: RefCell::default(),
             infos: RefCell::default(),
-            cards_shrinks: RefCell::default(),
+            infos_shrinks: RefCell::default(),
             busy: Cell::new(0),
             closed: Cell::new(false),
-            others: OthersWakers::default(),
+            counted_wakers: CountedWakers::default(),
         })
     }
 
     /// Returns the executor that this thread has entered.
     pub(crate) fn current() -> Option<Rc<Self>> {
-        home::current()
+        current_executor::current()
     }
 
     /// Returns the number of the batch at whose end all work that this thread's executor has now
@@ -103,14 +104,14 @@ impl Executor {
         context::with(|thread| {
             let batches = thread.batches.get();
             let end = batches + 2 + batches % 2;
-            thread.takes_jobs.get().then_some(end)
+            thread.accepts_work.get().then_some(end)
         })
     }
 
     /// Returns whether that batch has ended; always without an executor that accepts work.
     #[inline]
     pub(crate) fn is_round_over(end: u64) -> bool {
-        context::with(|thread| thread.batches.get() >= end || !thread.takes_jobs.get())
+        context::with(|thread| thread.batches.get() >= end || !thread.accepts_work.get())
     }
 
     /// Returns whether the loop with this inbox runs on this thread.
@@ -162,7 +163,7 @@ impl Executor {
         let info = self.make_info(name, location);
         let listed = info.as_ref().and_then(|info| info.listed().get());
         let root = Root::new(future, self.clone(), listed, location);
-        let (runnable, task) = home::make(self, location, root);
+        let (runnable, task) = current_executor::make(self, location, root);
         if self.closed.get() {
             drop(runnable);
         } else {
@@ -175,13 +176,13 @@ impl Executor {
     #[inline]
     fn make_info(&self, name: Option<Arc<str>>, location: Caller) -> Option<Rc<TaskInfo>> {
         let needs_one = name.is_some() || Locals::are_set() || debug::is_on();
-        needs_one.then(|| self.list_card(TaskInfo::new(location, name, Locals::capture())))
+        needs_one.then(|| self.list_info(TaskInfo::new(location, name, Locals::capture())))
     }
 
-    fn list_card(&self, info: Rc<TaskInfo>) -> Rc<TaskInfo> {
+    fn list_info(&self, info: Rc<TaskInfo>) -> Rc<TaskInfo> {
         let mut infos = self.infos.borrow_mut();
         if infos.len() == infos.capacity() {
-            self.cards_shrinks.replace(ShrinkPolicy::default());
+            self.infos_shrinks.replace(ShrinkPolicy::default());
         }
         let number = number_of(infos.insert(info.clone()));
         drop(infos);
@@ -189,7 +190,7 @@ impl Executor {
         info
     }
 
-    /// Returns the info with this number, until its task has ended.
+    /// Returns the info of this number, until its task has ended.
     pub(super) fn info(&self, number: Number) -> Option<Rc<TaskInfo>> {
         self.infos.borrow().get(index_of(number)).cloned()
     }
@@ -200,7 +201,7 @@ impl Executor {
             let index = index_of(number);
             let mut infos = self.infos.borrow_mut();
             let listed = infos.try_remove(index);
-            self.cards_shrinks.borrow_mut().give_back(&mut infos, index);
+            self.infos_shrinks.borrow_mut().give_back(&mut infos, index);
             drop(infos);
             drop(listed);
         }
@@ -221,16 +222,16 @@ impl Executor {
     /// Queues a work item.
     pub(crate) fn push(&self, work: Rc<dyn WorkItem>) {
         if self.closed.get() {
-            return Job::Work(work).discard();
+            return ReadyItem::Work(work).discard();
         }
-        self.ready.push(Job::Work(work));
+        self.ready.push(ReadyItem::Work(work));
         self.host.work_added();
     }
 
     /// Queues a task of this executor. Runs no user code.
     #[inline]
     pub(super) fn queue_task(&self, task: Runnable<Shell>) {
-        self.ready.push(Job::Task(task));
+        self.ready.push(ReadyItem::Task(task));
         self.host.work_added();
     }
 
@@ -270,11 +271,11 @@ impl Executor {
         self.run_batches(1, |_| is_enough(), |_| false)
     }
 
-    /// Step 4 of a turn: runs what is ready now, and nothing that becomes ready meanwhile; then
-    /// runs that as the next batch, and so on, as long as `goes_on` returns `true` between two
-    /// batches. Both `goes_on` and `is_enough` get the number of jobs run; `is_enough` is asked
-    /// after every `every` jobs: what is left of a batch when it returns `true` is run by the next
-    /// call, before anything else.
+    /// Step 4 of a turn: runs the present batch, which is everything that is ready now and nothing
+    /// that becomes ready meanwhile; then the next batch, and so on, as long as `goes_on` returns
+    /// `true` between two batches. Both `goes_on` and `is_enough` get the number of items run;
+    /// `is_enough` is called after every `every` items: when it returns `true`, the next call runs
+    /// the rest of the batch first.
     pub(crate) fn run_batches(
         &self,
         every: usize,
@@ -290,16 +291,16 @@ impl Executor {
         };
         let (mut done, mut look_at) = (0, every);
         while left > 0 {
-            let Some(job) = self.ready.pop() else {
+            let Some(item) = self.ready.pop() else {
                 left = 0;
                 break;
             };
             budget::renew();
-            match job {
-                Job::Task(task) => {
+            match item {
+                ReadyItem::Task(task) => {
                     task.run();
                 }
-                Job::Work(work) => work.run(),
+                ReadyItem::Work(work) => work.run(),
             }
             done += 1;
             left -= 1;
@@ -322,8 +323,8 @@ impl Executor {
         self.left.set(left);
         self.ready.shrink();
         if self.is_closed() {
-            // A job in this batch has shut the executor down: the tasks left in the queue are empty
-            // shells now.
+            // An item of this batch has shut the executor down: the tasks left in the queue are
+            // empty shells now.
             while self.drop_ready() > 0 {}
         }
         done
@@ -357,8 +358,8 @@ impl Executor {
         let listed: HashSet<_> = waiting.iter().map(|(_, (waker, _))| waker.data()).collect();
         drop(waiting);
         let ready = self.ready.take();
-        let queued = ready.iter().filter_map(|job| match job {
-            Job::Task(runnable) => Some(runnable),
+        let queued = ready.iter().filter_map(|item| match item {
+            ReadyItem::Task(runnable) => Some(runnable),
             _ => None,
         });
         // A listed task may also be in the queue: it is counted where it is listed.
@@ -412,13 +413,13 @@ impl Executor {
         let ready = self.ready.take();
         self.left.set(0);
         found += ready.len();
-        ready.into_iter().for_each(Job::discard);
+        ready.into_iter().for_each(ReadyItem::discard);
         found
     }
 
-    /// Returns the wakers that foreign code has.
-    pub(crate) fn others(&self) -> &OthersWakers {
-        &self.others
+    /// Returns the counter of wakers that foreign code keeps.
+    pub(crate) fn counted_wakers(&self) -> &CountedWakers {
+        &self.counted_wakers
     }
 
     /// Returns whether the executor was shut down.
@@ -462,20 +463,20 @@ fn number_of(index: usize) -> Number {
     let number = u32::try_from(index + 1).ok();
     number
         .and_then(Number::new)
-        .expect("memory ends before there are four billion tasks")
+        .expect("there are fewer than four billion tasks")
 }
 
 fn index_of(number: Number) -> usize {
     number.get() as usize - 1
 }
 
-/// Makes `executor` the one for new tasks on this thread. Returns the one before.
+/// Makes `executor` the one for new tasks on this thread. Returns the previous one.
 fn make_current(executor: Option<Rc<Executor>>) -> Option<Rc<Executor>> {
-    let takes_jobs = executor
+    let accepts_work = executor
         .as_ref()
         .is_some_and(|executor| !executor.closed.get());
-    context::with(|thread| thread.takes_jobs.set(takes_jobs));
-    home::make_current(executor)
+    context::with(|thread| thread.accepts_work.set(accepts_work));
+    current_executor::make_current(executor)
 }
 
 /// Counts that a batch begins, and that the one before has ended.
@@ -484,8 +485,8 @@ fn begin_batch() {
     context::with(|thread| thread.batches.set((thread.batches.get() + 1) | 1));
 }
 
-impl Job {
-    /// Drops the job without running it.
+impl ReadyItem {
+    /// Drops the item without running it.
     fn discard(self) {
         match self {
             // Dropping the runnable drops the future, which catches panics.

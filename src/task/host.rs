@@ -32,7 +32,7 @@ impl HostNotifier {
         })
     }
 
-    /// Notes that work was added. In a turn this only reads a flag.
+    /// Records that work was added. In a turn this only reads a flag.
     #[inline]
     pub(crate) fn work_added(&self) {
         if !self.in_turn.get() {
@@ -40,12 +40,12 @@ impl HostNotifier {
         }
     }
 
-    /// Notes that a host has the descriptor from now on.
+    /// Records that a host has the descriptor from now on.
     pub(crate) fn set_has_host(&self) {
         self.has_host.set(true);
     }
 
-    /// Notes that a wait has consumed the notification.
+    /// Records that a wait has consumed the notification.
     pub(crate) fn clear(&self) {
         self.is_notified.set(false);
     }

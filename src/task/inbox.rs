@@ -40,7 +40,7 @@ pub(crate) struct Inbox {
     /// Set while the loop knows that there are messages, or is about to check.
     is_notified: AtomicBool,
     /// The loop's thread.
-    home: ThreadId,
+    host_thread: ThreadId,
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -56,7 +56,7 @@ impl Inbox {
         Shared::new(Self {
             queue: ConcurrentQueue::unbounded(),
             is_notified: AtomicBool::new(false),
-            home: thread::current().id(),
+            host_thread: thread::current().id(),
             wake: Box::new(wake),
         })
     }
@@ -80,7 +80,7 @@ impl Inbox {
         }
     }
 
-    /// Returns how many messages to take now, after noting that later ones must wake the loop
+    /// Returns how many messages to take now, after recording that later ones must wake the loop
     /// again.
     pub(crate) fn begin(&self) -> usize {
         if self.queue.is_empty() && !self.is_notified.load(Ordering::Acquire) {
@@ -92,7 +92,7 @@ impl Inbox {
         self.queue.len()
     }
 
-    /// Notes that the loop has left messages in the inbox. The loop knows that, so later pushes
+    /// Records that the loop has left messages in the inbox. The loop knows that, so later pushes
     /// need not wake it.
     pub(crate) fn leave_rest(&self) {
         // A swap, because a store would hide from `begin` a push that has just set the flag.
@@ -112,7 +112,7 @@ impl Inbox {
 
     /// Returns whether this is the loop's thread.
     pub(crate) fn is_host(&self) -> bool {
-        thread::current().id() == self.home
+        thread::current().id() == self.host_thread
     }
 
     /// Ends the loop's wait without a message.

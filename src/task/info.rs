@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use super::locals::{Locals, Set};
 use crate::context;
-use crate::debug::{self, Id, Thing};
+use crate::debug::{self, DumpItem, Id};
 use crate::failure::{TaskName, TraceFrame};
 use crate::index::Index;
 
@@ -39,8 +39,8 @@ pub(crate) struct TaskInfo {
     listed: Cell<Option<Number>>,
     locals: RefCell<Locals>,
     waits: RefCell<Vec<Rc<dyn Wait>>>,
-    /// At this number of records they are cleaned.
-    many: Cell<usize>,
+    /// The number of records at which they are cleaned.
+    clean_at: Cell<usize>,
     state: Cell<State>,
 }
 
@@ -56,7 +56,7 @@ enum State {
 /// Something that a task can wait for.
 pub(crate) trait Wait: 'static {
     /// Returns its description, if the task still waits for it.
-    fn look(&self) -> Option<Thing>;
+    fn look(&self) -> Option<DumpItem>;
 }
 
 impl TaskInfo {
@@ -68,7 +68,7 @@ impl TaskInfo {
         Self::of("task", spawned, name, locals)
     }
 
-    /// Makes the info of something that takes turns inside a task.
+    /// Makes the info of a child of a scope, which is polled inside a task.
     pub(crate) fn of_a_child(spawned: &'static Location<'static>, locals: Locals) -> Rc<Self> {
         Self::of("child", spawned, None, locals)
     }
@@ -85,7 +85,7 @@ impl TaskInfo {
             listed: Cell::new(None),
             locals: RefCell::new(locals),
             waits: RefCell::default(),
-            many: Cell::new(SOME),
+            clean_at: Cell::new(FIRST_CLEANING),
             state: Cell::new(State::New),
         })
     }
@@ -109,7 +109,7 @@ impl TaskInfo {
         &self.listed
     }
 
-    /// Notes that the future was dropped.
+    /// Records that the future was dropped.
     pub(crate) fn close(&self) {
         self.state.set(State::Over);
         let locals = self.locals.take();
@@ -119,8 +119,8 @@ impl TaskInfo {
     }
 
     /// Returns the description of the task, with what it waits for.
-    pub(crate) fn thing(&self) -> Thing {
-        let waits: Vec<Thing> = self.waiting_for();
+    pub(crate) fn dump_item(&self) -> DumpItem {
+        let waits: Vec<DumpItem> = self.waiting_for();
         let about = match self.state.get() {
             State::New => "has not begun",
             State::Running => "is running",
@@ -130,7 +130,7 @@ impl TaskInfo {
             State::Waiting => "waits",
             State::Over => "has ended",
         };
-        Thing {
+        DumpItem {
             id: self.id(),
             kind: self.kind,
             name: self.title.name.clone(),
@@ -145,13 +145,16 @@ impl TaskInfo {
     }
 
     /// Returns what the task waits for, each once. Removes records that are over or duplicate.
-    fn waiting_for(&self) -> Vec<Thing> {
+    fn waiting_for(&self) -> Vec<DumpItem> {
         let noted = self.waits.borrow().clone();
         let looked: Vec<_> = noted.iter().map(|wait| wait.look()).collect();
         let mut seen = Index::default();
-        // Of several records of one thing, the last is valid for now.
-        let is_last =
-            |thing: &Option<Thing>| thing.as_ref().is_some_and(|it| seen.add(it.id.number()));
+        // Of several records of one thing, the last is the current one.
+        let is_last = |dump_item: &Option<DumpItem>| {
+            dump_item
+                .as_ref()
+                .is_some_and(|it| seen.add(it.id.number()))
+        };
         let mut last: Vec<_> = looked.iter().rev().map(is_last).collect();
         let mut over = Vec::new();
         self.waits.borrow_mut().retain(|wait| {
@@ -164,16 +167,18 @@ impl TaskInfo {
         });
         drop((noted, over));
         let mut seen = Index::default();
-        let things = looked.into_iter().flatten();
-        things.filter(|thing| seen.add(thing.id.number())).collect()
+        let dump_items = looked.into_iter().flatten();
+        dump_items
+            .filter(|dump_item| seen.add(dump_item.id.number()))
+            .collect()
     }
 }
 
 impl Wait for TaskInfo {
-    fn look(&self) -> Option<Thing> {
+    fn look(&self) -> Option<DumpItem> {
         let is_over = self.state.get() == State::Over;
-        // Without its own waits: it is listed by itself, with them.
-        (!is_over).then(|| Thing {
+        // Without its own waits: the dump lists it separately, with them.
+        (!is_over).then(|| DumpItem {
             id: self.id(),
             kind: self.kind,
             name: self.title.name.clone(),
@@ -230,9 +235,9 @@ pub(crate) fn note_wait(make: impl FnOnce() -> Rc<dyn Wait>) {
 fn note(wait: Rc<dyn Wait>) {
     let Some(info) = current_info() else { return };
     let count = info.waits.borrow().len();
-    if count >= info.many.get() {
+    if count >= info.clean_at.get() {
         let left = info.waiting_for().len();
-        info.many.set(SOME.max(left * 2));
+        info.clean_at.set(FIRST_CLEANING.max(left * 2));
     }
     info.waits.borrow_mut().push(wait);
 }
@@ -248,7 +253,7 @@ pub(crate) fn current_info() -> Option<Rc<TaskInfo>> {
 }
 
 /// The number of records from which on an info is cleaned now and then.
-const SOME: usize = 16;
+const FIRST_CLEANING: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -258,8 +263,8 @@ mod tests {
     struct Long(usize);
 
     impl Wait for Long {
-        fn look(&self) -> Option<Thing> {
-            Some(Thing {
+        fn look(&self) -> Option<DumpItem> {
+            Some(DumpItem {
                 id: Id::At(self.0),
                 kind: "long wait",
                 name: None,
@@ -278,7 +283,7 @@ mod tests {
         for _ in 0..100_000 {
             note_wait(|| Rc::new(Long(1)));
         }
-        assert!(info.waits.borrow().len() <= SOME);
+        assert!(info.waits.borrow().len() <= FIRST_CLEANING);
         assert_eq!(info.waiting_for().len(), 1);
         for n in 0..1000 {
             note_wait(|| Rc::new(Long(n)));

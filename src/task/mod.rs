@@ -35,17 +35,17 @@
 
 mod block_on;
 pub(crate) mod budget;
+mod counted_wakers;
+mod current_executor;
 mod executor;
-mod home;
 mod host;
 mod inbox;
 mod info;
 mod locals;
 #[cfg(all(test, torsade_loom))]
 mod model;
-mod others;
 mod root;
-mod unseen;
+mod unhandled;
 mod waiting;
 
 use std::fmt;
@@ -60,6 +60,9 @@ use async_task::FallibleTask;
 use futures::future::FusedFuture;
 
 pub use self::block_on::block_on;
+pub(crate) use self::counted_wakers::{
+    CountedWakers, own_waker, poll_with_counted_waker, with_own_waker,
+};
 pub(crate) use self::executor::{Entered, Executor, InTurn, WorkItem};
 pub(crate) use self::host::HostNotifier;
 use self::inbox::Shell;
@@ -67,7 +70,6 @@ pub(crate) use self::inbox::{Caller, Inbox, Message};
 pub use self::info::current;
 pub(crate) use self::info::{TaskInfo, Wait, awaited, current_info, note_wait};
 pub use self::locals::{Locals, Scoped, SharedLocals, TaskLocal, carry, carry_with};
-pub(crate) use self::others::{OthersWakers, own_waker, poll_part, with_own_waker};
 use self::root::Outcome;
 pub(crate) use self::waiting::{AwaitedWork, Phase, note_loop};
 use crate::debug;
@@ -292,7 +294,7 @@ impl<T: 'static> Task<T> {
 
     /// Returns the description of the task without what it waits for; `None` if it has ended or has
     /// no info.
-    pub(crate) fn thing(&self) -> Option<debug::Thing> {
+    pub(crate) fn dump_item(&self) -> Option<debug::DumpItem> {
         self.info.as_ref().and_then(|info| info.look())
     }
 

@@ -35,7 +35,7 @@ struct Seen {
 
 /// A value that belongs to the thread it was made on.
 struct Held {
-    home: ThreadId,
+    host_thread: ThreadId,
     seen: Arc<Seen>,
 }
 
@@ -81,12 +81,12 @@ impl Loop {
 
     fn held(&self) -> Held {
         Held {
-            home: thread::current().id(),
+            host_thread: thread::current().id(),
             seen: self.seen.clone(),
         }
     }
 
-    /// Spawns a task that waits until all flags are set; returns it with the waker it waits with.
+    /// Spawns a task that waits until all flags are set; returns it with its waker.
     fn wait_for<const N: usize>(&self, flags: &[Shared<AtomicBool>; N]) -> (Task<()>, Waker) {
         let (slot, held) = (Rc::new(RefCell::new(None)), self.held());
         let (waker, flags, seen) = (slot.clone(), flags.clone(), self.seen.clone());
@@ -127,7 +127,7 @@ impl Loop {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let count = match self.home == thread::current().id() {
+        let count = match self.host_thread == thread::current().id() {
             true => &self.seen.at_home,
             false => &self.seen.abroad,
         };
@@ -139,8 +139,8 @@ fn flags<const N: usize>() -> [Shared<AtomicBool>; N] {
     std::array::from_fn(|_| Shared::new(AtomicBool::new(false)))
 }
 
-/// Reads the newest value. That a wake of a task that is woken already shows its poll what was done
-/// before it, is guaranteed by `async-task`, which loom does not see.
+/// Reads the newest value. `async-task`, which loom does not see, guarantees that a poll sees what
+/// was done before a wake of a task that was woken already.
 fn is_up(flag: &Shared<AtomicBool>) -> bool {
     flag.fetch_or(false, Ordering::AcqRel)
 }
@@ -166,8 +166,8 @@ fn wake_abroad(
     })
 }
 
-/// Two threads push `each` calls; a loop that takes this many in a turn runs all, and those of a
-/// thread in their order.
+/// Two threads push `each` calls; a loop that takes this many in a turn runs all of them, those of
+/// each thread in order.
 fn push_and_run(each: usize, most: usize) {
     let lap = Loop::taking(most);
     let ran = Arc::new(Mutex::new(Vec::new()));

@@ -10,7 +10,7 @@
 //! 1. Nothing unwinds out of [`Root`] or [`Outcome`], neither in use nor when dropped.
 //! 2. A task that waits is listed with its executor, so that the executor can end it; a task that
 //!    is ready is in a queue instead, and one that never waits is never listed.
-//! 3. A result that is not taken is reported if it is a failure, as far as `unseen` can tell.
+//! 3. A result that is not taken is reported if it is a failure, as far as `unhandled` can tell.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -20,7 +20,7 @@ use pin_project_lite::pin_project;
 
 use super::inbox::Caller;
 use super::info::Number;
-use super::unseen::failure_in;
+use super::unhandled::failure_in;
 use super::{Executor, TaskInfo};
 use crate::debug;
 use crate::failure::{Cancelled, Failure};
@@ -148,7 +148,7 @@ impl<F: Future<Output: 'static> + 'static> Future for Root<F> {
         let busy = executor.busy();
         let listed = usize::from(this.listed.is_some());
         busy.set(busy.get() + listed);
-        let is_plain = this.info.is_none() && executor.others().are_not_counted();
+        let is_plain = this.info.is_none() && executor.counted_wakers().is_off();
         let polled = match is_plain && !debug::is_watching() {
             true => report::catch_unmeasured(location, || future.poll(cx)),
             false => poll_with_info(executor, *this.info, location, future, cx),
@@ -173,7 +173,7 @@ fn poll_with_info<F: Future>(
     let info = info.and_then(|number| executor.info(number));
     let entered = info.as_ref().map(TaskInfo::enter);
     let polled = report::catch(location, || {
-        executor.others().poll(cx, |cx| future.poll(cx))
+        executor.counted_wakers().poll(cx, |cx| future.poll(cx))
     });
     drop(entered);
     polled

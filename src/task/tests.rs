@@ -76,7 +76,7 @@ impl Lab {
         while self.turn() > 0 || self.executor.inbox().has_messages() {}
     }
 
-    /// Takes what was reported.
+    /// Takes the reports.
     fn reports(&self) -> Vec<String> {
         let reports = self.reports.take();
         reports

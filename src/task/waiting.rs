@@ -1,9 +1,9 @@
-//! Work on other threads that waits for the loop which awaits it.
+//! Work on other threads that waits for the loop that awaits it.
 //!
 //! In memory, time stands still while another thread does work that the loop awaits. But when all
-//! such threads wait for this loop, in [`block_on`](super::block_on), nothing will happen until
-//! time moves. So each piece of work has a phase that both sides see, and the code that wakes the
-//! waiting thread changes it: when that is the loop, there is no moment in which the thread is
+//! such threads wait for this loop, in [`block_on`](super::block_on), nothing happens until time
+//! moves. So each piece of work has a phase that both sides see, and the waker of the waiting
+//! thread changes the phase: when the loop wakes it, there is no moment in which the thread is
 //! awake and still counts as waiting.
 
 use std::rc::Rc;
@@ -22,7 +22,7 @@ pub(crate) struct AwaitedWork {
     is_given_up: AtomicBool,
 }
 
-/// The work that a thread does.
+/// The work that this thread does.
 struct Present(Shared<AwaitedWork>);
 
 /// The phase of a piece of work.
@@ -50,7 +50,7 @@ impl AwaitedWork {
 
     /// Does the work on this thread.
     pub(crate) fn run<R>(this: &Shared<Self>, work: impl FnOnce() -> R) -> R {
-        /// Notes on drop, also after a panic, that the thread no longer does the work.
+        /// Records on drop, also after a panic, that the thread no longer does the work.
         struct Running(Option<Rc<Present>>);
         impl Drop for Running {
             fn drop(&mut self) {
@@ -65,12 +65,12 @@ impl AwaitedWork {
         work()
     }
 
-    /// Notes that the work is done and its result was sent, or that it was dropped.
+    /// Records that the work is done and its result was sent, or that it was dropped.
     pub(crate) fn end(&self) {
         *self.lock() = Phase::Ended;
     }
 
-    /// Notes that no task awaits the work any more.
+    /// Records that no task awaits the work any more.
     pub(crate) fn give_up(&self) {
         self.is_given_up.store(true, Ordering::SeqCst);
     }
@@ -112,14 +112,14 @@ impl WorkWaker {
         })
     }
 
-    /// Notes that the future is about to be polled.
+    /// Records that the future is about to be polled.
     pub(super) fn begin(&self) {
         let _phase = self.work.lock();
         self.woken.store(false, Ordering::SeqCst);
         context::with(|thread| thread.awaited_loop.set(0));
     }
 
-    /// Notes that the future is pending, and the thread is about to sleep.
+    /// Records that the future is pending, and the thread is about to sleep.
     pub(super) fn sleep(&self) {
         let noted = context::with(|thread| thread.awaited_loop.get());
         if noted != Shared::as_ptr(&self.work.inbox).addr() {
@@ -132,7 +132,7 @@ impl WorkWaker {
         }
         drop(phase);
         if is_waiting {
-            // The loop checks whether that was the last one.
+            // The loop checks whether this was the last working thread.
             self.work.inbox.wake();
         }
     }

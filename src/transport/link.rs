@@ -19,7 +19,7 @@ use super::producer::Extras;
 use crate::address::Address;
 use crate::bytes::Outgoing;
 use crate::cells;
-use crate::debug::{Id, Thing};
+use crate::debug::{DumpItem, Id};
 #[cfg(unix)]
 use crate::driver::Passing;
 use crate::driver::{Interest, Socket, SocketCell};
@@ -712,8 +712,8 @@ impl ConnCore {
     }
 
     /// Describes the connection for a dump, where something waits for it.
-    pub(crate) fn thing(&self) -> Option<Thing> {
-        (!self.is_lost()).then(|| Thing {
+    pub(crate) fn dump_item(&self) -> Option<DumpItem> {
+        (!self.is_lost()).then(|| DumpItem {
             id: Id::Source(self.key()),
             kind: "connection",
             name: None,

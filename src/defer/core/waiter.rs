@@ -32,7 +32,7 @@ use std::rc::{Rc, Weak};
 
 use super::{Canceller, Consumer, Core, Stage, advance, cancel};
 use crate::cells;
-use crate::debug::Thing;
+use crate::debug::DumpItem;
 use crate::defer::queued::Link;
 use crate::defer::{Deferred, Resolver, State};
 use crate::failure::{Cancelled, Failure};
@@ -47,7 +47,7 @@ pub(crate) trait WaitSource {
     fn leave(&self, number: WaiterId);
 
     /// Returns the description of the source, with the holders of what it has given out.
-    fn thing(self: Rc<Self>) -> Thing;
+    fn dump_item(self: Rc<Self>) -> DumpItem;
 
     /// Serves other waiters after a waiter has left.
     fn serve(self: Rc<Self>);
@@ -308,8 +308,8 @@ impl Core {
 
 impl Waiter {
     /// Returns the wait source that the core waits for.
-    pub(super) fn thing(&self) -> Option<Thing> {
-        self.wait_source.upgrade().map(WaitSource::thing)
+    pub(super) fn dump_item(&self) -> Option<DumpItem> {
+        self.wait_source.upgrade().map(WaitSource::dump_item)
     }
 
     /// Handles the cancel of the core.

@@ -44,7 +44,7 @@ use super::errors::DatagramError;
 use super::queue::{Queue, Waiting};
 use crate::address::Address;
 use crate::clock::{Clock, DelayedCall};
-use crate::debug::{Id, Thing};
+use crate::debug::{DumpItem, Id};
 use crate::defer::{Deferred, Resolver};
 use crate::driver::{Arrived, Datagrams, Event, Interest, SocketFile};
 use crate::failure::Failure;
@@ -746,8 +746,8 @@ impl Core {
     }
 
     /// Returns the port as a dump shows it where a task waits for the port.
-    pub(super) fn thing(&self) -> Option<Thing> {
-        (!self.is_closed()).then(|| Thing {
+    pub(super) fn dump_item(&self) -> Option<DumpItem> {
+        (!self.is_closed()).then(|| DumpItem {
             id: Id::Source(self.registration.key()),
             kind: "port",
             name: None,

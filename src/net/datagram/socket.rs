@@ -25,7 +25,7 @@ use super::convert::ToDatagramAddress;
 use super::engine::{DatagramConn, DatagramHandler, ReadResult};
 use super::errors::DatagramError;
 use crate::address::Address;
-use crate::debug::Thing;
+use crate::debug::DumpItem;
 use crate::driver::Arrived;
 use crate::failure::Failure;
 use crate::index::Indexed;
@@ -490,9 +490,9 @@ impl Waits {
 }
 
 impl Wait for Waits {
-    fn look(&self) -> Option<Thing> {
+    fn look(&self) -> Option<DumpItem> {
         let conn = self.conn.upgrade()?;
         let is_waiting = !(self.wakers)(conn.handler()).is_empty();
-        conn.core().thing().filter(|_| is_waiting)
+        conn.core().dump_item().filter(|_| is_waiting)
     }
 }

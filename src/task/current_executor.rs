@@ -1,19 +1,19 @@
-//! Where the tasks of a thread are queued, with the arguments for what is not checked at each poll.
+//! The current executor of a thread, and the scheduling of its tasks, with the arguments for what
+//! is not checked at each poll.
 //!
-//! A future and its output need not be `Send`: they stay on their home thread, the thread of their
-//! executor. `async-task` would compare the thread at every poll. Here the following makes that
-//! unnecessary:
+//! A future and its output need not be `Send`: they stay on the thread of their executor.
+//! `async-task` would compare the thread at every poll. The following makes that unnecessary:
 //!
 //! * A future is polled and dropped only where a [`Runnable`] is run or dropped, and only its own
-//!   executor does that, which never leaves the home thread. What other threads have of a task is a
-//!   waker, which hands the `Runnable` to [`schedule`]; if the loop is gone, the inbox forgets it
+//!   executor does that, which never leaves its thread. Other threads have only wakers of a task,
+//!   which pass the `Runnable` to [`schedule`]; if the loop is gone, the inbox leaks it
 //!   (`inbox.rs`, invariant 2).
 //! * An output is dropped where the `Runnable` is run, or by the handle, and neither
-//!   [`super::Task`] nor the [`async_task::Task`] in it leaves the home thread.
+//!   [`super::Task`] nor the [`async_task::Task`] in it leaves the executor's thread.
 
 #![allow(
     unsafe_code,
-    reason = "what is true of all tasks of an executor is not checked for each of them"
+    reason = "tasks stay on their executor's thread, which is not checked at each poll"
 )]
 
 use std::ptr::null;
@@ -48,7 +48,7 @@ where
 }
 
 /// Makes `executor` the one that queues new tasks on this thread, and its own tasks directly.
-/// Returns the one before.
+/// Returns the previous one.
 pub(super) fn make_current(executor: Option<Rc<Executor>>) -> Option<Rc<Executor>> {
     let inbox = executor.as_ref();
     let inbox = inbox.map_or(null(), |executor| Shared::as_ptr(executor.inbox()).cast());
@@ -61,14 +61,14 @@ pub(super) fn make_current(executor: Option<Rc<Executor>>) -> Option<Rc<Executor
     (!before.is_null()).then(|| unsafe { Rc::from_raw(before) })
 }
 
-/// Returns the executor that `make_current` got last.
+/// Returns the executor of the last `make_current`.
 #[inline]
 pub(super) fn current() -> Option<Rc<Executor>> {
     let current: *const Executor = context::with(|thread| thread.executor.get().cast());
     if current.is_null() {
         return None;
     }
-    // SAFETY: the context has an `Rc` of it.
+    // SAFETY: the context holds an `Rc` of it.
     unsafe { Rc::increment_strong_count(current) };
     // SAFETY: the count was just incremented for this `Rc`.
     Some(unsafe { Rc::from_raw(current) })
@@ -78,14 +78,14 @@ pub(super) fn current() -> Option<Rc<Executor>> {
 /// otherwise into the inbox.
 fn schedule(task: Runnable<Shell>) {
     let inbox = &task.metadata().inbox;
-    let home = context::with(|thread| {
+    let executor = context::with(|thread| {
         let is_host = thread.inbox.get() == Shared::as_ptr(inbox).cast();
         is_host.then(|| thread.executor.get().cast::<Executor>())
     });
-    match home {
-        // SAFETY: the context has an `Rc` of it, and queuing a task runs no user code that could
+    match executor {
+        // SAFETY: the context holds an `Rc` of it, and queuing a task runs no user code that could
         // change that.
-        Some(home) => unsafe { &*home }.queue_task(task),
+        Some(executor) => unsafe { &*executor }.queue_task(task),
         None => {
             // The loop may run the task, and drop it with its shell, before the push returns.
             let inbox = inbox.clone();

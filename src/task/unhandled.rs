@@ -1,4 +1,4 @@
-//! The results of tasks that are reported when they are not taken: the failures.
+//! Failures in the results of tasks: reported when the result is not taken.
 //!
 //! A task may end in any type, and stable Rust cannot ask whether a `T` is a `Result<_, _>` with an
 //! error in it: that takes specialization, and `Any` compares whole types only. So the types are
@@ -23,39 +23,39 @@ pub(super) fn failure_in<T: 'static>(value: &mut Option<T>, location: Caller) ->
         return Some(failure);
     }
     if let Some(error) = error_in::<io::Error>(value) {
-        return Some(made_of(error.into(), location));
+        return Some(from_error(error.into(), location));
     }
     if let Some(error) = error_in::<fmt::Error>(value) {
-        return Some(made_of(error.into(), location));
+        return Some(from_error(error.into(), location));
     }
     if let Some(error) = error_in::<FailureError>(value) {
         return Some(error.into_failure());
     }
     if let Some(error) = error_in::<BoxError>(value) {
-        return Some(made_of(error, location));
+        return Some(from_error(error, location));
     }
     if let Some(error) = error_in::<Box<dyn Error>>(value) {
-        return Some(made_of_local(error, location));
+        return Some(from_local_error(error, location));
     }
     #[cfg(feature = "anyhow")]
     if let Some(error) = error_in::<anyhow::Error>(value) {
         // A downcast would look below what `context` has added, which must be kept.
         if !(*error).is::<FailureError>() {
-            return Some(made_of(error.into(), location));
+            return Some(from_error(error.into(), location));
         }
         return Some(match error.downcast::<FailureError>() {
             Ok(error) => error.into_failure(),
-            Err(error) => made_of(error.into(), location),
+            Err(error) => from_error(error.into(), location),
         });
     }
     #[cfg(feature = "eyre")]
     if let Some(error) = error_in::<eyre::Report>(value) {
         if !(*error).is::<FailureError>() {
-            return Some(made_of(error.into(), location));
+            return Some(from_error(error.into(), location));
         }
         return Some(match error.downcast::<FailureError>() {
             Ok(error) => error.into_failure(),
-            Err(error) => made_of(error.into(), location),
+            Err(error) => from_error(error.into(), location),
         });
     }
     None
@@ -72,7 +72,7 @@ fn error_in<E: 'static>(value: &mut dyn Any) -> Option<E> {
     None
 }
 
-fn made_of(error: BoxError, location: Caller) -> Failure {
+fn from_error(error: BoxError, location: Caller) -> Failure {
     match error.downcast::<FailureError>() {
         Ok(error) => error.into_failure(),
         Err(error) => Failure::at(error, location),
@@ -80,7 +80,7 @@ fn made_of(error: BoxError, location: Caller) -> Failure {
 }
 
 /// Makes a failure of an error that is not `Send`: of its text, and the texts of its causes.
-fn made_of_local(error: Box<dyn Error>, location: Caller) -> Failure {
+fn from_local_error(error: Box<dyn Error>, location: Caller) -> Failure {
     let error = match error.downcast::<FailureError>() {
         Ok(error) => return error.into_failure(),
         Err(error) => error,
