@@ -143,4 +143,5 @@ pub use self::stdio::{Stdio, Terminal};
 pub use self::streams::{
     Backoff, ClientFactory, Connector, Port, Reconnecting, Retries, StreamListener,
 };
+pub(crate) use self::streams::{Retry, client};
 pub use crate::address::EndpointError;

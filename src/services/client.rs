@@ -2,24 +2,27 @@
 //!
 //! # The idea
 //!
-//! One task connects, waits for the connection to be lost, and connects again ([`Inner::run`]).
-//! Stopping the service only sets its state, cancels the attempt or the delay under way, and closes
-//! a connection; the task then ends and fires the Deferreds of `stop`. So there is one place where
-//! a connection ends, and a protocol may stop its own service.
+//! The machine in `net::streams::client` connects and keeps the state. This module decides when it
+//! connects again, has each connection prepared, and fires the Deferreds that wait.
+//!
+//! | `is_running` | `is_restarting` | machine | the service |
+//! |---|---|---|---|
+//! | no | no | `Idle` | is stopped |
+//! | no | no | else | is stopping: the connection or attempt is ending |
+//! | yes | no | any | runs |
+//! | yes | yes | not `Idle` | was stopped and started again; runs once the machine is `Idle` |
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::Location;
-use std::pin::{Pin, pin};
 use std::rc::Rc;
 
-use futures::future::{Either, select};
-
 use super::{Backoff, Service, ServiceError};
-use crate::clock::Clock;
-use crate::defer::{Deferred, IntoOutcome, Listeners, Resolver, maybe_deferred_at};
+use crate::address::Address;
+use crate::defer::{Deferred, IntoOutcome, Listeners, maybe_deferred_at};
 use crate::failure::{Cancelled, Failure};
-use crate::net::{ClientEndpoint, ToClientEndpoint};
+use crate::net::client::{Core, Ended, Hooks, Made, State, call, made};
+use crate::net::{Retry, ToClientEndpoint};
 use crate::protocol::{Handle, IntoProtocol, Protocol};
 use crate::reactor::Reactor;
 use crate::report::{self, Origin};
@@ -63,44 +66,34 @@ use crate::report::{self, Origin};
 /// });
 /// ```
 #[doc(alias("ReconnectingClientFactory", "reconnect"))]
-pub struct ClientService<P: Protocol>(Rc<Inner<P>>);
+pub struct ClientService<P: Protocol> {
+    core: Rc<Core>,
+    inner: Rc<Inner<P>>,
+}
 
 struct Inner<P: Protocol> {
-    reactor: Reactor,
-    endpoint: ClientEndpoint,
-    backoff: Cell<Backoff>,
+    location: &'static Location<'static>,
     /// The program's functions; `None` while they are being called.
     build: Cell<Option<Box<Build<P>>>>,
     prepare: Cell<Option<Box<Prepare<P>>>>,
-    state: Cell<State>,
-    /// The protocol's handle, while it is connected.
+    is_running: Cell<bool>,
+    is_restarting: Cell<bool>,
+    /// The preparation under way, and the error of one that failed, until the connection is lost.
+    preparation: Cell<Option<Deferred<()>>>,
+    unprepared: Cell<Option<Failure>>,
+    /// The protocol's handle, while it is connected and prepared.
     connection: RefCell<Option<Handle<P>>>,
-    /// Whether the connection is prepared, so that `when_connected` may return it.
-    is_prepared: Cell<bool>,
-    /// The number of failures since it was last connected.
+    /// The delays, and the number of failures, since it was last connected.
+    retry: Retry,
     failures: Cell<u32>,
-    /// The number of delays since it was last connected.
-    waits: Cell<u32>,
     /// The Deferreds of `when_connected`, each with the number of failures after which it fails.
     waiting: Listeners<Handle<P>, Option<u32>>,
-    /// Resolvers to fire when the service has stopped.
-    stopping: RefCell<Vec<Resolver<()>>>,
-    /// Fired when the service is stopped, to end the delay or the attempt under way.
-    stop_signal: Cell<Option<Resolver<()>>>,
-    location: &'static Location<'static>,
+    /// The Deferreds of `stop`.
+    stopping: Listeners<()>,
 }
 
 type Build<P> = dyn FnMut() -> Option<P>;
 type Prepare<P> = dyn FnMut(Handle<P>) -> Deferred<()>;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Stopped,
-    Running,
-    Stopping,
-    /// The service is to start again once it has stopped.
-    Restarting,
-}
 
 impl<P: Protocol> ClientService<P> {
     /// Creates a service that connects to `endpoint`. `build` makes the protocol of each
@@ -118,28 +111,32 @@ impl<P: Protocol> ClientService<P> {
         endpoint: impl ToClientEndpoint,
         mut build: impl FnMut() -> R + 'static,
     ) -> Result<Self, Failure> {
-        Ok(Self(Rc::new(Inner {
-            reactor: reactor.clone(),
-            endpoint: endpoint.into_client_endpoint(reactor)?,
-            backoff: Cell::new(Backoff::new()),
+        let endpoint = endpoint.into_client_endpoint(reactor)?;
+        let location = Location::caller();
+        let inner = Rc::new(Inner {
+            location,
             build: Cell::new(Some(Box::new(move || build().into_protocol()))),
-            prepare: Cell::new(None),
-            state: Cell::new(State::Stopped),
+            prepare: Cell::default(),
+            is_running: Cell::default(),
+            is_restarting: Cell::default(),
+            preparation: Cell::default(),
+            unprepared: Cell::default(),
             connection: RefCell::default(),
-            is_prepared: Cell::new(false),
-            failures: Cell::new(0),
-            waits: Cell::new(0),
+            retry: Retry::default(),
+            failures: Cell::default(),
             waiting: Listeners::default(),
-            stopping: RefCell::default(),
-            stop_signal: Cell::new(None),
-            location: Location::caller(),
-        })))
+            stopping: Listeners::default(),
+        });
+        Ok(Self {
+            core: Core::new(reactor, endpoint, location, inner.clone()),
+            inner,
+        })
     }
 
     /// Sets the delays before it connects again.
     #[doc(alias = "retryPolicy")]
     pub fn backoff(self, policy: Backoff) -> Self {
-        self.0.backoff.set(policy);
+        self.inner.retry.policy.set(policy);
         self
     }
 
@@ -153,7 +150,7 @@ impl<P: Protocol> ClientService<P> {
     ) -> Self {
         let location = Location::caller();
         let f = move |handle| maybe_deferred_at(location, || f(handle)).map(drop);
-        self.0.prepare.set(Some(Box::new(f)));
+        self.inner.prepare.set(Some(Box::new(f)));
         self
     }
 
@@ -182,163 +179,94 @@ impl<P: Protocol> ClientService<P> {
 
     /// Returns the number of consecutive failures to connect.
     pub fn failures(&self) -> u32 {
-        self.0.failures.get()
+        self.inner.failures.get()
     }
 
     #[track_caller]
     fn wait(&self, failures_left: Option<u32>) -> Deferred<Handle<P>> {
-        let inner = &self.0;
-        if !matches!(inner.state.get(), State::Running | State::Restarting) {
+        if !self.is_running() {
             return Deferred::fail(Cancelled);
         }
-        let connection = inner.connection.borrow().clone();
-        if let (Some(handle), State::Running, true) =
-            (connection, inner.state.get(), inner.is_prepared.get())
-        {
-            return Deferred::succeed(handle);
+        let connection = self.inner.connection.borrow().clone();
+        match connection {
+            Some(handle) => Deferred::succeed(handle),
+            None => self.inner.waiting.join_with(failures_left),
         }
-        inner.waiting.join_with(failures_left)
     }
 }
 
 impl<P: Protocol> Service for ClientService<P> {
     fn start(&self) -> Result<(), Failure> {
-        match self.0.state.get() {
-            State::Running | State::Restarting => {}
-            State::Stopping => self.0.state.set(State::Restarting),
-            State::Stopped => self.0.begin(),
+        if self.inner.is_running.replace(true) {
+            return Ok(());
+        }
+        match self.core.state() {
+            State::Idle => self.inner.begin(&self.core),
+            _ => self.inner.is_restarting.set(true),
         }
         Ok(())
     }
 
     fn stop(&self) -> Deferred<()> {
-        let inner = &self.0;
-        if inner.state.get() == State::Stopped {
-            return Deferred::succeed(());
-        }
-        inner.state.set(State::Stopping);
-        let (deferred, resolver) = Deferred::pair();
-        inner.stopping.borrow_mut().push(resolver);
-        let connection = inner.connection.borrow().clone();
-        if let Some(transport) = connection.and_then(|handle| handle.transport()) {
-            transport.lose_connection();
-        }
-        if let Some(stop_signal) = inner.stop_signal.take() {
-            stop_signal.callback(());
-        }
+        let inner = &self.inner;
+        inner.is_running.set(false);
+        inner.is_restarting.set(false);
+        drop(inner.connection.take());
+        self.core.stop();
+        let stopped = inner.stopping.join();
         inner.fail_waiting();
-        deferred
+        inner.fire_stopped(self.core.state() == State::Idle);
+        stopped
     }
 
     fn is_running(&self) -> bool {
-        matches!(self.0.state.get(), State::Running | State::Restarting)
+        self.inner.is_running.get()
     }
 }
 
 impl<P: Protocol> Inner<P> {
-    fn begin(self: &Rc<Self>) {
-        self.state.set(State::Running);
+    /// Connects for the first time since it was started.
+    fn begin(&self, core: &Rc<Core>) {
         self.reset_counts();
-        let this = self.clone();
-        self.reactor.spawn(async move { this.run().await }).detach();
-    }
-
-    /// Connects again and again, until the service is stopped.
-    async fn run(self: Rc<Self>) {
-        loop {
-            match self.state.get() {
-                State::Running => {}
-                State::Restarting => {
-                    self.state.set(State::Running);
-                    self.reset_counts();
-                    self.fire_stopped();
-                }
-                State::Stopping | State::Stopped => break,
-            }
-            match self.connect().await {
-                Ok(()) => {}
-                Err(failure) if self.state.get() == State::Running => self.record_failure(failure),
-                // A cancelled attempt is not a failure to connect, above all not for Deferreds that
-                // wait for the next start.
-                Err(failure) if !failure.is_panic() => {}
-                Err(panic) => report::deliver(Origin::Call, panic, self.location),
-            }
-            if self.state.get() == State::Running {
-                let waits = self.waits.get().saturating_add(1);
-                self.waits.set(waits);
-                let rng = self.reactor.inner().rng().part();
-                let wait = self.backoff.get().wait(waits, rng);
-                let sleep = pin!(self.reactor.sleep(wait));
-                if let Either::Left((Err(_), _)) = select(sleep, self.stop_requested()).await {
-                    // The reactor has ended.
-                    break;
-                }
-            }
-        }
-        self.state.set(State::Stopped);
-        self.fail_waiting();
-        self.fire_stopped();
+        core.connect();
     }
 
     /// Resets the counts of failures and delays, on start and when connected.
     fn reset_counts(&self) {
         self.failures.set(0);
-        self.waits.set(0);
+        self.retry.count.set(0);
     }
 
-    /// Returns a Deferred that fires when the service is stopped; at once if it does not run.
-    fn stop_requested(&self) -> Deferred<()> {
-        if self.state.get() != State::Running {
-            return Deferred::succeed(());
-        }
-        let (deferred, resolver) = Deferred::pair();
-        drop(self.stop_signal.replace(Some(resolver)));
-        // The resolver is dropped by the next call or at the end, which is not a failure.
-        deferred.add_errback(|_| {})
-    }
-
-    /// Runs one connection from its beginning to its end.
-    async fn connect(&self) -> Result<(), Failure> {
-        let protocol = call(&self.build, self.location, |build| build())?.flatten();
-        let protocol = protocol.ok_or(ServiceError::NoProtocol)?;
-        let connecting = self.reactor.connect(&self.endpoint, protocol);
-        let handle = match select(connecting, self.stop_requested()).await {
-            Either::Left((handle, _)) => handle?,
-            Either::Right((_, connecting)) => {
-                connecting.cancel();
-                // The connection may have been made at this very moment.
-                connecting.await?
-            }
+    /// Has a new connection prepared.
+    fn prepare(self: &Rc<Self>, handle: Handle<P>) {
+        let prepare = |prepare: &mut Box<Prepare<P>>| prepare(handle.clone());
+        let Some(preparation) = call(&self.prepare, self.location, prepare).transpose() else {
+            return self.prepared(&handle, Ok(()));
         };
-        let mut lost = pin!(handle.closed());
-        self.connection.replace(Some(handle.clone()));
-        let left = ConnectionGuard(self);
-        if self.state.get() != State::Running {
-            drop(left);
-            let _ = lost.await;
-            return Ok(());
-        }
-        if let Some(prepared) = call(&self.prepare, self.location, |prepare| {
-            prepare(handle.clone())
-        })? {
-            if let Err(failure) = until(prepared, lost.as_mut()).await {
-                if let Some(transport) = handle.transport() {
-                    transport.lose_connection();
+        let (this, preparation) = (self.clone(), preparation.unwrap_or_else(Deferred::fail));
+        let preparation = preparation.add_both(move |result| this.prepared(&handle, result));
+        drop(self.preparation.replace(Some(preparation)));
+    }
+
+    /// Called with the result of the preparation.
+    fn prepared(&self, handle: &Handle<P>, result: Result<(), Failure>) {
+        let is_closing = !self.is_running.get() || self.is_restarting.get();
+        let Some(transport) = handle.transport().filter(|_| !is_closing) else {
+            return;
+        };
+        match result {
+            Err(failure) => {
+                self.unprepared.set(Some(failure));
+                transport.lose_connection();
+            }
+            Ok(()) => {
+                self.reset_counts();
+                self.connection.replace(Some(handle.clone()));
+                for (resolver, _) in self.waiting.take() {
+                    resolver.callback(handle.clone());
                 }
-                let _ = lost.await;
-                return Err(failure);
             }
         }
-        if self.state.get() == State::Running {
-            self.reset_counts();
-            self.is_prepared.set(true);
-            for (resolver, _) in self.waiting.take() {
-                resolver.callback(handle.clone());
-            }
-        }
-        let _ = lost.await;
-        drop(left);
-        Ok(())
     }
 
     /// Fails the Deferreds that wait no longer. A panic is reported if no Deferred fails with it.
@@ -362,61 +290,81 @@ impl<P: Protocol> Inner<P> {
         }
     }
 
-    fn fire_stopped(&self) {
-        let stopping = self.stopping.take();
-        for resolver in stopping {
-            resolver.callback(());
+    fn fire_stopped(&self, has_stopped: bool) {
+        if has_stopped {
+            for resolver in self.stopping.resolvers() {
+                resolver.callback(());
+            }
         }
     }
 }
 
-/// Removes the connection when it is lost, and closes it when the task is dropped.
-struct ConnectionGuard<'a, P: Protocol>(&'a Inner<P>);
-
-impl<P: Protocol> Drop for ConnectionGuard<'_, P> {
-    fn drop(&mut self) {
-        self.0.is_prepared.set(false);
-        let connection = self.0.connection.take();
-        if let Some(transport) = connection.and_then(|handle| handle.transport()) {
-            transport.lose_connection();
-        }
+impl<P: Protocol> Hooks for Rc<Inner<P>> {
+    fn attempt(&self, core: &Rc<Core>, reactor: &Reactor) -> Deferred<Option<Made>> {
+        let protocol = match call(&self.build, self.location, |build| build()) {
+            Ok(Some(Some(protocol))) => protocol,
+            Ok(_) => return Deferred::fail(ServiceError::NoProtocol),
+            Err(panic) => return Deferred::fail(panic),
+        };
+        let this = self.clone();
+        let build = |_: &Address| Some(protocol);
+        let attempt = reactor.connect_built(&core.endpoint, build, self.location);
+        attempt.map(move |handle| {
+            let handle = handle?;
+            let made = made(&handle);
+            this.prepare(handle);
+            Some(made)
+        })
     }
-}
 
-/// Takes a function out, calls it, and puts it back. Returns `None` if the function is not there;
-/// fails with its panic.
-fn call<F: ?Sized, R>(
-    slot: &Cell<Option<Box<F>>>,
-    location: &'static Location<'static>,
-    call: impl FnOnce(&mut F) -> R,
-) -> Result<Option<R>, Failure> {
-    let Some(mut f) = slot.take() else {
-        return Ok(None);
-    };
-    let result = report::catch_rarely(location, || call(&mut f));
-    slot.set(Some(f));
-    result.map(Some)
-}
-
-/// Waits for the preparation, or for the loss of the connection, which is then the error.
-async fn until(prepared: Deferred<()>, lost: Pin<&mut Deferred<Failure>>) -> Result<(), Failure> {
-    match select(prepared, lost).await {
-        Either::Left((result, _)) => result,
-        Either::Right((reason, _)) => Err(reason?),
+    fn ended(&self, core: &Rc<Core>, what: Ended, reason: Failure) {
+        if let Some(preparation) = self.preparation.take() {
+            preparation.cancel();
+        }
+        let was_prepared = self.connection.take().is_some();
+        let was_stopped = self.is_restarting.take() || !self.is_running.get();
+        let failure = match (self.unprepared.take(), what) {
+            (Some(failure), _) => Some(failure),
+            (None, Ended::Attempt) => Some(reason),
+            (None, Ended::Connection) => (!was_prepared && !was_stopped).then_some(reason),
+            (None, Ended::Delay) => {
+                self.is_running.set(false);
+                return self.fail_waiting();
+            }
+        };
+        match failure {
+            Some(failure) if !was_stopped => self.record_failure(failure),
+            // A cancelled attempt is not a failure to connect, above all not for Deferreds that
+            // wait for the next start.
+            Some(panic) if panic.is_panic() => report::deliver(Origin::Call, panic, self.location),
+            _ => {}
+        }
+        if self.is_running.get() && core.state() == State::Idle {
+            let reactor = core.reactor.upgrade();
+            match reactor.and_then(|reactor| self.retry.next(&reactor)) {
+                Some(delay) if !was_stopped => core.connect_after(delay),
+                _ => self.begin(core),
+            }
+        }
+        self.fire_stopped(was_stopped);
     }
 }
 
 impl<P: Protocol> Clone for ClientService<P> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self {
+            core: self.core.clone(),
+            inner: self.inner.clone(),
+        }
     }
 }
 
 impl<P: Protocol> fmt::Debug for ClientService<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientService")
-            .field("endpoint", &self.0.endpoint)
-            .field("state", &self.0.state.get())
+            .field("endpoint", &self.core.endpoint)
+            .field("is_running", &self.is_running())
+            .field("state", &self.core.state())
             .field("failures", &self.failures())
             .finish_non_exhaustive()
     }

@@ -5,7 +5,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::support::{HERE, Log, MS, Spy, how, nowhere, until};
-use torsade::net::{Backoff, ClientFactory, ConnectError, Connector, ConnectorState, Reconnecting};
+use torsade::net::{
+    Backoff, ClientFactory, ConnectError, Connector, ConnectorState, Reconnecting, Retries,
+};
 use torsade::{Address, Cancelled, Clock, Failure, Reactor};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -417,5 +419,52 @@ fn reset_restarts_the_delays_and_continue_trying_resumes() {
         assert_eq!(tries.take(), [72, 73]);
         retries.stop_trying();
         Ok(())
+    });
+}
+
+#[test]
+fn a_factory_stops_its_own_retries() {
+    struct Twice(Log, Retries);
+    impl ClientFactory for Twice {
+        type Protocol = Spy;
+        fn build_protocol(&mut self, _peer: Address) -> Option<Spy> {
+            Some(Spy::new(&self.0))
+        }
+        fn connection_failed(&mut self, _connector: &Connector, _reason: Failure) {
+            self.0.note("failed");
+            if self.1.count() == 1 {
+                self.1.stop_trying();
+            }
+        }
+    }
+    in_memory(async |reactor| {
+        let log = Log::new();
+        let factory = Reconnecting::with_retries(|retries| Twice(log.clone(), retries));
+        let factory = factory.backoff(exact());
+        let retries = factory.retries();
+        Connector::start(&reactor, "10.0.0.1:80", factory)?;
+        reactor.sleep(SECOND * 60).await?;
+        assert_eq!((log.count("failed"), retries.is_trying()), (2, false));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_connection_made_during_a_delay_ends_the_delay() {
+    in_memory(async |reactor| {
+        let log = Log::new();
+        let factory = Reconnecting::new(Telling::new(&log)).backoff(exact());
+        let retries = factory.retries();
+        let connector = Connector::start(&reactor, "10.0.0.1:80", factory)?;
+        reactor.sleep(SECOND / 2).await?;
+        assert_eq!(connector.state(), ConnectorState::Disconnected);
+        let port = reactor.listen("10.0.0.1:80", |_| Spy::echo())?;
+        connector.connect()?;
+        reactor.sleep(SECOND * 60).await?;
+        assert_eq!((log.count("connecting"), log.count("made")), (2, 1));
+        retries.stop_trying();
+        connector.disconnect();
+        reactor.sleep(SECOND).await?;
+        port.stop().await
     });
 }

@@ -492,3 +492,23 @@ fn a_panic_without_waiters_is_reported() {
         Ok(())
     });
 }
+
+#[test]
+fn the_end_of_the_reactor_during_a_delay_fails_the_waiters() {
+    let reactor = Reactor::in_memory().unwrap();
+    let ended = reactor.run_until(async {
+        let client = ClientService::new(&reactor, "10.0.0.1:80", Spy::echo)?;
+        client.start()?;
+        client.when_connected_within(1).await.unwrap_err();
+        Ok::<_, Failure>((client.clone(), client.when_connected()))
+    });
+    let (client, waiting) = ended.unwrap().unwrap();
+    drop(reactor);
+    assert!(waiting.is_settled() && !client.is_running());
+    let seen = Log::new();
+    let log = seen.clone();
+    drop(waiting.map(drop).add_errback(move |failure| {
+        log.note(failure.is::<Cancelled>());
+    }));
+    assert_eq!(seen.take(), ["true"]);
+}

@@ -1,6 +1,10 @@
-//! The delays between retries: [`Backoff`].
+//! The delays between retries: the policy, [`Backoff`], and the count of those made under it,
+//! [`Retry`].
 
+use std::cell::Cell;
 use std::time::Duration;
+
+use crate::reactor::Reactor;
 
 /// A policy of growing delays between retries. A random part (jitter) is added to each delay, so
 /// that the clients of a server do not all reconnect at the same moment.
@@ -87,6 +91,29 @@ impl Backoff {
 impl Default for Backoff {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// The consecutive retries under a policy.
+#[derive(Debug, Default)]
+pub(crate) struct Retry {
+    pub(crate) policy: Cell<Backoff>,
+    /// The largest `count`.
+    pub(crate) most: Cell<Option<u32>>,
+    /// The number of retries since the last success.
+    pub(crate) count: Cell<u32>,
+}
+
+impl Retry {
+    /// Counts a retry and returns the delay before it; `None` if there were as many as there may be.
+    pub(crate) fn next(&self, reactor: &Reactor) -> Option<Duration> {
+        let count = self.count.get();
+        if self.most.get().is_some_and(|most| count >= most) {
+            return None;
+        }
+        let count = count.saturating_add(1);
+        self.count.set(count);
+        Some(self.policy.get().wait(count, reactor.inner().rng().part()))
     }
 }
 

@@ -138,7 +138,7 @@ impl Reactor {
 
     /// Connects as [`Reactor::connect`] does, with a protocol that `build` makes once the
     /// connection is established. If `build` returns `None`, the connection is closed.
-    pub(in crate::net) fn connect_built<P: Protocol>(
+    pub(crate) fn connect_built<P: Protocol>(
         &self,
         endpoint: &ClientEndpoint,
         build: impl FnOnce(&Address) -> Option<P> + 'static,

@@ -7,14 +7,7 @@
 //! [`Connector`] that it receives it can start another attempt. For most programs
 //! [`ClientService`](crate::services::ClientService) is the simpler way to stay connected.
 //!
-//! # States
-//!
-//! ```text
-//!                 connect                     made
-//! Disconnected ────────────▶ Connecting ──────────────▶ Connected
-//!      ▲                          │ failed                  │ lost
-//!      └──────────────────────────┴─────────────────────────┘
-//! ```
+//! The connection is made, and its state kept, by the machine in `client`.
 //!
 //! # Invariants
 //!
@@ -25,20 +18,20 @@
 //! 3. `connection_failed` or `connection_lost` is called once for each attempt, after the
 //!    protocol's own `connection_lost`.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
 
+use super::client::{self, Core, Ended, Hooks, Made, State, made};
 use crate::address::Address;
 use crate::defer::Deferred;
-use crate::failure::{Cancelled, Failure};
+use crate::failure::Failure;
 use crate::net::endpoint::{ClientEndpoint, ToClientEndpoint};
 use crate::net::errors::{ConnectError, ConnectorState};
-use crate::protocol::{Handle, Protocol};
-use crate::reactor::{Reactor, WeakReactor};
+use crate::protocol::Protocol;
+use crate::reactor::Reactor;
 use crate::report::{self, Origin};
-use crate::transport::ConnectionError;
 
 /// A factory that makes the protocols of a [`Connector`]'s connections and is called with the
 /// result of each attempt.
@@ -82,32 +75,13 @@ pub trait ClientFactory: 'static {
 /// handles to the same connector.
 #[doc(alias("IConnector", "BaseConnector"))]
 #[derive(Clone)]
-pub struct Connector(Rc<dyn Connects>);
+pub struct Connector(Rc<Core>);
 
-/// The operations of a connector, whatever its factory.
-trait Connects {
-    fn connect(self: Rc<Self>) -> Result<(), ConnectError>;
-    fn stop_connecting(self: Rc<Self>) -> Result<(), ConnectError>;
-    fn disconnect(self: Rc<Self>);
-    fn state(&self) -> ConnectorState;
-    fn endpoint(&self) -> &ClientEndpoint;
-    fn reactor(&self) -> Option<Reactor>;
-}
-
-struct Inner<F: ClientFactory> {
-    reactor: WeakReactor,
-    endpoint: ClientEndpoint,
+struct Factory<F> {
     /// The factory; see invariant 1.
-    factory: Cell<Option<F>>,
-    state: Cell<ConnectorState>,
+    slot: Cell<Option<F>>,
     /// Whether `started` was called, and `stopped` not yet.
     is_started: Cell<bool>,
-    /// Whether the attempt under way is to be cancelled.
-    is_cancelled: Cell<bool>,
-    /// The attempt under way, once it has started.
-    attempt: RefCell<Option<Deferred<()>>>,
-    connection: RefCell<Option<Handle<F::Protocol>>>,
-    location: &'static Location<'static>,
 }
 
 impl Connector {
@@ -165,20 +139,13 @@ impl Connector {
         let endpoint = endpoint
             .into_client_endpoint(reactor)
             .map_err(|failure| Failure::moved(failure, location))?;
-        let inner = Rc::new(Inner {
-            reactor: reactor.downgrade(),
-            endpoint,
-            factory: Cell::new(Some(factory)),
-            state: Cell::new(ConnectorState::Disconnected),
+        let factory = Rc::new(Factory {
+            slot: Cell::new(Some(factory)),
             is_started: Cell::new(false),
-            is_cancelled: Cell::new(false),
-            attempt: RefCell::default(),
-            connection: RefCell::default(),
-            location,
         });
-        let connector = Self(inner);
-        connector.connect()?;
-        Ok(connector)
+        let core = Core::new(reactor, endpoint, location, factory);
+        core.connect();
+        Ok(Self(core))
     }
 
     /// Starts an attempt, in the loop's turn.
@@ -187,189 +154,104 @@ impl Connector {
     ///
     /// [`ConnectError::Busy`] unless the connector is disconnected.
     pub fn connect(&self) -> Result<(), ConnectError> {
-        self.0.clone().connect()
+        self.expect(ConnectorState::Disconnected)?;
+        self.0.connect();
+        Ok(())
     }
 
-    /// Cancels the attempt under way, which fails with [`Cancelled`].
+    /// Cancels the attempt under way, which fails with [`Cancelled`](crate::Cancelled).
     ///
     /// # Errors
     ///
     /// [`ConnectError::Busy`] unless the connector is connecting.
     #[doc(alias = "stopConnecting")]
     pub fn stop_connecting(&self) -> Result<(), ConnectError> {
-        self.0.clone().stop_connecting()
+        self.expect(ConnectorState::Connecting)?;
+        self.0.stop();
+        Ok(())
     }
 
     /// Cancels the attempt, or closes the connection after its queued bytes are sent, whichever
     /// there is.
     pub fn disconnect(&self) {
-        self.0.clone().disconnect();
+        if self.state() != ConnectorState::Disconnected {
+            self.0.stop();
+        }
     }
 
     /// Returns the state.
     pub fn state(&self) -> ConnectorState {
-        self.0.state()
+        match self.0.state() {
+            State::Idle | State::Waiting => ConnectorState::Disconnected,
+            State::Connecting | State::Cancelling => ConnectorState::Connecting,
+            State::Connected => ConnectorState::Connected,
+        }
     }
 
     /// Returns the endpoint that it connects to.
     #[doc(alias = "getDestination")]
     pub fn endpoint(&self) -> &ClientEndpoint {
-        self.0.endpoint()
+        &self.0.endpoint
     }
 
     /// Returns the reactor that it runs on; `None` once the reactor is gone.
     pub fn reactor(&self) -> Option<Reactor> {
-        self.0.reactor()
+        self.0.reactor.upgrade()
+    }
+
+    pub(super) fn core(&self) -> &Rc<Core> {
+        &self.0
+    }
+
+    fn expect(&self, expected: ConnectorState) -> Result<(), ConnectError> {
+        let state = self.state();
+        match state == expected {
+            true => Ok(()),
+            false => Err(ConnectError::Busy(state)),
+        }
     }
 }
 
-impl<F: ClientFactory> Inner<F> {
-    fn connector(self: &Rc<Self>) -> Connector {
-        Connector(self.clone())
-    }
-
+impl<F: ClientFactory> Factory<F> {
     /// Calls the factory; returns `None` if the factory is being called already, or if it panics.
-    fn call_factory<R>(&self, call: impl FnOnce(&mut F) -> R) -> Option<R> {
-        let mut factory = self.factory.take()?;
-        let result = report::contain_rarely(Origin::Protocol, self.location, || call(&mut factory));
-        self.factory.set(Some(factory));
-        result
-    }
-
-    fn begin(self: &Rc<Self>) {
-        let Some(reactor) = self.reactor.upgrade() else {
-            return;
-        };
-        if !self.is_started.replace(true) {
-            self.call_factory(F::started);
-        }
-        self.call_factory(|factory| factory.started_connecting(&self.connector()));
-        if self.is_cancelled.take() {
-            // The attempt was cancelled before it started.
-            return self.failed(Failure::at(Cancelled, self.location));
-        }
-        let weak = Rc::downgrade(self);
-        let build = move |peer: &Address| {
-            let inner = weak.upgrade().filter(|inner| !inner.is_cancelled.get())?;
-            inner.call_factory(|factory| factory.build_protocol(peer.clone()))?
-        };
-        let this = self.clone();
-        let attempt = reactor.connect_built(&self.endpoint, build, self.location);
-        let attempt = attempt.add_both(move |result| match result {
-            Ok(handle) => this.made(handle),
-            Err(failure) => this.failed(failure),
-        });
-        if self.state.get() == ConnectorState::Connecting {
-            self.attempt.replace(Some(attempt));
-        }
-    }
-
-    fn made(self: &Rc<Self>, handle: Option<Handle<F::Protocol>>) {
-        let is_cancelled = self.is_cancelled.take();
-        let Some(handle) = handle else {
-            if is_cancelled {
-                return self.failed(Failure::at(Cancelled, self.location));
-            }
-            self.attempt.take();
-            self.state.set(ConnectorState::Connected);
-            // The factory made no protocol, so the connection was closed normally.
-            return self.lost(Failure::at(ConnectionError::Done, self.location));
-        };
-        self.attempt.take();
-        self.state.set(ConnectorState::Connected);
-        if let (true, Some(transport)) = (is_cancelled, handle.transport()) {
-            // The attempt was cancelled by its own protocol, in `connection_made`.
-            transport.lose_connection();
-        }
-        let this = self.clone();
-        let closed = handle.closed();
-        self.connection.replace(Some(handle));
-        drop(closed.add_both(move |reason| {
-            let (Ok(reason) | Err(reason)) = reason;
-            this.lost(reason);
-        }));
-    }
-
-    fn failed(self: &Rc<Self>, failure: Failure) {
-        drop(self.attempt.take());
-        self.is_cancelled.set(false);
-        self.state.set(ConnectorState::Disconnected);
-        self.call_factory(|factory| factory.connection_failed(&self.connector(), failure));
-        self.stopped();
-    }
-
-    fn lost(self: &Rc<Self>, reason: Failure) {
-        drop(self.connection.take());
-        self.state.set(ConnectorState::Disconnected);
-        self.call_factory(|factory| factory.connection_lost(&self.connector(), reason));
-        self.stopped();
-    }
-
-    /// Calls `stopped` after a failure or a loss (invariant 2).
-    fn stopped(&self) {
-        if self.state.get() == ConnectorState::Disconnected && self.is_started.replace(false) {
-            self.call_factory(F::stopped);
-        }
+    fn call<R>(&self, core: &Rc<Core>, call: impl FnOnce(&mut F) -> R) -> Option<R> {
+        client::call(&self.slot, core.location, call).unwrap_or_else(|panic| {
+            report::deliver(Origin::Protocol, panic, core.location);
+            None
+        })
     }
 }
 
-impl<F: ClientFactory> Connects for Inner<F> {
-    fn connect(self: Rc<Self>) -> Result<(), ConnectError> {
-        let state = self.state.get();
-        if state != ConnectorState::Disconnected {
-            return Err(ConnectError::Busy(state));
+impl<F: ClientFactory> Hooks for Rc<Factory<F>> {
+    fn starting(&self, core: &Rc<Core>) {
+        if !self.is_started.replace(true) {
+            self.call(core, F::started);
         }
-        let Some(reactor) = self.reactor.upgrade() else {
-            return Ok(());
-        };
-        self.state.set(ConnectorState::Connecting);
-        let location = self.location;
-        reactor
-            .inner()
-            .executor()
-            .call(location, move || self.begin());
-        Ok(())
+        let connector = Connector(core.clone());
+        self.call(core, |factory| factory.started_connecting(&connector));
     }
 
-    fn stop_connecting(self: Rc<Self>) -> Result<(), ConnectError> {
-        let state = self.state.get();
-        if state != ConnectorState::Connecting {
-            return Err(ConnectError::Busy(state));
-        }
-        self.is_cancelled.set(true);
-        let Some(reactor) = self.reactor.upgrade() else {
-            return Ok(());
+    fn attempt(&self, core: &Rc<Core>, reactor: &Reactor) -> Deferred<Option<Made>> {
+        let (this, client) = (self.clone(), core.clone());
+        let build = move |peer: &Address| match client.state() {
+            State::Cancelling => None,
+            _ => this.call(&client, |factory| factory.build_protocol(peer.clone()))?,
         };
-        let location = self.location;
-        reactor.inner().executor().call(location, move || {
-            // Cancelling calls the factory, from which this call may come.
-            let attempt = self.attempt.take();
-            if let Some(attempt) = attempt.filter(|_| self.is_cancelled.get()) {
-                attempt.cancel();
-            }
+        let attempt = reactor.connect_built(&core.endpoint, build, core.location);
+        attempt.map(|handle| handle.as_ref().map(made))
+    }
+
+    fn ended(&self, core: &Rc<Core>, what: Ended, reason: Failure) {
+        let connector = Connector(core.clone());
+        self.call(core, |factory| match what {
+            Ended::Attempt => factory.connection_failed(&connector, reason),
+            Ended::Connection => factory.connection_lost(&connector, reason),
+            Ended::Delay => {}
         });
-        Ok(())
-    }
-
-    fn disconnect(self: Rc<Self>) {
-        if self.clone().stop_connecting().is_err() {
-            let connection = self.connection.borrow().clone();
-            if let Some(transport) = connection.and_then(|handle| handle.transport()) {
-                transport.lose_connection();
-            }
+        let is_over = connector.state() == ConnectorState::Disconnected;
+        if is_over && self.is_started.replace(false) {
+            self.call(core, F::stopped);
         }
-    }
-
-    fn state(&self) -> ConnectorState {
-        self.state.get()
-    }
-
-    fn endpoint(&self) -> &ClientEndpoint {
-        &self.endpoint
-    }
-
-    fn reactor(&self) -> Option<Reactor> {
-        self.reactor.upgrade()
     }
 }
 

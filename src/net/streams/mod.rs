@@ -4,12 +4,13 @@
 //!
 //! `listen` the reactor's methods that listen · `port` the listening socket · `accept` the handling
 //! of accepted connections · `listener` a port whose connections async code accepts · `connect` the
-//! reactor's methods that connect · `race` the race of several attempts · `connector` connecting
-//! with a factory · `backoff` the delays between retries · `reconnecting` a factory that
-//! reconnects.
+//! reactor's methods that connect · `race` the race of several attempts · `client` the state
+//! machine of clients that reconnect · `connector` connecting with a factory · `reconnecting` a
+//! factory that reconnects · `backoff` the delays between retries.
 
 pub(super) mod accept;
 mod backoff;
+pub(crate) mod client;
 mod connect;
 mod connector;
 mod listen;
@@ -19,6 +20,7 @@ mod race;
 mod reconnecting;
 
 pub use self::backoff::Backoff;
+pub(crate) use self::backoff::Retry;
 pub use self::connector::{ClientFactory, Connector};
 pub use self::listener::StreamListener;
 pub use self::port::Port;

@@ -1,15 +1,13 @@
 //! A client factory that reconnects: [`Reconnecting`].
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
-use std::time::Duration;
+use std::rc::{Rc, Weak};
 
-use super::backoff::Backoff;
+use super::backoff::{Backoff, Retry};
+use super::client::{Core, State};
 use super::connector::{ClientFactory, Connector};
 use crate::address::Address;
-use crate::clock::{Clock, DelayedCall};
 use crate::failure::Failure;
-use crate::net::errors::ConnectorState;
 
 /// A [`ClientFactory`] that connects again whenever a connection is lost or cannot be made, after
 /// delays that grow.
@@ -46,8 +44,6 @@ use crate::net::errors::ConnectorState;
 #[derive(Debug)]
 pub struct Reconnecting<F> {
     factory: F,
-    backoff: Backoff,
-    most: Option<u32>,
     retries: Retries,
 }
 
@@ -57,35 +53,69 @@ pub struct Retries(Rc<Trying>);
 
 #[derive(Debug, Default)]
 struct Trying {
-    count: Cell<u32>,
+    retry: Retry,
     is_stopped: Cell<bool>,
-    connector: RefCell<Option<Connector>>,
-    timer: RefCell<Option<DelayedCall>>,
+    /// Not a strong handle: the connector owns the factory, which owns this.
+    core: RefCell<Weak<Core>>,
 }
 
 impl<F: ClientFactory> Reconnecting<F> {
     /// Wraps a factory so that it reconnects.
     pub fn new(factory: F) -> Self {
+        Self::with_retries(|_| factory)
+    }
+
+    /// Wraps the factory that `make` returns. `make` gets the handle to the factory's own retries,
+    /// so that the factory and its protocols can stop or reset them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade::net::{ClientFactory, Connector, Reconnecting, Retries};
+    /// # use torsade::{Address, Context, Failure, Protocol};
+    /// # struct Quiet;
+    /// # impl Protocol for Quiet {
+    /// #     fn data_received(&mut self, _cx: &mut Context<'_, Self>, _data: &[u8]) {}
+    /// # }
+    /// struct Patient { retries: Retries }
+    ///
+    /// impl ClientFactory for Patient {
+    ///     type Protocol = Quiet;
+    ///
+    ///     fn build_protocol(&mut self, _peer: Address) -> Option<Quiet> { Some(Quiet) }
+    ///
+    ///     fn connection_lost(&mut self, _connector: &Connector, _reason: Failure) {
+    ///         // Only attempts are repeated, not connections.
+    ///         self.retries.stop_trying();
+    ///     }
+    /// }
+    ///
+    /// torsade::testing::run(async |reactor| {
+    ///     let factory = Reconnecting::with_retries(|retries| Patient { retries });
+    ///     Connector::start(&reactor, "127.0.0.1:1", factory)?;
+    ///     Ok(())
+    /// });
+    /// ```
+    pub fn with_retries(make: impl FnOnce(Retries) -> F) -> Self {
+        let retries = Retries::default();
         Self {
-            factory,
-            backoff: Backoff::new(),
-            most: None,
-            retries: Retries::default(),
+            factory: make(retries.clone()),
+            retries,
         }
     }
 
     /// Sets the delays between attempts.
     #[must_use]
-    pub fn backoff(mut self, policy: Backoff) -> Self {
-        self.backoff = policy;
+    pub fn backoff(self, policy: Backoff) -> Self {
+        self.retries.0.retry.policy.set(policy);
         self
     }
 
     /// Sets the number of consecutive retries. Default: no limit.
     #[doc(alias = "maxRetries")]
     #[must_use]
-    pub fn max_retries(mut self, most: u32) -> Self {
-        self.most = Some(most);
+    pub fn max_retries(self, most: u32) -> Self {
+        self.retries.0.retry.most.set(Some(most));
         self
     }
 
@@ -94,29 +124,15 @@ impl<F: ClientFactory> Reconnecting<F> {
         self.retries.clone()
     }
 
+    /// Connects after a delay, unless the inner factory connects already.
     fn retry(&self, connector: &Connector) {
-        let trying = &self.retries.0;
-        if trying.is_stopped.get() || connector.state() != ConnectorState::Disconnected {
-            return;
-        }
-        let count = trying.count.get();
-        if self.most.is_some_and(|most| count >= most) {
-            return;
-        }
-        let Some(reactor) = connector.reactor() else {
-            return;
-        };
-        trying.count.set(count.saturating_add(1));
-        let rng = reactor.inner().rng().part();
-        let wait: Duration = self.backoff.wait(count.saturating_add(1), rng);
-        let again = connector.clone();
-        let timer = reactor.call_later(wait, move || {
-            // Other code may have called `connect` already.
-            let _ = again.connect();
-        });
-        let old = trying.timer.replace(Some(timer));
-        if let Some(old) = old {
-            old.cancel();
+        let core = connector.core();
+        if self.retries.is_trying() && core.state() == State::Idle {
+            let reactor = core.reactor.upgrade();
+            let delay = reactor.and_then(|reactor| self.retries.0.retry.next(&reactor));
+            if let Some(delay) = delay {
+                core.connect_after(delay);
+            }
         }
     }
 }
@@ -124,13 +140,13 @@ impl<F: ClientFactory> Reconnecting<F> {
 impl Retries {
     /// Returns the number of consecutive retries.
     pub fn count(&self) -> u32 {
-        self.0.count.get()
+        self.0.retry.count.get()
     }
 
     /// Starts the delays over.
     #[doc(alias = "resetDelay")]
     pub fn reset(&self) {
-        self.0.count.set(0);
+        self.0.retry.count.set(0);
     }
 
     /// Stops retrying, now and when the connection is lost. An attempt under way is cancelled; an
@@ -138,13 +154,9 @@ impl Retries {
     #[doc(alias = "stopTrying")]
     pub fn stop_trying(&self) {
         self.0.is_stopped.set(true);
-        if let Some(timer) = self.0.timer.take() {
-            timer.cancel();
-        }
-        let connector = self.0.connector.borrow().clone();
-        if let Some(connector) = connector {
-            // There may be no attempt to cancel.
-            let _ = connector.stop_connecting();
+        let core = self.0.core.borrow().upgrade();
+        if let Some(core) = core.filter(|core| core.state() != State::Connected) {
+            core.stop();
         }
     }
 
@@ -174,7 +186,8 @@ impl<F: ClientFactory> ClientFactory for Reconnecting<F> {
     }
 
     fn started_connecting(&mut self, connector: &Connector) {
-        self.retries.0.connector.replace(Some(connector.clone()));
+        let core = Rc::downgrade(connector.core());
+        self.retries.0.core.replace(core);
         self.factory.started_connecting(connector);
     }
 
@@ -193,7 +206,6 @@ impl<F: ClientFactory> ClientFactory for Reconnecting<F> {
     }
 
     fn stopped(&mut self) {
-        drop(self.retries.0.connector.take());
         self.factory.stopped();
     }
 }
