@@ -22,7 +22,7 @@ use crate::sync::thread_local;
 /// What one thread is doing.
 pub(crate) struct Context {
     /// The executor for new tasks, an `Rc`, and the address of its inbox, by which its tasks
-    /// recognise it. Only `task/home.rs` uses these two.
+    /// recognise it. Only `task/current_executor.rs` uses these two.
     pub(crate) executor: Cell<*const ()>,
     pub(crate) inbox: Cell<*const ()>,
     /// Whether a reactor is in a turn on this thread.

@@ -26,7 +26,7 @@
 //! |---|---|---|
 //! | `Conn::ready` | `transport/engine.rs` | as above |
 //! | `Awaited::readable` | `stream/awaited.rs` | records that data is there, and wakes the reader |
-//! | `schedule` | `task/home.rs` | puts the task into the loop's queue |
+//! | `schedule` | `task/current_executor.rs` | puts the task into the loop's queue |
 //! | `Executor::run_batches` | `task/executor.rs` | runs what is ready, and nothing that becomes ready meanwhile |
 //! | `Root::poll` | `task/root.rs` | polls the user's future, and catches a panic |
 //! | `poll_socket` | `stream/reader.rs` | reads into the user's buffer, or waits |

@@ -1,17 +1,17 @@
-//! For which connection user code runs at the moment, so that a report can name it: [`Acting`].
+//! The connection for which user code runs at the moment, so that a report can name it: [`Acting`].
 
 use super::Inner;
 use crate::address::Address;
 use crate::context;
 pub(crate) use crate::context::NO_CONNECTION;
 
-/// User code runs for a connection until this is dropped, also by a panic.
+/// A guard: until it is dropped, also by a panic, user code runs for a connection.
 pub(crate) struct Acting {
     before: usize,
 }
 
 impl Acting {
-    /// From now on user code runs for the connection with this key.
+    /// Records that user code runs for the connection with this key from now on.
     #[inline]
     pub(crate) fn begin(key: usize) -> Self {
         let before = context::with(|thread| thread.acting.replace(key));
@@ -27,7 +27,7 @@ impl Drop for Acting {
 }
 
 impl Inner {
-    /// The peer of the connection for which user code runs.
+    /// Returns the peer of the connection for which user code runs.
     pub(super) fn acting_peer(&self) -> Option<Address> {
         let key = context::with(|thread| thread.acting.get());
         self.handler(key)?.peer()

@@ -2,7 +2,7 @@
 //!
 //! # Invariants
 //!
-//! 1. `used` is the sum of what all sources hold that count
+//! 1. `used` is the sum of the bytes that all counted sources hold
 //!    ([`Handler::held`](super::Handler::held)).
 //! 2. Without a limit nothing is counted.
 //! 3. No connection is ended inside a handle's method: the loop does it, before it waits.
@@ -13,7 +13,7 @@ use std::cmp::Reverse;
 use super::{Inner, Reactor, ReactorError};
 use crate::failure::Failure;
 
-/// What all connections of a reactor hold together, and how much that may be.
+/// The number of bytes that all connections of a reactor hold together, and its limit.
 #[derive(Default)]
 pub(super) struct Budget {
     pub(super) limit: Cell<Option<usize>>,
@@ -27,18 +27,18 @@ impl Inner {
         self.budget.used.get()
     }
 
-    /// Is what connections hold counted?
+    /// Returns whether the bytes that connections hold are counted.
     pub(crate) fn has_budget(&self) -> bool {
         self.budget.limit.get().is_some()
     }
 
-    /// A connection held `old` bytes and holds `new` ones now.
+    /// Records that a connection that held `old` bytes now holds `new` bytes.
     pub(crate) fn recount(&self, old: usize, new: usize) {
         let used = self.budget.used.get() + new;
         self.budget.used.set(used.saturating_sub(old));
     }
 
-    /// Ends those that hold most, until the others are within the budget.
+    /// Resets the connections that hold the most, until the others are within the budget.
     pub(super) fn keep_within_budget(&self, reactor: &Reactor) {
         let used = self.budget.used.get();
         let Some(limit) = self.budget.limit.get().filter(|limit| used > *limit) else {

@@ -2,9 +2,9 @@
 //!
 //! # Invariants
 //!
-//! 1. Every source is told that no more is taken before the first one leaves. So what the last
-//!    hooks of one connection write to another (a chat that says who has left) was never accepted,
-//!    and is no loss to be reported.
+//! 1. Every source refuses further data before the first one leaves. So what the last hooks of one
+//!    connection write to another (a chat that says who has left) is never accepted, and is no loss
+//!    to be reported.
 //! 2. After [`Inner::shut_down`] nothing of the reactor is alive, and nothing new is accepted.
 
 use std::panic::Location;
@@ -16,7 +16,7 @@ use crate::report;
 impl Inner {
     /// Ends every source with [`Stopped`] as the reason. Returns whether there was one.
     ///
-    /// Hooks that run meanwhile may add sources: those are not among them.
+    /// Hooks that run meanwhile may add sources; those are not ended.
     pub(super) fn close_all(&self, reactor: Option<&Reactor>) -> bool {
         let all = self.all_tracked();
         let any = !all.is_empty();
@@ -34,7 +34,7 @@ impl Inner {
 
     /// Ends the reactor for good, and drops everything it holds.
     pub(super) fn shut_down(&self, reactor: Option<&Reactor>) {
-        // No new source is taken any more, so this comes to an end.
+        // No new source is accepted any more, so this loop terminates.
         self.state.set(State::Ended);
         while self.close_all(reactor) {}
         self.executor.shut_down();

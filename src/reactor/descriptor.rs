@@ -116,15 +116,15 @@ impl Reactor {
     /// use torsade::reactor::Interest;
     /// use torsade::{Descriptor, Failure, Reactor, Watch};
     ///
-    /// struct Ear(UnixStream, Reactor);
+    /// struct Pipe(UnixStream, Reactor);
     ///
-    /// impl AsFd for Ear {
+    /// impl AsFd for Pipe {
     ///     fn as_fd(&self) -> BorrowedFd<'_> {
     ///         self.0.as_fd()
     ///     }
     /// }
     ///
-    /// impl Descriptor for Ear {
+    /// impl Descriptor for Pipe {
     ///     fn do_read(&mut self, _watch: &Watch<Self>) -> io::Result<()> {
     ///         let mut buf = [0; 16];
     ///         let n = self.0.read(&mut buf)?;
@@ -136,7 +136,7 @@ impl Reactor {
     /// # fn main() -> Result<(), Failure> {
     /// let reactor = Reactor::new()?;
     /// let (reader, mut writer) = UnixStream::pair()?;
-    /// reactor.watch(Ear(reader, reactor.clone()), Interest::Read)?;
+    /// reactor.watch(Pipe(reader, reactor.clone()), Interest::Read)?;
     /// writer.write_all(b"psst")?;
     /// reactor.run()
     /// # }
@@ -177,24 +177,24 @@ impl Reactor {
     /// use torsade::reactor::Interest;
     /// use torsade::{Descriptor, Reactor, Watch};
     ///
-    /// # struct Ear(UnixStream);
-    /// # impl AsFd for Ear {
+    /// # struct Pipe(UnixStream);
+    /// # impl AsFd for Pipe {
     /// #     fn as_fd(&self) -> BorrowedFd<'_> { self.0.as_fd() }
     /// # }
-    /// # impl Descriptor for Ear {
+    /// # impl Descriptor for Pipe {
     /// #     fn do_read(&mut self, _watch: &Watch<Self>) -> io::Result<()> { Ok(()) }
     /// # }
     /// # fn main() -> Result<(), torsade::Failure> {
     /// let reactor = Reactor::new()?;
     /// let (one, _other) = UnixStream::pair()?;
-    /// reactor.watch(Ear(one), Interest::Read)?; // a `Descriptor`
+    /// reactor.watch(Pipe(one), Interest::Read)?; // a `Descriptor`
     /// assert!(reactor.watches()[0].is_reading());
     ///
     /// reactor.watches()[0].remove_reader();
     /// assert!(!reactor.watches()[0].is_reading());
     ///
     /// let removed: Vec<_> = reactor.watches().iter().filter_map(|watch| watch.remove()).collect();
-    /// assert!(removed[0].is::<Ear>());
+    /// assert!(removed[0].is::<Pipe>());
     /// assert!(reactor.watches().is_empty());
     /// # Ok(())
     /// # }

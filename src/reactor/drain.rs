@@ -77,26 +77,26 @@ impl Default for Grace {
     }
 }
 
-/// The end of the reactor that waits for the last bytes.
+/// The state of a reactor's end while it sends the last bytes.
 #[derive(Default)]
 pub(super) struct Drain {
     grace: Cell<Grace>,
     waiting: Cell<Option<(Resolver<()>, DelayedCall)>>,
     stage: Cell<Stage>,
-    /// When the end began to wait: the whole time counts from then.
+    /// When the end began to wait: the total time counts from then.
     begun: Cell<Option<Instant>>,
-    /// The source that was waited for when last looked: as long as it has something to send, the
-    /// others need not be asked.
+    /// The source that was waited for at the last check: as long as it has bytes to send, the
+    /// others need not be checked.
     last_found: Cell<Option<usize>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Stage {
-    /// Nothing ends.
+    /// The reactor is not ending.
     #[default]
     Idle,
     Waiting,
-    /// The whole time is over (invariant 2).
+    /// The total time is over (invariant 2).
     Overdue,
 }
 
@@ -149,8 +149,8 @@ impl Inner {
         self.drain.grace.get()
     }
 
-    /// Looks whether the last bytes have left, if somebody waits for that.
-    pub(super) fn look_at_drain(&self) {
+    /// Checks whether the last bytes have been sent, if the end waits for that.
+    pub(super) fn check_drain(&self) {
         if self.drain.stage.get() != Stage::Idle && !self.is_draining() {
             self.drain.finish();
         }
@@ -185,8 +185,8 @@ impl Inner {
 }
 
 impl Drain {
-    /// The reactor has crashed: nothing ends.
-    pub(super) fn give_up(&self) {
+    /// Resets the state, because the reactor has crashed.
+    pub(super) fn reset_drain(&self) {
         self.stage.set(Stage::Idle);
         self.begun.set(None);
         if let Some((resolver, limit)) = self.waiting.take() {
@@ -195,7 +195,7 @@ impl Drain {
         }
     }
 
-    /// Nothing is waited for any more.
+    /// Ends the wait.
     fn finish(&self) {
         self.stage.set(Stage::Idle);
         let waiting = self.waiting.take();
@@ -214,14 +214,14 @@ mod tests {
     use super::*;
     use crate::failure::Failure;
 
-    /// A source of which it is counted how often it is asked whether it drains.
+    /// A source that counts how often it is asked whether it drains.
     #[derive(Default)]
-    struct Asked {
+    struct CountingSource {
         drains: Cell<bool>,
         count: Cell<usize>,
     }
 
-    impl Tracked for Asked {
+    impl Tracked for CountingSource {
         fn lose(self: Rc<Self>, _reactor: Option<&Reactor>, _reason: &Failure) {}
 
         fn is_draining(&self) -> bool {
@@ -242,7 +242,7 @@ mod tests {
     fn while_one_source_drains_the_idle_ones_are_not_asked_again() {
         let reactor = Reactor::in_memory().unwrap();
         let inner = reactor.inner();
-        let sources: Vec<Rc<Asked>> = (0..100).map(|_| Rc::default()).collect();
+        let sources: Vec<Rc<CountingSource>> = (0..100).map(|_| Rc::default()).collect();
         for source in &sources {
             inner.track(source.clone()).unwrap();
         }
@@ -253,15 +253,15 @@ mod tests {
         let asked = || sources.iter().map(|it| it.count.get()).sum::<usize>();
         let before = asked();
         for _ in 0..50 {
-            inner.look_at_drain();
+            inner.check_drain();
         }
         assert_eq!(asked() - before, 50);
-        // When it is done the next one is found, and in the end none.
+        // When this source is done the next one is found, and in the end none.
         first.drains.set(false);
-        inner.look_at_drain();
+        inner.check_drain();
         assert!(inner.grace_to_drain().is_some());
         last.drains.set(false);
-        inner.look_at_drain();
+        inner.check_drain();
         assert!(inner.grace_to_drain().is_none());
         drop(drained);
     }

@@ -1,11 +1,11 @@
-//! The live tree: everything that is alive in a reactor, and what each thing waits for.
+//! The live tree: everything that is alive in a reactor, and what each item waits for.
 //!
 //! # The idea
 //!
-//! Each module lists its things (tasks, Deferreds, timers, connections) and what each of them waits
-//! for. This module joins the lists: a thing that no other thing waits for is a root, and below
-//! each thing is what it waits for. A thing that several others wait for is shown in full once, and
-//! by name elsewhere. Things that wait for each other in a circle have no root; the tree shows the
+//! Each module lists its items (tasks, Deferreds, timers, connections) and what each of them waits
+//! for. This module joins the lists: an item that no other item waits for is a root, and below each
+//! item is what it waits for. An item that several others wait for is shown in full once, and by
+//! name elsewhere. Items that wait for each other in a circle have no root; the tree shows the
 //! circle, and marks it as one.
 
 #![cfg_attr(
@@ -33,7 +33,7 @@ use crate::index::Index;
 /// `Display` draws the tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dump {
-    /// The things that nothing waits for, each with what it waits for.
+    /// The items that no other item waits for, each with what it waits for.
     pub roots: Vec<Node>,
     /// Whether debug mode was on. Without it the tree has no Deferreds, and does not show what a
     /// task waits for.
@@ -43,20 +43,20 @@ pub struct Dump {
     pub buffered: usize,
 }
 
-/// One thing in a [`Dump`].
+/// One item in a [`Dump`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Node {
     /// The kind: `"task"`, `"Deferred"`, `"lock"`, `"sleep"`, `"delayed call"`, `"connection"`,
     /// `"port"` and so on.
     pub kind: &'static str,
-    /// The name, if the thing has one.
+    /// The name, if the item has one.
     pub name: Option<Arc<str>>,
     /// The line that made it.
     pub location: &'static Location<'static>,
     /// The state, in words.
     pub about: String,
-    /// The things that this one waits for.
+    /// The items that this one waits for.
     pub waits_for: Vec<Self>,
 }
 
@@ -153,15 +153,15 @@ impl Reactor {
     }
 }
 
-/// All things, by id.
+/// All items, by ID.
 struct Forest {
     /// In the order in which the modules listed them.
     dump_items: Vec<DumpItem>,
-    /// The position in `dump_items` of each id.
+    /// The position in `dump_items` of each ID.
     index: Index,
     /// Whether each of `dump_items` is in a tree.
     shown: Vec<bool>,
-    /// The things at which trees were cut, which become roots.
+    /// The items at which trees were cut, which become roots.
     cut: VecDeque<usize>,
 }
 
@@ -175,7 +175,7 @@ impl Forest {
         };
         let mut todo = VecDeque::from(dump_items);
         while let Some(mut dump_item) = todo.pop_front() {
-            // What is only met as something that another one waits for comes last.
+            // Items that are only known because another item waits for them come last.
             let waited_for: Vec<DumpItem> = dump_item
                 .waits
                 .iter_mut()
@@ -201,7 +201,7 @@ impl Forest {
         forest
     }
 
-    /// Returns the trees: first those of things that no other thing waits for, then those of the
+    /// Returns the trees: first those of items that no other item waits for, then those of the
     /// rest, which wait in circles.
     fn grow(mut self) -> Vec<Node> {
         let mut awaited = vec![false; self.dump_items.len()];
@@ -228,7 +228,7 @@ impl Forest {
         nodes
     }
 
-    /// Returns a thing and what it waits for. Without recursion: a chain of Deferreds may be long.
+    /// Returns an item and what it waits for. Without recursion: a chain of Deferreds may be long.
     fn node(&mut self, root: usize) -> Option<Node> {
         let mut path = vec![self.open(root)];
         let mut on_path = Index::default();
@@ -295,7 +295,7 @@ impl Node {
 }
 
 impl fmt::Display for Node {
-    /// Writes one line, without what the thing waits for.
+    /// Writes one line, without what the item waits for.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.kind)?;
         if let Some(name) = &self.name {
@@ -326,7 +326,7 @@ impl fmt::Display for Dump {
                 "├─ " => indent + "│  ",
                 _ => indent + "   ",
             };
-            // A line of Deferreds goes on straight down.
+            // A chain of Deferreds continues straight down.
             let count = node.waits_for.len();
             for (n, other) in node.waits_for.iter().enumerate().rev() {
                 let branch = if n + 1 == count { "└─ " } else { "├─ " };
@@ -343,5 +343,5 @@ impl fmt::Display for Dump {
     }
 }
 
-/// A tree is cut at this depth, and goes on as another one.
+/// A tree is cut at this depth, and continues as another one.
 const DEEPEST: usize = 100;

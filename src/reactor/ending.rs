@@ -29,7 +29,7 @@ pub(super) struct Ending {
     /// Whether `main` is being polled.
     polls_main: Cell<bool>,
     /// Whether `main` has waited for the stop, and may have something left to do.
-    main_knows: Cell<bool>,
+    main_awaited_stop: Cell<bool>,
     /// Whether the shutdown event is fired when `main` has returned.
     awaits_main: Cell<bool>,
     /// Whether the process ends by the signal that has stopped the reactor.
@@ -39,7 +39,7 @@ pub(super) struct Ending {
 impl Ending {
     /// Begins a run.
     pub(super) fn begin(&self) {
-        self.main_knows.set(false);
+        self.main_awaited_stop.set(false);
         self.awaits_main.set(false);
     }
 
@@ -49,7 +49,7 @@ impl Ending {
 
     /// Wakes the waiting tasks in the order in which they began to wait. Returns whether there were
     /// any.
-    fn tell(&self) -> bool {
+    fn wake_waiting(&self) -> bool {
         let waiting = self.waiting.borrow_mut().take_all();
         let any = !waiting.is_empty();
         for waker in waiting {
@@ -125,16 +125,16 @@ impl Reactor {
 
     /// Fires the shutdown event when a stop was requested and the tasks that wait for it have had
     /// their turn (invariants 1 and 2).
-    pub(super) fn look_at_stop(&self) {
+    pub(super) fn check_stop(&self) {
         let inner = self.inner();
         let ending = &inner.ending;
-        if inner.pace.is_asked_to_stop() {
+        if inner.pace.is_stop_requested() {
             inner.signals.set_stopping();
-            if ending.tell() {
+            if ending.wake_waiting() {
                 return;
             }
-            inner.pace.stop_is_off();
-            if ending.main_knows.get() && inner.pace.main_waits() {
+            inner.pace.cancel_stop();
+            if ending.main_awaited_stop.get() && inner.pace.main_waits() {
                 ending.awaits_main.set(true);
             } else {
                 self.fire_shutdown();
@@ -152,7 +152,7 @@ impl Reactor {
     /// was busy for a while.
     pub(super) fn warn_of_forgotten_ports(&self) {
         let inner = self.inner();
-        if inner.state.get() != State::Running || inner.has_run_for() >= A_WHILE {
+        if inner.state.get() != State::Running || inner.has_run_for() >= BUSY_AFTER {
             return;
         }
         let unused: Vec<_> = inner
@@ -216,7 +216,7 @@ impl Future for UntilStopped {
             self.key = None;
             self.is_over = true;
             if ending.polls_main.get() {
-                ending.main_knows.set(true);
+                ending.main_awaited_stop.set(true);
             }
             return Poll::Ready(Ok(()));
         }
@@ -247,5 +247,5 @@ impl Drop for UntilStopped {
     }
 }
 
-/// A `main` that took longer than this had something to do besides listening.
-const A_WHILE: std::time::Duration = std::time::Duration::from_secs(1);
+/// A `main` that ran longer than this did something besides listening.
+const BUSY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! Why a reactor refuses a call, or ends what it was asked for.
+//! Reasons why a reactor refuses a call, or ends what it was asked for.
 
 use std::env;
 use std::io;
@@ -7,7 +7,7 @@ use std::str::FromStr;
 use crate::driver::{Driver, Poller};
 use crate::failure::errors;
 
-/// Why a reactor refused a call, or ended what it was asked for.
+/// The reason why a reactor refused a call, or ended what it was asked for.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ReactorError {

@@ -107,7 +107,7 @@ impl Triggers {
         list.remove(at)
     }
 
-    /// Runs one phase; gives what it has to wait for.
+    /// Runs one phase; returns the Deferreds that the event waits for.
     fn run(&self, event: &str, phase: Phase) -> Vec<(Deferred<()>, &'static Location<'static>)> {
         let mut waits = Vec::new();
         while let Some(Entry { call, location, .. }) = self.next(event, phase) {
@@ -179,7 +179,7 @@ impl Reactor {
             reactor: self.downgrade(),
         };
         if self.has_ended() {
-            // There is no event to come, so it is dropped at once.
+            // The event cannot come any more, so the trigger is dropped at once.
             trigger.remove();
         }
         trigger
@@ -196,8 +196,8 @@ impl Reactor {
         self.fire(event, |_| Deferred::succeed(()), |_| {}, |_| {});
     }
 
-    /// Fires an event, with something of the reactor's own to wait for when everything *before* is
-    /// done, at the beginning of *during*, and at the very end.
+    /// Fires an event. The reactor's own functions run with it: one to wait for after the triggers
+    /// *before*, one at the beginning of *during*, and one at the very end.
     pub(super) fn fire(
         &self,
         event: &str,
@@ -239,8 +239,8 @@ impl Reactor {
                 }
                 left.set(left.get() - 1);
                 if left.get() == 0 {
-                    // From the loop's turn, for this may be inside a hook of what is about to be
-                    // lost.
+                    // From the loop's turn, because this call may be inside a hook of a connection
+                    // that is about to be lost.
                     if let Some(rest) = rest.take() {
                         executor.call(location, rest);
                     }

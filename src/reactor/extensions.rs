@@ -8,36 +8,37 @@ use std::rc::Rc;
 use super::Inner;
 use crate::report;
 
-/// The things, by their types.
+/// The values, by their types.
 #[derive(Default)]
 pub(super) struct Extensions(RefCell<Vec<(TypeId, Rc<dyn Any>)>>);
 
 impl Inner {
-    /// Keeps it; gives what was kept before, which may be a user's and is the caller's to drop.
-    pub(crate) fn insert_extension<T: Any>(&self, dump_item: Rc<T>) -> Option<Rc<dyn Any>> {
+    /// Stores a value; returns the earlier one of this type, which may be a user's and is the
+    /// caller's to drop.
+    pub(crate) fn insert_extension<T: Any>(&self, value: Rc<T>) -> Option<Rc<dyn Any>> {
         let mut dump_items = self.extensions.0.borrow_mut();
-        let (id, dump_item) = (TypeId::of::<T>(), dump_item as Rc<dyn Any>);
+        let (id, value) = (TypeId::of::<T>(), value as Rc<dyn Any>);
         match dump_items.iter_mut().find(|(other, _)| *other == id) {
-            Some((_, old)) => Some(std::mem::replace(old, dump_item)),
+            Some((_, old)) => Some(std::mem::replace(old, value)),
             None => {
-                dump_items.push((id, dump_item));
+                dump_items.push((id, value));
                 None
             }
         }
     }
 
-    /// What is kept of this type.
+    /// Returns the value of this type.
     pub(crate) fn extension<T: Any>(&self) -> Option<Rc<T>> {
         let dump_items = self.extensions.0.borrow();
-        let (_, dump_item) = dump_items.iter().find(|(id, _)| *id == TypeId::of::<T>())?;
-        dump_item.clone().downcast().ok()
+        let (_, value) = dump_items.iter().find(|(id, _)| *id == TypeId::of::<T>())?;
+        value.clone().downcast().ok()
     }
 
     /// Drops all values.
     pub(super) fn clear_extensions(&self) {
         let dump_items = self.extensions.0.take();
-        for (_, dump_item) in dump_items {
-            report::discard(dump_item, Location::caller());
+        for (_, value) in dump_items {
+            report::discard(value, Location::caller());
         }
     }
 }

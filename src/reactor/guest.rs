@@ -12,7 +12,7 @@
 //!
 //! 1. A hosted run goes through the same states and events as [`Reactor::run`], by the same
 //!    functions.
-//! 2. A descriptor that was handed out never becomes another one.
+//! 2. The descriptor that was handed out is never replaced.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -161,11 +161,11 @@ impl Reactor {
         if !inner.pace.is_hosted() {
             return Err(ReactorError::NotRunning.into());
         }
-        // One that has not started yet stops as soon as it has.
+        // A run that has not started yet stops as soon as it has.
         inner.pace.stop_once_started();
         while inner.pace.is_hosted() {
             let turn = self.begin_turn();
-            self.current_things();
+            self.run_current();
             if inner.pace.is_hosted() {
                 self.io(FOREVER, true);
             }
@@ -233,7 +233,7 @@ impl Reactor {
     }
 
     /// Ends a hosted run that has been asked to end.
-    pub(super) fn look_at_hosted_end(&self) {
+    pub(super) fn check_hosted_end(&self) {
         let inner = self.inner();
         if !inner.pace.is_hosted() || !self.is_over() {
             return;
@@ -251,7 +251,7 @@ pub struct EnterGuard {
     before: Option<Reactor>,
     _diverted: report::Diverted,
     _entered: Entered,
-    /// It belongs to its thread.
+    /// The guard must stay on its thread.
     local: PhantomData<Rc<()>>,
 }
 

@@ -1,4 +1,4 @@
-//! The reactor's tables: handlers of I/O sources, and other things that end with the reactor.
+//! The reactor's tables: handlers of I/O sources, and other objects that end with the reactor.
 //!
 //! The reactor has two tables. The first holds what is registered with the driver, one [`Handler`]
 //! for each I/O source, found by the key that an event carries. The second holds what is only
@@ -16,12 +16,12 @@ use crate::address::Address;
 use crate::driver::Event;
 use crate::failure::Failure;
 
-/// A thing that lasts until the reactor ends, at most. It appears in dumps and in the list of what
-/// a program left behind.
+/// An object that lasts until the reactor ends, at most. It appears in dumps and in the list of
+/// what a program left behind.
 ///
 /// Nothing of the reactor is borrowed while one of these methods runs. None of them may unwind.
 pub(crate) trait Tracked {
-    /// Ends the thing because the reactor ends: it leaves the table and passes `reason` to its
+    /// Ends the object because the reactor ends: it leaves the table and passes `reason` to its
     /// user.
     fn lose(self: Rc<Self>, reactor: Option<&Reactor>, reason: &Failure);
 
@@ -30,12 +30,12 @@ pub(crate) trait Tracked {
         let _ = reason;
     }
 
-    /// Notes that the reactor is about to end, and waits for what is to be sent by now.
+    /// Prepares for the end of the reactor, which waits for what is queued by now.
     fn begin_to_drain(self: Rc<Self>, reactor: &Reactor) {
         let _ = reactor;
     }
 
-    /// Returns whether the end of the reactor waits for something it has to send.
+    /// Returns whether the end of the reactor waits for bytes that the object has to send.
     fn is_draining(&self) -> bool {
         false
     }
@@ -45,12 +45,12 @@ pub(crate) trait Tracked {
         false
     }
 
-    /// Returns the thing itself, if other threads bring results to it: see [`arrived_at`].
+    /// Returns the object itself, if other threads send results to it: see [`arrived_at`].
     fn as_any(self: Rc<Self>) -> Option<Rc<dyn Any>> {
         None
     }
 
-    /// Returns what it is, for lists.
+    /// Returns the kind of the object, for lists.
     fn kind(&self) -> &'static str;
 
     /// Returns its state, for a dump.
@@ -62,11 +62,11 @@ pub(crate) trait Tracked {
     fn location(&self) -> &'static Location<'static>;
 }
 
-/// A handler as one of the tracked things. (The language does this by itself since Rust 1.86.)
+/// A handler as a tracked object. (The language does this by itself since Rust 1.86.)
 pub(crate) trait AsTracked {
-    /// Returns the same thing.
+    /// Returns the same object.
     fn as_tracked(&self) -> &dyn Tracked;
-    /// Returns the same thing.
+    /// Returns the same object.
     fn into_tracked(self: Rc<Self>) -> Rc<dyn Tracked>;
 }
 
@@ -90,7 +90,7 @@ pub(crate) trait Handler: Tracked + AsTracked {
     /// Handles an event of the driver.
     fn ready(self: Rc<Self>, reactor: &Reactor, event: Event);
 
-    /// Does what was requested with [`Registration::request_attention`], by its timer among others.
+    /// Does what was requested with [`Registration::request_attention`], also by its timer.
     fn attend(self: Rc<Self>, reactor: &Reactor);
 
     /// Returns the port that counts it, if it is a connection of a port.
@@ -98,7 +98,7 @@ pub(crate) trait Handler: Tracked + AsTracked {
         None
     }
 
-    /// Ends it, if it is a connection: after what is queued, or at once.
+    /// Ends it, if it is a connection: after the queued bytes, or at once.
     fn end(&self, at_once: bool) {
         let _ = at_once;
     }
@@ -108,7 +108,7 @@ pub(crate) trait Handler: Tracked + AsTracked {
         0
     }
 
-    /// Has a connection end for this reason, in the loop's turn.
+    /// Ends a connection for this reason, in the loop's turn.
     fn break_with(&self, reason: Failure) {
         drop(reason);
     }
@@ -130,7 +130,7 @@ pub(crate) trait Handler: Tracked + AsTracked {
     }
 }
 
-/// Returns the tracked thing with this key, if it is still there, and its reactor, for a call that
+/// Returns the tracked object with this key, if it still exists, and its reactor, for a call that
 /// another thread has sent to the loop.
 pub(super) fn arrived_at<S: 'static>(key: usize) -> Option<(Reactor, Rc<S>)> {
     let reactor = Reactor::current()?;
@@ -145,11 +145,11 @@ pub(super) fn arrived_at<S: 'static>(key: usize) -> Option<(Reactor, Rc<S>)> {
 }
 
 impl Reactor {
-    /// Puts a handler into the table; `make` is given its registration.
+    /// Adds a handler to the table; `make` gets its registration.
     ///
     /// # Errors
     ///
-    /// When the reactor has ended.
+    /// Fails when the reactor has ended.
     pub(crate) fn register<H: Handler + 'static>(
         &self,
         make: impl FnOnce(Registration) -> H,
@@ -164,9 +164,9 @@ impl Reactor {
 }
 
 impl Inner {
-    /// Puts a thing into the table of those that are only tracked; returns its key.
+    /// Adds an object to the table of those that are only tracked; returns its key.
     ///
-    /// # Errors
+    /// Fails when the reactor has ended.
     ///
     /// When the reactor has ended.
     pub(crate) fn track(&self, dump_item: Rc<dyn Tracked>) -> io::Result<usize> {
@@ -182,13 +182,13 @@ impl Inner {
         }
     }
 
-    /// Takes a tracked thing out of its table.
+    /// Removes a tracked object from its table.
     pub(crate) fn untrack(&self, key: usize) {
         let dump_item = self.tracked.borrow_mut().remove(key & !TRACKED);
         drop(dump_item);
     }
 
-    /// Returns whatever has this key.
+    /// Returns the object with this key, of either table.
     pub(super) fn find(&self, key: usize) -> Option<Rc<dyn Tracked>> {
         match key & TRACKED {
             0 => Some(self.handler(key)?.into_tracked()),
@@ -196,7 +196,7 @@ impl Inner {
         }
     }
 
-    /// Takes whatever has this key out of its table.
+    /// Removes the object with this key from its table.
     pub(super) fn remove_any(&self, key: usize) {
         match key & TRACKED {
             0 => self.remove(key),
@@ -204,11 +204,11 @@ impl Inner {
         }
     }
 
-    /// Takes a handler out of its table.
+    /// Removes a handler from its table.
     pub(super) fn remove(&self, key: usize) {
         let handler = self.handlers.borrow_mut().remove(key);
         drop(handler);
-        self.requests.one_has_left();
+        self.requests.handler_left();
     }
 
     /// Returns the handler with this key.
@@ -246,7 +246,7 @@ impl Inner {
         keys
     }
 
-    /// Ends a connection, after what is queued or at once.
+    /// Ends a connection, after the queued bytes or at once.
     pub(crate) fn end_counted(&self, key: usize, at_once: bool) {
         if let Some(handler) = self.handler(key) {
             handler.end(at_once);
@@ -254,5 +254,5 @@ impl Inner {
     }
 }
 
-/// Set in the keys of what is only tracked. The keys of handlers have this bit clear.
+/// The bit that is set in the keys of tracked objects, and clear in those of handlers.
 pub(super) const TRACKED: usize = 1 << (usize::BITS - 1);

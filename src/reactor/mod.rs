@@ -224,7 +224,7 @@ pub(crate) struct Inner {
     timers: Timers,
     executor: Rc<Executor>,
     handlers: RefCell<Slots<Rc<dyn Handler>>>,
-    /// What ends with the reactor and is not a handler.
+    /// Objects that end with the reactor and are not handlers.
     tracked: RefCell<Slots<Rc<dyn Tracked>>>,
     /// Handlers that have something to do before the loop waits.
     requests: Rc<Requests>,
@@ -254,7 +254,7 @@ pub(crate) struct Inner {
     remotes: Arc<()>,
     /// The reactor is in memory and runs a test, which fails when no event can come any more.
     is_closed_world: Cell<bool>,
-    /// The panic that leaves `run`.
+    /// The panic that `run` ends with.
     unwinding: Cell<Option<Failure>>,
     stops_on_signals: Cell<bool>,
     dumps_on_signal: Cell<bool>,
@@ -469,7 +469,7 @@ impl Reactor {
             return Err(ReactorError::NotRunning);
         }
         self.0.state.set(State::Stopping);
-        self.0.pace.ask_to_stop();
+        self.0.pace.request_stop();
         self.0.executor.host().work_added();
         Ok(())
     }
@@ -480,8 +480,8 @@ impl Reactor {
         if matches!(self.0.state.get(), State::Running | State::Stopping) {
             self.0.state.set(State::New);
             self.0.run.set(self.0.run.get() + 1);
-            self.0.pace.stop_is_off();
-            self.0.drain.give_up();
+            self.0.pace.cancel_stop();
+            self.0.drain.reset_drain();
             self.0.executor.call(Location::caller(), || {});
         }
     }
@@ -577,7 +577,7 @@ impl Reactor {
         &self.0
     }
 
-    /// Returns everything that is alive in the reactor: the kind of each thing, and where it was
+    /// Returns everything that is alive in the reactor: the kind of each object, and where it was
     /// made.
     #[cfg(any(doc, feature = "testing"))]
     pub(crate) fn leftovers(&self) -> Vec<(&'static str, &'static Location<'static>)> {
@@ -625,7 +625,7 @@ impl Inner {
         &self.buffers
     }
 
-    /// Returns the task information of what the reactor is run for.
+    /// Returns the task information of `main`.
     fn main_info(&self) -> Option<Rc<TaskInfo>> {
         let info = self.main.take();
         self.main.set(info.clone());
@@ -667,12 +667,12 @@ impl WeakReactor {
 }
 
 impl Reactor {
-    /// Calls `f` when something takes longer than `limit`: every time limit is made of this. The
-    /// owner of the limit cancels or resets the call when the work finishes or makes progress.
+    /// Calls `f` when an operation takes longer than `limit`: every time limit is made of this. The
+    /// owner of the limit cancels or resets the call when the operation finishes or makes progress.
     ///
-    /// Unlike what [`Clock::call_later`] calls, `f` runs after everything that arrived in time,
-    /// also when the loop sees that late: the driver is polled first, and the tasks that this wakes
-    /// run.
+    /// Unlike the calls of [`Clock::call_later`], `f` runs after everything that arrived in time,
+    /// also when the loop notices that late: the driver is polled first, and the tasks that this
+    /// wakes run.
     #[track_caller]
     pub(crate) fn limit(&self, limit: Duration, f: impl FnOnce() + 'static) -> DelayedCall {
         self.timers().limit(limit, Location::caller(), f)
@@ -707,7 +707,7 @@ impl AsFd for Reactor {
 }
 
 impl Drop for Inner {
-    /// The last handle of a reactor that never ran to its end.
+    /// Frees a reactor that never ran to its end.
     fn drop(&mut self) {
         self.shut_down(None);
     }

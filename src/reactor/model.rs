@@ -14,11 +14,11 @@ fn in_memory() -> Reactor {
 }
 
 fn on_the_machine() -> Reactor {
-    // Its time stands still: what the loop does must follow from the interleaving alone.
+    // Time stands still: what the loop does must follow from the interleaving alone.
     Reactor::with_driver(Driver::portable(), true, Debug::default())
 }
 
-/// Two threads wake what the loop is run for, having put up a flag each.
+/// Two threads set a flag each and wake the loop's main future.
 fn wake_main(reactor: &Reactor) {
     let flags = [(); 2].map(|()| Shared::new(AtomicBool::new(false)));
     let others = RefCell::new(Vec::new());
@@ -44,7 +44,7 @@ fn wake_main(reactor: &Reactor) {
     }
 }
 
-/// Two threads make calls; what the loop is run for waits for all of them.
+/// Two threads send calls; the loop's main future waits for all of them.
 fn call(reactor: &Reactor) {
     let ran = Arc::new(Mutex::new(Vec::new()));
     let waiting = Arc::new(Mutex::new(None::<Waker>));
@@ -128,7 +128,7 @@ fn a_call_is_run_or_dropped_by_the_reactor_that_ends_or_comes_back() {
     });
 }
 
-/// Calls what is in it when it is dropped.
+/// Calls its function when it is dropped.
 struct Dropped<F: FnOnce()>(Option<F>);
 
 impl<F: FnOnce()> Drop for Dropped<F> {

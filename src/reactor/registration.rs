@@ -2,10 +2,10 @@
 //!
 //! # The idea
 //!
-//! A connection, a port, a child process are different [`Handler`](super::Handler)s with the same
-//! needs: a key that events carry, an interest that the driver knows, and a way to say "call me in
-//! this turn". The registration has all of these; the handler only decides. Some have a [`Retry`]
-//! as well, a timer for what the system does not report.
+//! A connection, a port and a child process are different [`Handler`](super::Handler)s with the
+//! same needs: a key that events carry, an interest that the driver knows, and a way to request a
+//! call in this turn. The registration has all of these; the handler only decides. Some have a
+//! [`Retry`] as well, a timer for conditions that the system does not report.
 //!
 //! # States of attention
 //!
@@ -15,14 +15,14 @@
 //! | *listed*  | idle or *busy* when the loop attends to the handler                              |
 //! | *busy*    | idle by [`Registration::end_busy`]; a request meanwhile changes nothing          |
 //!
-//! A handler that uses *busy* looks at everything once more before it ends that state, so a
-//! request that comes meanwhile is not lost. Others are never *busy*.
+//! A handler that uses *busy* checks everything once more before it ends that state, so a request
+//! that comes meanwhile is not lost. Others are never *busy*.
 //!
 //! # Invariants
 //!
 //! 1. The key is in the reactor's table until [`Registration::leave`], and never names another
 //!    handler.
-//! 2. The interest is what the driver was told last.
+//! 2. The interest is the one that the driver got last.
 //! 3. A handler is in the list of requests at most once.
 
 use std::cell::Cell;
@@ -36,7 +36,7 @@ use crate::cells;
 use crate::clock::{Clock, DelayedCall};
 use crate::driver::{Interest, Source};
 
-/// A handler's place in the loop.
+/// The registration of a handler with the loop.
 pub(crate) struct Registration {
     key: usize,
     requests: Rc<Requests>,
@@ -59,12 +59,12 @@ impl Registration {
         self.key
     }
 
-    /// Returns the reactor, while it is there.
+    /// Returns the reactor, while it exists.
     pub(crate) fn reactor(&self) -> Option<Reactor> {
         self.requests.reactor.upgrade()
     }
 
-    /// Returns a handle to the reactor that does not keep it.
+    /// Returns a handle to the reactor that does not keep it alive.
     pub(crate) fn weak_reactor(&self) -> WeakReactor {
         self.requests.reactor.clone()
     }
@@ -73,7 +73,7 @@ impl Registration {
     ///
     /// # Errors
     ///
-    /// Those of the driver. The handler stays in the table.
+    /// Fails with the driver's errors. The handler stays in the table.
     pub(crate) fn add(
         &self,
         reactor: &Reactor,
@@ -85,7 +85,7 @@ impl Registration {
         Ok(())
     }
 
-    /// As [`Registration::add`]; on failure the handler leaves the table.
+    /// Registers like [`Registration::add`]; on failure the handler leaves the table.
     pub(crate) fn add_or_leave(
         &self,
         reactor: &Reactor,
@@ -99,17 +99,18 @@ impl Registration {
         added
     }
 
-    /// Returns what the driver was told last.
+    /// Returns the interest that the driver got last.
     #[inline]
     pub(crate) fn interest(&self) -> Interest {
         self.interest.get()
     }
 
-    /// Tells the driver what is wanted, if that has changed.
+    /// Passes the interest to the driver, if it has changed.
     ///
     /// # Errors
     ///
-    /// Those of the driver. The interest counts as told, so the same call is not made again.
+    /// Fails with the driver's errors. The interest counts as passed, so the same call is not made
+    /// again.
     pub(crate) fn set_interest(
         &self,
         reactor: &Reactor,
@@ -123,19 +124,19 @@ impl Registration {
         driver.set_interest(source, self.key, wanted)
     }
 
-    /// Takes `source` off the driver, and the handler out of the table.
+    /// Removes `source` from the driver, and the handler from the table.
     pub(crate) fn leave_with(&self, reactor: &Reactor, source: &impl Source) {
-        // A source that the driver does not know is off it.
+        // A source that the driver does not know needs no removal.
         let _ = reactor.inner().driver().remove(source);
         self.leave(reactor);
     }
 
-    /// Takes the handler out of the table.
+    /// Removes the handler from the table.
     pub(crate) fn leave(&self, reactor: &Reactor) {
         reactor.inner().remove(self.key);
     }
 
-    /// Has the loop call [`Handler::attend`](super::Handler::attend) in this turn.
+    /// Requests a call of [`Handler::attend`](super::Handler::attend) in this turn.
     #[inline]
     pub(crate) fn request_attention(&self) {
         if self.attention.get() == IDLE {
@@ -144,8 +145,7 @@ impl Registration {
         }
     }
 
-    /// Takes the request back, if the handler is the last that has made one: all was done
-    /// already.
+    /// Withdraws the request, if the handler made the last one: everything was done already.
     #[inline]
     pub(crate) fn take_request_back(&self) {
         if self.attention.get() == LISTED && self.requests.take_back(self.key) {
@@ -153,12 +153,12 @@ impl Registration {
         }
     }
 
-    /// The same when another handler has left the table, and with it a descriptor.
+    /// Requests a call when another handler has left the table, and has freed a descriptor.
     pub(crate) fn request_attention_when_one_leaves(&self) {
-        self.requests.attend_when_one_leaves(self.key);
+        self.requests.attend_after_leave(self.key);
     }
 
-    /// The same behind everybody else: the handler has used its share of the turn.
+    /// Requests a call behind all other sources: the handler has used its share of the turn.
     pub(crate) fn request_turn(&self) {
         if self.attention.get() & LISTED == 0 {
             self.attention.set(self.attention.get() | LISTED);
@@ -166,25 +166,26 @@ impl Registration {
         }
     }
 
-    /// The loop has taken the handler off its list.
+    /// Records that the loop has taken the handler off its list.
     #[inline]
     pub(super) fn was_taken_off_list(&self) {
         self.attention.set(self.attention.get() & !LISTED);
     }
 
-    /// From now on requests need no list: the handler looks at everything before it ends this.
+    /// Begins the *busy* state: requests are not listed, because the handler checks everything
+    /// before it ends the state.
     #[inline]
     pub(crate) fn begin_busy(&self) {
         self.attention.set(self.attention.get() | BUSY);
     }
 
-    /// Requests are listed again.
+    /// Ends the *busy* state: requests are listed again.
     #[inline]
     pub(crate) fn end_busy(&self) {
         self.attention.set(self.attention.get() & !BUSY);
     }
 
-    /// Returns what lists the handler when it is called, for a timer.
+    /// Returns a function that requests attention, for a timer.
     pub(crate) fn attention(&self) -> impl FnOnce() + 'static {
         let (reactor, key) = (self.weak_reactor(), self.key);
         move || {
@@ -197,7 +198,7 @@ impl Registration {
     }
 }
 
-/// The timer of a handler that tries something again.
+/// The timer of a handler that tries an operation again.
 #[derive(Default)]
 pub(crate) struct Retry(Cell<Option<DelayedCall>>);
 
@@ -241,7 +242,7 @@ impl Retry {
         is_due
     }
 
-    /// Calls the retry off.
+    /// Cancels the retry.
     pub(crate) fn cancel(&self) {
         self.set(None);
     }

@@ -35,7 +35,7 @@ use crate::task::Inbox;
 #[derive(Clone)]
 pub struct Remote {
     pub(super) inbox: Shared<Inbox>,
-    /// By this the reactor knows that there are handles.
+    /// Its count tells the reactor that there are handles.
     _counted: Arc<()>,
 }
 
@@ -91,7 +91,7 @@ impl Remote {
                 let again = reactor.downgrade();
                 reactor.call_when_running(move || {
                     if let Some(reactor) = again.upgrade() {
-                        // It may have been told to stop meanwhile, which is as well.
+                        // A stop may have been requested meanwhile; the error does not matter then.
                         let _ = reactor.stop();
                     }
                 });

@@ -1,7 +1,7 @@
 //! Firing a Deferred from another thread: [`RemoteResolver`].
 //!
-//! The resolver itself stays in the reactor's table; what travels is its key and, through the
-//! inbox, the result.
+//! The resolver itself stays in the reactor's table; its key and, through the inbox, the result are
+//! sent between threads.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -25,14 +25,14 @@ use crate::task::Caller;
 #[must_use = "dropped unfired, it abandons its Deferred"]
 pub struct RemoteResolver<T: Send + 'static> {
     remote: Remote,
-    /// Empty when the reactor had ended.
+    /// `None` when the reactor had ended.
     key: Option<usize>,
     is_cancelled: Arc<AtomicBool>,
     location: Caller,
     result: Option<Fired<T>>,
 }
 
-/// A result, and the line that has fired the Deferred with it.
+/// A result, and the line that fired the Deferred with it.
 type Fired<T> = (Result<T, Failure>, Caller);
 
 impl<T: Send + 'static> RemoteResolver<T> {
@@ -165,10 +165,10 @@ impl<T: Send + 'static> RemoteResolver<T> {
     }
 }
 
-/// The Deferred's own resolver, on the reactor's thread.
+/// The Deferred's resolver, on the reactor's thread.
 struct Waiting<T: Send + 'static> {
     key: Cell<Option<usize>>,
-    /// Empty when it is over.
+    /// `None` after the end.
     resolver: Cell<Option<Resolver<T>>>,
     is_cancelled: Arc<AtomicBool>,
     location: Caller,
@@ -199,7 +199,7 @@ impl<T: Send + 'static> Tracked for Waiting<T> {
     fn lose(self: Rc<Self>, _reactor: Option<&Reactor>, reason: &Failure) {
         let resolver = self.resolver.take();
         match resolver {
-            // That the reactor ends is no news to a Deferred that was dropped long ago.
+            // A Deferred that was dropped long ago does not need the end of the reactor.
             Some(resolver) if resolver.has_no_consumer() => resolver.drop_silently(),
             Some(resolver) => resolver.resolve_at(Err(reason.clone()), self.location),
             None => {}
@@ -218,7 +218,7 @@ impl<T: Send + 'static> Tracked for Waiting<T> {
 impl<T: Send + 'static> Drop for RemoteResolver<T> {
     fn drop(&mut self) {
         if self.key.is_some() {
-            // When the reactor has ended its Deferred has been told.
+            // When the reactor has ended, the Deferred has failed already.
             let _ = self.send();
         }
     }

@@ -4,8 +4,8 @@
 //!
 //! 1. Every request is answered: with the result, or with the reason why there is none. The end of
 //!    the reactor is an answer.
-//! 2. No loop waits for a loop: a thread in a turn, and the loop's own thread, are refused before
-//!    anything is sent.
+//! 2. No loop waits for a loop: the call fails before anything is sent when it comes from a thread
+//!    in a turn, or from the loop's own thread.
 
 use std::cell::Cell;
 use std::fmt;
@@ -133,7 +133,7 @@ impl Remote {
             let outcome = report::catch_rarely(location, move || f().into_outcome(location));
             match outcome {
                 Ok(Outcome::Ready(result)) => drop(sender.send(result)),
-                Ok(Outcome::Wait(deferred)) => Asked::wait(deferred, sender, location),
+                Ok(Outcome::Wait(deferred)) => PendingCall::wait(deferred, sender, location),
                 Err(panic) => drop(sender.send(Err(panic))),
             }
         };
@@ -231,7 +231,7 @@ impl<T> fmt::Debug for RemoteTask<T> {
     }
 }
 
-/// Runs what `make` makes, and sends what comes of it.
+/// Runs the future that `make` returns, and sends its result.
 async fn run<T, F: Future<Output = T>>(
     make: impl FnOnce() -> F,
     sender: oneshot::Sender<Result<T, Failure>>,
@@ -247,7 +247,7 @@ async fn run<T, F: Future<Output = T>>(
                     Some(Poll::Ready(Ok(()))) => {
                         return Poll::Ready(Err(Failure::at(Cancelled, location)));
                     }
-                    // The handle is gone, and with it the request.
+                    // The handle is gone, so no cancel can come.
                     Some(Poll::Ready(Err(_))) => cancelled = None,
                     Some(Poll::Pending) | None => {}
                 }
@@ -260,7 +260,7 @@ async fn run<T, F: Future<Output = T>>(
         }
         Err(panic) => Err(panic),
     };
-    // A panic that nobody is told of there is told here.
+    // A panic that the other thread cannot receive is reported here.
     if let Err(Err(failure)) = sender.send(result) {
         if failure.is_panic() {
             report::deliver(Origin::Task, failure, location);
@@ -268,14 +268,14 @@ async fn run<T, F: Future<Output = T>>(
     }
 }
 
-/// A call from another thread that was not answered yet.
-struct Asked<T> {
-    /// `None` once it was answered.
+/// A call from another thread that has no answer yet.
+struct PendingCall<T> {
+    /// `None` once answered.
     sender: Cell<Option<oneshot::Sender<Result<T, Failure>>>>,
     location: Caller,
 }
 
-impl<T: 'static> Asked<T> {
+impl<T: 'static> PendingCall<T> {
     /// Answers when the Deferred fires or the reactor ends.
     fn wait(deferred: Deferred<T>, sender: oneshot::Sender<Result<T, Failure>>, location: Caller) {
         let Some(reactor) = Reactor::current() else {
@@ -307,7 +307,7 @@ impl<T: 'static> Asked<T> {
     }
 }
 
-impl<T: 'static> Tracked for Asked<T> {
+impl<T: 'static> Tracked for PendingCall<T> {
     fn lose(self: Rc<Self>, _reactor: Option<&Reactor>, _reason: &Failure) {
         self.answer(Err(Failure::at(Stopped, self.location)));
     }

@@ -48,7 +48,7 @@ impl Reactor {
                 return report::by_default(&report);
             };
             report.came_up_with(|| reactor.0.acting_peer());
-            if reactor.0.is_no_news(&report) {
+            if reactor.0.is_redundant(&report) {
                 return;
             }
             let hooks = reactor.0.hooks.borrow().clone();
@@ -83,9 +83,9 @@ impl Reactor {
 }
 
 impl Inner {
-    /// Returns whether the report only says that something was still awaited when the reactor
+    /// Returns whether the report only says that a Deferred was still awaited when the reactor
     /// ended, and ended with it.
-    fn is_no_news(&self, report: &Report) -> bool {
+    fn is_redundant(&self, report: &Report) -> bool {
         let failure = report.failure();
         matches!(self.state.get(), State::Stopping | State::Ended)
             && matches!(report.origin(), Origin::Deferred | Origin::Task)

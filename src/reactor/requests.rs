@@ -1,7 +1,7 @@
-//! What handlers have asked the loop for: [`Requests`].
+//! The requests for attention that handlers make of the loop: [`Requests`].
 //!
-//! Every registration has a share in the one value of its reactor, so that a request costs no
-//! upgrade of a weak handle.
+//! All registrations of a reactor share its one value, so that a request needs no upgrade of a weak
+//! handle.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -10,19 +10,19 @@ use super::{NO_CONNECTION, WeakReactor};
 use crate::queue::LocalQueue;
 use crate::task::HostNotifier;
 
-/// The keys of the handlers that the loop is to attend to.
+/// The keys of the handlers to which the loop has to attend.
 pub(super) struct Requests {
     pub(super) reactor: WeakReactor,
-    /// Those that have something to do before the loop waits, but for the last of them.
+    /// The handlers that have work to do before the loop waits, except the last of them.
     listed: LocalQueue<usize>,
-    /// That last one, or [`NO_CONNECTION`]. Most have done by themselves what they asked for before
-    /// the next one asks.
+    /// The last such handler, or [`NO_CONNECTION`]. Most handlers do the work themselves, and
+    /// withdraw the request, before the next request comes.
     last: Cell<usize>,
-    /// Those that have used their share of a turn and have more to do.
+    /// The handlers that have used their share of a turn and have more to do.
     pub(super) backlog: LocalQueue<usize>,
-    /// Something was added to the backlog.
+    /// Whether the backlog has got a new entry.
     pub(super) has_grown: Cell<bool>,
-    /// Those to attend to when a descriptor has come back.
+    /// The handlers to attend to when a descriptor has become free.
     starved: RefCell<Vec<usize>>,
     host: Rc<HostNotifier>,
 }
@@ -40,7 +40,7 @@ impl Requests {
         })
     }
 
-    /// Has the handler attended to before the loop waits.
+    /// Requests attention before the loop waits.
     #[inline]
     pub(super) fn attend(&self, key: usize) {
         let before = self.last.replace(key);
@@ -50,7 +50,7 @@ impl Requests {
         self.host.work_added();
     }
 
-    /// Takes the last request back, if this handler has made it.
+    /// Withdraws the last request, if this handler made it; returns whether it did.
     #[inline]
     pub(super) fn take_back(&self, key: usize) -> bool {
         let is_last = self.last.get() == key;
@@ -60,24 +60,24 @@ impl Requests {
         is_last
     }
 
-    /// How many are to be attended to, without the backlog?
+    /// Returns the number of requests outside the backlog.
     pub(super) fn len(&self) -> usize {
         self.listed.len() + usize::from(self.last.get() != NO_CONNECTION)
     }
 
-    /// Takes out the one that has waited longest, of those that are not in the backlog.
+    /// Takes the oldest request outside the backlog.
     pub(super) fn pop(&self) -> Option<usize> {
         let first = self.listed.pop();
         first.or_else(|| Some(self.last.replace(NO_CONNECTION)).filter(|key| *key != NO_CONNECTION))
     }
 
-    /// Gives back memory that was needed for many requests.
+    /// Frees memory that was needed for many requests.
     pub(super) fn shrink(&self) {
         self.listed.shrink();
         self.backlog.shrink();
     }
 
-    /// Has the handler attended to before the loop waits, but after those that have not had their
+    /// Requests attention before the loop waits, but after all handlers that have not had their
     /// share of this turn.
     pub(super) fn attend_later(&self, key: usize) {
         self.backlog.push(key);
@@ -85,22 +85,22 @@ impl Requests {
         self.host.work_added();
     }
 
-    /// Has the handler attended to when another one has left the table.
-    pub(super) fn attend_when_one_leaves(&self, key: usize) {
+    /// Requests attention when another handler has left the table.
+    pub(super) fn attend_after_leave(&self, key: usize) {
         let mut starved = self.starved.borrow_mut();
         if !starved.contains(&key) {
             starved.push(key);
         }
     }
 
-    /// One has left the table, and with it a descriptor.
-    pub(super) fn one_has_left(&self) {
+    /// Records that a handler has left the table, and has freed a descriptor.
+    pub(super) fn handler_left(&self) {
         for key in self.starved.take() {
             self.attend(key);
         }
     }
 
-    /// Is somebody to be attended to?
+    /// Returns whether there are requests.
     pub(super) fn has_any(&self) -> bool {
         self.len() > 0 || !self.backlog.is_empty()
     }

@@ -3,23 +3,24 @@
 //!
 //! # The idea
 //!
-//! Each step of a turn goes through a list: what other threads sent, due timers, sources that asked
-//! for attention, ready sources, ready tasks, time limits. A step that takes long stops in the
-//! middle of its list, and continues there in the next turn, after timers, threads and tasks had
-//! their turn. A step is long after a time on the machine ([`LONG`]), and after a number of entries
-//! everywhere ([`MANY`]).
+//! Each step of a turn goes through a list: messages of other threads, due timers, sources that
+//! requested attention, ready sources, ready tasks, time limits. A step that takes long stops in
+//! the middle of its list, and continues there in the next turn, after timers, threads and tasks
+//! have had their turn. A step is long after a time on the machine ([`LONG`]), and after a number
+//! of entries everywhere ([`MANY`]).
 //!
-//! A source that has used its share of a turn (so many bytes, so many calls: its own affair) and
-//! has more to do asks for another turn ([`Requests::attend_later`]) and stands at the end of the
-//! *backlog*. Of the backlog only a little is done in each turn, and the driver is looked at in
-//! between: so those that have little to do are served before those that have much, and these in a
-//! circle among themselves.
+//! A source that has used its share of a turn (a number of bytes or calls that it decides itself)
+//! and has more to do requests another turn ([`Requests::attend_later`]) and is appended to the
+//! *backlog*. Only a little of the backlog is done in each turn, and the driver is polled in
+//! between: so sources with little to do are served before those with much, and these take turns
+//! among themselves.
 //!
 //! # Invariants
 //!
-//! 1. What a step has left goes before what is added to its list.
-//! 2. In each turn at least one of the backlog has its turn, however much else there is to do.
-//! 3. The driver is not asked again while ready sources are left over from its last answer.
+//! 1. The rest of an interrupted step goes before entries that are added to its list.
+//! 2. In each turn at least one source of the backlog has its turn, however much else there is to
+//!    do.
+//! 3. The driver is not polled again while events of its last answer are left over.
 
 use std::time::{Duration, Instant};
 
@@ -27,14 +28,14 @@ use super::{Inner, Reactor};
 use crate::clock::Timers;
 use crate::task::budget;
 
-/// A step of a turn: how much of it has been done.
+/// Measures one step of a turn.
 pub(super) struct Slice<'a> {
     timers: &'a Timers,
-    /// How often the time is looked at: each time after so many.
+    /// The number of entries after which the clock is read.
     every: usize,
-    /// How much was done since then.
-    unseen: usize,
-    /// When it began, read when it is first wanted.
+    /// The number of entries since then.
+    since_check: usize,
+    /// When the step began; read when it is first needed.
     begun: Option<Instant>,
     done: usize,
 }
@@ -44,24 +45,24 @@ impl<'a> Slice<'a> {
         Self {
             timers,
             every,
-            unseen: 0,
+            since_check: 0,
             begun: None,
             done: 0,
         }
     }
 
-    /// So many more were done: is that enough?
+    /// Counts this many more entries; returns whether the step should stop.
     #[inline]
     pub(super) fn is_over_after(&mut self, count: usize) -> bool {
         self.done += count;
-        self.unseen += count;
-        self.unseen >= self.every && self.is_long()
+        self.since_check += count;
+        self.since_check >= self.every && self.is_long()
     }
 
     #[cold]
     #[inline(never)]
     fn is_long(&mut self) -> bool {
-        self.unseen = 0;
+        self.since_check = 0;
         if self.done >= MANY {
             return true;
         }
@@ -72,25 +73,25 @@ impl<'a> Slice<'a> {
 }
 
 impl Inner {
-    /// Step 1: takes in what other threads have sent, as much as there is time for. Returns how
-    /// much.
+    /// Step 1: takes in messages of other threads, as many as there is time for. Returns their
+    /// number.
     pub(super) fn collect(&self) -> usize {
-        let mut slice = Slice::new(&self.timers, SOME);
+        let mut slice = Slice::new(&self.timers, ENTRIES_PER_CLOCK);
         self.executor.collect(|| slice.is_over_after(1))
     }
 
-    /// Step 5: lets the sources that asked for it do what they have to do. Returns how many did.
+    /// Step 5: attends to the sources that requested it. Returns their number.
     pub(super) fn attend_all(&self, reactor: &Reactor) -> usize {
-        let mut slice = Slice::new(&self.timers, SOME);
+        let mut slice = Slice::new(&self.timers, ENTRIES_PER_CLOCK);
         let count = self.attend_requests(reactor, |weight| slice.is_over_after(weight));
         count + self.attend_backlog(reactor)
     }
 
-    /// The same in the middle of a batch of tasks: a few, and not the backlog.
+    /// Attends to a few sources in the middle of a batch of tasks, not to the backlog.
     #[inline]
     pub(super) fn attend_few(&self, reactor: &Reactor) {
         if self.requests.len() > 0 {
-            let mut left = FEW;
+            let mut left = SOURCES_IN_BATCH;
             self.attend_requests(reactor, |weight| {
                 left = left.saturating_sub(weight);
                 left == 0
@@ -98,7 +99,8 @@ impl Inner {
         }
     }
 
-    /// Attends to those that have requested it, until `is_enough` says so of what one has done.
+    /// Attends to the sources that requested it, until `is_enough` returns `true` for the weight of
+    /// one.
     fn attend_requests(
         &self,
         reactor: &Reactor,
@@ -136,7 +138,7 @@ impl Inner {
         count
     }
 
-    /// What a source has done in `visit`, in the measure of [`MANY`]: one that has used its share
+    /// Runs `visit` and returns its weight in units of [`MANY`]: a source that has used its share
     /// counts for more.
     #[inline]
     fn weigh(&self, visit: impl FnOnce()) -> usize {
@@ -159,12 +161,12 @@ impl Inner {
 
     /// Step 7: dispatches the driver's events to ready sources, as many as the limits allow.
     /// Returns their number.
-    pub(super) fn tell_ready(&self, reactor: &Reactor) -> usize {
-        let mut slice = Slice::new(&self.timers, SOME);
+    pub(super) fn dispatch_ready(&self, reactor: &Reactor) -> usize {
+        let mut slice = Slice::new(&self.timers, ENTRIES_PER_CLOCK);
         let (events, told) = self.pace.lend_events();
         let mut count = 0;
         for event in &events[told..] {
-            // A source may have left on account of an earlier event of this very batch.
+            // A source may have left because of an earlier event of this very batch.
             let weight = self.weigh(|| match self.handler(event.key) {
                 Some(handler) => {
                     budget::renew();
@@ -179,7 +181,7 @@ impl Inner {
         }
         self.pace.put_events(events, told + count);
         if !self.pace.has_events() {
-            self.look_at_strays();
+            self.check_strays();
         }
         count
     }
@@ -195,13 +197,13 @@ impl Inner {
     }
 }
 
-/// A step that takes longer than this goes on in the next turn.
+/// A step that takes longer than this continues in the next turn.
 const LONG: Duration = Duration::from_micros(250);
-/// So many are enough for one step, whatever time they take.
+/// The most entries of one step, whatever time they take.
 const MANY: usize = 1024;
-/// For so many counts a source that has used its share: eight of them are enough.
+/// The weight of a source that has used its share: eight of them are enough for a step.
 const HEAVY: usize = MANY / 8;
-/// After so many sources the time is looked at. It costs a fraction of what one of them does.
-const SOME: usize = 8;
-/// So many are attended to, at most, in the middle of a batch of tasks.
-const FEW: usize = 32;
+/// The number of sources after which the clock is read, which costs a fraction of one of them.
+const ENTRIES_PER_CLOCK: usize = 8;
+/// The most sources that are attended to in the middle of a batch of tasks.
+const SOURCES_IN_BATCH: usize = 32;

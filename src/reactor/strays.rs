@@ -1,9 +1,9 @@
-//! Events of sources that are gone.
+//! Events for sources that are gone.
 //!
-//! One such event is in order: its source left on account of an earlier event of the same wait. The
-//! same key again, in a later wait, is not: the kernel still watches a socket that was closed here,
-//! because a process that was forked has it too, and would end each wait at once. The poller is
-//! made anew then, without it.
+//! One such event is normal: its source left because of an earlier event of the same wait. The same
+//! key again, in a later wait, is not: the kernel still watches a socket that was closed here,
+//! because a forked process has it too, and would end each wait at once. Then the poller is rebuilt
+//! without the socket.
 
 use std::cell::RefCell;
 
@@ -11,12 +11,12 @@ use super::Inner;
 use crate::index::Index;
 use crate::report::WarnOnce;
 
-/// The keys without a source that events came for.
+/// The keys of events without a source.
 #[derive(Default)]
 pub(super) struct Strays {
-    /// In the wait that is being dealt with.
+    /// Those of the present wait.
     now: RefCell<Vec<usize>>,
-    /// In the waits before it.
+    /// Those of earlier waits.
     before: RefCell<Index>,
 }
 
@@ -27,8 +27,8 @@ impl Strays {
         self.now.borrow_mut().push(key);
     }
 
-    /// The events of a wait have been dealt with. Has a key come again?
-    fn has_old_one(&self) -> bool {
+    /// Ends the record of a wait; returns whether a key has come again.
+    fn has_repeated_key(&self) -> bool {
         let (mut now, mut before) = (self.now.borrow_mut(), self.before.borrow_mut());
         if now.is_empty() {
             *before = Index::default();
@@ -47,15 +47,15 @@ impl Strays {
 }
 
 impl Inner {
-    /// Makes the poller anew if it tells of sources that were gone before it was asked.
-    pub(super) fn look_at_strays(&self) {
-        if !self.strays.has_old_one() {
+    /// Rebuilds the poller if it reports sources that were gone before it was polled.
+    pub(super) fn check_strays(&self) {
+        if !self.strays.has_repeated_key() {
             return;
         }
         let is_live = |key| self.handlers.borrow().get(key).is_some();
         match self.driver.rebuild(is_live) {
             Ok(()) => self.strays.clear(),
-            // Perhaps for want of a descriptor: the next wait has it tried again.
+            // Perhaps for want of a descriptor: the next wait tries again.
             Err(error) => {
                 if tracing::enabled!(target: "torsade::reactor", tracing::Level::WARN) {
                     tracing::warn!(target: "torsade::reactor", %error, "the poller could not be made anew");
@@ -72,7 +72,7 @@ impl Inner {
 
 #[cfg(unix)]
 impl Inner {
-    /// The poller's descriptor is about to be lent: once it is, the poller cannot be made anew.
+    /// Prepares for lending the poller's descriptor: once it is lent, the poller cannot be rebuilt.
     pub(super) fn prepare_to_lend(&self) {
         let is_live = |key| self.handlers.borrow().get(key).is_some();
         if let Err(error) = self.driver.prepare_to_lend(is_live) {
@@ -94,7 +94,7 @@ mod tests {
     use crate::failure::Failure;
     use crate::reactor::{Handler, Reactor, Registration, Tracked};
 
-    /// A connection of which it is only counted how often it is told of.
+    /// A connection that only counts its events.
     struct Counted {
         registration: Registration,
         socket: Socket,
@@ -139,7 +139,7 @@ mod tests {
         (source.registration.key(), source)
     }
 
-    /// Closes it as a connection is closed; gives the copy that a forked process would have.
+    /// Closes it as a connection is closed; returns the copy that a forked process would have.
     fn close(reactor: &Reactor, (key, source): (usize, Rc<Counted>)) -> OwnedFd {
         let Name::Machine(fd) = source.socket.name() else {
             panic!("it is a socket of the machine's");
@@ -151,7 +151,7 @@ mod tests {
         copy
     }
 
-    /// A client and its server's end.
+    /// Returns a client and its server's end.
     fn pair(reactor: &Reactor) -> (Socket, Socket) {
         let driver = reactor.inner().driver();
         let here = Address::from(std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
@@ -167,7 +167,7 @@ mod tests {
         }
     }
 
-    /// Does the loop sleep, after a few turns at most?
+    /// Returns whether the loop sleeps, after a few turns at most.
     fn sleeps(reactor: &Reactor) -> bool {
         let nap = Duration::from_millis(20);
         (0..5).any(|_| {
@@ -186,7 +186,7 @@ mod tests {
         let copy = close(&reactor, watch(&reactor, server));
         rustix::net::shutdown(&copy, rustix::net::Shutdown::Both).unwrap();
         assert!(sleeps(&reactor));
-        // What is left is watched as before, and a wake ends a wait.
+        // The rest is watched as before, and a wake ends a wait.
         assert_eq!(live.count.get(), 0);
         other_peer.write(b"x").unwrap();
         reactor.iterate(Duration::from_secs(20));
@@ -222,7 +222,7 @@ mod tests {
         rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::CLOEXEC).unwrap();
         let ours = close(&reactor, watched);
         rustix::net::shutdown(&ours, rustix::net::Shutdown::Both).unwrap();
-        // From here on only the child has it.
+        // From here on only the child has the socket.
         drop(ours);
         let slept = sleeps(&reactor);
         child.kill().unwrap();
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_closed_before_a_host_came_is_not_heard_of_either() {
+    fn a_socket_closed_before_the_poller_is_lent_causes_no_events() {
         use std::os::fd::{AsFd, AsRawFd};
         let reactor = Reactor::new().unwrap();
         let (_peer, server) = pair(&reactor);
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_host_watches_stays_the_same_and_is_never_told_of_a_closed_socket() {
+    fn a_lent_descriptor_stays_the_same_and_a_closed_socket_causes_no_events() {
         use std::os::fd::{AsFd, AsRawFd};
         let reactor = Reactor::new().unwrap();
         let number = reactor.as_fd().as_raw_fd();

@@ -39,16 +39,17 @@ use crate::sync::Shared;
 use crate::task::{AwaitedWork, Inbox, Phase};
 use crate::threads::{Caller, CancelToken, ObservedPool, PoolError, ThreadPool, Ticket};
 
-/// A reactor's own pool, and what it is to be like.
+/// A reactor's own pool, and its settings.
 #[derive(Default)]
 pub(super) struct Threads {
     pool: RefCell<Option<ThreadPool>>,
-    /// How many pieces of work are awaited.
+    /// The number of pieces of work that are awaited.
     awaited: Cell<usize>,
-    /// In memory: work that was given and may not have ended, and the pools that do it.
-    given: RefCell<Vec<(Shared<AwaitedWork>, ObservedPool)>>,
-    /// In memory: how long time has stood still for it, in real time, since any came or ended.
-    stood: Cell<Duration>,
+    /// In memory: submitted work that may not have ended, and its pools.
+    submitted: RefCell<Vec<(Shared<AwaitedWork>, ObservedPool)>>,
+    /// In memory: how long time has stood still, in real time, since work was last submitted or
+    /// ended.
+    paused: Cell<Duration>,
 }
 
 /// # Threads
@@ -162,12 +163,12 @@ impl ThreadPool {
         };
         let token = awaited.token.clone();
         let result_sender = awaited.result_sender(reactor);
-        let ends = Ends(awaited.work.clone());
+        let ends = EndMark(awaited.work.clone());
         let work = move || {
             let call = || report::catch_rarely(location, || token.run(f)).and_then(|result| result);
             let result = AwaitedWork::run(&ends.0, call);
             let is_panic = result.as_ref().is_err_and(Failure::is_panic);
-            result_sender.land(result);
+            result_sender.complete(result);
             drop(ends);
             !is_panic
         };
@@ -196,17 +197,17 @@ impl Inner {
         self.threads.awaited.get() > 0
     }
 
-    /// Does work that is awaited go on by itself? Not when all of it waits for this loop, or for
-    /// threads that do.
-    pub(super) fn awaited_work_goes_on(&self) -> bool {
+    /// Returns whether awaited work continues by itself: not when all of it waits for this loop, or
+    /// for threads that do.
+    pub(super) fn awaited_work_continues(&self) -> bool {
         if !self.awaits_threads() {
             return false;
         }
-        let mut given = self.threads.given.borrow_mut();
-        given.retain(|(work, _)| work.phase() != Phase::Ended);
-        // How much work of each pool waits. There are few pools, and there may be much work.
+        let mut submitted = self.threads.submitted.borrow_mut();
+        submitted.retain(|(work, _)| work.phase() != Phase::Ended);
+        // Counts the waiting work of each pool. There are few pools, and there may be much work.
         let mut waiting: Vec<(&ObservedPool, usize)> = Vec::new();
-        for (work, pool) in given.iter() {
+        for (work, pool) in submitted.iter() {
             if work.phase() != Phase::Waiting {
                 continue;
             }
@@ -219,7 +220,7 @@ impl Inner {
             let entry = waiting.iter().find(|(other, _)| other.ptr_eq(pool));
             entry.map_or(0, |(_, count)| *count) < pool.threads()
         };
-        given.iter().any(|(work, pool)| match work.phase() {
+        submitted.iter().any(|(work, pool)| match work.phase() {
             _ if work.is_given_up() => false,
             Phase::Running => true,
             Phase::Queued => has_free_thread(pool),
@@ -227,36 +228,36 @@ impl Inner {
         })
     }
 
-    /// How long time has to stand still for work of other threads, in real time, before it may go
-    /// on to a deadline that is so far away.
-    pub(super) fn standing_left(&self, deadline: Duration) -> Duration {
+    /// Returns how long time still has to stand still, in real time, before it may advance to a
+    /// deadline at this distance.
+    pub(super) fn pause_left(&self, deadline: Duration) -> Duration {
         deadline
-            .max(STANDS_FOR)
-            .saturating_sub(self.threads.stood.get())
+            .max(MAX_PAUSE)
+            .saturating_sub(self.threads.paused.get())
     }
 
-    /// Time has stood still so long for work of other threads.
-    pub(super) fn note_stood(&self, time: Duration) {
-        let stood = &self.threads.stood;
-        stood.set(stood.get().saturating_add(time));
+    /// Records that time has stood still this long for work of other threads.
+    pub(super) fn note_pause(&self, time: Duration) {
+        let paused = &self.threads.paused;
+        paused.set(paused.get().saturating_add(time));
     }
 
-    /// Time goes on, or there is other work to stand still for.
-    pub(super) fn stands_anew(&self) {
-        self.threads.stood.set(Duration::ZERO);
+    /// Restarts the count, because time has advanced or there is other work to stand still for.
+    pub(super) fn restart_pause(&self) {
+        self.threads.paused.set(Duration::ZERO);
     }
 
     /// Waits for work of other threads, while time stands still; but see invariant 3.
-    pub(super) fn stand_still(&self, events: &mut Vec<Event>) -> io::Result<()> {
+    pub(super) fn wait_for_threads(&self, events: &mut Vec<Event>) -> io::Result<()> {
         let deadline = self.timers.next_deadline();
         let Some(deadline) = deadline.filter(|_| self.manual.is_none()) else {
             return self.driver.wait(None, events);
         };
-        let left = self.standing_left(deadline.saturating_duration_since(self.clock_now()));
-        if let Some(stood) = self.driver.wait_outside(left, events)? {
-            self.note_stood(stood);
-            if stood >= left {
-                self.stands_anew();
+        let left = self.pause_left(deadline.saturating_duration_since(self.clock_now()));
+        if let Some(paused) = self.driver.wait_outside(left, events)? {
+            self.note_pause(paused);
+            if paused >= left {
+                self.restart_pause();
                 self.driver.set_now(deadline);
             }
         }
@@ -294,7 +295,7 @@ struct Awaited<T: Send + 'static> {
     ticket: RefCell<Option<Ticket>>,
     token: CancelToken,
     work: Shared<AwaitedWork>,
-    /// Empty when it is over.
+    /// `None` after the end.
     resolver: Cell<Option<Resolver<T>>>,
     reactor: WeakReactor,
 }
@@ -309,13 +310,13 @@ impl<T: Send + 'static> Awaited<T> {
         let inner = reactor.inner();
         let work = AwaitedWork::new(inner.executor().inbox().clone());
         if inner.driver().is_virtual() {
-            let mut given = inner.threads.given.borrow_mut();
-            if given.len() == given.capacity() {
-                given.retain(|(work, _)| work.phase() != Phase::Ended);
+            let mut submitted = inner.threads.submitted.borrow_mut();
+            if submitted.len() == submitted.capacity() {
+                submitted.retain(|(work, _)| work.phase() != Phase::Ended);
             }
-            given.push((work.clone(), pool.observe()));
+            submitted.push((work.clone(), pool.observe()));
         }
-        inner.stands_anew();
+        inner.restart_pause();
         let awaited = Rc::new(Self {
             work,
             key: Cell::new(0),
@@ -341,7 +342,7 @@ impl<T: Send + 'static> Awaited<T> {
         Ok(awaited)
     }
 
-    /// The way back for the result.
+    /// Returns the sender of the result.
     fn result_sender(&self, reactor: &Reactor) -> ResultSender<T> {
         ResultSender {
             inbox: reactor.inner().executor().inbox().clone(),
@@ -352,15 +353,15 @@ impl<T: Send + 'static> Awaited<T> {
         }
     }
 
-    /// The result has come.
-    fn land(&self, reactor: &Reactor, result: Result<T, Failure>) {
+    /// Handles the result, which has arrived.
+    fn complete(&self, reactor: &Reactor, result: Result<T, Failure>) {
         match self.leave(reactor) {
             Some(resolver) => resolver.resolve(result),
             None => report::discard(result, self.location),
         }
     }
 
-    /// Nobody waits any more.
+    /// Gives the work up, because no Deferred waits any more.
     fn give_up(&self, reactor: &Reactor) {
         self.token.cancel();
         let Some(resolver) = self.leave(reactor) else {
@@ -374,7 +375,7 @@ impl<T: Send + 'static> Awaited<T> {
         resolver.errback(Failure::at(Cancelled, self.location));
     }
 
-    /// Leaves the reactor's table. Whoever gets the resolver is the one who ends it.
+    /// Leaves the reactor's table; the caller that gets the resolver has to fire it.
     fn leave(&self, reactor: &Reactor) -> Option<Resolver<T>> {
         let resolver = self.resolver.take()?;
         reactor.inner().untrack(self.key.get());
@@ -391,7 +392,7 @@ impl<T: Send + 'static> Tracked for Awaited<T> {
         self.token.cancel();
         let resolver = self.resolver.take();
         match resolver {
-            // That the reactor ends is no news to a Deferred that was dropped long ago.
+            // A Deferred that was dropped long ago does not need the end of the reactor.
             Some(resolver) if resolver.has_no_consumer() => resolver.drop_silently(),
             Some(resolver) => {
                 if let Some(ticket) = &*self.ticket.borrow() {
@@ -427,22 +428,22 @@ impl<T: Send + 'static> Drop for Awaited<T> {
         if let Some(reactor) = self.reactor.upgrade() {
             let awaited = &reactor.inner().threads.awaited;
             awaited.set(awaited.get() - 1);
-            reactor.inner().stands_anew();
+            reactor.inner().restart_pause();
         }
         self.work.give_up();
     }
 }
 
-/// Ends work, once its result is on the way, or when it is dropped.
-struct Ends(Shared<AwaitedWork>);
+/// Marks work as ended, once its result was sent, or when it is dropped.
+struct EndMark(Shared<AwaitedWork>);
 
-impl Drop for Ends {
+impl Drop for EndMark {
     fn drop(&mut self) {
         self.0.end();
     }
 }
 
-/// Carries a result to the loop; when it is dropped without one, that the work was never begun.
+/// Sends a result to the loop; dropped without one, it reports that the work never began.
 struct ResultSender<T: Send + 'static> {
     inbox: Shared<Inbox>,
     key: usize,
@@ -452,7 +453,7 @@ struct ResultSender<T: Send + 'static> {
 }
 
 impl<T: Send + 'static> ResultSender<T> {
-    fn land(mut self, result: Result<T, Failure>) {
+    fn complete(mut self, result: Result<T, Failure>) {
         self.send(result);
     }
 
@@ -460,8 +461,8 @@ impl<T: Send + 'static> ResultSender<T> {
         self.is_sent = true;
         let (key, location) = (self.key, self.location);
         let call = move || match arrived_at::<Awaited<T>>(key) {
-            Some((reactor, awaited)) => awaited.land(&reactor, result),
-            // Nobody waits: it is dropped here (invariant 1).
+            Some((reactor, awaited)) => awaited.complete(&reactor, result),
+            // No Deferred waits: the result is dropped here (invariant 1).
             None => report::discard(result, location),
         };
         if let Err(call) = self.inbox.push_call(Box::new(call), location) {
@@ -478,9 +479,9 @@ impl<T: Send + 'static> Drop for ResultSender<T> {
     }
 }
 
-/// As many threads as Twisted's reactor has.
+/// The default maximum of threads, as in Twisted's reactor.
 const USUAL_MAX: usize = 10;
 
-/// For so long, in real time, work of other threads may take without time going on in memory,
+/// How long work of other threads may take, in real time, while the time in memory stands still,
 /// whatever is due.
-const STANDS_FOR: Duration = Duration::from_secs(5);
+const MAX_PAUSE: Duration = Duration::from_secs(5);

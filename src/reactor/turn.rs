@@ -1,7 +1,7 @@
-//! One turn of the loop, and turning it for whole runs, for foreign loops and for tests.
+//! One turn of the loop, and the turns of whole runs, of host loops and of tests.
 //!
-//! A task that yields must not cost a system call, so while tasks are ready the driver is only
-//! looked at now and then: after so many tasks, or so much time, whichever comes first.
+//! A task that yields must not cost a system call, so while tasks are ready the driver is polled
+//! only now and then: after a number of tasks, or an amount of time, whichever comes first.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -24,50 +24,49 @@ use crate::report::{self, Origin};
 use crate::sync::{AtomicBool, Ordering, Shared};
 use crate::task::{Executor, InTurn, Inbox, Locals, TaskInfo, budget};
 
-/// When the loop must next look at the driver, although there is enough to do.
+/// When the loop must next poll the driver, although there is enough to do.
 pub(super) struct Pace {
-    /// Tasks and calls from other threads run since the driver was last looked at.
+    /// The tasks and calls from other threads that ran since the driver was last polled.
     ran: Cell<usize>,
-    /// When that was, as far as anybody wanted to know.
-    looked: Cell<Option<Instant>>,
-    /// Wakes what the loop is run for.
+    /// When that was, if the time was read since.
+    polled_at: Cell<Option<Instant>>,
+    /// Wakes the main future.
     waker: Arc<MainWaker>,
-    /// What the loop is run for is waiting to be woken.
+    /// Whether the main future waits to be woken.
     main_waits: Cell<bool>,
-    /// `stop` was called and the shutdown event has not been fired.
-    stop_asked: Cell<bool>,
-    /// The startup event of this run is over.
+    /// Whether `stop` was called and the shutdown event has not been fired.
+    stop_requested: Cell<bool>,
+    /// Whether the startup event of this run is over.
     started: Cell<bool>,
-    /// How many runs have begun.
+    /// The number of runs that have begun.
     starts: Cell<u64>,
-    /// When the last one did.
+    /// When the last run began.
     began_at: Cell<Option<Instant>>,
-    /// A signal asks for the end, and the run has not started yet.
+    /// Whether a signal requested the stop before the run has started.
     signalled: Cell<bool>,
-    /// The run was begun with [`Reactor::start`].
+    /// Whether the run was begun with [`Reactor::start`].
     hosted: Cell<bool>,
-    /// The last look at the driver found something: there may be more.
+    /// Whether the last poll of the driver found events: there may be more.
     found_events: Cell<bool>,
-    /// Events of the last wait, and how many of them have been dealt with.
+    /// The events of the last wait, and how many of them have been handled.
     events: Cell<Vec<Event>>,
-    told: Cell<usize>,
-    /// There are some that have not.
+    handled: Cell<usize>,
+    /// Whether some of them have not been handled.
     has_events: Cell<bool>,
-    /// How far the loop has come with seeing what came before the time limits that are held.
+    /// The progress towards the time limits that are due and held.
     limits: Cell<Limits>,
 }
 
-/// What the loop has done for the time limits that have come due; see
-/// [`Timers`](crate::clock::Timers).
+/// The progress towards due time limits, which take effect after everything that arrived before
+/// them; see [`Timers`](crate::clock::Timers).
 #[derive(Clone, Copy, Debug)]
 enum Limits {
-    /// It has looked at the driver so often, and each time has found something.
-    Looking(u32),
-    /// There is nothing more to be seen; the tasks that were woken are to run, to the end of so
-    /// many batches.
-    Looked(u32),
-    /// Those have run: the limits take effect.
-    Ripe,
+    /// The loop has polled the driver this many times, and found events each time.
+    Polling(u32),
+    /// There are no more events; the woken tasks have to run, for this many more batches.
+    RunningTasks(u32),
+    /// The tasks have run: the limits take effect.
+    Released,
 }
 
 impl Pace {
@@ -79,8 +78,8 @@ impl Pace {
             }),
             main_waits: Cell::new(false),
             ran: Cell::new(0),
-            looked: Cell::new(None),
-            stop_asked: Cell::new(false),
+            polled_at: Cell::new(None),
+            stop_requested: Cell::new(false),
             started: Cell::new(false),
             starts: Cell::new(0),
             began_at: Cell::new(None),
@@ -88,33 +87,33 @@ impl Pace {
             hosted: Cell::new(false),
             found_events: Cell::new(false),
             events: Cell::default(),
-            told: Cell::new(0),
+            handled: Cell::new(0),
             has_events: Cell::new(false),
-            limits: Cell::new(Limits::Looking(0)),
+            limits: Cell::new(Limits::Polling(0)),
         }
     }
 
-    /// Are there events of the last wait that have not been dealt with?
+    /// Returns whether events of the last wait have not been handled.
     pub(super) fn has_events(&self) -> bool {
         self.has_events.get()
     }
 
-    /// Takes them out, with how many of them have been dealt with; [`Pace::put_events`] follows.
+    /// Takes the events out, with the number of handled ones; [`Pace::put_events`] must follow.
     pub(super) fn lend_events(&self) -> (Vec<Event>, usize) {
-        (self.events.take(), self.told.get())
+        (self.events.take(), self.handled.get())
     }
 
-    /// A list for a new wait: all events of the last one have been dealt with.
+    /// Returns an empty list for a new wait: all events of the last one have been handled.
     fn take_events(&self) -> Vec<Event> {
         let mut events = self.events.take();
         events.clear();
         events
     }
 
-    /// Puts back the events of the last wait, of which so many have been dealt with.
-    pub(super) fn put_events(&self, events: Vec<Event>, told: usize) {
-        self.has_events.set(told < events.len());
-        self.told.set(told);
+    /// Puts back the events of the last wait, of which this many have been handled.
+    pub(super) fn put_events(&self, events: Vec<Event>, handled: usize) {
+        self.has_events.set(handled < events.len());
+        self.handled.set(handled);
         self.events.set(events);
     }
 
@@ -122,8 +121,8 @@ impl Pace {
         self.ran.set(self.ran.get() + count);
     }
 
-    pub(super) fn ask_to_stop(&self) {
-        self.stop_asked.set(true);
+    pub(super) fn request_stop(&self) {
+        self.stop_requested.set(true);
     }
 
     /// Stops the run as soon as its startup event is over.
@@ -131,11 +130,11 @@ impl Pace {
         self.signalled.set(true);
     }
 
-    pub(super) fn is_asked_to_stop(&self) -> bool {
-        self.stop_asked.get()
+    pub(super) fn is_stop_requested(&self) -> bool {
+        self.stop_requested.get()
     }
 
-    /// Is there something that the loop is run for, and that is not done?
+    /// Returns whether there is a main future that is not done.
     pub(super) fn main_waits(&self) -> bool {
         self.main_waits.get()
     }
@@ -152,18 +151,18 @@ impl Pace {
         self.hosted.set(hosted);
     }
 
-    /// The shutdown event is not to be fired after all.
-    pub(super) fn stop_is_off(&self) {
-        self.stop_asked.set(false);
+    /// Cancels the requested shutdown event.
+    pub(super) fn cancel_stop(&self) {
+        self.stop_requested.set(false);
     }
 
-    /// What the loop is run for was woken, and has not been polled since.
+    /// Returns whether the main future was woken and has not been polled since.
     fn main_is_woken(&self) -> bool {
         self.main_waits.get() && self.waker.woken.load(Ordering::SeqCst)
     }
 }
 
-/// The waker of what the loop is run for.
+/// The waker of the main future.
 #[derive(Debug)]
 struct MainWaker {
     woken: AtomicBool,
@@ -182,7 +181,7 @@ impl Wake for MainWaker {
     }
 }
 
-/// What came of the main future: nothing when the loop ended first.
+/// The result of the main future: `None` when the loop ended first.
 type Main<T> = Option<Result<T, Box<dyn Any + Send>>>;
 
 /// # Single turns
@@ -197,7 +196,7 @@ impl Reactor {
     #[doc(alias = "runUntilCurrent")]
     pub fn run_until_current(&self) {
         let entered = self.begin_turn();
-        self.current_things();
+        self.run_current();
         drop(entered);
         self.rethrow();
     }
@@ -226,7 +225,7 @@ impl Reactor {
     #[doc(alias = "reactor.iterate")]
     pub fn iterate(&self, delay: Duration) {
         let entered = self.begin_turn();
-        self.current_things();
+        self.run_current();
         self.io(delay, true);
         drop(entered);
         self.rethrow();
@@ -275,13 +274,13 @@ impl Reactor {
         self.settle();
     }
 
-    /// Runs turns until there is nothing left to do without waiting or advancing the clock. It
-    /// panics inside a turn, and when there is still something to do after a million turns.
+    /// Runs turns until there is nothing left to do without waiting or advancing the clock. Panics
+    /// inside a turn, and when there is still something to do after a million turns.
     #[track_caller]
     pub(crate) fn settle(&self) {
-        for _ in 0..A_MILLION {
+        for _ in 0..MAX_TURNS {
             let entered = self.begin_turn();
-            self.current_things();
+            self.run_current();
             let events = self.io(Duration::ZERO, true);
             drop(entered);
             self.rethrow();
@@ -299,7 +298,7 @@ impl Reactor {
         );
     }
 
-    /// Runs user code as from a turn, and what it asks for at the end of that; for tests.
+    /// Runs user code as in a turn, and carries out its requests; for tests.
     #[track_caller]
     #[cfg(any(doc, feature = "testing"))]
     pub(crate) fn in_turn<R>(&self, f: impl FnOnce() -> R) -> R {
@@ -310,9 +309,8 @@ impl Reactor {
         result
     }
 
-    /// Goes on with a panic that is to leave the loop; see
-    /// [`OnPanic::Unwind`](super::OnPanic::Unwind). What the loop itself has found begins here, so
-    /// that the hook for panics tells of it.
+    /// Resumes a panic that has to leave the loop; see [`OnPanic::Unwind`](super::OnPanic::Unwind).
+    /// A panic that the loop itself has found begins here, so that the panic hook reports it.
     #[track_caller]
     pub(super) fn rethrow(&self) {
         let Some(failure) = self.inner().unwinding.take() else {
@@ -369,14 +367,14 @@ impl Reactor {
         let mut main = pin!(Some(main));
         let waker = Waker::from(inner.pace.waker.clone());
         loop {
-            self.current_things_but_limits(true);
+            self.run_current_without_limits(true);
             inner
                 .pace
                 .main_waits
                 .set(inner.pace.started.get() && main.is_some());
             if inner.pace.main_is_woken() {
-                // A swap, for a store would not show us what a wake that found the flag up was
-                // about.
+                // A swap, because a store would not acquire what was done before a wake that found
+                // the flag set.
                 inner.pace.waker.woken.swap(false, Ordering::SeqCst);
                 if let Some(future) = main.as_mut().as_pin_mut() {
                     let mut cx = Context::from_waker(&waker);
@@ -423,7 +421,7 @@ impl Reactor {
         pace.starts.set(start);
         pace.began_at.set(Some(self.inner().clock_now()));
         self.inner().ending.begin();
-        // What an earlier run set going, before it crashed, is no business of this one.
+        // Work that an earlier run began, before it crashed, does not belong to this run.
         let run = self.inner().run.get();
         let at_once = |_: &Self| Deferred::succeed(());
         let running = move |reactor: &Self| {
@@ -433,14 +431,14 @@ impl Reactor {
         };
         self.fire("startup", at_once, running, move |reactor| {
             let pace = &reactor.inner().pace;
-            // Also when it has crashed meanwhile: that is what ends the run.
+            // Also when the reactor has crashed meanwhile: the crash ends the run then.
             if pace.starts.get() == start {
                 pace.started.set(true);
             }
         });
     }
 
-    /// Acts on what asks for the end: a signal, `stop`, a panic that is to leave the loop. Returns
+    /// Acts on requests for the end: a signal, `stop`, a panic that has to leave the loop. Returns
     /// whether the run is over.
     pub(super) fn is_over(&self) -> bool {
         let inner = self.inner();
@@ -448,17 +446,17 @@ impl Reactor {
         if inner.signals.take_stop(is_stopping) {
             inner.pace.signalled.set(true);
         }
-        // Before it has started it cannot be stopped: then as soon as it has.
+        // A run that has not started cannot be stopped: it stops as soon as it has.
         if inner.pace.started.get() && inner.pace.signalled.replace(false) {
             let _ = self.stop();
         }
-        self.look_at_stop();
+        self.check_stop();
         if inner.is_unwinding() {
             inner.state.set(State::Ended);
         }
         match inner.state.get() {
             State::Ended => true,
-            // Crashed, if it was running before.
+            // The reactor has crashed, if it was running before.
             State::New => inner.pace.started.get(),
             State::Running | State::Stopping => false,
         }
@@ -478,7 +476,7 @@ impl Reactor {
                 let weak = reactor.downgrade();
                 let is_still = move || weak.upgrade().filter(|it| it.inner().run.get() == run);
                 if is_still().is_some() {
-                    // What lingers.
+                    // The lingering sockets.
                     drop(reactor.drained().map(move |()| {
                         if let Some(reactor) = is_still() {
                             reactor.inner().state.set(State::Ended);
@@ -489,17 +487,17 @@ impl Reactor {
         );
     }
 
-    /// Steps 1 to 4. What the system has to say comes before what other threads have.
-    pub(super) fn current_things(&self) {
-        self.current_things_but_limits(false);
+    /// Runs steps 1 to 4. Signals come before messages of other threads.
+    pub(super) fn run_current(&self) {
+        self.run_current_without_limits(false);
         self.inner().fire_limits();
-        self.look_at_hosted_end();
+        self.check_hosted_end();
     }
 
-    /// The same, for a loop that polls a future of its own before time limits take effect. With
-    /// `several` it runs some batches of tasks in a row, while there is nothing else to do: the
-    /// other steps would find nothing but what time alone brings.
-    fn current_things_but_limits(&self, several: bool) {
+    /// Runs steps 1 to 4 for a loop that polls a future of its own before time limits take effect.
+    /// With `several`, runs some batches of tasks in a row while there is nothing else to do: the
+    /// other steps would find only what the passing of time brings.
+    fn run_current_without_limits(&self, several: bool) {
         self.dispatch_signals();
         let inner = self.inner();
         inner.pace.note_run(inner.collect());
@@ -507,31 +505,31 @@ impl Reactor {
         inner.run_tasks(self, several);
     }
 
-    /// Steps 5 to 7. Gives the number of events, and the sources attended to.
-    pub(super) fn io(&self, delay: Duration, looks: bool) -> usize {
+    /// Runs steps 5 to 7. Returns the number of events, and of sources attended to.
+    pub(super) fn io(&self, delay: Duration, polls: bool) -> usize {
         let inner = self.inner();
         if inner.state.get() == State::Ended {
             return 0;
         }
         let attended = inner.attend_all(self);
         inner.keep_within_budget(self);
-        inner.look_at_drain();
+        inner.check_drain();
         if inner.pace.has_events() {
-            return attended + self.tell_ready();
+            return attended + self.dispatch_ready();
         }
-        // The last bytes may have left just now, and with them the reason to wait for anything.
+        // The last bytes may have been sent just now, so that there is no reason left to wait.
         let ready = inner.has_work() || inner.state.get() == State::Ended;
-        let looks = looks || inner.timers.holds_limits() || inner.has_backlog();
-        if ready && !looks && !inner.is_time_to_look() {
+        let polls = polls || inner.timers.holds_limits() || inner.has_backlog();
+        if ready && !polls && !inner.is_time_to_poll() {
             return attended;
         }
         let mut timeout = if ready { Duration::ZERO } else { delay };
         // In memory time stands still while another thread does work for this one.
         let stands =
-            timeout == FOREVER && inner.driver.is_virtual() && inner.awaited_work_goes_on();
+            timeout == FOREVER && inner.driver.is_virtual() && inner.awaited_work_continues();
         if timeout > Duration::ZERO && !stands {
             if let Some(deadline) = inner.timers.next_deadline() {
-                // With manual time a deadline is never reached by waiting.
+                // With manual time, waiting never reaches a deadline.
                 let left = deadline.saturating_duration_since(inner.clock_now());
                 if inner.manual.is_none() || left == Duration::ZERO {
                     timeout = timeout.min(left);
@@ -540,7 +538,7 @@ impl Reactor {
         }
         let mut events = inner.pace.take_events();
         let waited = match timeout {
-            FOREVER if stands => inner.stand_still(&mut events),
+            FOREVER if stands => inner.wait_for_threads(&mut events),
             FOREVER if inner.is_closed_world.get() => self.wait_in_closed_world(&mut events),
             FOREVER => inner.driver.wait(None, &mut events),
             timeout => inner.driver.wait(Some(timeout), &mut events),
@@ -549,25 +547,25 @@ impl Reactor {
             report::waiting_failed(&error);
         }
         inner.pace.ran.set(0);
-        inner.pace.looked.set(None);
+        inner.pace.polled_at.set(None);
         inner.pace.found_events.set(!events.is_empty());
         inner.executor.host().clear();
         inner.sync_time();
         inner.pace.put_events(events, 0);
-        attended + self.tell_ready()
+        attended + self.dispatch_ready()
     }
 
-    /// In memory nothing is ready, no time is awaited, and no thread does work for this one. The
-    /// test that runs here is over: at once when nobody else can wake it, or else after a while.
+    /// Handles a test in memory in which nothing is ready, no timer is set, and no thread works for
+    /// the loop. The test is over: at once when no other code can wake it, or else after a while.
     fn wait_in_closed_world(&self, events: &mut Vec<Event>) -> io::Result<()> {
         let inner = self.inner();
         let limit = if inner.has_remotes() {
-            OTHERS_MAY_COME
+            REMOTE_PATIENCE
         } else if inner.executor.counted_wakers().any_kept()
             || inner.awaits_threads()
             || inner.signals.has_listeners()
         {
-            SOMEBODY_MAY_COME
+            WAKER_PATIENCE
         } else {
             Duration::ZERO
         };
@@ -586,14 +584,14 @@ impl Reactor {
         Ok(())
     }
 
-    /// Step 7, or a part of it.
-    fn tell_ready(&self) -> usize {
+    /// Runs step 7, or a part of it.
+    fn dispatch_ready(&self) -> usize {
         let inner = self.inner();
-        let count = inner.tell_ready(self);
+        let count = inner.dispatch_ready(self);
         if !inner.pace.has_events() {
-            inner.note_look();
+            inner.note_poll();
         }
-        inner.look_at_drain();
+        inner.check_drain();
         count
     }
 
@@ -605,7 +603,7 @@ impl Reactor {
             "a reactor is in a turn on this thread already"
         );
         let turn = self.inner().executor.begin_turn();
-        In {
+        TurnGuard {
             _watching: self.inner().debug.watchdog.as_ref().map(Watchdog::watch),
             _turn: turn,
             _diverted: report::divert(self.sink()),
@@ -615,76 +613,75 @@ impl Reactor {
 }
 
 /// The guard of [`Reactor::begin_turn`].
-struct In {
+struct TurnGuard {
     before: Option<Reactor>,
     _watching: Option<Watching>,
     _diverted: report::Diverted,
     _turn: InTurn,
 }
 
-impl Drop for In {
+impl Drop for TurnGuard {
     fn drop(&mut self) {
         Reactor::restore_current(self.before.take());
     }
 }
 
 impl Inner {
-    /// Steps 2 and 3.
+    /// Runs steps 2 and 3.
     fn pass_time(&self) {
         self.sync_time();
         if !self.timers.is_idle() {
             self.timers.absorb();
-            let mut slice = Slice::new(&self.timers, TIMERS_PER_LOOK);
+            let mut slice = Slice::new(&self.timers, TIMERS_PER_CLOCK);
             self.timers
                 .fire_due_and_hold_limits(fire, || slice.is_over_after(1));
         }
     }
 
-    /// The driver was looked at, and what it told has been dealt with.
-    fn note_look(&self) {
+    /// Records that the driver was polled, and its events have been handled.
+    fn note_poll(&self) {
         if !self.timers.holds_limits() {
             return;
         }
-        // Those that are released already are not put off by another look, however often there is
-        // one.
-        let Limits::Looking(looks) = self.pace.limits.get() else {
+        // Limits that take effect already are not delayed by another poll.
+        let Limits::Polling(polls) = self.pace.limits.get() else {
             return;
         };
         let left = self.has_backlog() || self.executor.has_messages_left();
         let found = self.pace.found_events.get() || left;
-        // What came in time may take more than one look: an answer and the end after it, or
-        // more sources than the driver tells of at once.
-        self.pace.limits.set(if found && looks + 1 < MOST_LOOKS {
-            Limits::Looking(looks + 1)
+        // Events that arrived in time may take more than one poll: an answer and the end after it,
+        // or more sources than the driver reports at once.
+        self.pace.limits.set(if found && polls + 1 < MAX_POLLS {
+            Limits::Polling(polls + 1)
         } else {
             self.timers.release_limits();
-            // What was woken stands behind what is left of a batch.
-            Limits::Looked(1 + u32::from(self.executor.is_in_batch()))
+            // The woken tasks are queued behind the rest of a batch.
+            Limits::RunningTasks(1 + u32::from(self.executor.is_in_batch()))
         });
     }
 
-    /// Time limits take effect, if what came before them has been seen.
+    /// Lets time limits take effect, if what came before them has been handled.
     fn fire_limits(&self) {
-        if let Limits::Ripe = self.pace.limits.get() {
-            self.pace.limits.set(Limits::Looking(0));
-            let mut slice = Slice::new(&self.timers, LIMITS_PER_LOOK);
+        if let Limits::Released = self.pace.limits.get() {
+            self.pace.limits.set(Limits::Polling(0));
+            let mut slice = Slice::new(&self.timers, LIMITS_PER_CLOCK);
             if !self.timers.fire_limits(fire, || slice.is_over_after(1)) {
-                self.pace.limits.set(Limits::Ripe);
+                self.pace.limits.set(Limits::Released);
             }
         }
     }
 
-    /// Tells the timers the time, where it does not pass by itself.
+    /// Sets the time of the timers, where it does not pass by itself.
     fn sync_time(&self) {
         if self.manual.is_some() || self.driver.is_virtual() {
             self.timers.set_now(self.clock_now());
         }
     }
 
-    /// Step 4, once or a few times. In a long batch what was written is flushed now and then, while
-    /// it is still in the processor's caches.
+    /// Runs step 4, once or a few times. In a long batch, written bytes are flushed now and then,
+    /// while they are still in the processor's caches.
     fn run_tasks(&self, reactor: &Reactor, several: bool) {
-        let mut slice = Slice::new(&self.timers, TASKS_PER_LOOK);
+        let mut slice = Slice::new(&self.timers, TASKS_PER_POLL);
         // After the first batch, which may be long.
         let mut most = 0;
         let ran = self.executor.run_batches(
@@ -701,30 +698,32 @@ impl Inner {
             },
         );
         // A turn in which only the main future runs, or a connection goes on writing, counts as
-        // well: in memory no time goes by that would have us look.
+        // well: in memory no time passes that would make the loop poll the driver.
         self.pace.note_run(ran.max(1));
         match self.pace.limits.get() {
             _ if self.executor.is_in_batch() => {}
-            Limits::Looked(1) => self.pace.limits.set(Limits::Ripe),
-            Limits::Looked(batches) => self.pace.limits.set(Limits::Looked(batches - 1)),
+            Limits::RunningTasks(1) => self.pace.limits.set(Limits::Released),
+            Limits::RunningTasks(batches) => {
+                self.pace.limits.set(Limits::RunningTasks(batches - 1))
+            }
             _ => {}
         }
     }
 
     fn has_nothing_else(&self) -> bool {
         !self.pace.main_is_woken()
-            && matches!(self.pace.limits.get(), Limits::Looking(_))
-            && !self.pace.stop_asked.get()
+            && matches!(self.pace.limits.get(), Limits::Polling(_))
+            && !self.pace.stop_requested.get()
             && !self.executor.inbox().has_messages()
             && !self.has_attention()
             && !self.pace.has_events()
     }
 
-    /// Is there anything to do without waiting?
+    /// Returns whether there is anything to do without waiting.
     pub(crate) fn has_work(&self) -> bool {
         self.executor.is_ready()
             || self.pace.main_is_woken()
-            || self.pace.stop_asked.get()
+            || self.pace.stop_requested.get()
             || self.has_attention()
             || self.pace.has_events()
             || self.executor.inbox().has_messages()
@@ -732,23 +731,23 @@ impl Inner {
             || self.timers.holds_limits()
     }
 
-    /// When the next timer is due, or the next thing arrives that is under way in a network in
-    /// memory.
+    /// Returns when the next timer is due, or the next item in flight arrives in an in-memory
+    /// network.
     #[cfg(any(doc, feature = "testing"))]
     pub(crate) fn next_time(&self) -> Option<Instant> {
         let next = [self.timers.next_deadline(), self.driver.next_arrival()];
         next.into_iter().flatten().min()
     }
 
-    fn is_time_to_look(&self) -> bool {
-        if self.pace.ran.get() >= TASKS_PER_LOOK {
+    fn is_time_to_poll(&self) -> bool {
+        if self.pace.ran.get() >= TASKS_PER_POLL {
             return true;
         }
         let now = self.timers.now();
-        match self.pace.looked.get() {
-            Some(looked) => now.saturating_duration_since(looked) >= TIME_PER_LOOK,
+        match self.pace.polled_at.get() {
+            Some(polled_at) => now.saturating_duration_since(polled_at) >= TIME_PER_POLL,
             None => {
-                self.pace.looked.set(Some(now));
+                self.pace.polled_at.set(Some(now));
                 false
             }
         }
@@ -762,7 +761,7 @@ impl Inner {
     }
 }
 
-/// Runs what has come due.
+/// Runs what is due.
 fn fire(due: Due) {
     budget::renew();
     match due {
@@ -771,25 +770,24 @@ fn fire(due: Due) {
     }
 }
 
-/// After so many tasks the driver is looked at, although more tasks are ready.
-const TASKS_PER_LOOK: usize = 64;
-/// After so many tasks of a batch, what they have written is flushed.
+/// After this many tasks the driver is polled, although more tasks are ready.
+const TASKS_PER_POLL: usize = 64;
+/// After this many tasks of a batch, their written bytes are flushed.
 const TASKS_PER_FLUSH: usize = 16;
-/// So many tasks run, at most, between two looks at the timers and at what other threads sent.
+/// The most tasks between two checks of the timers and of messages of other threads.
 const TASKS_PER_TURN: usize = 16;
-/// After so many timers the time is looked at.
-const TIMERS_PER_LOOK: usize = 8;
-/// After so much time as well.
-const TIME_PER_LOOK: Duration = Duration::from_micros(50);
-/// After so many time limits the time is looked at.
-const LIMITS_PER_LOOK: usize = 8;
-/// In a test in memory that has come to rest: how long threads that have a handle may take to do
-/// something.
-const OTHERS_MAY_COME: Duration = Duration::from_secs(10);
-/// And how long others may take: who has a waker and may be in another thread, or sends a signal.
-const SOMEBODY_MAY_COME: Duration = Duration::from_secs(2);
-/// How often the driver is looked at, at most, before a time limit takes effect, while each look
-/// finds something.
-const MOST_LOOKS: u32 = 4;
-/// More turns than any test needs to come to rest.
-const A_MILLION: usize = 1_000_000;
+/// After this many timers the clock is read.
+const TIMERS_PER_CLOCK: usize = 8;
+/// After this much time the driver is polled as well.
+const TIME_PER_POLL: Duration = Duration::from_micros(50);
+/// After this many time limits the clock is read.
+const LIMITS_PER_CLOCK: usize = 8;
+/// In an idle test in memory: how long threads that have a handle may take to act.
+const REMOTE_PATIENCE: Duration = Duration::from_secs(10);
+/// In an idle test in memory: how long code may take that has a waker and may be in another thread,
+/// or that sends a signal.
+const WAKER_PATIENCE: Duration = Duration::from_secs(2);
+/// The most polls of the driver before a time limit takes effect, while each poll finds events.
+const MAX_POLLS: u32 = 4;
+/// More turns than any test needs to become idle.
+const MAX_TURNS: usize = 1_000_000;
