@@ -328,7 +328,7 @@ const CIRCLES: [(&str, &str, &str); 6] = [
     ),
     (
         "task",
-        "mod executor current_executor root",
+        "mod current_executor executor root",
         "the executor makes and holds tasks, which name it, and mod.rs defines what all share",
     ),
     (

@@ -106,7 +106,7 @@ impl Rng {
     }
 
     /// Returns the next number from 0 to 1, excluding 1.
-    pub(crate) fn part(&self) -> f64 {
+    pub(crate) fn fraction(&self) -> f64 {
         self.0.borrow_mut().fraction()
     }
 }

@@ -11,7 +11,7 @@
 //! |---|---|---|
 //! | `Reactor::io` | `reactor/turn.rs` | waits for events, unless other work is ready |
 //! | `Epoll::wait` | `driver/poller/epoll.rs` | calls the kernel, and converts its answer to events |
-//! | `Inner::tell_ready` | `reactor/share.rs` | dispatches the events, as many as the step's limits allow |
+//! | `Inner::dispatch_ready` | `reactor/share.rs` | dispatches the events, as many as the step's limits allow |
 //! | `Conn::ready` | `transport/engine.rs` | checks one word of flags for anything unusual |
 //! | `OnStream::readable` | `protocol/connected.rs` | borrows the loop's read buffer |
 //! | `ConnCore::read` | `transport/link.rs` | one `recv` |
@@ -78,7 +78,7 @@
 //! | `AwaitedWork::run` | `task/waiting.rs` | runs the job; virtual time stands still meanwhile |
 //! | `Inbox::push_call` | `task/inbox.rs` | sends the result, and wakes the loop unless it is notified already |
 //! | `Executor::collect` | `task/executor.rs` | takes the result in, as the first step of a turn |
-//! | `Awaited::land` | `reactor/threads.rs` | fires the Deferred |
+//! | `Awaited::complete` | `reactor/threads.rs` | fires the Deferred |
 //!
 //! # A child process
 //!

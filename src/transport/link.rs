@@ -223,8 +223,7 @@ impl ConnCore {
         self.ask_for_attention();
     }
 
-    /// Reads once. Returns `None` when no bytes are available; the end of file and errors change
-    /// the connection's life.
+    /// Reads once; `None` when no bytes are available. An end or error changes the life.
     #[inline(always)]
     pub(crate) fn read(&self, buf: &mut [u8]) -> Option<usize> {
         let result = self.socket.read(buf)?;
@@ -355,8 +354,7 @@ impl ConnCore {
         Ok(true)
     }
 
-    /// Writes directly to the socket, when the queue is empty. Returns `None` when nothing could be
-    /// written.
+    /// Writes directly to the socket, when the queue is empty; `None` if no byte was written.
     pub(crate) fn write_through(&self, bytes: &[u8]) -> Option<usize> {
         if self.queued() > 0 || self.flags.has(Flag::BLOCKED) || !self.life.get().takes_writes() {
             return None;
@@ -508,8 +506,7 @@ impl ConnCore {
         }
     }
 
-    /// Borrows the socket, for one statement that runs no user code. Returns `None` once it is
-    /// closed.
+    /// Borrows the socket, for one statement that runs no user code; `None` once it is closed.
     pub(crate) fn with_socket<R>(&self, f: impl FnOnce(&Socket) -> R) -> Option<R> {
         self.socket.with(f)
     }
@@ -654,8 +651,7 @@ impl ConnCore {
         self.flags.has(Flag::SUCCEEDED) && !self.life.get().is_ending()
     }
 
-    /// Returns whether only the hand-over is left to do. A file that is being sent is finished
-    /// before that.
+    /// Returns whether only the hand-over is left to do; a file is sent to its end before.
     pub(super) fn is_over_here(&self) -> bool {
         self.life.get().is_over() || (self.is_handing_on() && !self.sends_file())
     }

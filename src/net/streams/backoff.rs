@@ -113,7 +113,11 @@ impl Retry {
         }
         let count = count.saturating_add(1);
         self.count.set(count);
-        Some(self.policy.get().wait(count, reactor.inner().rng().part()))
+        Some(
+            self.policy
+                .get()
+                .wait(count, reactor.inner().rng().fraction()),
+        )
     }
 }
 
