@@ -2,9 +2,9 @@
 //!
 //! # The idea
 //!
-//! A box for each callback costs more than running it. So steps of any type lie one behind the
+//! Boxing each callback costs more than running it. So steps of any type are stored one after the
 //! other in blocks of words, each behind a pointer that carries its type. The step that ran last
-//! stays in its block, since it holds the result so far.
+//! stays in its block, because it holds the result so far.
 //!
 //! # Ownership
 //!
@@ -275,9 +275,9 @@ impl Body {
         let at = self.end.get();
         assert!(align_of::<S>() <= align_of::<Word>() && words_for::<S>() <= WORDS - at);
         let entry = self.entry(at);
-        // SAFETY: there is room for the entry, and its step begins here.
+        // SAFETY: there is space for the entry, and its step begins here.
         let location = unsafe { entry.add(HEADER) }.cast::<S>();
-        // SAFETY: there is room for the step, and a word's alignment suffices for it.
+        // SAFETY: there is space for the step, and a word's alignment suffices for it.
         unsafe { location.write(step()) };
         let header: *mut dyn Slot = location;
         // SAFETY: the header's words are sized and aligned for such a pointer.
@@ -388,7 +388,7 @@ const fn words_for<S>() -> usize {
     HEADER + size_of::<S>().div_ceil(size_of::<Word>())
 }
 
-/// The number of words in an entry before its step: room for a pointer.
+/// The number of words in an entry before its step: enough for a pointer.
 const HEADER: usize = size_of::<*mut dyn Slot>().div_ceil(size_of::<Word>());
 
 /// The number of words in a block: enough for five callbacks of the usual size.
@@ -400,7 +400,7 @@ mod tests {
     use crate::defer::Deferred;
 
     #[test]
-    fn a_line_stays_on_its_thread() {
+    fn a_callback_queue_is_not_send() {
         trait Ambiguous<A> {
             fn check() {}
         }
@@ -411,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_of_every_size_and_alignment_keep_their_place() {
+    fn steps_of_every_size_and_alignment_are_aligned_and_stay_in_order() {
         #[repr(align(32))]
         struct Aligned(u64);
         for fired in [false, true] {

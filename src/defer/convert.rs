@@ -39,7 +39,8 @@ impl<T: 'static> Deferred<T> {
         }
     }
 
-    /// Does the same, but reports a failure that comes after the other Deferred was cancelled.
+    /// Chains like [`chain_deferred`](Deferred::chain_deferred), but reports a failure that comes
+    /// after the other Deferred was cancelled.
     #[track_caller]
     pub(crate) fn chain_shielded(self, resolver: Resolver<T>) {
         let location = Location::caller();

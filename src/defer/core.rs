@@ -2,9 +2,9 @@
 //!
 //! # The idea
 //!
-//! A core is made for a *source* (the value that a `Resolver` will bring) and gets *steps* one
+//! A core is made for a *source* (the value that a `Resolver` will provide) and gets *steps* one
 //! after another. A step holds its callback and, once the callback has run, the result. The next
-//! step takes the result out of the step before it, so passing a result on needs no allocation for
+//! step takes the result out of the previous step, so passing a result on needs no allocation for
 //! the value and none for the step (see `callback_queue`).
 //!
 //! # Stages
@@ -20,18 +20,18 @@
 //!    a member's result was enough, or the last
 //! ```
 //!
-//! | stage | the result is | what moves it on |
+//! | stage | the result is | left by |
 //! |---|---|---|
 //! | `Pending` | not there | [`Core::fire`] |
-//! | `Fired` | with the step that ran last, or at the source | [`advance`], unless paused |
-//! | `Running` | being used by a callback, further down this very stack | that callback's return |
+//! | `Fired` | with the step that ran last, or in the source | [`advance`], unless paused |
+//! | `Running` | being used by a callback, which is on the call stack | that callback's return |
 //! | `Waiting` | at another core, whose consumer this one is | that core's [`Core::hand_over`] |
-//! | `Passed` | at several other cores, each of which has fired | [`advance`] goes on with those |
+//! | `Passed` | at several other cores, each of which has fired | [`advance`], which continues with those |
 //! | `Gathering` | at several other cores, its members; it has no resolver | a member's `hand_over` |
-//! | `Decided` | at the source, which is a [`Group`] | [`advance`] lets the rest go |
+//! | `Decided` | in the source, which is a [`Group`] | [`advance`], which releases the remaining members |
 //!
-//! A `Pending` core may stand in a wait queue (see `waiter`); it may then be *offered* its result,
-//! which is fetched when the consumer asks for it.
+//! A `Pending` core may wait in a wait queue (see `waiter`); the queue may then *offer* the result,
+//! and the core fetches it when the consumer asks for it.
 //!
 //! A core is *settled* when it is `Fired`, not paused, and has no steps left: the consumer may take
 //! the result.
@@ -44,7 +44,7 @@
 //!    those refer strongly to their consumer. So the source keeps alive everything that depends on
 //!    it, and there is no reference cycle.
 //! 3. A core whose last step returned a Deferred, and whose own consumer is another core or
-//!    `Nobody`, is taken out of the chain: a loop written as "a callback that returns the next
+//!    `Dropped`, is taken out of the chain: a loop written as "a callback that returns the next
 //!    round" uses a constant amount of memory.
 //! 4. Nothing is borrowed while a callback, a canceller, a waker or a destructor runs, and no panic
 //!    unwinds out of them: each of these finds the core in a consistent state.
@@ -66,11 +66,11 @@ use std::rc::{Rc, Weak};
 use std::task::Waker;
 
 pub(super) use self::group::{Group, Rest};
-use self::slot::{Callback, Lost, Passing, Source};
+use self::slot::{Callback, FailedSource, FireResolvers, Source};
 pub(super) use self::slot::{Place, Slot, take, trace, went_through_callback};
 use self::waiter::{OfferState, Waiter};
 pub(crate) use self::waiter::{WaitSource, WaiterId};
-use self::work::Job;
+use self::work::LaterStep;
 pub(super) use self::work::{abandon_source, advance, cancel, cancel_dropped, end};
 use super::DeferredError;
 use super::callback_queue::CallbackQueue;
@@ -86,8 +86,8 @@ use crate::report::{self, Origin};
 /// The state of one Deferred, without the type of its result.
 pub(super) struct Core {
     stage: Cell<Stage>,
-    /// Set while the canceller runs: a resolver that the canceller drops brings no result, and does
-    /// not count as abandoned.
+    /// Set while the canceller runs: a resolver that the canceller drops provides no result, and
+    /// does not count as abandoned.
     cancelling: Cell<bool>,
     /// Whether the consumer must ask a wait queue for the result.
     offer_state: Cell<OfferState>,
@@ -108,8 +108,8 @@ pub(super) struct Core {
     waits_for: Cell<Option<Weak<Self>>>,
     /// `Some` only until the source fires.
     canceller: Cell<Option<Canceller>>,
-    /// Set when a callback returned this core's Deferred and the core took over from that
-    /// callback's own: a canceller set by the holder of that one is dropped.
+    /// Set when a callback returned this core's Deferred and this core replaced the one of that
+    /// callback: a canceller that the holder of the replaced one sets is dropped.
     keeps_canceller: Cell<bool>,
     location: &'static Location<'static>,
     /// The line that used the resolver.
@@ -141,26 +141,27 @@ enum Consumer {
     /// The group that is another core's source.
     Member,
     /// The resolvers of other cores, which the last step has used.
-    Others,
-    /// None; a failure is reported, except the `Cancelled` of an await that was given up.
-    Nobody { gave_up: bool },
+    Resolvers,
+    /// The Deferred was dropped; a failure is reported, except the `Cancelled` of an await that was
+    /// given up.
+    Dropped { gave_up: bool },
 }
 
 /// What is called when the source is cancelled.
 pub(super) enum Canceller {
     Call(Box<dyn FnOnce()>),
     /// The source is notified, in addition to the user's canceller.
-    Source(Box<Sourced>),
+    Source(Box<SourceCanceller>),
     Coroutine(Rc<Coroutine>),
     /// The core leaves a wait queue.
     Waiter(Box<Waiter>),
 }
 
 /// The cancellers of a source and of the user.
-pub(super) struct Sourced {
+pub(super) struct SourceCanceller {
     /// The library's own canceller, which does not panic. The core it returns is cancelled next.
-    own: Box<dyn FnOnce() -> Option<Rc<Core>>>,
-    also: Option<Box<dyn FnOnce()>>,
+    by_source: Box<dyn FnOnce() -> Option<Rc<Core>>>,
+    by_user: Option<Box<dyn FnOnce()>>,
 }
 
 /// The state of a core as seen by the task that awaits it.
@@ -203,7 +204,7 @@ impl Core {
     }
 
     /// Stores the source's result and runs the steps that can run. Does nothing after a cancel
-    /// (invariant 5). `at` is the line that brought the result.
+    /// (invariant 5). `at` is the line that fired the source.
     ///
     /// The first step takes the result from this call's stack. A result without a consumer, or
     /// awaited by a task, is stored, and the task is woken.
@@ -229,7 +230,7 @@ impl Core {
             self.stage.set(Stage::Running);
             let inner = self.callbacks.run(Some(&source), || self.pauses.get() == 0);
             self.stage.set(Stage::Fired);
-            self.go_on(inner)
+            self.continue_after(inner)
         } else if self.is_member() {
             self.give_to_group(&source)
         } else {
@@ -266,7 +267,8 @@ impl Core {
             return None;
         }
         self.stage.set(Stage::Fired);
-        self.callbacks.put_source(Lost::new(failure, self.location));
+        self.callbacks
+            .put_source(FailedSource::new(failure, self.location));
         Some(self)
     }
 
@@ -277,8 +279,8 @@ impl Core {
         f: impl FnOnce(Result<T, Failure>) -> Vec<Rc<Self>> + 'static,
         location: &'static Location<'static>,
     ) {
-        self.callbacks.push(|| Passing::new(f, location));
-        self.set_consumer(Consumer::Others, self.waker.take());
+        self.callbacks.push(|| FireResolvers::new(f, location));
+        self.set_consumer(Consumer::Resolvers, self.waker.take());
         advance(self);
     }
 
@@ -313,7 +315,7 @@ impl Core {
 
     /// Returns whether the result has no consumer and no step left to run.
     pub(super) fn has_no_consumer(&self) -> bool {
-        matches!(self.consumer.get(), Consumer::Nobody { .. }) && !self.has_steps()
+        matches!(self.consumer.get(), Consumer::Dropped { .. }) && !self.has_steps()
     }
 
     pub(super) fn location(&self) -> &'static Location<'static> {
@@ -370,7 +372,7 @@ impl Core {
             return discard_canceller(Some(canceller), self.location);
         }
         let canceller = match canceller {
-            Canceller::Call(f) => match self.add_beside(f) {
+            Canceller::Call(f) => match self.add_user_canceller(f) {
                 Some(f) => Canceller::Call(f),
                 None => return,
             },
@@ -385,11 +387,13 @@ impl Core {
 
     /// Stores the user's canceller in addition to the source's own, which must be kept. Returns it
     /// if the source has none.
-    fn add_beside(&self, f: Box<dyn FnOnce()>) -> Option<Box<dyn FnOnce()>> {
+    fn add_user_canceller(&self, f: Box<dyn FnOnce()>) -> Option<Box<dyn FnOnce()>> {
         let mut new = Some(f);
         let old = cells::with(&self.canceller, |canceller| match canceller {
-            Some(Canceller::Waiter(waiter)) => mem::replace(&mut waiter.also, new.take()),
-            Some(Canceller::Source(sourced)) => mem::replace(&mut sourced.also, new.take()),
+            Some(Canceller::Waiter(waiter)) => mem::replace(&mut waiter.by_user, new.take()),
+            Some(Canceller::Source(source_canceller)) => {
+                mem::replace(&mut source_canceller.by_user, new.take())
+            }
             _ => None,
         });
         report::discard(old, self.location);
@@ -412,7 +416,7 @@ impl Core {
 
     /// Handles the drop of the Deferred: the result has no consumer from now on.
     pub(super) fn abandon(self: Rc<Self>, gave_up: bool) {
-        self.set_consumer(Consumer::Nobody { gave_up }, self.waker.take());
+        self.set_consumer(Consumer::Dropped { gave_up }, self.waker.take());
         if self.has_fired() {
             advance(self);
         }
@@ -445,24 +449,24 @@ impl Core {
         self.stage.set(Stage::Running);
         let inner = self.callbacks.run(None, || self.pauses.get() == 0);
         self.stage.set(Stage::Fired);
-        self.go_on(inner)
+        self.continue_after(inner)
     }
 
-    /// Returns whether other cores must be told that this one has ended.
+    /// Returns whether other cores must continue when this one has ended.
     #[inline]
-    fn concerns_others(&self) -> bool {
+    fn has_dependents(&self) -> bool {
         matches!(self.stage.get(), Stage::Passed | Stage::Decided)
     }
 
     /// Continues with the cores that the last step has fired.
-    fn tell_others(&self, later: &mut Vec<Job>) -> Option<Rc<Self>> {
+    fn advance_fired(&self, later: &mut Vec<LaterStep>) -> Option<Rc<Self>> {
         let fired = self.callbacks.take_last(Slot::fired).unwrap_or_default();
-        later.extend(fired.into_iter().rev().map(Job::Advance));
+        later.extend(fired.into_iter().rev().map(LaterStep::Advance));
         None
     }
 
     /// Continues after steps were run. Returns the core to continue with.
-    fn go_on(self: Rc<Self>, inner: Option<Rc<Self>>) -> Option<Rc<Self>> {
+    fn continue_after(self: Rc<Self>, inner: Option<Rc<Self>>) -> Option<Rc<Self>> {
         match inner {
             Some(inner) => Some(self.wait_for(inner)),
             None if self.pauses.get() > 0 => None,
@@ -474,7 +478,7 @@ impl Core {
     fn wait_for(self: Rc<Self>, inner: Rc<Self>) -> Rc<Self> {
         if self.is_awaited_by(&inner) {
             // The Deferred of that core was given to the callback that returned it.
-            inner.set_consumer(Consumer::Nobody { gave_up: false }, inner.waker.take());
+            inner.set_consumer(Consumer::Dropped { gave_up: false }, inner.waker.take());
             self.callbacks.with_last(|step| {
                 step.fail(Failure::at(DeferredError::WaitsForItself, step.location()));
             });
@@ -495,7 +499,7 @@ impl Core {
                 inner.then.set(outer);
                 Consumer::Then
             }
-            nobody @ Consumer::Nobody { .. } if is_done => {
+            nobody @ Consumer::Dropped { .. } if is_done => {
                 if debug::is_on() {
                     tracker::moved(&self, &inner);
                 }
@@ -567,9 +571,9 @@ impl Core {
         self.is_settled() && self.callbacks.with_last(|_| ()).is_none()
     }
 
-    /// Returns what will bring the result, if that is known: the task of a coroutine, or the wait
+    /// Returns the source of the result, if it is known: the task of a coroutine, or the wait
     /// queue's owner.
-    pub(super) fn brought_by(&self) -> Option<DumpItem> {
+    pub(super) fn source_item(&self) -> Option<DumpItem> {
         cells::with(&self.canceller, |canceller| match canceller {
             Some(Canceller::Coroutine(coroutine)) => coroutine.dump_item(),
             Some(Canceller::Waiter(waiter)) => waiter.dump_item(),
@@ -635,11 +639,11 @@ impl Core {
                 .callbacks
                 .take_last(|last| self.give_to_group(last))
                 .flatten(),
-            Consumer::Others => {
+            Consumer::Resolvers => {
                 self.stage.set(Stage::Passed);
                 Some(self)
             }
-            Consumer::Nobody { gave_up } => {
+            Consumer::Dropped { gave_up } => {
                 let location = self.location;
                 let take = |last: &dyn Slot| {
                     report::contain_rarely(Origin::Destructor, location, || last.take_failure())
@@ -658,28 +662,29 @@ impl Core {
     }
 }
 
-impl Sourced {
-    pub(super) fn new(own: impl FnOnce() + 'static) -> Box<Self> {
-        Self::leading_on(move || {
-            own();
+impl SourceCanceller {
+    pub(super) fn new(by_source: impl FnOnce() + 'static) -> Box<Self> {
+        Self::with_next(move || {
+            by_source();
             None
         })
     }
 
-    /// Does as `new`; the core that `own` returns is cancelled next, before the source.
-    pub(super) fn leading_on(own: impl FnOnce() -> Option<Rc<Core>> + 'static) -> Box<Self> {
+    /// Makes a canceller like `new`; the core that `by_source` returns is cancelled next, before the
+    /// source.
+    pub(super) fn with_next(by_source: impl FnOnce() -> Option<Rc<Core>> + 'static) -> Box<Self> {
         Box::new(Self {
-            own: Box::new(own),
-            also: None,
+            by_source: Box::new(by_source),
+            by_user: None,
         })
     }
 
     /// Calls both cancellers, the user's first.
     fn call(self, location: &'static Location<'static>) -> (Result<(), Failure>, Option<Rc<Core>>) {
         let called = self
-            .also
+            .by_user
             .map_or(Ok(()), |f| report::catch_rarely(location, f));
-        match report::catch_rarely(location, self.own) {
+        match report::catch_rarely(location, self.by_source) {
             Ok(next) => (called, next),
             Err(failure) => (called.and(Err(failure)), None),
         }
@@ -687,21 +692,21 @@ impl Sourced {
 
     /// Calls only the source's canceller.
     fn call_own(self, location: &'static Location<'static>) -> Option<Rc<Core>> {
-        let next = report::contain_rarely(Origin::Canceller, location, self.own);
-        report::discard(self.also, location);
+        let next = report::contain_rarely(Origin::Canceller, location, self.by_source);
+        report::discard(self.by_user, location);
         next.flatten()
     }
 
     fn discard(self, location: &'static Location<'static>) {
-        report::discard(self.own, location);
-        report::discard(self.also, location);
+        report::discard(self.by_source, location);
+        report::discard(self.by_user, location);
     }
 }
 
 fn discard_canceller(canceller: Option<Canceller>, location: &'static Location<'static>) {
     match canceller {
         Some(Canceller::Call(f)) => report::discard(f, location),
-        Some(Canceller::Source(sourced)) => sourced.discard(location),
+        Some(Canceller::Source(source_canceller)) => source_canceller.discard(location),
         Some(Canceller::Coroutine(coroutine)) => drop(coroutine),
         Some(Canceller::Waiter(waiter)) => report::discard(waiter, location),
         None => {}

@@ -41,12 +41,12 @@ use crate::task::{Executor, Task};
 #[derive(Default)]
 pub(super) struct Coroutine {
     /// The Deferreds it waits for, and some that it has waited for (invariant 1).
-    noted: RefCell<Vec<Weak<Core>>>,
+    records: RefCell<Vec<Weak<Core>>>,
     /// The [tick](now) of the last poll.
     polled_at: Cell<u64>,
     is_running: Cell<bool>,
     /// A stop request was made and not delivered (invariant 3).
-    is_asked: Cell<bool>,
+    has_request: Cell<bool>,
     /// The round in which the awaited Deferreds are being cancelled, otherwise 0 (invariant 5).
     round: Cell<u64>,
     task: Cell<Option<Task<()>>>,
@@ -55,14 +55,14 @@ pub(super) struct Coroutine {
 }
 
 /// The effect of a stop request on a coroutine.
-pub(super) enum Verdict {
+pub(super) enum StopResult {
     /// The coroutine was dropped.
-    Stopped,
+    Dropped,
     /// The coroutine decides itself, after these cores were cancelled in this order. Empty if the
     /// coroutine is about to run.
-    Decides {
+    Requested {
         awaited: Vec<Rc<Core>>,
-        /// The value for [`Coroutine::was_asked`] after that.
+        /// The value for [`Coroutine::end_request`] after that.
         before: u64,
     },
 }
@@ -90,30 +90,30 @@ impl Coroutine {
     }
 
     /// Requests a stop, in a [round](new_round) of cancelling.
-    pub(super) fn ask_to_stop(&self, round: u64) -> Verdict {
-        self.look_through();
-        let noted = self.noted.borrow();
-        let cores = noted.iter().filter_map(Weak::upgrade);
+    pub(super) fn ask_to_stop(&self, round: u64) -> StopResult {
+        self.clean_records();
+        let records = self.records.borrow();
+        let cores = records.iter().filter_map(Weak::upgrade);
         let (awaited, woken): (Vec<_>, Vec<_>) =
             cores.partition(|core| core.awaited() == Awaited::Yes);
-        drop(noted);
+        drop(records);
         if self.is_running.get() || (awaited.is_empty() && !woken.is_empty()) {
-            self.is_asked.set(true);
-            return Verdict::Decides {
+            self.has_request.set(true);
+            return StopResult::Requested {
                 awaited: Vec::new(),
                 before: self.round.get(),
             };
         }
         if awaited.is_empty() || self.round.get() == round {
             self.end();
-            return Verdict::Stopped;
+            return StopResult::Dropped;
         }
         let before = self.round.replace(round);
-        Verdict::Decides { awaited, before }
+        StopResult::Requested { awaited, before }
     }
 
-    /// Notes that everything it awaits was cancelled, and that the effects are done.
-    pub(super) fn was_asked(&self, before: u64) {
+    /// Records that everything it awaits was cancelled, and that the effects are done.
+    pub(super) fn end_request(&self, before: u64) {
         self.round.set(before);
     }
 
@@ -156,22 +156,22 @@ impl Coroutine {
     pub(super) fn note(core: &Rc<Core>) {
         let mut next: Option<Rc<Self>> = context::with(|thread| thread.coroutine.get());
         while let Some(coroutine) = next {
-            let noted = coroutine.noted.borrow();
-            let is_full = noted.len() == noted.capacity();
-            drop(noted);
+            let records = coroutine.records.borrow();
+            let is_full = records.len() == records.capacity();
+            drop(records);
             if is_full {
-                coroutine.look_through();
+                coroutine.clean_records();
             }
-            coroutine.noted.borrow_mut().push(Rc::downgrade(core));
+            coroutine.records.borrow_mut().push(Rc::downgrade(core));
             next = coroutine.around.borrow().upgrade();
         }
     }
 
-    /// Removes the records that are out of date or duplicate.
-    fn look_through(&self) {
+    /// Removes records that are out of date or duplicate.
+    fn clean_records(&self) {
         let polled_at = self.polled_at.get();
-        let mut noted = self.noted.borrow_mut();
-        noted.retain(|core| {
+        let mut records = self.records.borrow_mut();
+        records.retain(|core| {
             let awaited = core.upgrade().map_or(Awaited::No, |core| core.awaited());
             match awaited {
                 Awaited::No => false,
@@ -180,19 +180,19 @@ impl Coroutine {
                 Awaited::Woken(tick) => tick >= polled_at,
             }
         });
-        // Each core once, where it came first: an order by address would differ from run to run.
-        let mut order: Vec<_> = noted
+        // Each core once, at its first position: an order by address would differ from run to run.
+        let mut order: Vec<_> = records
             .iter()
             .map(|core| core.as_ptr().addr())
             .zip(0..)
             .collect();
         order.sort_unstable();
         order.dedup_by_key(|(address, _)| *address);
-        if order.len() < noted.len() {
+        if order.len() < records.len() {
             order.sort_unstable_by_key(|(_, index)| *index);
             let mut kept = order.into_iter().map(|(_, index)| index).peekable();
             let mut index = 0..;
-            noted.retain(|_| {
+            records.retain(|_| {
                 kept.next_if_eq(&index.next().unwrap_or(usize::MAX))
                     .is_some()
             });
@@ -227,7 +227,7 @@ impl StopHandle {
         poll: impl FnOnce() -> Poll<R>,
     ) -> Poll<R> {
         let polled = self.0.run(poll);
-        if polled.is_pending() && self.0.is_asked.take() {
+        if polled.is_pending() && self.0.has_request.take() {
             self.ask(location);
         }
         polled
@@ -237,14 +237,14 @@ impl StopHandle {
     /// a poll, the Deferreds that it awaits after that.
     pub(crate) fn ask(&self, location: &'static Location<'static>) {
         if self.0.polled_at.get() == 0 {
-            self.0.is_asked.set(true);
+            self.0.has_request.set(true);
             return;
         }
-        if let Verdict::Decides { awaited, before } = self.0.ask_to_stop(new_round()) {
+        if let StopResult::Requested { awaited, before } = self.0.ask_to_stop(new_round()) {
             for core in awaited {
                 core::cancel(&core, location);
             }
-            self.0.was_asked(before);
+            self.0.end_request(before);
         }
     }
 }
@@ -280,7 +280,7 @@ pin_project! {
             if let Some(resolver) = this.resolver.take() {
                 // The code that dropped the task has cancelled its result.
                 let cancelled = Failure::at(Cancelled, this.location);
-                // The reactor has ended: that this is not handled need not be reported.
+                // The reactor has ended; an unhandled cancel need not be reported then.
                 cancelled.note_reported();
                 resolver.resolve_at(Err(cancelled), this.location);
             }
@@ -297,7 +297,7 @@ impl<T: 'static, F: Future<Output = Result<T, Failure>>> Future for Driven<T, F>
         let polled = report::catch(this.location, || coroutine.run(|| future.poll(cx)));
         let result = match polled {
             Ok(Poll::Pending) => {
-                if coroutine.is_asked.take() {
+                if coroutine.has_request.take() {
                     if let Some(resolver) = this.resolver {
                         resolver.cancel();
                     }

@@ -269,7 +269,7 @@ impl<T: 'static> DeferredList<T> {
         // The members that are not done. Code that runs while another member is polled may fire
         // them.
         let mut waiting = Vec::with_capacity(members.len());
-        // The members whose result was there already, in debug mode.
+        // The members whose result was available already, in debug mode.
         let mut had = Vec::new();
         while let Some(member) = members.next() {
             let index = slots.len();
@@ -317,7 +317,7 @@ impl<T: 'static> DeferredList<T> {
             core.join(&group, *index);
         }
         for (_, core) in waiting {
-            core.give_what_it_has();
+            core.give_present_result();
         }
         Deferred {
             state: State::Linked(group),

@@ -17,8 +17,8 @@ pub(super) fn list(core: &Rc<Core>) {
     let core = Rc::downgrade(core);
     with_live(|live| {
         if live.len() == live.capacity() {
-            // The entries are weak handles and what holds only such, so no user code runs under the
-            // borrow.
+            // The entries are weak handles and objects that hold only such, so no user code runs
+            // under the borrow.
             live.retain(|listed| listed.core.strong_count() > 0);
             let more = live.len().max(16);
             live.reserve(more);
@@ -29,10 +29,7 @@ pub(super) fn list(core: &Rc<Core>) {
 
 /// Records in debug mode what a Deferred waits for, where the Deferred itself cannot tell.
 #[inline]
-pub(crate) fn note_what_it_waits_for<T>(
-    deferred: &Deferred<T>,
-    make: impl FnOnce() -> Rc<dyn Wait>,
-) {
+pub(crate) fn note_waits_for<T>(deferred: &Deferred<T>, make: impl FnOnce() -> Rc<dyn Wait>) {
     if debug::is_on() {
         if let Some(core) = deferred.core() {
             note(core, make());
@@ -112,7 +109,7 @@ fn dump_item(core: &Rc<Core>) -> DumpItem {
     let waits = match core.awaited_core() {
         Some(inner) => vec![short_dump_item(&inner)],
         None if core.is_gathering() => core.members().iter().map(short_dump_item).collect(),
-        None => core.brought_by().into_iter().collect(),
+        None => core.source_item().into_iter().collect(),
     };
     DumpItem {
         waits,
@@ -120,7 +117,7 @@ fn dump_item(core: &Rc<Core>) -> DumpItem {
     }
 }
 
-/// Returns the core without what it waits for, which is listed by itself: the chain may be long.
+/// Returns the core without what it waits for, which is listed separately: the chain may be long.
 pub(super) fn short_dump_item(core: &Rc<Core>) -> DumpItem {
     DumpItem {
         id: Id::At(Rc::as_ptr(core).addr()),
@@ -133,7 +130,7 @@ pub(super) fn short_dump_item(core: &Rc<Core>) -> DumpItem {
 }
 
 /// Returns the last core in a chain of cores that wait for each other.
-fn end_of_line(mut core: Option<Rc<Core>>) -> Option<Rc<Core>> {
+fn last_in_chain(mut core: Option<Rc<Core>>) -> Option<Rc<Core>> {
     while let Some(inner) = core.as_ref().and_then(|core| core.awaited_core()) {
         core = Some(inner);
     }
@@ -152,9 +149,9 @@ impl fmt::Debug for Core {
         if self.is_gathering() {
             write!(f, ", waits for {} others", self.members().len())?;
         }
-        let end = end_of_line(self.awaited_core());
+        let end = last_in_chain(self.awaited_core());
         let end = end.as_deref().unwrap_or(self);
-        if let Some(dump_item) = end.brought_by().or_else(|| noted(end)) {
+        if let Some(dump_item) = end.source_item().or_else(|| noted(end)) {
             let DumpItem {
                 kind,
                 location,

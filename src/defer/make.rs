@@ -51,7 +51,7 @@ pub fn maybe_deferred<V, R: IntoOutcome<V>>(f: impl FnOnce() -> R) -> Deferred<R
     maybe_deferred_at(Location::caller(), f)
 }
 
-/// Does the same for a function that the user passed at `location`.
+/// Calls `f` like [`maybe_deferred`], for a function that the user passed at `location`.
 pub(crate) fn maybe_deferred_at<V, R: IntoOutcome<V>>(
     location: &'static Location<'static>,
     f: impl FnOnce() -> R,
@@ -83,7 +83,7 @@ where
     ensure_at(future, Location::caller())
 }
 
-/// Does as [`ensure`] for the caller at `location`.
+/// Returns a Deferred like [`ensure`], for the caller at `location`.
 #[inline]
 pub(super) fn ensure_at<T, F>(future: F, location: &'static Location<'static>) -> Deferred<T>
 where

@@ -78,14 +78,14 @@ use std::mem;
 use std::panic::Location;
 use std::rc::{Rc, Weak};
 
-use self::core::{Canceller, Core, Sourced};
+use self::core::{Canceller, Core, SourceCanceller};
 pub(crate) use self::core::{WaitSource, WaiterId};
 use self::coroutine::Coroutine;
 pub(crate) use self::coroutine::StopHandle;
 pub use self::errors::DeferredError;
 pub use self::list::{DeferredList, FailureGroup, FirstError, first, gather, list, race};
 pub(crate) use self::listeners::Listeners;
-pub(crate) use self::live::{dump_items, note_what_it_waits_for};
+pub(crate) use self::live::{dump_items, note_waits_for};
 pub(crate) use self::make::maybe_deferred_at;
 pub use self::make::{ensure, execute, maybe_deferred};
 pub use self::outcome::{
@@ -343,13 +343,13 @@ impl<T: 'static> Deferred<T> {
     /// the user's canceller is called before it.
     pub(crate) fn on_cancel_itself(self, own: impl FnOnce() + 'static) -> Self {
         if let Some(core) = self.core() {
-            core.set_canceller(Canceller::Source(Sourced::new(own)));
+            core.set_canceller(Canceller::Source(SourceCanceller::new(own)));
         }
         self
     }
 
-    /// Does the same for a Deferred that only listens: when it is dropped and no callback would see
-    /// its result, `leave` is called at once, polled or not.
+    /// Sets the canceller of a Deferred that only listens: when it is dropped and no callback would
+    /// see its result, `leave` is called at once, polled or not.
     pub(crate) fn listens(self, leave: impl FnOnce() + 'static) -> Self {
         self.listens_to(move || {
             leave();
@@ -357,10 +357,10 @@ impl<T: 'static> Deferred<T> {
         })
     }
 
-    /// Does the same; `leave` returns what nothing needs any more, which is cancelled next.
+    /// Sets the same; `leave` returns a core that is not needed any more, which is cancelled next.
     fn listens_to(self, leave: impl FnOnce() -> Option<Rc<Core>> + 'static) -> Self {
         if let Some(core) = self.core() {
-            core.set_canceller(Canceller::Source(Sourced::leading_on(leave)));
+            core.set_canceller(Canceller::Source(SourceCanceller::with_next(leave)));
             core.listens();
         }
         self
@@ -483,8 +483,8 @@ impl<T: 'static> Deferred<T> {
         }
     }
 
-    /// Does as [`remote_cancel`](Deferred::remote_cancel), but ends what the Deferred waits for
-    /// instead of requesting a stop.
+    /// Returns a function like [`remote_cancel`](Deferred::remote_cancel) that ends what the
+    /// Deferred waits for, without a request to stop.
     #[track_caller]
     pub(crate) fn remote_end(&self) -> impl FnOnce() + 'static + use<T> {
         let location = Location::caller();
@@ -496,7 +496,7 @@ impl<T: 'static> Deferred<T> {
         }
     }
 
-    /// Does as [`Deferred::pair`], made at `location`.
+    /// Makes a pair like [`Deferred::pair`], made at `location`.
     pub(crate) fn pair_at(location: &'static Location<'static>) -> (Self, Resolver<T>) {
         let (core, resolver) = Resolver::new(location);
         let deferred = Self {
@@ -678,7 +678,7 @@ impl<T: 'static> Resolver<T> {
         self.resolve_at(result, Location::caller());
     }
 
-    /// Does the same as called at another line.
+    /// Fires the Deferred like [`resolve`](Self::resolve), from the line `at`.
     pub(crate) fn resolve_at(mut self, result: Result<T, Failure>, at: &'static Location<'static>) {
         if let Some(core) = self.core.take() {
             core.fire(result, at);

@@ -25,8 +25,8 @@ impl<T: 'static> Future for Deferred<T> {
         if let State::Queued(queued) = &self.state {
             let needs_core = debug::is_on() || Coroutine::is_polled_here();
             if queued.linked().is_none() && !needs_core {
-                // The result stays in its core until it may be taken: the Deferred may be dropped
-                // before that.
+                // The result stays in its core until it may be taken, because the Deferred may be
+                // dropped before that.
                 let is_refused = !budget::is_left()
                     && queued.queued_state() != QueuedState::Waits
                     && budget::is_spent(cx);
@@ -67,7 +67,7 @@ impl<T: 'static> Future for Deferred<T> {
                     if with_own_waker(cx, |waker| core.await_by(waker)) {
                         Coroutine::note(core);
                         if core.is_offered() || core.is_settled() {
-                            // The waker's clone or destructor has brought the result, when no waker
+                            // The waker's clone or destructor has fired the source while no waker
                             // was stored.
                             cx.waker().wake_by_ref();
                         }

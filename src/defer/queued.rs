@@ -3,10 +3,10 @@
 //! # The idea
 //!
 //! Most Deferreds of a lock or a queue are awaited at once, or dropped. Such a Deferred has no
-//! steps and its consumer is its holder, so it is only an id in the [`WaitQueue`], which stores the
-//! waker beside the id. Polling and dropping it are calls of the queue. Everything else needs a
-//! core: the core is then made, takes over the place in the queue, and the Deferred continues like
-//! any other.
+//! steps and its consumer is its holder, so it is only an ID in the [`WaitQueue`], which stores the
+//! waker beside the ID. Polling and dropping it are calls of the queue. Everything else needs a
+//! core: the core is then made, takes over the position in the queue, and the Deferred continues
+//! like any other.
 //!
 //! # Ownership
 //!
@@ -32,8 +32,8 @@ use crate::failure::Failure;
 pub(crate) trait WaitQueue: WaitSource {
     type Given: 'static;
 
-    /// Gives the waiter what it waits for, or stores the waker of `cx`. Returns `None` if nothing
-    /// will come.
+    /// Returns the value that the waiter waits for, or stores the waker of `cx`. Returns `None` if
+    /// no value will come.
     fn poll(
         self: Rc<Self>,
         id: WaiterId,
@@ -47,7 +47,7 @@ pub(crate) trait WaitQueue: WaitSource {
     /// user code.
     fn link(self: Rc<Self>, id: WaiterId, resolver: Resolver<Self::Given>) -> Link;
 
-    /// Removes the waiter. Returns `false` without removing it if that concerns other waiters or a
+    /// Removes the waiter. Returns `false` without removing it if other waiters depend on it or a
     /// failure must be reported.
     fn leave_unnoticed(&self, id: WaiterId) -> bool;
 
@@ -59,13 +59,13 @@ pub(crate) trait WaitQueue: WaitSource {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum QueuedState {
     Waits,
-    /// The waiter was offered what it waits for, or could have it.
+    /// The waiter was offered its value, or could have it.
     Offered,
     /// The waiter has failed, or is unknown.
     Failed,
 }
 
-/// What a core takes over from a waiter that had none.
+/// The state that a core takes over from a waiter without core.
 pub(crate) struct Link {
     pub(crate) is_offered: bool,
     /// The waker of the task that awaits.

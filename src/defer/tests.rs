@@ -1,4 +1,4 @@
-//! What needs a look inside: what is reported, and futures that run as Deferreds.
+//! Tests that need private access: reports, and futures that run as Deferreds.
 
 use std::cell::{Cell, RefCell};
 use std::future::{pending, poll_fn};
@@ -38,7 +38,7 @@ impl Lab {
         while self.executor.run_batch(|| false) > 0 {}
     }
 
-    /// What was reported, and forgets it.
+    /// Takes the reports.
     fn reports(&self) -> Vec<String> {
         let reports = self.reports.take();
         reports
@@ -75,7 +75,7 @@ fn result<T>(mut deferred: Deferred<T>) -> Result<T, Failure> {
 const NOTHING: [&str; 0] = [];
 
 #[test]
-fn an_unhandled_failure_is_reported_once_with_the_place_of_its_deferred() {
+fn an_unhandled_failure_is_reported_once_with_the_location_of_its_deferred() {
     let lab = Lab::new();
     let line = line!() + 1;
     let (deferred, resolver) = Deferred::<()>::pair();
@@ -117,7 +117,7 @@ fn a_handled_failure_is_not_reported() {
 }
 
 #[test]
-fn a_failure_that_moved_to_another_deferred_is_reported_by_the_last_one_only() {
+fn a_failure_passed_to_another_deferred_is_reported_by_the_last_one_only() {
     let lab = Lab::new();
     let (inner, fire_inner) = Deferred::<()>::pair();
     let line = line!() + 1;
@@ -132,7 +132,7 @@ fn a_failure_that_moved_to_another_deferred_is_reported_by_the_last_one_only() {
 }
 
 #[test]
-fn a_dropped_chain_that_waits_reports_what_it_comes_to() {
+fn a_dropped_chain_that_waits_reports_its_failure_at_the_end() {
     let lab = Lab::new();
     for steps_after in [false, true] {
         let (inner, fire_inner) = Deferred::<()>::pair();
@@ -161,7 +161,7 @@ fn a_panic_at_the_end_is_reported_as_one() {
 }
 
 #[test]
-fn an_abandoned_one_is_reported_as_made_where_it_was_made() {
+fn an_abandoned_deferred_is_reported_with_the_line_that_made_it() {
     let lab = Lab::new();
     let line = line!() + 1;
     let (deferred, resolver) = Deferred::<()>::pair();
@@ -187,7 +187,7 @@ fn a_cancelled_deferred_without_callbacks_is_reported_with_the_line_that_cancell
 }
 
 #[test]
-fn giving_up_an_await_is_quiet_about_being_cancelled_and_about_nothing_else() {
+fn giving_up_an_await_reports_every_failure_except_the_cancel() {
     let lab = Lab::new();
     let (mut deferred, resolver) = Deferred::<()>::pair();
     assert!(poll(&mut deferred).is_pending());
@@ -211,7 +211,7 @@ fn giving_up_an_await_is_quiet_about_being_cancelled_and_about_nothing_else() {
 }
 
 #[test]
-fn a_late_result_after_a_cancel_is_dropped_without_a_word() {
+fn a_late_result_after_a_cancel_is_dropped_silently() {
     let lab = Lab::new();
     let (deferred, resolver) = Deferred::<()>::pair();
     deferred.cancel();
@@ -242,7 +242,7 @@ fn a_destructor_that_panics_is_reported_and_breaks_nothing() {
         }
     }
     let lab = Lab::new();
-    // A value that nobody takes.
+    // A value that is not taken.
     let (deferred, resolver) = Deferred::pair();
     drop(deferred);
     resolver.callback(Bomb);
@@ -266,7 +266,7 @@ fn a_destructor_that_panics_is_reported_and_breaks_nothing() {
             "Deferred: x",
         ]
     );
-    // A callback that is passed by: the failure goes on.
+    // A callback that is skipped: the failure continues.
     let bomb = Bomb;
     let passed = Deferred::<()>::fail(Failure::new("first")).add_callback(move |()| {
         let _held = bomb;
@@ -292,7 +292,7 @@ fn a_deferred_that_waits_for_itself_fails_and_is_reported() {
 }
 
 #[test]
-fn two_deferreds_that_would_wait_for_each_other_fail_and_are_freed() {
+fn two_deferreds_that_wait_for_each_other_fail_and_are_freed() {
     let lab = Lab::new();
     let alive = Rc::new(());
     for tail in [false, true] {
@@ -304,7 +304,7 @@ fn two_deferreds_that_would_wait_for_each_other_fail_and_are_freed() {
             own.take().unwrap()
         });
         let one = if tail { one } else { one.map(|()| ()) };
-        // The other one waits for the first, and is what the first is going to wait for.
+        // The other Deferred waits for the first, and the first is going to wait for it.
         let (other, fire_other) = Deferred::pair();
         let held = alive.clone();
         let other = other.add_callback(move |()| {
@@ -456,7 +456,7 @@ fn a_cancelled_coroutine_may_succeed() {
 }
 
 #[test]
-fn a_cancelled_coroutine_may_go_on_and_be_cancelled_again() {
+fn a_cancelled_coroutine_may_continue_and_be_cancelled_again() {
     let (lab, deferred, [_, fire_second]) = cancelled_while_waiting(async |first, second| {
         assert!(first.await.unwrap_err().is::<Cancelled>());
         second.await
@@ -470,7 +470,7 @@ fn a_cancelled_coroutine_may_go_on_and_be_cancelled_again() {
 }
 
 #[test]
-fn a_value_that_a_canceller_brings_is_what_the_coroutine_goes_on_with() {
+fn a_coroutine_continues_with_the_value_of_a_canceller() {
     let lab = Lab::new();
     let (inner, resolver) = Deferred::<u32>::pair();
     let inner = inner.on_cancel(move || resolver.callback(5));
@@ -558,7 +558,7 @@ fn a_deferred_that_fired_and_was_left_alone_does_not_stop_a_cancel() {
     let lab = Lab::new();
     let (mut kept, fire_kept) = Deferred::<u32>::pair();
     let deferred = Deferred::<()>::from_future(async move {
-        // Waits once for either, and goes on without looking at what woke it.
+        // Waits once for either, and continues without looking at what woke it.
         let mut polled = false;
         poll_fn(|cx| {
             if mem::replace(&mut polled, true) {
@@ -581,7 +581,7 @@ fn a_deferred_that_fired_and_was_left_alone_does_not_stop_a_cancel() {
 }
 
 #[test]
-fn all_that_a_coroutine_waits_for_at_once_is_cancelled() {
+fn everything_that_a_coroutine_awaits_at_once_is_cancelled() {
     let lab = Lab::new();
     let (one, fire_one) = Deferred::<u32>::pair();
     let (two, fire_two) = Deferred::<u32>::pair();
@@ -640,7 +640,7 @@ fn a_dropped_coroutine_runs_on_unless_it_was_awaited() {
 }
 
 #[test]
-fn nothing_is_left_of_a_coroutine_whatever_its_end() {
+fn a_coroutine_leaves_nothing_behind_however_it_ends() {
     let alive = Rc::new(());
     {
         let lab = Lab::new();
@@ -679,7 +679,7 @@ fn nothing_is_left_of_a_coroutine_whatever_its_end() {
 }
 
 #[test]
-fn failures_of_misuse_say_where() {
+fn failures_of_misuse_have_a_location() {
     let (mut deferred, resolver) = Deferred::pair();
     resolver.callback(1);
     assert!(poll(&mut deferred).is_ready());

@@ -1,12 +1,12 @@
-//! Follows in debug mode what was given to a Deferred, so that a dump can say which task holds a
-//! lock.
+//! Follows in debug mode a value that was given to a Deferred, so that a dump can say which task
+//! holds a lock.
 //!
 //! # The idea
 //!
-//! What is given to a Deferred is stored in its core. If that core now waits for another one, the
-//! callback in between has it; when the core hands its result to another core, that core has it;
-//! when a task takes a result of the same type from the core, the task has it. What a callback has
-//! stored elsewhere cannot be followed, and is not shown.
+//! A value that a Deferred gets is stored in its core. If that core now waits for another one, the
+//! callback in between has the value; when the core passes its result to another core, that core
+//! has it; when a task takes a result of the same type from the core, the task has it. A value that
+//! a callback has stored elsewhere cannot be followed, and is not shown.
 //!
 //! # Invariants
 //!
@@ -40,7 +40,7 @@ enum At {
 }
 
 impl<T: 'static> Resolver<T> {
-    /// Follows what its Deferred is about to be given.
+    /// Follows the value that this resolver's Deferred is about to get.
     #[cold]
     pub(crate) fn tracker(&self) -> Rc<dyn Wait> {
         ResultTracker::at_core(self.core.as_ref(), TypeId::of::<T>())
@@ -48,7 +48,7 @@ impl<T: 'static> Resolver<T> {
 }
 
 impl<T: 'static> Deferred<T> {
-    /// Follows what is held until this Deferred has its result.
+    /// Follows a lock that is held until this Deferred has its result.
     #[cold]
     pub(crate) fn tracker(&self) -> Rc<dyn Wait> {
         // The type differs from that of every result.
@@ -83,7 +83,7 @@ impl Wait for ResultTracker {
     }
 }
 
-/// Records that what was stored in one core is stored in another one now.
+/// Records that a value moved from one core to another.
 #[cold]
 pub(super) fn moved(from: &Rc<Core>, to: &Rc<Core>) {
     let trails = forget(from);
@@ -108,7 +108,7 @@ pub(super) fn taken(core: &Core, given: TypeId) {
 fn note(core: &Rc<Core>, mut trails: Vec<Weak<ResultTracker>>) {
     let traces = context::with(|thread| thread.traces.get_or_make::<Traces>());
     let mut all = traces.by_core.borrow_mut();
-    if all.len() >= traces.limit.get().max(SOME) {
+    if all.len() >= traces.limit.get().max(FIRST_CLEANING) {
         all.retain(|_, trails| trails.iter().any(|tracker| tracker.strong_count() > 0));
         traces.limit.set(2 * all.len());
     }
@@ -139,4 +139,4 @@ struct Traces {
 }
 
 /// Up to this number of trackers nothing is removed.
-const SOME: usize = 64;
+const FIRST_CLEANING: usize = 64;

@@ -192,7 +192,7 @@ impl DeferredFilesystemLock {
         }
         inner.plan_retry(location);
         let weak = Rc::downgrade(inner);
-        defer::note_what_it_waits_for(&deferred, || Rc::new(Freedom(weak.clone())));
+        defer::note_waits_for(&deferred, || Rc::new(Freedom(weak.clone())));
         deferred.listens(move || {
             if let Some(inner) = weak.upgrade() {
                 let attempt = inner.end();

@@ -194,7 +194,7 @@ impl<T: 'static> DeferredQueue<T> {
         putters.insert(number, (item, resolver));
         drop(putters);
         let weak: Weak<Shared<T>> = Rc::downgrade(shared);
-        defer::note_what_it_waits_for(&deferred, || Rc::new(Room(weak.clone())));
+        defer::note_waits_for(&deferred, || Rc::new(Room(weak.clone())));
         deferred.on_cancel_itself(move || {
             if let Some(shared) = weak.upgrade() {
                 let putter = shared.putters.borrow_mut().remove(number);

@@ -248,7 +248,7 @@ impl Forest {
             let why = match self.shown[at] {
                 _ if on_path.contains(at as u128) => "which waits for all this: a circle",
                 true => "shown above",
-                false if depth == DEEPEST => {
+                false if depth == MAX_DEPTH => {
                     self.cut.push_back(at);
                     "shown below"
                 }
@@ -344,4 +344,4 @@ impl fmt::Display for Dump {
 }
 
 /// A tree is cut at this depth, and continues as another one.
-const DEEPEST: usize = 100;
+const MAX_DEPTH: usize = 100;

@@ -4,8 +4,8 @@
 //!
 //! A member refers to the core of its group and knows its index. At the end of its queue its result
 //! goes straight into the group, which is stored in the queue of its own core as the source: there
-//! is no step, no callback, and no memory for each member but an entry in the group. What the
-//! results become, the group itself knows (see `list`).
+//! is no step, no callback, and no memory for each member but an entry in the group. The group
+//! alone defines what the results become (see `list`).
 //!
 //! # Ownership
 //!
@@ -16,7 +16,7 @@ use std::any::Any;
 use std::rc::Rc;
 
 use super::slot::Slot;
-use super::{Consumer, Core, Job, Stage, advance, tracker};
+use super::{Consumer, Core, LaterStep, Stage, advance, tracker};
 use crate::debug;
 use crate::report;
 
@@ -33,11 +33,11 @@ pub(in crate::defer) trait Group {
     /// Returns the members that have not given their results.
     fn members(&self) -> Vec<Rc<Core>>;
 
-    /// Gives away everything but the outcome, which is decided.
+    /// Returns everything but the outcome, which is decided.
     fn rest(&self) -> Rest;
 }
 
-/// What is left of a group when its outcome is decided.
+/// The rest of a group when its outcome is decided.
 pub(in crate::defer) struct Rest {
     /// The members that have not given their results.
     pub(in crate::defer) members: Vec<Rc<Core>>,
@@ -61,8 +61,8 @@ impl Core {
         self.consumer.set(Consumer::Member);
     }
 
-    /// Gives the group what the core had before it became a member: its result, or an offer.
-    pub(in crate::defer) fn give_what_it_has(self: Rc<Self>) {
+    /// Gives the group the result or the offer that the core had before it became a member.
+    pub(in crate::defer) fn give_present_result(self: Rc<Self>) {
         if self.is_offered() && self.is_member() {
             self.ask();
         } else if self.is_settled() {
@@ -83,7 +83,7 @@ impl Core {
         }
     }
 
-    /// Does the same for a chain that is followed down to a group.
+    /// Returns the same for a chain that is followed down to a group.
     pub(super) fn is_member_below(
         self: &Rc<Self>,
         down: Rc<Self>,
@@ -124,25 +124,25 @@ impl Core {
         None
     }
 
-    /// Drops the remaining members of the decided group (invariant 7).
-    pub(super) fn let_rest_go(self: Rc<Self>, later: &mut Vec<Job>) -> Option<Rc<Self>> {
+    /// Releases the remaining members of the decided group (invariant 7).
+    pub(super) fn release_rest(self: Rc<Self>, later: &mut Vec<LaterStep>) -> Option<Rc<Self>> {
         let (location, rest) = (self.location, self.with_group(Group::rest));
-        later.push(Job::Settle(self));
+        later.push(LaterStep::Settle(self));
         let rest = rest?;
         for member in &rest.members {
             member.leave_group(rest.cancels);
         }
         if rest.cancels {
             let members = rest.members.into_iter().rev();
-            later.extend(members.map(|member| Job::Cancel(member, location)));
+            later.extend(members.map(|member| LaterStep::Cancel(member, location)));
         }
         report::discard(rest.results, location);
         None
     }
 
-    /// Takes the core out of its group, which does not need its result any more.
+    /// Removes the core from its group, which does not need its result any more.
     fn leave_group(&self, gave_up: bool) {
-        self.consumer.set(Consumer::Nobody { gave_up });
+        self.consumer.set(Consumer::Dropped { gave_up });
         self.then.take();
     }
 }

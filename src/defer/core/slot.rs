@@ -22,8 +22,8 @@ use crate::report;
 
 /// A slot for a result, and the work that fills it.
 pub(in crate::defer) trait Slot: 'static {
-    /// Takes the result out of `before` and runs the work on it. Returns the core that the result
-    /// is still to come from, if it is.
+    /// Takes the result out of `before` and runs the step on it. Returns the core that will have
+    /// the result, if it is not here yet.
     ///
     /// A source has no work.
     fn run(&self, _before: &dyn Slot) -> Option<Rc<Core>> {
@@ -103,19 +103,19 @@ impl<T: 'static> Slot for Source<T> {
 }
 
 /// The failure of a source that brings no value, whatever its type.
-pub(super) struct Lost {
+pub(super) struct FailedSource {
     failure: Cell<Option<Failure>>,
     location: &'static Location<'static>,
 }
 
-impl Lost {
+impl FailedSource {
     pub(super) fn new(failure: Failure, location: &'static Location<'static>) -> Self {
         let failure = Cell::new(Some(failure));
         Self { failure, location }
     }
 }
 
-impl Slot for Lost {
+impl Slot for FailedSource {
     fn result(&self) -> &dyn Any {
         &self.failure
     }
@@ -217,7 +217,7 @@ where
 }
 
 /// A callback that uses the resolvers of other cores.
-pub(super) struct Passing<T, F> {
+pub(super) struct FireResolvers<T, F> {
     /// `None` once it was called.
     f: Cell<Option<F>>,
     fired: Cell<Vec<Rc<Core>>>,
@@ -225,7 +225,7 @@ pub(super) struct Passing<T, F> {
     input: PhantomData<fn(T)>,
 }
 
-impl<T, F> Passing<T, F> {
+impl<T, F> FireResolvers<T, F> {
     pub(super) fn new(f: F, location: &'static Location<'static>) -> Self {
         Self {
             f: Cell::new(Some(f)),
@@ -236,7 +236,7 @@ impl<T, F> Passing<T, F> {
     }
 }
 
-impl<T, F> Slot for Passing<T, F>
+impl<T, F> Slot for FireResolvers<T, F>
 where
     T: 'static,
     F: FnOnce(Result<T, Failure>) -> Vec<Rc<Core>> + 'static,

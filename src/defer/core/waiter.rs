@@ -1,13 +1,13 @@
-//! A source that stands in a wait queue, and gets its result only when the consumer takes it.
+//! A source in a wait queue, whose result is fetched only when the consumer takes it.
 //!
 //! # The idea
 //!
-//! A lock that hands itself to a Deferred which is never polled is held by no code, and blocks all
-//! other waiters. So a [`WaitSource`], which gives things to waiters one by one, does not put them
-//! into a Deferred in the hope that it is polled. If steps wait there, the source fires the
+//! A lock that is granted to a Deferred which is never polled is held by no code, and blocks all
+//! other waiters. So a [`WaitSource`], which grants values to waiters one by one, does not put them
+//! into a Deferred in the hope that it is polled. If the core has steps, the source fires the
 //! Deferred; if not, the source *offers*: the awaiting task is woken, the core stays `Pending`, and
-//! when the Deferred is polled or gets a callback, the core *asks* the wait source, which gives
-//! what is there by then, or leaves the core in the queue.
+//! when the Deferred is polled or gets a callback, the core *asks* the wait source, which gives a
+//! value that is available then, or leaves the core in the queue.
 //!
 //! The core in the queue and the core that a task polls may differ: a step may have returned the
 //! former. The wait source deals with the first, the *source*; the offer is stored in the second,
@@ -23,9 +23,9 @@
 //!
 //! 1. An end is `Offered` exactly while its source may ask with success or must return to the
 //!    queue: from [`Resolver::offer`] until [`Core::ask`].
-//! 2. Dropping a Deferred that alone stands behind a source in a queue takes the source out of the
-//!    queue, polled or not: there is nothing left to run. The same holds for a Deferred that
-//!    listens (see `listeners`), and for a group whose members all do.
+//! 2. Dropping a Deferred whose only source waits in a queue removes the source from the queue,
+//!    polled or not: there is nothing left to run. The same holds for a Deferred that listens (see
+//!    `listeners`), and for a group whose members all do.
 
 use std::panic::Location;
 use std::rc::{Rc, Weak};
@@ -38,7 +38,7 @@ use crate::defer::{Deferred, Resolver, State};
 use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
 
-/// A source that gives things to a queue of waiting Deferreds, one by one.
+/// A source that grants values to a queue of waiting Deferreds, one by one.
 pub(crate) trait WaitSource {
     /// Serves the waiter with this id: fires it with [`Resolver::give`], or leaves it in the queue.
     fn ask(self: Rc<Self>, number: WaiterId);
@@ -46,7 +46,7 @@ pub(crate) trait WaitSource {
     /// Removes the waiter with this id. Runs no user code.
     fn leave(&self, number: WaiterId);
 
-    /// Returns the description of the source, with the holders of what it has given out.
+    /// Describes the source for a dump, with the holders of what it has granted.
     fn dump_item(self: Rc<Self>) -> DumpItem;
 
     /// Serves other waiters after a waiter has left.
@@ -69,21 +69,21 @@ pub(in crate::defer) struct Waiter {
     hold: Option<Rc<dyn WaitSource>>,
     number: WaiterId,
     /// The user's canceller.
-    pub(super) also: Option<Box<dyn FnOnce()>>,
+    pub(super) by_user: Option<Box<dyn FnOnce()>>,
 }
 
 /// The relation of a core to a wait source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OfferState {
     No,
-    /// The core stands in the queue, or only listens.
+    /// The core is in the queue, or only listens.
     Queued,
-    /// The core, or one that it waits for, has been offered something.
+    /// The core, or one that it waits for, has an offer.
     Offered,
 }
 
 impl<T: 'static> Deferred<T> {
-    /// Makes a Deferred that stands in the queue of `wait_source` under this id, and its resolver.
+    /// Makes a Deferred that waits in the queue of `wait_source` under this ID, and its resolver.
     pub(crate) fn in_queue(
         wait_source: Rc<dyn WaitSource>,
         number: WaiterId,
@@ -134,7 +134,7 @@ impl<T: 'static> Resolver<T> {
         }
     }
 
-    /// Brings the value to a core that has asked, and which then continues by itself.
+    /// Gives the value to a core that has asked, and which then continues by itself.
     pub(crate) fn give(mut self, value: T) {
         if let Some(core) = self.core.take() {
             core.put(Ok(value));
@@ -143,7 +143,7 @@ impl<T: 'static> Resolver<T> {
 }
 
 impl Core {
-    /// Puts the core into the queue under this id, in place of a waiter that had no core.
+    /// Puts the core into the queue under this ID, in place of a waiter without core.
     pub(in crate::defer) fn take_over(
         &self,
         wait_source: Rc<dyn WaitSource>,
@@ -157,7 +157,7 @@ impl Core {
             wait_source: Rc::downgrade(&wait_source),
             hold: link.is_offered.then_some(wait_source),
             number,
-            also: None,
+            by_user: None,
         };
         self.set_canceller(Canceller::Waiter(Box::new(waiter)));
         self.offer_state.set(match link.is_offered {
@@ -184,7 +184,7 @@ impl Core {
         }
     }
 
-    /// Returns the result if the core is settled, or gets it by offer_state.
+    /// Takes the result if the core is settled, or if an offer provides it.
     pub(in crate::defer) fn ask_and_take<T: 'static>(
         self: &Rc<Self>,
     ) -> Option<Result<T, Failure>> {
@@ -199,7 +199,7 @@ impl Core {
         self.offer_state.set(OfferState::Queued);
     }
 
-    /// Returns whether a source in a queue is all there is, and nothing would run when it fires
+    /// Returns whether the core's only source is in a queue, and nothing would run when it fires
     /// (invariant 2).
     #[inline]
     pub(in crate::defer) fn only_waits(self: &Rc<Self>) -> bool {
@@ -232,11 +232,11 @@ impl Core {
         true
     }
 
-    /// Handles a new consumer of a core that stands in a queue. Returns the core to continue with.
+    /// Handles a new consumer of a core in a queue. Returns the core to continue with.
     #[cold]
     pub(super) fn consumed(self: Rc<Self>) -> Rc<Self> {
-        if self.consumer.get() == (Consumer::Nobody { gave_up: false }) && self.only_waits() {
-            self.consumer.set(Consumer::Nobody { gave_up: true });
+        if self.consumer.get() == (Consumer::Dropped { gave_up: false }) && self.only_waits() {
+            self.consumer.set(Consumer::Dropped { gave_up: true });
             cancel(&self, self.location);
             return self;
         }
@@ -277,7 +277,7 @@ impl Core {
             match core.consumer.get() {
                 Consumer::Holder | Consumer::Awaiting | Consumer::Woken => return Some(core),
                 Consumer::Then => core = core.consuming_core()?,
-                Consumer::Nobody { .. } | Consumer::Member | Consumer::Others => return None,
+                Consumer::Dropped { .. } | Consumer::Member | Consumer::Resolvers => return None,
             }
         }
         None
@@ -318,11 +318,11 @@ impl Waiter {
             wait_source,
             hold,
             number,
-            also,
+            by_user,
         } = self;
         let wait_source = hold.or_else(|| wait_source.upgrade());
         core.cancelling.set(true);
-        let called = also.map(|f| report::catch_rarely(core.location, f));
+        let called = by_user.map(|f| report::catch_rarely(core.location, f));
         if let Some(wait_source) = &wait_source {
             wait_source.leave(number);
         }

@@ -9,23 +9,23 @@ use std::rc::Rc;
 use super::{Canceller, Core, Group, Stage, discard_canceller};
 use crate::context;
 use crate::defer::DeferredError;
-use crate::defer::coroutine::{self, Coroutine, Verdict};
+use crate::defer::coroutine::{self, Coroutine, StopResult};
 use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
 
-/// Work to do after everything that the previous work leads to was done.
-pub(super) enum Job {
+/// A step to take after everything that the previous step leads to was done.
+pub(super) enum LaterStep {
     Advance(Rc<Core>),
     /// Cancels a core. The location is the line that requested it.
     Cancel(Rc<Core>, &'static Location<'static>),
-    /// Does the same for a member of a group, unless the group was decided meanwhile.
+    /// Cancels a member of a group, unless the group was decided meanwhile.
     CancelMember(Rc<Core>, &'static Location<'static>),
     /// Continues a group whose remaining members were dropped.
     Settle(Rc<Core>),
-    /// Tells a coroutine that what it awaits was cancelled.
-    Asked(Rc<Coroutine>, u64),
-    /// Fails a core with what its canceller returned, after what only this core had waited for was
-    /// cancelled.
+    /// Informs a coroutine that what it awaits was cancelled.
+    Requested(Rc<Coroutine>, u64),
+    /// Fails a core with the result of its canceller, after everything that only this core had
+    /// waited for was cancelled.
     Fail(Rc<Core>, Result<(), Failure>, &'static Location<'static>),
 }
 
@@ -33,7 +33,7 @@ pub(super) enum Job {
 pub(in crate::defer) fn advance(core: Rc<Core>) {
     let mut next = Some(core);
     while let Some(core) = next {
-        if core.concerns_others() {
+        if core.has_dependents() {
             return work(Some(core), Vec::new());
         }
         next = core.step();
@@ -43,37 +43,39 @@ pub(in crate::defer) fn advance(core: Rc<Core>) {
 /// Cancels what `core` is waiting for at the end of the chain. `location` is the line that
 /// requested it.
 pub(in crate::defer) fn cancel(core: &Rc<Core>, location: &'static Location<'static>) {
-    work(None, vec![Job::Cancel(core.clone(), location)]);
+    work(None, vec![LaterStep::Cancel(core.clone(), location)]);
 }
 
-/// Does as [`advance`] with `next`; then does the work items, the last one first, and everything
-/// that each of them leads to.
-fn work(mut next: Option<Rc<Core>>, mut later: Vec<Job>) {
+/// Advances like [`advance`] from `next`; then takes the later steps, the last one first, and
+/// everything that each of them leads to.
+fn work(mut next: Option<Rc<Core>>, mut later: Vec<LaterStep>) {
     let round = coroutine::new_round();
     loop {
         while let Some(core) = next {
             next = match core.stage.get() {
-                Stage::Passed => core.tell_others(&mut later),
-                Stage::Decided => core.let_rest_go(&mut later),
+                Stage::Passed => core.advance_fired(&mut later),
+                Stage::Decided => core.release_rest(&mut later),
                 _ => core.step(),
             };
         }
         next = match later.pop() {
-            Some(Job::Advance(core)) => Some(core),
-            Some(Job::Cancel(core, location)) => cancel_one(core, location, round, &mut later),
-            Some(Job::CancelMember(core, location)) => {
+            Some(LaterStep::Advance(core)) => Some(core),
+            Some(LaterStep::Cancel(core, location)) => {
+                cancel_one(core, location, round, &mut later)
+            }
+            Some(LaterStep::CancelMember(core, location)) => {
                 let member = Some(core).filter(|core| core.is_member());
                 member.and_then(|core| cancel_one(core, location, round, &mut later))
             }
-            Some(Job::Settle(core)) => {
+            Some(LaterStep::Settle(core)) => {
                 core.stage.set(Stage::Fired);
                 Some(core)
             }
-            Some(Job::Asked(coroutine, before)) => {
-                coroutine.was_asked(before);
+            Some(LaterStep::Requested(coroutine, before)) => {
+                coroutine.end_request(before);
                 None
             }
-            Some(Job::Fail(core, called, location)) => fail_cancelled(core, called, location),
+            Some(LaterStep::Fail(core, called, location)) => fail_cancelled(core, called, location),
             None => return,
         };
     }
@@ -101,8 +103,8 @@ fn end_source(core: Rc<Core>, location: &'static Location<'static>) {
     match core.canceller.take() {
         Some(Canceller::Waiter(waiter)) => return waiter.give_up(core, location),
         Some(Canceller::Coroutine(coroutine)) => coroutine.end(),
-        Some(Canceller::Source(sourced)) => {
-            if let Some(unwanted) = call(&core, || sourced.call_own(core.location)) {
+        Some(Canceller::Source(source_canceller)) => {
+            if let Some(unwanted) = call(&core, || source_canceller.call_own(core.location)) {
                 cancel(&unwanted, location);
             }
         }
@@ -118,7 +120,7 @@ fn cancel_one(
     mut core: Rc<Core>,
     location: &'static Location<'static>,
     round: u64,
-    later: &mut Vec<Job>,
+    later: &mut Vec<LaterStep>,
 ) -> Option<Rc<Core>> {
     while let Some(inner) = core.awaited_core() {
         core = inner;
@@ -127,7 +129,7 @@ fn cancel_one(
         let members = core.with_group(Group::ask_to_stop).unwrap_or_default();
         let jobs = members
             .into_iter()
-            .map(|member| Job::CancelMember(member, location));
+            .map(|member| LaterStep::CancelMember(member, location));
         later.extend(jobs.rev());
         return None;
     }
@@ -140,13 +142,13 @@ fn cancel_one(
             let called = call(&core, || report::catch(core.location, f));
             return fail_cancelled(core, called, location);
         }
-        Some(Canceller::Source(sourced)) => {
-            let (called, unwanted) = call(&core, || sourced.call(core.location));
+        Some(Canceller::Source(source_canceller)) => {
+            let (called, unwanted) = call(&core, || source_canceller.call(core.location));
             let Some(unwanted) = unwanted else {
                 return fail_cancelled(core, called, location);
             };
-            later.push(Job::Fail(core, called, location));
-            later.push(Job::Cancel(unwanted, location));
+            later.push(LaterStep::Fail(core, called, location));
+            later.push(LaterStep::Cancel(unwanted, location));
             return None;
         }
         Some(Canceller::Waiter(waiter)) => {
@@ -154,13 +156,16 @@ fn cancel_one(
             return None;
         }
         Some(Canceller::Coroutine(coroutine)) => match coroutine.ask_to_stop(round) {
-            Verdict::Stopped => {}
-            Verdict::Decides { awaited, before } => {
-                // The coroutine gets the request at its `await`, decides, and may be asked again.
+            StopResult::Dropped => {}
+            StopResult::Requested { awaited, before } => {
+                // The coroutine gets the request at its `await`, decides, and may get another
+                // request.
                 core.canceller
                     .set(Some(Canceller::Coroutine(coroutine.clone())));
-                later.push(Job::Asked(coroutine, before));
-                let jobs = awaited.into_iter().map(|core| Job::Cancel(core, location));
+                later.push(LaterStep::Requested(coroutine, before));
+                let jobs = awaited
+                    .into_iter()
+                    .map(|core| LaterStep::Cancel(core, location));
                 later.extend(jobs.rev());
                 return None;
             }
@@ -193,19 +198,19 @@ fn fail_cancelled(
     }
 }
 
-/// Does as [`cancel`] for a core that was dropped. What that leads to may drop the next core, and
-/// so on: below a certain depth the rest is cancelled one after another.
+/// Cancels like [`cancel`], for a core that was dropped. That may drop the next core, and so on:
+/// below a certain depth the rest is cancelled one after another.
 pub(in crate::defer) fn cancel_dropped(core: &Rc<Core>, location: &'static Location<'static>) {
     let depth = context::with(|thread| thread.cancelling.get());
-    if depth >= DEEPEST {
-        let left = context::with(|thread| thread.to_cancel.get::<TooDeep>());
+    if depth >= MAX_DEPTH {
+        let left = context::with(|thread| thread.to_cancel.get::<DeepCancels>());
         if let Some(left) = left {
             left.borrow_mut().push_back((core.clone(), location));
         }
         return;
     }
-    let is_deepest = depth == DEEPEST - 1;
-    let left = is_deepest.then(Rc::<TooDeep>::default);
+    let is_deepest = depth == MAX_DEPTH - 1;
+    let left = is_deepest.then(Rc::<DeepCancels>::default);
     context::with(|thread| {
         thread.cancelling.set(depth + 1);
         if left.is_some() {
@@ -220,17 +225,17 @@ pub(in crate::defer) fn cancel_dropped(core: &Rc<Core>, location: &'static Locat
             cancel(&core, location);
         }
         drop(context::with(|thread| {
-            thread.to_cancel.replace::<TooDeep>(None)
+            thread.to_cancel.replace::<DeepCancels>(None)
         }));
     }
     context::with(|thread| thread.cancelling.set(depth));
 }
 
 /// The dropped cores that are nested too deeply to be cancelled in place.
-type TooDeep = RefCell<VecDeque<(Rc<Core>, &'static Location<'static>)>>;
+type DeepCancels = RefCell<VecDeque<(Rc<Core>, &'static Location<'static>)>>;
 
 /// The most cancels nested inside each other.
-const DEEPEST: usize = 16;
+const MAX_DEPTH: usize = 16;
 
 /// Abandons the source of a dropped resolver. Its steps may drop the next resolver, and so on: they
 /// are abandoned one after another, not one inside the other.
