@@ -13,10 +13,9 @@ use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
-use torsade::net::ClientEndpoint;
 
-use torsade::net::ServerEndpoint;
-use torsade::{Address, Failure, Port, Reactor};
+use torsade::net::{ClientEndpoint, ServerEndpoint};
+use torsade::prelude::*;
 
 /// Listens with an open socket, and tells each client which process serves it.
 fn serve(
@@ -62,11 +61,8 @@ async fn old(reactor: Reactor) -> Result<(), Failure> {
 }
 
 async fn new(reactor: Reactor) -> Result<(), Failure> {
-    let mut from_old = reactor
-        .connect_stream(ClientEndpoint::adopt(
-            io::stdin().as_fd().try_clone_to_owned()?,
-        ))
-        .await?;
+    let stdin = io::stdin().as_fd().try_clone_to_owned()?;
+    let mut from_old = reactor.connect_stream(ClientEndpoint::adopt(stdin)).await?;
     let Some(listener) = from_old.recv_descriptor().await? else {
         return Err(Failure::new("no socket was given"));
     };

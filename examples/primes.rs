@@ -6,9 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use torsade::defer::gather;
-use torsade::threads::CancelToken;
-use torsade::{Connection, Failure};
+use torsade::{Connection, Failure, defer::gather, threads::CancelToken};
 
 const PARTS: u64 = 8;
 

@@ -5,9 +5,8 @@
 //! left`, whether any input was typed or not; Ctrl-D leaves.
 
 use std::env;
-use torsade::net::Stdio;
 
-use torsade::Failure;
+use torsade::{Failure, net::Stdio};
 
 fn main() -> Result<(), Failure> {
     let address = env::args()

@@ -7,8 +7,7 @@ use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
-use torsade::Failure;
-use torsade::threads::CancelToken;
+use torsade::{Failure, threads::CancelToken};
 
 fn main() -> Result<(), Failure> {
     torsade::run(async |reactor| {
@@ -28,8 +27,7 @@ fn main() -> Result<(), Failure> {
             println!("called off: {failure}");
         }
 
-        // The other direction: any thread can call a function on the loop's thread, and wait for
-        // its result.
+        // Conversely, any thread can call a function on the loop's thread and wait for the result.
         let (home, remote) = (thread::current().id(), reactor.remote());
         let there = thread::spawn(move || {
             remote.call(move || {

@@ -57,7 +57,7 @@ pub use crate::protocol::{Context, Factory, Handle, Protocol};
 #[cfg(unix)]
 pub use crate::reactor::{Descriptor, Watch};
 pub use crate::reactor::{OnPanic, Phase, Reactor, ReactorBuilder, Remote, run};
-pub use crate::repeat::{Cooperator, LoopingCall, defer_later, interval};
+pub use crate::repeat::{Cooperator, Looping, LoopingCall, defer_later, interval};
 pub use crate::signal::Signal;
 pub use crate::stream::Connection;
 pub use crate::task::{Task, spawn, yield_now};

@@ -3,9 +3,10 @@
 //! # A graceful stop
 //!
 //! [`torsade::run`](crate::run()) stops the reactor at SIGINT and SIGTERM; a second signal ends the
-//! process. [`Reactor::stopped`](crate::Reactor::stopped) returns first, while all connections are
-//! open; await it in `main`, not in a spawned task. Then the *shutdown* event runs its triggers, connections deliver what was written within
-//! the limits of [`Grace`](crate::reactor::Grace), and threads finish.
+//! process. [`Reactor::stopped`](crate::Reactor::stopped) returns first, in `main` and in spawned
+//! tasks, while all connections are open. When they have ended, the *shutdown* event runs its
+//! triggers, connections deliver what was written within the limits of
+//! [`Grace`](crate::reactor::Grace), and threads finish.
 //!
 //! ```no_run
 //! use std::time::Duration;

@@ -150,6 +150,42 @@ impl ConnectError {
             _ => Self::Failed { address, error },
         }
     }
+
+    /// Returns whether the connection was refused: nothing listens at the address. If there were
+    /// several attempts ([`AllFailed`](Self::AllFailed)), at least one of them was.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade::net::ConnectError;
+    ///
+    /// torsade::testing::run(async |reactor| {
+    ///     // `localhost` may have two addresses.
+    ///     let failure = reactor.connect_stream("localhost:1").await.unwrap_err();
+    ///     assert!(failure.trap::<ConnectError>()?.is_refused());
+    ///     Ok(())
+    /// });
+    /// ```
+    pub fn is_refused(&self) -> bool {
+        self.is_any(&|error| matches!(error, Self::Refused { .. }))
+    }
+
+    /// Returns whether a time limit expired. If there were several attempts
+    /// ([`AllFailed`](Self::AllFailed)), it expired for at least one of them.
+    pub fn is_timed_out(&self) -> bool {
+        self.is_any(&|error| matches!(error, Self::TimedOut { .. }))
+    }
+
+    /// Returns whether `test` holds for the error of an attempt.
+    fn is_any(&self, test: &dyn Fn(&Self) -> bool) -> bool {
+        match self {
+            Self::AllFailed { attempts } => attempts.iter().any(|(_, failure)| {
+                let error = failure.downcast_ref::<Self>();
+                error.is_some_and(|error| error.is_any(test))
+            }),
+            error => test(error),
+        }
+    }
 }
 
 errors! {

@@ -3,7 +3,8 @@
 //!
 //! # Invariants
 //!
-//! 1. Tasks that wait for the stop get a turn before the shutdown event is fired.
+//! 1. The shutdown event is fired after the tasks that waited for the stop have ended, or after
+//!    [`Grace::total`](super::Grace::total).
 //! 2. If `main` has waited for the stop, the shutdown event is fired after `main` has returned.
 
 use std::cell::{Cell, RefCell};
@@ -11,14 +12,16 @@ use std::io::Write;
 use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use futures::future::FusedFuture;
 
 use super::{Inner, Reactor, State, WeakReactor};
+use crate::clock::DelayedCall;
 use crate::failure::Failure;
 use crate::report::{self, Origin, Subsystem};
 use crate::slots::Ordered;
-use crate::task::own_waker;
+use crate::task::{Executor, WaitedTask, own_waker};
 
 /// The tasks that wait until the reactor is stopped.
 #[derive(Default)]
@@ -30,8 +33,11 @@ pub(super) struct Ending {
     polls_main: Cell<bool>,
     /// Whether `main` has waited for the stop, and may have something left to do.
     main_awaited_stop: Cell<bool>,
-    /// Whether the shutdown event is fired when `main` has returned.
-    awaits_main: Cell<bool>,
+    /// The tasks that have waited for the stop (invariant 1), and the limit of their time.
+    tasks: RefCell<Vec<WaitedTask>>,
+    limit: Cell<Option<DelayedCall>>,
+    /// Whether the shutdown event waits for `main` or tasks.
+    is_pending: Cell<bool>,
     /// Whether the process ends by the signal that has stopped the reactor.
     by_signal: Cell<bool>,
 }
@@ -40,7 +46,8 @@ impl Ending {
     /// Begins a run.
     pub(super) fn begin(&self) {
         self.main_awaited_stop.set(false);
-        self.awaits_main.set(false);
+        self.is_pending.set(false);
+        self.drop_tasks();
     }
 
     pub(super) fn set_polls_main(&self, polls: bool) {
@@ -49,13 +56,37 @@ impl Ending {
 
     /// Wakes the waiting tasks in the order in which they began to wait. Returns whether there were
     /// any.
-    fn wake_waiting(&self) -> bool {
+    fn wake_waiting(&self, executor: &Executor) -> bool {
         let waiting = self.waiting.borrow_mut().take_all();
         let any = !waiting.is_empty();
+        if any {
+            let tasks = executor.tasks_of(&waiting);
+            self.tasks.borrow_mut().extend(tasks);
+        }
         for waker in waiting {
             report::contain_rarely(Origin::Call, Location::caller(), || waker.wake());
         }
         any
+    }
+
+    /// Returns where a task that waited for the stop was spawned, while there is one that has not
+    /// ended.
+    fn unfinished(&self, executor: &Executor) -> Option<&'static Location<'static>> {
+        loop {
+            let location = executor.alive(self.tasks.borrow().last()?);
+            if location.is_some() {
+                return location;
+            }
+            let ended = self.tasks.borrow_mut().pop();
+            drop(ended);
+        }
+    }
+
+    fn drop_tasks(&self) {
+        drop(self.tasks.take());
+        if let Some(limit) = self.limit.take() {
+            limit.cancel();
+        }
     }
 }
 
@@ -69,11 +100,10 @@ impl Reactor {
     /// # Order
     ///
     /// The waiting tasks continue before the shutdown event is fired, while all connections and
-    /// ports are still open. When `main` itself waited, the shutdown event waits until `main` has
-    /// returned; code that follows `stopped().await` in `main` may take its time. A second signal
-    /// cuts it short. A spawned task that waits here continues as well, but is not waited for: unless
-    /// `main` itself waits here too, the stop ends `main` and drops the task. So await a server in
-    /// `main` (`server(reactor).await`, or `join!` for several) instead of spawning it.
+    /// ports are still open. The event waits until they have ended, so code that follows
+    /// `stopped().await` can close what it has opened; a second signal cuts it short. `main` may
+    /// take as long as it needs, spawned tasks the time of [`Grace::total`](super::Grace::total): a
+    /// task that goes on for longer is named in a warning, and dropped.
     ///
     /// # Cancel safety
     ///
@@ -130,19 +160,44 @@ impl Reactor {
         let ending = &inner.ending;
         if inner.pace.is_stop_requested() {
             inner.signals.set_stopping();
-            if ending.wake_waiting() {
+            if ending.wake_waiting(&inner.executor) {
                 return;
             }
             inner.pace.cancel_stop();
-            if ending.main_awaited_stop.get() && inner.pace.main_waits() {
-                ending.awaits_main.set(true);
-            } else {
-                self.fire_shutdown();
+            if ending.unfinished(&inner.executor).is_some() {
+                let (weak, total) = (self.downgrade(), inner.grace().total);
+                let limit = self.limit(total, move || {
+                    if let Some(reactor) = weak.upgrade() {
+                        reactor.give_up_tasks(total);
+                    }
+                });
+                ending.limit.set(Some(limit));
             }
-        } else if ending.awaits_main.get() && !inner.pace.main_waits() {
-            ending.awaits_main.set(false);
+            ending.is_pending.set(true);
+        }
+        if ending.is_pending.get()
+            && !(ending.main_awaited_stop.get() && inner.pace.main_waits())
+            && ending.unfinished(&inner.executor).is_none()
+        {
+            ending.is_pending.set(false);
+            ending.drop_tasks();
             self.fire_shutdown();
         }
+    }
+
+    /// Waits no longer for the tasks that waited for the stop.
+    fn give_up_tasks(&self, limit: Duration) {
+        let inner = self.inner();
+        if let Some(location) = inner.ending.unfinished(&inner.executor) {
+            report::warn(
+                Subsystem::Reactor,
+                format_args!(
+                    "the task spawned at {location} has waited for the stop and not ended within \
+                     {limit:?}: it is dropped"
+                ),
+            );
+        }
+        inner.ending.drop_tasks();
     }
 
     /// Logs a warning when `main` has returned without a stop and there are ports that never had a
@@ -175,7 +230,7 @@ impl Reactor {
 
 impl Inner {
     /// The time since the run began.
-    fn has_run_for(&self) -> std::time::Duration {
+    fn has_run_for(&self) -> Duration {
         let begun = self.pace.began_at();
         begun.map_or_else(Default::default, |begun| {
             self.clock_now().saturating_duration_since(begun)
@@ -248,4 +303,4 @@ impl Drop for UntilStopped {
 }
 
 /// A `main` that ran longer than this did something besides listening.
-const BUSY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
+const BUSY_AFTER: Duration = Duration::from_secs(1);

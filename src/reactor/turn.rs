@@ -253,10 +253,17 @@ impl Reactor {
     ///
     /// # Panics
     ///
-    /// Panics when the reactor's time is the real one, and when called from inside a turn.
+    /// Panics when the reactor's time is the real one, and when called from inside a turn, that is,
+    /// from a task, a callback or a hook: these wait with [`Clock::sleep`](crate::Clock::sleep)
+    /// while the reactor in memory runs and moves its time itself.
     #[track_caller]
     pub fn advance(&self, step: Duration) {
         let inner = self.inner();
+        assert!(
+            !Executor::is_in_turn(),
+            "`advance` was called inside a turn: a task, a callback or a hook waits with \
+             `reactor.sleep(..).await`, or `call_later`, and `advance` is called outside of `run`"
+        );
         assert!(
             inner.manual.is_some() || inner.driver.is_virtual(),
             "time moves by itself on this reactor: use `Reactor::in_memory` or `ReactorBuilder::with_manual_time`"

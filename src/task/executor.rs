@@ -71,6 +71,9 @@ impl<F: FnOnce()> WorkItem for Call<F> {
     }
 }
 
+/// A task that has waited: its place in the list, and its waker, which no other task has.
+pub(crate) struct WaitedTask(usize, Waker);
+
 impl Executor {
     /// Makes an executor; `wake` must end the loop's present or next wait, from any thread.
     pub(crate) fn new(wake: impl Fn() + Send + Sync + 'static) -> Rc<Self> {
@@ -367,6 +370,25 @@ impl Executor {
         places.extend(unlisted.map(|runnable| runnable.metadata().location));
         self.ready.put_back(ready);
         places
+    }
+
+    /// Returns those waiting tasks that one of the wakers belongs to.
+    pub(crate) fn tasks_of(&self, wakers: &[Waker]) -> Vec<WaitedTask> {
+        let wakers: HashSet<_> = wakers.iter().map(Waker::data).collect();
+        let waiting = self.waiting.borrow();
+        let tasks = waiting
+            .iter()
+            .filter(|(_, (waker, _))| wakers.contains(&waker.data()));
+        tasks
+            .map(|(index, (waker, _))| WaitedTask(index, waker.clone()))
+            .collect()
+    }
+
+    /// Returns where the task was spawned, until it has ended.
+    pub(crate) fn alive(&self, WaitedTask(index, waker): &WaitedTask) -> Option<Caller> {
+        let waiting = self.waiting.borrow();
+        let (listed, location) = waiting.get(*index)?;
+        listed.will_wake(waker).then_some(*location)
     }
 
     /// Ends everything: drops all futures and calls, on this thread, and refuses new ones.

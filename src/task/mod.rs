@@ -63,7 +63,7 @@ pub use self::block_on::block_on;
 pub(crate) use self::counted_wakers::{
     CountedWakers, own_waker, poll_with_counted_waker, with_own_waker,
 };
-pub(crate) use self::executor::{Entered, Executor, InTurn, WorkItem};
+pub(crate) use self::executor::{Entered, Executor, InTurn, WaitedTask, WorkItem};
 pub(crate) use self::host::HostNotifier;
 use self::inbox::Shell;
 pub(crate) use self::inbox::{Caller, Inbox, Message};

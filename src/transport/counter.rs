@@ -12,8 +12,9 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::cells;
 use crate::clock::DelayedCall;
-use crate::defer::{Deferred, Resolver};
+use crate::defer::{Deferred, Listeners, Resolver};
 use crate::index::Index;
 use crate::reactor::{Reactor, WeakReactor};
 
@@ -24,6 +25,8 @@ pub(crate) struct ConnCounter {
     limit: Cell<Option<usize>>,
     /// Makes the port check whether it may accept; `Some` while it is open. Runs no user code.
     port: Cell<Option<Rc<dyn Fn()>>>,
+    /// The Deferreds that wait until the port is closed.
+    closed: Listeners<()>,
     /// The groups of connections whose end a Deferred waits for.
     ending: RefCell<Vec<Rc<Ending>>>,
 }
@@ -50,6 +53,7 @@ impl ConnCounter {
             count: Cell::new(0),
             limit: Cell::new(limit),
             port: Cell::new(None),
+            closed: Listeners::default(),
             ending: RefCell::default(),
         })
     }
@@ -76,6 +80,22 @@ impl ConnCounter {
     /// closed.
     pub(crate) fn set_port(&self, look: Option<Box<dyn Fn()>>) {
         self.port.set(look.map(Rc::from));
+    }
+
+    /// Returns a Deferred that fires when the port is closed.
+    #[track_caller]
+    pub(crate) fn closed(&self) -> Deferred<()> {
+        match cells::is_some(&self.port) {
+            true => self.closed.join(),
+            false => Deferred::succeed(()),
+        }
+    }
+
+    /// Fires the Deferreds of [`closed`](Self::closed). Called last of all, for callbacks run.
+    pub(crate) fn notify_closed(&self) {
+        for resolver in self.closed.resolvers() {
+            resolver.callback(());
+        }
     }
 
     /// Makes the port check whether it may accept.

@@ -365,7 +365,10 @@ on_both! {
         until(|| log.has("spy made")).await;
         assert!(port.is_listening());
         assert_eq!((port.local_addr(), port.connections()), (Address::Unnamed, 1));
+        let closed = port.closed();
+        assert!(!closed.is_settled());
         port.stop().await?;
+        closed.await?;
         port.stop().await?;
         assert!(!port.is_listening());
         drop(client);

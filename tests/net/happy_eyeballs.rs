@@ -557,3 +557,22 @@ fn the_same_race_is_run_in_the_same_way_each_time() {
     };
     assert_eq!(run(), run());
 }
+
+#[test]
+fn an_error_tells_what_happened_to_any_of_several_attempts() {
+    testing::run(async |reactor| {
+        let limits = ConnectOptions::new().timeout(SECOND);
+        for (addresses, is_refused, is_timed_out) in [
+            (vec![refusing(1), refusing(2)], true, false),
+            (vec![refusing(1), addr(SILENT_4)], true, true),
+            (vec![addr(SILENT_4)], false, true),
+        ] {
+            let failed = reactor.connect_stream((&addresses[..], &limits)).await;
+            let failure = failed.map(drop).unwrap_err();
+            let error = failure.trap::<ConnectError>()?;
+            let seen = (error.is_refused(), error.is_timed_out());
+            assert_eq!(seen, (is_refused, is_timed_out), "{failure}");
+        }
+        Ok(())
+    });
+}

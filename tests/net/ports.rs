@@ -235,6 +235,21 @@ on_both! {
         assert_eq!(client.read_line(80).await?.as_deref(), Some(&b"hello"[..]));
     }
 
+    async fn closed_fires_once_the_port_is_closed_and_at_once_after_that(reactor) {
+        let port = reactor.listen(HERE, |_| Spy::echo())?;
+        let (closed, given_up) = (port.closed(), port.closed());
+        drop(given_up);
+        let stopped = port.stop();
+        assert!(!closed.is_settled() && !stopped.is_settled());
+        closed.await?;
+        assert!(stopped.is_settled() && port.closed().is_settled());
+
+        let listener = reactor.bind(HERE)?;
+        let closed = listener.port().closed();
+        drop(listener);
+        closed.await?;
+    }
+
     async fn a_listener_is_a_stream_that_ends_with_its_port(reactor) {
         let mut listener = reactor.bind(HERE)?;
         let (port, log) = (listener.port().clone(), Log::new());

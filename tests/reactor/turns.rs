@@ -385,6 +385,50 @@ on_both_by_hand! {
         assert_eq!(log.take(), all);
     }
 
+    fn the_shutdown_waits_for_spawned_tasks_that_have_waited_for_the_stop(reactor) {
+        let log = Log::new();
+        let to = log.clone();
+        reactor.add_system_event_trigger(Phase::Before, "shutdown", move || to.note("shutdown"));
+        for name in ["one", "other"] {
+            let (own, to) = (reactor.clone(), log.clone());
+            let server = async move {
+                let port = own.listen(HERE, |_| Spy::echo())?;
+                own.stopped().await?;
+                own.sleep(MS * 2).await?;
+                port.stop().await?;
+                to.note(name);
+                Ok::<_, Failure>(())
+            };
+            reactor.spawn(server).detach();
+        }
+        // This one waits for something else, and is dropped.
+        let (own, to) = (reactor.clone(), log.clone());
+        reactor.spawn(async move {
+            own.sleep(MS * 10_000).await.unwrap();
+            to.note("not this one");
+        }).detach();
+        let stopper = reactor.clone();
+        reactor.call_later(MS, move || stopper.stop().unwrap());
+        reactor.run().unwrap();
+        assert_eq!(log.take(), ["one", "other", "shutdown"]);
+    }
+
+    fn main_that_returns_does_not_cut_short_the_tasks_that_wait_for_the_stop(reactor) {
+        let log = Log::new();
+        let (own, to) = (reactor.clone(), log.clone());
+        let ended = reactor.run_until(async {
+            let task = reactor.spawn(async move {
+                own.stopped().await.unwrap();
+                own.sleep(MS).await.unwrap();
+                to.note("done");
+            });
+            task.detach();
+            reactor.sleep(MS).await.unwrap();
+            7
+        });
+        assert_eq!((ended.unwrap(), log.take()), (7, vec!["done".to_owned()]));
+    }
+
     fn main_that_has_not_asked_is_not_awaited(reactor) {
         let stopper = reactor.clone();
         reactor.call_later(MS, move || stopper.stop().unwrap());
@@ -767,4 +811,24 @@ fn two_reactors_take_turns_on_a_thread() {
         .unwrap();
     two.run_until(async {}).unwrap();
     assert!(Reactor::current().is_none());
+}
+
+#[test]
+fn a_task_that_goes_on_after_the_stop_is_dropped_after_the_grace() {
+    let reactor = Reactor::in_memory().unwrap();
+    let (own, start) = (reactor.clone(), reactor.now());
+    let task = reactor.spawn(async move {
+        own.stopped().await.unwrap();
+        loop {
+            own.sleep(MS * 1000).await.unwrap();
+        }
+    });
+    task.detach();
+    let stopper = reactor.clone();
+    reactor.call_soon(move || stopper.stop().unwrap());
+    reactor.run().unwrap();
+    assert_eq!(
+        reactor.now() - start,
+        torsade::reactor::Grace::default().total
+    );
 }

@@ -378,3 +378,16 @@ fn a_program_that_cannot_go_on_says_so_on_standard_error_and_shows_what_there_is
     assert!(said.contains("the test cannot go on"), "{said}");
     assert!(said.contains("Deferred"), "{said}");
 }
+
+#[test]
+fn advance_inside_a_turn_says_what_to_do_instead() {
+    let reactor = Reactor::in_memory().unwrap();
+    let inner = reactor.clone();
+    let panic = reactor.run_until(async move {
+        let advanced = std::panic::AssertUnwindSafe(|| inner.advance(MS));
+        std::panic::catch_unwind(advanced).unwrap_err()
+    });
+    let panic = panic.unwrap();
+    let text = panic.downcast_ref::<&str>().unwrap();
+    assert!(text.contains("reactor.sleep(..).await"), "{text}");
+}

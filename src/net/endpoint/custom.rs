@@ -356,7 +356,9 @@ impl Shared {
         }
         self.counter().set_port(None);
         drop(self.waiting.take());
-        accept::end(self.acceptor.take(), self.conn_config.location)
+        let ended = accept::end(self.acceptor.take(), self.conn_config.location);
+        self.counter().notify_closed();
+        ended
     }
 }
 

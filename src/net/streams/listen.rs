@@ -246,6 +246,6 @@ impl Reactor {
             }
             notify_stopped(Vec::new(), accept::end(Some(acceptor), location), location);
         });
-        Ok(Port::closed(Address::Unnamed, counter))
+        Ok(Port::already_closed(Address::Unnamed, counter))
     }
 }

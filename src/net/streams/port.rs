@@ -119,7 +119,7 @@ impl Port {
     }
 
     /// Creates a port that is closed already.
-    pub(in crate::net) fn closed(address: Address, counter: Rc<ConnCounter>) -> Self {
+    pub(in crate::net) fn already_closed(address: Address, counter: Rc<ConnCounter>) -> Self {
         let state: Weak<Listening> = Weak::new();
         Self::new(state, address, counter)
     }
@@ -146,6 +146,28 @@ impl Port {
             Some(state) => state.stop(),
             None => Deferred::succeed(()),
         }
+    }
+
+    /// Returns a Deferred that fires when the port is closed, by [`stop`](Self::stop) or by the end
+    /// of the reactor; at once if it is closed already.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # torsade::testing::run(async |reactor| {
+    /// let port = reactor.serve("127.0.0.1:0", async |_conn| Ok(()))?;
+    /// let closed = port.closed();
+    /// let other = port.clone();
+    /// reactor.call_soon(move || drop(other.stop()));
+    /// closed.await?;
+    /// assert!(!port.is_listening());
+    /// # Ok(())
+    /// # });
+    /// ```
+    #[doc(alias = "wait_closed")]
+    #[track_caller]
+    pub fn closed(&self) -> Deferred<()> {
+        self.counter.closed()
     }
 
     /// Returns whether the port is open and not closing.
@@ -486,6 +508,7 @@ impl Listening {
         let location = self.conn_config.location;
         let ended = accept::end(self.acceptor.take(), location);
         notify_stopped(self.stopped.take(), ended, location);
+        self.counter().notify_closed();
     }
 }
 
