@@ -499,11 +499,11 @@ impl Core {
                 inner.then.set(outer);
                 Consumer::Then
             }
-            nobody @ Consumer::Dropped { .. } if is_done => {
+            dropped @ Consumer::Dropped { .. } if is_done => {
                 if debug::is_on() {
                     tracker::moved(&self, &inner);
                 }
-                nobody
+                dropped
             }
             _ => {
                 self.stage.set(Stage::Waiting);

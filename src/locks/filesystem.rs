@@ -75,8 +75,8 @@ struct Inner {
     attempt: RefCell<Option<Attempt>>,
 }
 
-/// What a Deferred that waits for the lock waits for, in dumps.
-struct Freedom(Weak<Inner>);
+/// The description of a free lock, for dumps: a Deferred that waits for the lock waits for this.
+struct FreeLock(Weak<Inner>);
 
 /// A Deferred that waits, and its timers.
 struct Attempt {
@@ -184,15 +184,15 @@ impl DeferredFilesystemLock {
         };
         drop(inner.attempt.replace(Some(attempt)));
         if let Some(limit) = limit.into() {
-            let call = inner.plan(
+            let call = inner.set_timer(
                 move |inner| inner.expire(limit),
                 |timers, f| timers.limit(limit, location, f),
             );
             inner.change(|attempt| attempt.expiry = Some(call));
         }
-        inner.plan_retry(location);
+        inner.set_retry(location);
         let weak = Rc::downgrade(inner);
-        defer::note_waits_for(&deferred, || Rc::new(Freedom(weak.clone())));
+        defer::note_waits_for(&deferred, || Rc::new(FreeLock(weak.clone())));
         deferred.listens(move || {
             if let Some(inner) = weak.upgrade() {
                 let attempt = inner.end();
@@ -240,7 +240,7 @@ impl fmt::Debug for FilesystemLockGuard {
     }
 }
 
-impl Wait for Freedom {
+impl Wait for FreeLock {
     fn look(&self) -> Option<DumpItem> {
         let inner = self.0.upgrade()?;
         let about = match holder(&inner.path) {
@@ -279,9 +279,9 @@ impl Inner {
         }
     }
 
-    fn plan_retry(self: &Rc<Self>, location: &'static Location<'static>) {
+    fn set_retry(self: &Rc<Self>, location: &'static Location<'static>) {
         let retry = |inner: &Rc<Self>| inner.retry();
-        let call = self.plan(retry, |timers, f| {
+        let call = self.set_timer(retry, |timers, f| {
             timers.call_at(timers.later(timers.now(), INTERVAL), location, f)
         });
         self.change(|attempt| attempt.retry = Some(call));
@@ -291,7 +291,7 @@ impl Inner {
         let location = self.change(|attempt| attempt.location);
         let Some(location) = location else { return };
         match self.lock() {
-            Ok(false) => self.plan_retry(location),
+            Ok(false) => self.set_retry(location),
             Ok(true) => self.finish(Ok(())),
             Err(error) => self.finish(Err(error.into())),
         }
@@ -330,19 +330,19 @@ impl Inner {
 
     /// Calls `f` when the timer that `ask` sets is due. If the clock drops the timer uncalled,
     /// because it has stopped, the waiting ends.
-    fn plan(
+    fn set_timer(
         self: &Rc<Self>,
         f: impl FnOnce(&Rc<Self>) + 'static,
         ask: impl FnOnce(&Timers, Box<dyn FnOnce()>) -> DelayedCall,
     ) -> DelayedCall {
-        struct Planned(Option<Rc<Inner>>);
-        impl Drop for Planned {
+        struct Timer(Option<Rc<Inner>>);
+        impl Drop for Timer {
             fn drop(&mut self) {
                 let attempt = self.0.take().and_then(|inner| inner.end());
                 drop(attempt);
             }
         }
-        let mut planned = Planned(Some(self.clone()));
+        let mut planned = Timer(Some(self.clone()));
         let call = move || {
             if let Some(inner) = planned.0.take() {
                 f(&inner);

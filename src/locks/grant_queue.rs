@@ -1,9 +1,9 @@
 //! The wait queue of a lock, a semaphore or a queue: which Deferreds wait, which have an offer,
 //! which is next.
 //!
-//! What is waited for is counted: a lock has one thing or none, a semaphore its permits, a queue
-//! its items. That is the [`Resource`]. The module docs of [`locks`](super) explain why a waiter is
-//! offered what it waits for, and not given it.
+//! The values that waiters wait for are counted: a lock has one or none, a semaphore its permits, a
+//! queue its items. That is the [`Resource`]. The module docs of [`locks`](super) explain why a
+//! value is offered to a waiter, and not given.
 //!
 //! # States of a waiter
 //!
@@ -19,28 +19,28 @@
 //!
 //! | state | meaning | of the resource |
 //! |---|---|---|
-//! | `Waiting` | waits in the queue | nothing |
-//! | `Offered` | was offered what it waits for, and its round is not over | is reserved for it |
-//! | `Missed` | did not take the offer in time, or never stood in the queue | what it finds when it asks |
+//! | `Waiting` | waits in the queue | none |
+//! | `Offered` | has an offer, and its round is not over | reserved for it |
+//! | `Missed` | did not take the offer in time, or was never in the queue | whatever is free when it asks |
 //!
 //! # Rounds
 //!
-//! A round ends at the end of the loop's next batch, in which the task that was woken runs. Nothing
-//! happens at that moment unless it matters. Code that needs the free amount first takes back what
-//! is reserved for waiters whose round is over ([`State::end_rounds`]); and only where others wait
+//! A round ends at the end of the loop's next batch, in which the woken task runs. Nothing happens
+//! at that moment unless it matters. Code that needs the free amount first takes back what is
+//! reserved for waiters whose round is over ([`State::end_rounds`]); and only where others wait
 //! behind a reservation, a work item is queued that serves them right after that task.
 //!
 //! # Two kinds of waiter
 //!
 //! A waiter that is only polled has no core: the queue stores its waker, and wakes it. Any other
-//! waiter has a core, which the queue fires or offers to (see `defer`, `queued` and `waiter`
-//! there).
+//! waiter has a core, which the queue fires or makes an offer to (see `defer`, `queued` and
+//! `waiter` there).
 //!
 //! # Invariants
 //!
 //! 1. Nothing is given to a waiter behind one that is `Waiting`; and the first that is `Waiting`
 //!    finds too little, except while [`serve`] runs.
-//! 2. What is reserved is there.
+//! 2. The reserved amount is available.
 //! 3. A number is never given twice, so the queue is in the order of the numbers, also for a waiter
 //!    that comes back.
 //! 4. [`serve`] does not run inside itself: however many waiters release in their callbacks, they
@@ -67,16 +67,16 @@ use crate::failure::Failure;
 use crate::report::{self, Origin};
 use crate::task::{Executor, WorkItem, own_waker};
 
-/// A countable resource that is handed out to a queue of waiters. Its methods run no user code,
-/// except the last.
+/// A countable resource that is granted to a queue of waiters. Its methods run no user code, except
+/// the last.
 pub(crate) trait Resource: Sized + 'static {
-    /// What a waiter gets.
+    /// The value that a waiter gets.
     type Given: 'static;
 
     /// The name of the kind, in a word or two.
     const KIND: &'static str;
 
-    /// Whether things are held, and given back.
+    /// Whether values are lent: held by a guard, and given back.
     const IS_LENT: bool = true;
 
     fn queue(&self) -> &GrantQueue<Self>;
@@ -98,7 +98,7 @@ pub(crate) trait Resource: Sized + 'static {
         false
     }
 
-    /// Notes that something was taken, or that a waiter came back: there may be room.
+    /// Records that a value was taken, or that a waiter returned to the queue: there may be space.
     fn taken(self: &Rc<Self>) {}
 }
 
@@ -113,8 +113,8 @@ pub(crate) struct GrantQueue<S: Resource> {
 struct State<S: Resource> {
     /// The waiters, in slots that do not change.
     waiters: Slab<Waiter<S>>,
-    /// The slots of those that are `Waiting`, in the order of their numbers.
-    here: Numbered,
+    /// The slots of the waiters that are `Waiting`, in the order of their numbers.
+    waiting_slots: Numbered,
     /// The waiters without a core that have failed and were not polled since.
     failed: Vec<(WaiterId, Failure, Rc<S>)>,
     reserved: usize,
@@ -176,7 +176,7 @@ pub(super) fn join<S: Resource>(
         hold: is_free.then(|| resource.clone()),
     });
     if !is_free {
-        state.here.insert(number, slot);
+        state.waiting_slots.insert(number, slot);
     }
     let waits_for_round = !is_free && state.reserved > 0;
     drop(state);
@@ -215,10 +215,10 @@ pub(super) fn waiting<S: Resource>(resource: &S) -> usize {
 pub(super) fn expected<S: Resource>(resource: &S) -> usize {
     let mut state = resource.queue().state.borrow_mut();
     state.end_rounds();
-    state.here.len() + state.reserved
+    state.waiting_slots.len() + state.reserved
 }
 
-/// Gives out what is there: fires the waiters that consume it at once, and offers it to the others.
+/// Grants what is free: fires the waiters that consume it at once, and makes offers to the others.
 pub(super) fn serve<S: Resource>(resource: &Rc<S>) {
     if resource.queue().serving.replace(true) {
         return;
@@ -239,18 +239,20 @@ pub(super) fn serve<S: Resource>(resource: &Rc<S>) {
 /// Ends a resource to which nothing will be added any more: the waiters are abandoned.
 pub(super) fn end<S: Resource>(resource: &Rc<S>) {
     let mut state = resource.queue().state.borrow_mut();
-    let here = mem::take(&mut state.here);
-    let waiters: Vec<_> = here.map(|(_, slot)| state.take_out(slot)).collect();
+    let waiting_slots = mem::take(&mut state.waiting_slots);
+    let waiters: Vec<_> = waiting_slots
+        .map(|(_, slot)| state.take_out(slot))
+        .collect();
     drop(state);
     waiters.into_iter().for_each(Waiter::abandon);
 }
 
 /// Ends all waiting: each waiter gets a failure.
-pub(super) fn dismiss<S: Resource>(resource: &Rc<S>, why: impl Fn() -> Failure) {
+pub(super) fn fail_all<S: Resource>(resource: &Rc<S>, why: impl Fn() -> Failure) {
     let mut state = resource.queue().state.borrow_mut();
     state.reserved = 0;
     state.clear_rounds();
-    state.here = Numbered::default();
+    state.waiting_slots = Numbered::default();
     let mut waiters: Vec<_> = mem::take(&mut state.waiters).into_iter().collect();
     drop(state);
     waiters.sort_by_key(|(_, waiter)| waiter.number);
@@ -273,12 +275,12 @@ pub(super) fn dismiss<S: Resource>(resource: &Rc<S>, why: impl Fn() -> Failure) 
 fn serve_one<S: Resource>(resource: &Rc<S>) -> Option<bool> {
     let mut guard = resource.queue().state.borrow_mut();
     let state = &mut *guard;
-    let (_, slot) = state.here.first()?;
+    let (_, slot) = state.waiting_slots.first()?;
     let waiter = &mut state.waiters[slot];
     if waiter.count > resource.left() - state.reserved {
         return None;
     }
-    state.here.pop_first();
+    state.waiting_slots.pop_first();
     match &mut waiter.consumer {
         Consumer::Task(waker) => {
             let (waker, location) = (waker.take(), waiter.location);
@@ -328,7 +330,7 @@ fn take_for<S: Resource>(resource: &Rc<S>, waiter: &Waiter<S>) -> S::Given {
 /// round has not, makes sure that they are served at its end (invariant 5).
 fn is_round_over<S: Resource>(resource: &Rc<S>) -> bool {
     let mut state = resource.queue().state.borrow_mut();
-    if state.here.is_empty() || state.reserved == 0 {
+    if state.waiting_slots.is_empty() || state.reserved == 0 {
         return false;
     }
     if state.end_rounds() {
@@ -373,7 +375,8 @@ fn watch<S: Resource>(resource: &Rc<S>, id: WaiterId, cx: &Context<'_>) {
     };
     drop(state);
     if !is_here {
-        // The waker's clone, or the resource, has brought something when no waker was stored.
+        // The waker's clone, or the resource, has made something available while no waker was
+        // stored.
         cx.waker().wake_by_ref();
     }
     if old.is_some() {
@@ -388,7 +391,7 @@ impl<S: Resource> GrantQueue<S> {
         Self {
             state: RefCell::new(State {
                 waiters: Slab::new(),
-                here: Numbered::default(),
+                waiting_slots: Numbered::default(),
                 failed: Vec::new(),
                 reserved: 0,
                 next: 0,
@@ -413,7 +416,7 @@ impl<S: Resource> State<S> {
     #[inline]
     fn has_free(&mut self, count: usize, left: usize) -> bool {
         self.end_rounds();
-        self.here.is_empty() && count <= left - self.reserved
+        self.waiting_slots.is_empty() && count <= left - self.reserved
     }
 
     /// Makes this waiter `Offered`.
@@ -436,7 +439,7 @@ impl<S: Resource> State<S> {
                 self.clear_rounds();
             }
         }
-        if self.waiters.capacity() > FEW && self.waiters.is_empty() {
+        if self.waiters.capacity() > MAX_KEPT && self.waiters.is_empty() {
             self.waiters = Slab::new();
         }
         waiter
@@ -447,7 +450,7 @@ impl<S: Resource> State<S> {
     fn clear_rounds(&mut self) {
         self.rounds.clear();
         self.covered = 0;
-        if self.rounds.capacity() > FEW {
+        if self.rounds.capacity() > MAX_KEPT {
             self.rounds = VecDeque::new();
         }
     }
@@ -515,7 +518,7 @@ impl<S: Resource> State<S> {
     /// Takes out a waiter that leaves.
     fn remove(&mut self, id: WaiterId) -> Option<Waiter<S>> {
         if self.find(id)?.state == WaiterState::Waiting {
-            self.here.remove(id.number);
+            self.waiting_slots.remove(id.number);
         }
         Some(self.take_out(id.slot))
     }
@@ -550,9 +553,9 @@ impl<S: Resource> Waiter<S> {
 
 /// The answer to a waiter that asks.
 enum Answer {
-    /// The waiter takes what is there, and leaves the queue.
+    /// The waiter takes what is free, and leaves the queue.
     Takes,
-    /// Nothing will come any more.
+    /// Nothing will become free any more.
     Over,
     Waits,
 }
@@ -566,7 +569,10 @@ fn answer<S: Resource>(resource: &Rc<S>, state: &mut State<S>, slot: usize) -> A
         return Answer::Takes;
     }
     state.end_rounds();
-    let is_first = state.here.first().is_none_or(|(first, _)| number < first);
+    let is_first = state
+        .waiting_slots
+        .first()
+        .is_none_or(|(first, _)| number < first);
     if is_first && count <= resource.left() - state.reserved {
         Answer::Takes
     } else if resource.is_over() {
@@ -578,11 +584,11 @@ fn answer<S: Resource>(resource: &Rc<S>, state: &mut State<S>, slot: usize) -> A
 
 /// Makes a waiter that missed its offer `Waiting` again, in its old position.
 #[cold]
-fn come_back<S: Resource>(resource: &Rc<S>, mut state: RefMut<'_, State<S>>, slot: usize) {
+fn requeue<S: Resource>(resource: &Rc<S>, mut state: RefMut<'_, State<S>>, slot: usize) {
     let waiter = &mut state.waiters[slot];
     waiter.state = WaiterState::Waiting;
     let (number, hold) = (waiter.number, waiter.hold.take());
-    state.here.insert(number, slot);
+    state.waiting_slots.insert(number, slot);
     drop((state, hold));
     resource.taken();
     ensure_round_end(resource);
@@ -599,7 +605,7 @@ impl<S: Resource> WaitSource for S {
         }
         let answer = answer(&self, &mut state, id.slot);
         if matches!(answer, Answer::Waits) {
-            return come_back(&self, state, id.slot);
+            return requeue(&self, state, id.slot);
         }
         let waiter = state.take_out(id.slot);
         drop(state);
@@ -619,7 +625,7 @@ impl<S: Resource> WaitSource for S {
 
     fn dump_item(self: Rc<Self>) -> DumpItem {
         let queue = self.queue();
-        let (mut texts, waits) = queue.grants.tell(Self::held);
+        let (mut texts, waits) = queue.grants.describe(Self::held);
         texts.insert(0, self.about(!texts.is_empty()));
         texts.retain(|text| !text.is_empty());
         DumpItem {
@@ -668,7 +674,7 @@ impl<S: Resource> WaitQueue for S {
                     waiter.discard();
                     return Poll::Ready(given);
                 }
-                come_back(&self, state, id.slot);
+                requeue(&self, state, id.slot);
             }
             None => return Poll::Ready(state.take_failure(id).map(Err)),
         }
@@ -711,7 +717,7 @@ impl<S: Resource> WaitQueue for S {
             return false;
         };
         let is_here = waiter.state == WaiterState::Waiting;
-        if state.here.len() > usize::from(is_here) {
+        if state.waiting_slots.len() > usize::from(is_here) {
             return false;
         }
         let waiter = state.remove(id);
@@ -767,5 +773,5 @@ impl<S: Resource> fmt::Debug for GrantQueue<S> {
     }
 }
 
-/// A list with a capacity above this is not kept for the next round.
-const FEW: usize = 64;
+/// A list with a larger capacity is not kept for the next round.
+const MAX_KEPT: usize = 64;

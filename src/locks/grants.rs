@@ -1,4 +1,4 @@
-//! The holders of what a queue has given out: recorded in debug mode, for dumps.
+//! The holders of what a queue has granted: recorded in debug mode, for dumps.
 //!
 //! A guard owns its [`Grant`]; the queue refers to the grants weakly. Outside of debug mode there
 //! are none.
@@ -11,7 +11,7 @@ use crate::debug::{self, DumpItem};
 use crate::defer::{Deferred, Resolver};
 use crate::task::{self, Wait};
 
-/// The record of something that was given out.
+/// The record of a granted value.
 pub(crate) struct Grant {
     count: usize,
     /// The line that requested it.
@@ -20,10 +20,10 @@ pub(crate) struct Grant {
     holder: RefCell<Option<Rc<dyn Wait>>>,
 }
 
-/// A guard's part in the record; `None` outside of debug mode.
+/// A guard's reference to its record; `None` outside of debug mode.
 pub(crate) type Granted = Option<Rc<Grant>>;
 
-/// A guard, or another thing that a queue gives out.
+/// A guard, or another value that a queue grants.
 pub(super) trait Held {
     fn granted(&self) -> &Granted;
 
@@ -35,7 +35,7 @@ pub(super) trait Held {
     }
 }
 
-/// The records of what a queue has given out.
+/// The records of what a queue has granted.
 #[derive(Default)]
 pub(super) struct Grants(RefCell<Vec<Weak<Grant>>>);
 
@@ -80,7 +80,7 @@ impl Grants {
 
     /// Returns the grants that are still held, as text that begins with what `count` returns, and
     /// their holders.
-    pub(super) fn tell(&self, count: impl Fn(usize) -> String) -> (Vec<String>, Vec<DumpItem>) {
+    pub(super) fn describe(&self, count: impl Fn(usize) -> String) -> (Vec<String>, Vec<DumpItem>) {
         let grants: Vec<_> = self.0.borrow().iter().filter_map(Weak::upgrade).collect();
         let mut holders = Vec::new();
         let mut texts: Vec<_> = grants

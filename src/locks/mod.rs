@@ -13,14 +13,14 @@
 //! A task may stop polling a future and keep it: an arm of a `select` that another arm has won, a
 //! stream of futures with a busy consumer, a variable. If a lock were given to such a future, no
 //! code would hold it and none would release it, and the task that stopped polling might wait for
-//! the same lock again. So what is given out here **is never stored in a Deferred from which it has
-//! not been taken**:
+//! the same lock again. So a lock, a permit or an item **is never stored in a Deferred from which
+//! it has not been taken**:
 //!
 //! - A waiter with a callback gets it at once, inside the release. So does a Deferred that was
 //!   returned from a callback, if another callback follows.
-//! - Any other waiter is only *offered* what it waits for. The awaiting task is woken, and takes it
-//!   when it polls; a callback takes it when it is added. Until then nothing has changed hands: a
-//!   lock is not held, an item is in its queue.
+//! - Any other waiter is only *offered* what it waits for. The awaiting task is woken, and takes
+//!   the offer when it polls; a callback takes it when it is added. Until then nothing has changed
+//!   hands: a lock is not held, an item is in its queue.
 //! - A waiter that was offered something has one batch of the loop to take it; a woken task has
 //!   been polled by then. After that it is offered to the next waiter, and when all have had their
 //!   offer, the first to ask gets it. Outside of a loop there is no such time: it is offered to all

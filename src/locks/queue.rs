@@ -67,8 +67,9 @@ struct Next<T: 'static> {
     shared: Rc<Shared<T>>,
 }
 
-/// What a Deferred that waits for room in a full queue waits for, in dumps.
-struct Room<T: 'static>(Weak<Shared<T>>);
+/// The description of free space in a full queue, for dumps: a Deferred that waits for space waits
+/// for this.
+struct FreeSpace<T: 'static>(Weak<Shared<T>>);
 
 /// The state that all handles of a queue own together.
 struct Handle<T: 'static>(Rc<Shared<T>>);
@@ -79,7 +80,7 @@ struct Shared<T: 'static> {
     /// The Deferreds that wait for room.
     putters: RefCell<Indexed<(T, Resolver<()>)>>,
     next_putter: Cell<u64>,
-    letting_in: Cell<bool>,
+    admitting: Cell<bool>,
     size: Option<usize>,
     backlog: Option<usize>,
     /// The number of waiters that are streams.
@@ -117,7 +118,7 @@ impl<T: 'static> DeferredQueue<T> {
                 items: RefCell::default(),
                 putters: RefCell::default(),
                 next_putter: Cell::new(0),
-                letting_in: Cell::new(false),
+                admitting: Cell::new(false),
                 size: size.into(),
                 backlog: backlog.into(),
                 streams: Cell::new(0),
@@ -194,7 +195,7 @@ impl<T: 'static> DeferredQueue<T> {
         putters.insert(number, (item, resolver));
         drop(putters);
         let weak: Weak<Shared<T>> = Rc::downgrade(shared);
-        defer::note_waits_for(&deferred, || Rc::new(Room(weak.clone())));
+        defer::note_waits_for(&deferred, || Rc::new(FreeSpace(weak.clone())));
         deferred.on_cancel_itself(move || {
             if let Some(shared) = weak.upgrade() {
                 let putter = shared.putters.borrow_mut().remove(number);
@@ -247,7 +248,7 @@ impl<T: 'static> DeferredQueue<T> {
     #[doc(alias("get_nowait", "try_recv"))]
     pub fn try_get(&self) -> Option<T> {
         let item = grant_queue::try_take(self.shared(), 1)?;
-        self.shared().let_in();
+        self.shared().admit();
         Some(item)
     }
 
@@ -393,7 +394,7 @@ impl<T: 'static> Next<T> {
             shared: shared.clone(),
         };
         shared.streams.set(shared.streams.get() + 1);
-        shared.let_in();
+        shared.admit();
         next
     }
 }
@@ -407,7 +408,7 @@ impl<T: 'static> Drop for Next<T> {
 impl<T: 'static> Shared<T> {
     fn join(self: &Rc<Self>, location: &'static Location<'static>) -> Deferred<T> {
         let deferred = grant_queue::join(self, 1, location);
-        self.let_in();
+        self.admit();
         deferred
     }
 
@@ -419,14 +420,14 @@ impl<T: 'static> Shared<T> {
 
     /// Stores items that wait for room.
     #[inline]
-    fn let_in(self: &Rc<Self>) {
+    fn admit(self: &Rc<Self>) {
         if !self.putters.borrow().is_empty() {
-            self.let_some_in();
+            self.admit_waiting();
         }
     }
 
-    fn let_some_in(self: &Rc<Self>) {
-        if self.letting_in.replace(true) {
+    fn admit_waiting(self: &Rc<Self>) {
+        if self.admitting.replace(true) {
             return;
         }
         while self.has_room() {
@@ -438,11 +439,11 @@ impl<T: 'static> Shared<T> {
             grant_queue::serve(self);
             resolver.callback(());
         }
-        self.letting_in.set(false);
+        self.admitting.set(false);
     }
 }
 
-impl<T: 'static> Wait for Room<T> {
+impl<T: 'static> Wait for FreeSpace<T> {
     fn look(&self) -> Option<DumpItem> {
         Some(self.0.upgrade()?.dump_item())
     }
@@ -489,6 +490,6 @@ impl<T: 'static> Resource for Shared<T> {
     }
 
     fn taken(self: &Rc<Self>) {
-        self.let_in();
+        self.admit();
     }
 }

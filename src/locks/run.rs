@@ -1,4 +1,4 @@
-//! Running a function while a guard is held.
+//! Runs a function while a guard is held.
 
 use std::panic::Location;
 
@@ -6,7 +6,7 @@ use super::grants::Held;
 use crate::defer::{Deferred, IntoOutcome, Outcome};
 use crate::report;
 
-/// Calls `f` with a guard that is there.
+/// Calls `f` with a guard that is available now.
 #[track_caller]
 pub(super) fn run<G: 'static, U: 'static>(
     guard: G,
@@ -19,7 +19,7 @@ pub(super) fn run<G: 'static, U: 'static>(
     }
 }
 
-/// Calls `f`, and drops the guard when what `f` returned has ended.
+/// Calls `f`, and drops the guard when the result of `f` has ended.
 pub(super) fn hold<G: Held + 'static, V, R: IntoOutcome<V>>(
     mut guard: G,
     location: &'static Location<'static>,

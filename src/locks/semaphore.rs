@@ -214,7 +214,7 @@ impl DeferredSemaphore {
     /// ```
     pub fn close(&self) {
         self.inner.is_closed.set(true);
-        grant_queue::dismiss(&self.inner, || LockError::SemaphoreClosed.into());
+        grant_queue::fail_all(&self.inner, || LockError::SemaphoreClosed.into());
     }
 
     /// Returns whether the semaphore is closed.

@@ -36,7 +36,7 @@ impl Body {
     ) -> Result<(Self, Sockets), ProcessError> {
         let driver = reactor.inner().driver();
         let checked = command.check().map_err(|error| NotLaunched {
-            step: "reading what to run",
+            step: "checking the command",
             error,
         });
         let launched = checked.map(|()| command.launch());
@@ -74,7 +74,7 @@ impl Body {
         }
     }
 
-    /// How it ended, if it has; to be asked no more then.
+    /// Returns how the process ended, if it has; not to be called after that.
     pub(super) fn try_wait(&self) -> io::Result<Option<ExitStatus>> {
         match self {
             Self::Machine(child) => child.try_wait(),
@@ -99,8 +99,8 @@ impl Body {
         }
     }
 
-    /// It says that it has ended, and is not to be had: somebody traces it. It is quiet until it is
-    /// watched again.
+    /// Sets whether the process is watched: it has ended and cannot be reaped yet, because a tracer
+    /// has to see that first. No event comes until it is watched again.
     pub(super) fn set_watched(
         &self,
         reactor: &Reactor,
@@ -114,7 +114,7 @@ impl Body {
         }
     }
 
-    /// Takes it off the poller, and its registration out of the reactor's table.
+    /// Removes the process from the poller, and its registration from the reactor's table.
     pub(super) fn unwatch(&self, reactor: &Reactor, registration: &Registration) {
         match self {
             Self::Machine(child) => registration.leave_with(reactor, child),
@@ -130,11 +130,11 @@ impl Body {
         }
     }
 
-    /// Its loop is gone.
+    /// Passes the process to the reaper, because its loop is gone.
     pub(super) fn abandon(self) {
         match self {
             Self::Machine(child) => child.abandon(),
-            // It goes with the tasks of its reactor.
+            // The task of a fake process ends with the other tasks of its reactor.
             Self::Fake(_) => {}
         }
     }

@@ -53,7 +53,7 @@ pub struct Child {
 }
 
 /// The protocol of a process that has a [`Child`].
-struct Waited(Listeners<ExitStatus>);
+struct ExitListener(Listeners<ExitStatus>);
 
 impl Command {
     /// Starts the program and returns a [`Child`] whose pipes are [`Connection`]s for async code.
@@ -139,9 +139,9 @@ impl Command {
         &self,
         reactor: &Reactor,
         location: &'static Location<'static>,
-    ) -> Result<(Child, Rc<Running<Waited>>, Sockets), Failure> {
+    ) -> Result<(Child, Rc<Running<ExitListener>>, Sockets), Failure> {
         let waiters = Listeners::default();
-        let waited = Waited(waiters.clone());
+        let waited = ExitListener(waiters.clone());
         let (running, sockets) = Running::start(reactor, self, waited, true, location)?;
         running.begin(reactor);
         let child = Child {
@@ -158,7 +158,7 @@ impl Child {
     fn take_streams(
         &mut self,
         reactor: &Reactor,
-        running: &Running<Waited>,
+        running: &Running<ExitListener>,
         command: &Command,
         sockets: Sockets,
     ) -> Result<(), Failure> {
@@ -304,7 +304,7 @@ impl fmt::Debug for Child {
     }
 }
 
-impl Waited {
+impl ExitListener {
     fn tell(&self, exited: &Result<ExitStatus, Failure>) {
         for waiter in self.0.resolvers() {
             answer(waiter, exited.clone());
@@ -312,7 +312,7 @@ impl Waited {
     }
 }
 
-impl ProcessProtocol for Waited {
+impl ProcessProtocol for ExitListener {
     fn process_exited(
         &mut self,
         _cx: &mut Context<'_, Self, Process>,

@@ -39,15 +39,15 @@ pub struct Command {
     program: OsString,
     arg0: Option<OsString>,
     args: Vec<OsString>,
-    /// Not ours, but only what is in `env`.
+    /// Whether the environment consists only of `env`, without this process's variables.
     env_is_cleared: bool,
-    /// What is set, and, without a value, what is taken out.
+    /// The variables to set, and, with `None`, to remove.
     env: Vec<(OsString, Option<OsString>)>,
     directory: Option<PathBuf>,
     groups: Option<Vec<u32>>,
     gid: Option<u32>,
     uid: Option<u32>,
-    /// What it has under which number; without a choice it is a pipe, or our own.
+    /// The descriptors, by number; with `None` a descriptor is a pipe, or inherited.
     fds: Vec<(i32, Option<ChildFd>)>,
     inherits: bool,
     has_stream: bool,
@@ -262,7 +262,7 @@ impl Command {
 
     /// Refuses settings that would be ignored.
     pub(super) fn check(&self) -> io::Result<()> {
-        // Where nothing was said of one it is there, and is nothing in particular.
+        // A descriptor without a setting exists, and has the default kind.
         let is_unsaid = |number| {
             matches!(
                 self.fds.iter().find(|(other, _)| *other == number),
@@ -334,7 +334,7 @@ impl Command {
     /// Makes one connection of the program's standard input and output. Standard error is
     /// inherited.
     pub(super) fn with_stream(mut self) -> Self {
-        // A terminal is one already.
+        // A terminal serves both directions already.
         self.has_stream = !self.has_terminal();
         self.or_inherit()
     }

@@ -1,4 +1,4 @@
-//! Why a process was not started, how one ended, and why an operation on one failed.
+//! Reasons why a process was not started, how one ended, and why an operation on one failed.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -8,7 +8,7 @@ use std::process::ExitStatus;
 use crate::driver::NotLaunched;
 use crate::failure::{Failure, errors};
 
-/// Why a process was not started, how one ended, or why an operation on one failed.
+/// The reason why a process was not started, how it ended, or why an operation on it failed.
 ///
 /// # Examples
 ///
@@ -31,11 +31,11 @@ use crate::failure::{Failure, errors};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ProcessError {
-    /// The program could not be started. Nothing is left of the attempt.
+    /// The program could not be started. The attempt left nothing behind.
     NotStarted {
         /// The program, as the [`Command`](super::Command) names it.
         program: OsString,
-        /// What failed, such as `going to its directory`.
+        /// What failed, such as `changing to its directory`.
         step: &'static str,
         /// The system's error: [`io::ErrorKind::NotFound`] for a program that does not exist, for
         /// instance. The source of this error.

@@ -63,7 +63,7 @@ use crate::transport::ConnConfig;
 /// # Ok::<(), torsade::Failure>(())
 /// ```
 #[doc(alias("MemoryReactor", "spawnProcess", "fake"))]
-pub struct Programs(Rc<Known>);
+pub struct Programs(Rc<FakePrograms>);
 
 /// The program's side of a fake process: its arguments, environment, pipes and signals.
 ///
@@ -75,7 +75,7 @@ pub struct FakeProgram {
     pipes: Pipes,
     /// Whether the descriptors 0 and 1 are the same pipe.
     is_duplex: bool,
-    part: Rc<FakeProcess>,
+    process: Rc<FakeProcess>,
 }
 
 /// The pipes that have not been taken.
@@ -83,7 +83,7 @@ type Pipes = Rc<RefCell<Vec<(i32, Connection)>>>;
 
 /// The fake programs of a reactor.
 #[derive(Default)]
-struct Known {
+struct FakePrograms {
     programs: RefCell<Vec<(OsString, Rc<Script>)>>,
     started: Cell<u32>,
 }
@@ -110,7 +110,7 @@ pub(super) struct FakeProcess {
 }
 
 /// The pending [`FakeProgram::catch`]es of a program that has ended.
-struct Untold(Caught, &'static Location<'static>);
+struct PendingCatches(Caught, &'static Location<'static>);
 
 /// Ends a program that unwinds.
 struct EndGuard(Rc<FakeProcess>);
@@ -126,10 +126,10 @@ impl Programs {
             let text = "the reactor is not in memory, so its programs are the machine's";
             return Err(io::Error::new(io::ErrorKind::Unsupported, text).into());
         }
-        let known = Rc::<Known>::default();
-        let old = reactor.inner().insert_extension(known.clone());
+        let programs = Rc::<FakePrograms>::default();
+        let old = reactor.inner().insert_extension(programs.clone());
         drop(old);
-        Ok(Self(known))
+        Ok(Self(programs))
     }
 
     /// Adds a program, or replaces one of the same name. `script` is what the program does, and
@@ -180,14 +180,14 @@ impl FakeProgram {
 
     /// Returns the process id, which no process of the machine has.
     pub fn pid(&self) -> u32 {
-        self.part.pid
+        self.process.pid
     }
 
     /// Returns the rows and columns of the program's terminal, or `None` without one. When the size
     /// changes, the program gets SIGWINCH ([`FakeProgram::catch`]).
     #[doc(alias = "TIOCGWINSZ")]
     pub fn window_size(&self) -> Option<(u16, u16)> {
-        let size = self.part.window.get()?;
+        let size = self.process.window.get()?;
         Some((size.rows, size.columns))
     }
 
@@ -243,7 +243,7 @@ impl FakeProgram {
     #[track_caller]
     pub fn catch(&self, signal: Signal) -> Deferred<()> {
         let (deferred, resolver) = Deferred::pair();
-        self.part
+        self.process
             .caught
             .borrow_mut()
             .push((signal.number(), resolver));
@@ -261,23 +261,23 @@ pub(super) fn launch(
     registration: &Registration,
     location: &'static Location<'static>,
 ) -> Result<(Rc<FakeProcess>, Sockets), NotLaunched> {
-    let known: Option<Rc<Known>> = reactor.inner().extension();
-    let known = known.unwrap_or_default();
+    let programs: Option<Rc<FakePrograms>> = reactor.inner().extension();
+    let programs = programs.unwrap_or_default();
     let script = {
-        let programs = known.programs.borrow();
+        let programs = programs.programs.borrow();
         let found = programs.iter().find(|(name, _)| *name == launch.program);
         found.map(|(_, script)| script.clone())
     };
     let Some(script) = script else {
-        let text = "in memory programs are those of `testing::Programs`, and this is none of them";
+        let text = "`testing::Programs` has no program of this name, and an in-memory reactor runs no others";
         return Err(NotLaunched {
-            step: "running it",
+            step: "executing it",
             error: io::Error::new(io::ErrorKind::NotFound, text),
         });
     };
-    known.started.set(known.started.get() + 1);
-    let part = Rc::new(FakeProcess {
-        pid: FIRST + known.started.get(),
+    programs.started.set(programs.started.get() + 1);
+    let process = Rc::new(FakeProcess {
+        pid: FIRST_PID + programs.started.get(),
         on_end: Cell::new(Some(Box::new(registration.attention()))),
         status: Cell::new(None),
         task: Cell::new(None),
@@ -292,7 +292,7 @@ pub(super) fn launch(
         directory: launch.directory.map(Into::into),
         pipes: Pipes::default(),
         is_duplex: launch.pty.is_some() || launch.has_stream,
-        part: part.clone(),
+        process: process.clone(),
     };
     let piped = launch
         .fds
@@ -304,17 +304,17 @@ pub(super) fn launch(
     }
     let mut ours = Vec::new();
     for number in numbers {
-        let made = make_pipe(reactor, &part, number);
+        let made = make_pipe(reactor, &process, number);
         let (mine, theirs) = made.map_err(|error| NotLaunched {
-            step: "making its descriptors",
+            step: "creating its descriptors",
             error,
         })?;
         ours.push((number, mine));
         program.pipes.borrow_mut().push((number, theirs));
     }
-    let end_guard = EndGuard(part.clone());
+    let end_guard = EndGuard(process.clone());
     let executor = reactor.inner().executor();
-    let playing = async move {
+    let run = async move {
         let pipes = program.pipes.clone();
         let code = match script(program).await {
             Ok(code) => code,
@@ -328,8 +328,8 @@ pub(super) fn launch(
         drop(pipes);
         end_guard.0.end((code & 0xff) << 8);
     };
-    part.task.set(Some(executor.spawn(playing, location)));
-    Ok((part, ours))
+    process.task.set(Some(executor.spawn(run, location)));
+    Ok((process, ours))
 }
 
 fn take(pipes: &Pipes, fd: i32) -> Option<Connection> {
@@ -338,21 +338,21 @@ fn take(pipes: &Pipes, fd: i32) -> Option<Connection> {
     Some(pipes.remove(at).1)
 }
 
-/// A pipe in memory: our end, and the program's.
+/// Makes a pipe in memory; returns our end, and the program's.
 fn make_pipe(
     reactor: &Reactor,
-    part: &FakeProcess,
+    process: &FakeProcess,
     number: i32,
 ) -> io::Result<(Socket, Connection)> {
     let driver = reactor.inner().driver();
-    let name = format!("torsade process {} descriptor {number}", part.pid);
+    let name = format!("torsade process {} descriptor {number}", process.pid);
     let address = Address::from_abstract(name);
     let listener = driver.listen(&address, &Bind::default())?;
     let ours = driver.connect(&address, None, Buffers::default())?;
     let (theirs, _) = listener.accept()?;
     let config = Rc::new(ConnConfig {
         is_filter: true,
-        ..ConnConfig::of_pipes(reactor, part.location)
+        ..ConnConfig::of_pipes(reactor, process.location)
     });
     let theirs = Connection::of_socket(reactor, theirs, Address::Unnamed, &config);
     Ok((ours, theirs.map_err(io::Error::other)?))
@@ -375,7 +375,7 @@ impl FakeProcess {
         }
     }
 
-    /// See invariant 2.
+    /// Sends a signal (invariant 2).
     pub(super) fn signal(self: &Rc<Self>, number: i32) {
         if let Some(reactor) = self.reactor.upgrade() {
             let this = Rc::downgrade(self);
@@ -391,23 +391,23 @@ impl FakeProcess {
         let caught = {
             let mut caught = this.caught.borrow_mut();
             let mut all = caught.iter();
-            let at = all.position(|(other, told)| *other == number && !told.is_cancelled());
+            let at = all.position(|(other, resolver)| *other == number && !resolver.is_cancelled());
             at.map(|at| caught.remove(at))
         };
         match caught {
             Some((_, resolver)) if number != libc::SIGKILL => resolver.callback(()),
-            _ if IGNORED.contains(&number) => {}
+            _ if IGNORED_SIGNALS.contains(&number) => {}
             _ => this.end(number),
         }
     }
 
-    /// Sets the status, and drops everything that the process consists of (invariant 1).
+    /// Sets the status, and drops all parts of the process (invariant 1).
     fn end(&self, status: i32) {
         if self.status.get().is_some() {
             return;
         }
         self.status.set(Some(status));
-        let untold = Untold(self.caught.take(), self.location);
+        let pending = PendingCatches(self.caught.take(), self.location);
         if let Some(task) = self.task.take() {
             task.cancel();
         }
@@ -417,16 +417,16 @@ impl FakeProcess {
         if let Some(reactor) = self.reactor.upgrade() {
             // The task is dropped in the next batch, and may wait for one of them until then.
             let executor = reactor.inner().executor();
-            executor.call(self.location, move || drop(untold));
+            executor.call(self.location, move || drop(pending));
         }
     }
 }
 
-impl Drop for Untold {
+impl Drop for PendingCatches {
     fn drop(&mut self) {
         let Self(caught, location) = self;
         for (_, resolver) in caught.drain(..) {
-            // To a part that is over it is no news that no signal comes any more.
+            // A Deferred that was dropped does not need a failure.
             match resolver.has_no_consumer() {
                 true => resolver.drop_silently(),
                 false => report::discard(resolver, location),
@@ -454,17 +454,18 @@ impl fmt::Debug for FakeProgram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FakeProgram")
             .field("args", &self.args)
-            .field("pid", &self.part.pid)
+            .field("pid", &self.process.pid)
             .finish_non_exhaustive()
     }
 }
 
-/// No process has a number above this: to ask about one by its number, or to signal it, reaches
-/// nobody. (Linux counts to here at most, others not so far.)
-const FIRST: u32 = 1 << 22;
+/// The lowest process ID of fake processes, which no process of the machine has: Linux counts at
+/// most up to here, other systems less. A query or a signal for it finds no process.
+const FIRST_PID: u32 = 1 << 22;
 
-/// Signals that do not end a program that has not asked for them. (Nothing is stopped here.)
-const IGNORED: [i32; 8] = [
+/// The signals that do not end a program that has not asked for them. (Stopping a process is not
+/// simulated.)
+const IGNORED_SIGNALS: [i32; 8] = [
     libc::SIGCHLD,
     libc::SIGCONT,
     libc::SIGSTOP,

@@ -1,11 +1,10 @@
-//! What stands for the programs of tests in a build without the feature `testing`: a type that has
-//! no values.
+//! Replaces the fake programs in a build without the feature `testing`: a type that has no values.
 
 use std::process::ExitStatus;
 
 use crate::driver::Pty;
 
-/// How a process holds its part.
+/// The handle by which a process holds its fake program.
 pub(super) type FakeHandle = FakeProcess;
 
 pub(super) enum FakeProcess {}

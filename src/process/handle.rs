@@ -41,15 +41,15 @@ pub(super) struct Common {
     body: RefCell<Option<Body>>,
     /// The open pipes, by the child's descriptor numbers.
     pipes: RefCell<Vec<Pipe>>,
-    /// Why a pipe was lost that the program did not close.
+    /// The error of a pipe that was lost without being closed by the program.
     broken: RefCell<Option<Failure>>,
     /// Keeps the terminal open when the child has closed it and not exited yet.
     delayed_close: Rc<DelayedClose>,
     /// Whether async code has the pipes, so that the process ends with its exit.
     has_streams: bool,
-    /// The exit status, or why it is not known.
+    /// The exit status, or the reason why it is unknown.
     exit: RefCell<Option<Result<ExitStatus, Failure>>>,
-    /// The timer that kills the process, if it was asked to end.
+    /// The timer that kills the process, after a request to end.
     deadline: Cell<Option<DelayedCall>>,
     reactor: WeakReactor,
     pub(super) location: &'static Location<'static>,
@@ -157,7 +157,7 @@ impl Process {
     pub fn close_child_fd(&self, fd: i32) {
         match fd {
             0..3 if self.0.has_terminal => {}
-            // The other direction stays.
+            // The other direction stays open.
             0 if self.0.is_duplex => {
                 if let Some(pipe) = self.pipe(1) {
                     pipe.lose_write();
@@ -274,7 +274,7 @@ impl Process {
         });
         let old = self.0.deadline.take();
         let (sooner, later) = match old {
-            // One that is over has no time, and is the later one then.
+            // A call that is over has no deadline, and counts as the later one then.
             Some(old)
                 if old
                     .deadline()
@@ -354,7 +354,7 @@ impl Common {
         }
     }
 
-    /// What its pipes are on.
+    /// Returns the settings of its pipes.
     pub(super) fn config(&self, reactor: &Reactor) -> Rc<ConnConfig> {
         Rc::new(ConnConfig {
             is_filter: true,
@@ -376,7 +376,7 @@ impl Common {
         self.body.borrow().as_ref().map(f)
     }
 
-    /// It has exited, and been waited for.
+    /// Records that the process has exited and was waited for.
     pub(super) fn exit(&self, how: Result<ExitStatus, Failure>) {
         *self.exit.borrow_mut() = Some(how);
         self.delayed_close.finish();
@@ -386,7 +386,8 @@ impl Common {
         }
     }
 
-    /// It has no pipe to speak through, so it is not to be: it is killed and waited for.
+    /// Kills the process and waits for it, because it has no pipe to communicate through; returns
+    /// the error of the start.
     pub(super) fn retract(&self, why: &Failure) -> ProcessError {
         if let Some(body) = self.body.take() {
             body.end();
@@ -400,7 +401,7 @@ impl Common {
         ProcessError::not_started(&self.program, NotLaunched { step, error })
     }
 
-    /// Its reactor ends first.
+    /// Handles the end of the reactor before that of the process.
     pub(super) fn leave(&self) {
         if self.exit.borrow().is_some() {
             return;
@@ -416,7 +417,7 @@ impl Common {
         self.exit(Err(Failure::at(Stopped, self.location)));
     }
 
-    /// Its reactor has nobody any more who would ask for it.
+    /// Drops the process when its reactor is dropped, without reports.
     pub(super) fn drop_silently(&self) {
         if self.kills_on_drop {
             let _ = self.send(Signal::KILL, self.leads);
@@ -427,7 +428,7 @@ impl Common {
         self.exit.borrow().clone()
     }
 
-    /// Why it is over, once it has exited.
+    /// Returns how the process ended, once it has exited.
     pub(super) fn reason(&self) -> Option<Failure> {
         Some(match self.exited()? {
             Ok(status) => reason(status, self.location),
@@ -443,7 +444,7 @@ impl Common {
         });
     }
 
-    /// One that is open.
+    /// Returns an open pipe.
     fn pipe(&self, fd: i32, fits: impl Fn(&Pipe) -> bool) -> Option<Transport> {
         let pipes = self.pipes.borrow();
         let mut open = pipes.iter().filter(|pipe| pipe.is_open());
@@ -459,9 +460,9 @@ impl Common {
         drop(removed);
     }
 
-    /// A pipe has been lost, for this reason. That the program does not read what we write is its
-    /// own affair.
-    pub(super) fn note_loss(&self, reason: &Failure) {
+    /// Records that a pipe was lost. That the program does not read what this process writes is not
+    /// an error.
+    pub(super) fn record_loss(&self, reason: &Failure) {
         let lost = reason.downcast_ref();
         let Some(error) = lost.and_then(ConnectionError::io_error) else {
             return;
@@ -471,7 +472,7 @@ impl Common {
         }
     }
 
-    /// Why what came through its pipes is not all.
+    /// Returns the error that makes the output of the pipes incomplete.
     pub(super) fn broken(&self) -> Option<Failure> {
         self.broken.borrow().clone()
     }
@@ -486,7 +487,7 @@ impl Common {
         pipes.iter().map(|pipe| pipe.transport.clone()).collect()
     }
 
-    /// How it stands, for a dump.
+    /// Describes the state, for a dump.
     pub(super) fn about(&self) -> String {
         let mut about = format!("{:?}", self.program);
         match self.with_body(Body::pid) {
@@ -515,7 +516,7 @@ impl Common {
 }
 
 impl Pipe {
-    /// Those of async code are not taken out when they are closed.
+    /// Returns whether the pipe is open. Pipes of async code are not removed when they are closed.
     fn is_open(&self) -> bool {
         !self.transport.has_ended()
     }

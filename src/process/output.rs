@@ -227,7 +227,8 @@ impl ProcessProtocol for Collecting {
 }
 
 impl Drop for Collecting {
-    /// Its reactor never ran, so it was told nothing.
+    /// Fails the result when the process ends without having run its hooks, because its reactor
+    /// never ran.
     fn drop(&mut self) {
         let Some(answer) = self.answer.take() else {
             return;
@@ -247,18 +248,18 @@ impl Collected {
         let ends_with_line = input.is_empty() || input.ends_with(b"\n");
         process.write(input);
         if process.has_terminal() {
-            // Control-D, as one who types it: in the middle of a line once more, for the first one
-            // only sends that.
+            // Control-D, as a user types it: twice in the middle of a line, because the first one
+            // there only sends the line.
             process.write(if ends_with_line { "\x04" } else { "\x04\x04" });
         }
         process.close_stdin();
     }
 
-    /// Keeps what came from a descriptor of its.
+    /// Collects bytes from one of the process's descriptors.
     ///
     /// # Errors
     ///
-    /// Why that is enough.
+    /// Fails when the limit is reached.
     fn add(&mut self, fd: i32, data: &[u8]) -> Result<(), Failure> {
         let kept = self.out.len() + self.err.len();
         let (limit, kept_there) = match fd {

@@ -58,7 +58,8 @@ impl Command {
     ) -> Result<Handle<P, Process>, Failure> {
         let location = Location::caller();
         let (running, pipes) = Running::start(reactor, &self, protocol, false, location)?;
-        // In memory a pipe that we write tells by its end that nobody reads it any more.
+        // In memory a pipe that this process writes reports by its end that it has no reader any
+        // more.
         let is_virtual = reactor.inner().driver().is_virtual();
         let config = running.common.config(reactor);
         let mut conns = Vec::new();
@@ -96,12 +97,12 @@ pub(super) struct Running<P: 'static> {
     slot: ProtocolSlot<P, Process>,
     registration: Registration,
     retry: Retry,
-    /// `connection_made` has been called.
+    /// Whether `connection_made` has been called.
     begun: Cell<bool>,
-    /// `process_ended` has been called, or is being called.
+    /// Whether `process_ended` has been called, or is being called.
     ended: Cell<bool>,
     /// The pipe whose hook is being called; `None` for hooks of the process.
-    visited: RefCell<Option<Transport>>,
+    called_pipe: RefCell<Option<Transport>>,
 }
 
 /// The handler of a pipe.
@@ -113,7 +114,7 @@ struct OnPipe<P: 'static> {
 }
 
 impl<P: ProcessProtocol> Running<P> {
-    /// Starts it, and has its end watched; gives the pipes to it.
+    /// Starts the process and watches it for its end; adds the pipes to it.
     pub(super) fn start(
         reactor: &Reactor,
         command: &Command,
@@ -128,7 +129,7 @@ impl<P: ProcessProtocol> Running<P> {
             retry: Retry::default(),
             begun: Cell::new(false),
             ended: Cell::new(false),
-            visited: RefCell::new(None),
+            called_pipe: RefCell::new(None),
         })?;
         match running.launch(reactor, command) {
             Ok(pipes) => Ok((running, pipes)),
@@ -163,7 +164,7 @@ impl<P: ProcessProtocol> Running<P> {
         self.registration.request_attention();
     }
 
-    /// Takes the child off the poller, and itself out of the reactor's table.
+    /// Removes the child from the poller, and the process from the reactor's table.
     fn leave_loop(&self, reactor: &Reactor) {
         let left = self
             .common
@@ -185,7 +186,7 @@ impl<P: ProcessProtocol> Running<P> {
     }
 
     /// Retries later: the process has ended, but its tracer must be notified first.
-    fn rest(&self, reactor: &Reactor) {
+    fn retry_later(&self, reactor: &Reactor) {
         self.set_watched(reactor, false);
         self.retry.after(RETRY, &self.registration);
     }
@@ -230,11 +231,11 @@ impl<P: ProcessProtocol> Handler for Running<P> {
     fn ready(self: Rc<Self>, reactor: &Reactor, _event: Event) {
         // Nothing is done before `connection_made`; the event comes again.
         if self.begun.get() && !self.wait(reactor) {
-            self.rest(reactor);
+            self.retry_later(reactor);
         }
     }
 
-    /// A part in memory has ended, or it is time to look again.
+    /// Handles the end of a fake process, or the time for another try.
     fn attend(self: Rc<Self>, reactor: &Reactor) {
         if self.retry.take_due() {
             self.set_watched(reactor, true);
@@ -305,8 +306,8 @@ impl<P: ProcessProtocol> ProtocolHost for Running<P> {
     }
 
     fn panicked(&self, panic: Failure) {
-        let visited = self.visited.borrow().clone();
-        let pipes = visited.map_or_else(|| self.common.all_pipes(), |pipe| vec![pipe]);
+        let called_pipe = self.called_pipe.borrow().clone();
+        let pipes = called_pipe.map_or_else(|| self.common.all_pipes(), |pipe| vec![pipe]);
         for pipe in pipes {
             pipe.break_with(panic.clone());
         }
@@ -319,7 +320,7 @@ impl<P: ProcessProtocol> ProtocolHost for Running<P> {
 
 impl<P: ProcessProtocol> OnPipe<P> {
     /// Calls a hook on behalf of a pipe.
-    fn tell(
+    fn call_for_pipe(
         conn: &Rc<Conn<Self>>,
         reactor: &Reactor,
         hook: impl FnOnce(&mut P, &mut crate::protocol::Context<'_, P, Process>, i32),
@@ -327,9 +328,9 @@ impl<P: ProcessProtocol> OnPipe<P> {
         let Self {
             running, number, ..
         } = conn.handler();
-        *running.visited.borrow_mut() = Some(conn.transport());
+        *running.called_pipe.borrow_mut() = Some(conn.transport());
         visit(running, reactor, |protocol, cx| hook(protocol, cx, *number));
-        drop(running.visited.take());
+        drop(running.called_pipe.take());
     }
 }
 
@@ -338,7 +339,7 @@ impl<P: ProcessProtocol> ConnHandler for OnPipe<P> {
         let mut buffer = reactor.inner().take_read_buffer();
         match conn.link().read(&mut buffer) {
             Some(0) => conn.peer_done(reactor),
-            Some(count) => Self::tell(conn, reactor, |protocol, cx, fd| {
+            Some(count) => Self::call_for_pipe(conn, reactor, |protocol, cx, fd| {
                 protocol.child_data_received(cx, fd, &buffer[..count])
             }),
             None => {}
@@ -351,7 +352,7 @@ impl<P: ProcessProtocol> ConnHandler for OnPipe<P> {
     }
 
     fn write_ready(conn: &Rc<Conn<Self>>, reactor: &Reactor) {
-        Self::tell(conn, reactor, |protocol, cx, fd| {
+        Self::call_for_pipe(conn, reactor, |protocol, cx, fd| {
             protocol.write_ready(cx, fd)
         });
     }
@@ -360,10 +361,10 @@ impl<P: ProcessProtocol> ConnHandler for OnPipe<P> {
 
     fn lost(conn: &Rc<Conn<Self>>, reason: Failure) {
         let running = &conn.handler().running;
-        running.common.note_loss(&reason);
+        running.common.record_loss(&reason);
         running.common.remove_pipe(conn.handler().number);
         if let Some(reactor) = running.common.reactor().filter(|_| running.begun.get()) {
-            Self::tell(conn, &reactor, |protocol, cx, fd| {
+            Self::call_for_pipe(conn, &reactor, |protocol, cx, fd| {
                 protocol.child_connection_lost(cx, fd)
             });
         }
@@ -374,7 +375,7 @@ impl<P: ProcessProtocol> ConnHandler for OnPipe<P> {
         self.is_read
     }
 
-    /// What is read from a terminal does not make it fuller.
+    /// Reading from a terminal does not fill it further.
     fn is_held_when_full(&self) -> bool {
         false
     }
@@ -384,5 +385,5 @@ impl<P: ProcessProtocol> ConnHandler for OnPipe<P> {
     }
 }
 
-/// When a child is looked at again that has ended and is not to be had.
+/// The delay before another try with a child that has ended and cannot be reaped yet.
 const RETRY: Duration = Duration::from_millis(50);

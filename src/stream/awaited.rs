@@ -14,17 +14,19 @@ use crate::transport::{Conn, ConnHandler};
 /// The handler of a connection for async code.
 pub(crate) struct Awaited {
     pub(super) reader: Cell<Option<Waker>>,
-    /// Boxed, for most write without ever having to wait.
+    /// Boxed, because most connections write without ever having to wait.
     pub(super) writer: Cell<Option<Box<Waker>>>,
-    /// A write waits for room, or for its turn: what was written so far is a part.
+    /// Whether a write waits for space or for its turn, so that the bytes written so far are a
+    /// part.
     pub(super) is_writing: Cell<bool>,
-    /// There may be something to read.
+    /// Whether there may be bytes to read.
     pub(super) readable: Cell<bool>,
-    /// Nobody read what there was, so we asked not to be told again (invariant 1).
-    pub(super) ignored: Cell<bool>,
-    /// Its handler has returned `Ok`.
+    /// Whether the interest in reading was removed, because no task read what had arrived
+    /// (invariant 1).
+    pub(super) is_unread: Cell<bool>,
+    /// Whether the future that serves the connection has returned `Ok`.
     pub(super) is_served: Cell<bool>,
-    /// How many handles there are: one, or two halves.
+    /// The number of handles: one, or two halves.
     pub(super) handles: Cell<u8>,
 }
 
@@ -36,21 +38,21 @@ impl Awaited {
             writer: Cell::new(None),
             is_writing: Cell::new(false),
             readable: Cell::new(false),
-            ignored: Cell::new(false),
+            is_unread: Cell::new(false),
             is_served: Cell::new(false),
             handles: Cell::new(1),
         }
     }
 
-    /// The reader's task is to be woken when there is something.
+    /// Wakes the reader's task when bytes arrive.
     #[inline]
     pub(super) fn await_bytes(conn: &Rc<Conn<Self>>, cx: &Context<'_>) {
         set_waker(&conn.handler().reader, cx);
         task::note_wait(|| Rc::new(Waits::new(conn, |handler| cells::is_some(&handler.reader))));
     }
 
-    /// The writer's task is to be woken when there is room.
-    pub(super) fn await_room(conn: &Rc<Conn<Self>>, cx: &Context<'_>) {
+    /// Wakes the writer's task when there is space.
+    pub(super) fn await_space(conn: &Rc<Conn<Self>>, cx: &Context<'_>) {
         with_own_waker(cx, |new| {
             let old = conn.handler().writer.take();
             let kept = old.filter(|old| old.will_wake(new));
@@ -68,7 +70,7 @@ impl Awaited {
     }
 }
 
-/// One handle less; the last one ends the connection.
+/// Removes one handle; the last one ends the connection.
 pub(super) fn release(conn: &Rc<Conn<Awaited>>) {
     let handles = &conn.handler().handles;
     handles.set(handles.get() - 1);
@@ -81,13 +83,13 @@ impl ConnHandler for Awaited {
     fn readable(conn: &Rc<Conn<Self>>, _reactor: &Reactor) {
         let handler = conn.handler();
         if handler.readable.replace(true) {
-            handler.ignored.set(true);
+            handler.is_unread.set(true);
         }
         cells::wake(&handler.reader);
     }
 
     fn eof(conn: &Rc<Conn<Self>>, _reactor: &Reactor) {
-        // The driver need not be asked any more.
+        // The driver need not report readiness any more.
         conn.link().ask_for_attention();
     }
 
@@ -105,7 +107,7 @@ impl ConnHandler for Awaited {
     }
 
     fn wants_bytes(&self) -> bool {
-        !self.ignored.get()
+        !self.is_unread.get()
     }
 
     fn is_held_when_full(&self) -> bool {

@@ -348,5 +348,5 @@ impl fmt::Debug for WriteHalf {
     }
 }
 
-/// How much `read_to_end` reads at a time.
+/// The number of bytes that `read_to_end` reads in one step.
 const PIECE: usize = 32 * 1024;

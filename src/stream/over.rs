@@ -87,22 +87,22 @@ impl Connection {
         let config = Rc::new(ConnConfig::new(reactor, location));
         let (socket, handler) = (Socket::Relay(Box::new(near)), Self::handler());
         let conn = Conn::new(reactor, socket, peer.into(), &config, handler)?;
-        let moving = Rc::new(Moving {
+        let relaying = Rc::new(Relaying {
             far,
             location,
             transport: conn.transport(),
             reactor: reactor.downgrade(),
             piece: Cell::new(0),
-            owed: Cell::new(0),
+            drain_bytes: Cell::new(0),
             moved: Cell::new(reactor.now()),
-            look: Cell::new(None),
+            next_check: Cell::new(None),
         });
-        let key = reactor.inner().track(moving.clone());
+        let key = reactor.inner().track(relaying.clone());
         let key = key.map_err(|error| Failure::at(error, location))?;
-        let leave = Leave(reactor.downgrade(), key);
+        let leave = LeaveOnDrop(reactor.downgrade(), key);
         let task = async move {
-            relay_all(&moving, reader, writer).await;
-            drop((moving, leave));
+            relay_all(&relaying, reader, writer).await;
+            drop((relaying, leave));
         };
         reactor.inner().executor().spawn(task, location).detach();
         conn.begin(reactor, || {});
@@ -110,25 +110,26 @@ impl Connection {
     }
 }
 
-/// What the reactor's table knows of the task.
-struct Moving {
+/// The entry of the task in the reactor's table.
+struct Relaying {
     far: FarEnd,
     location: &'static Location<'static>,
-    /// Of the connection, as it was made.
+    /// The connection's transport.
     transport: Transport,
     reactor: WeakReactor,
-    /// How many bytes were taken from the connection and are not known to be with the writer.
+    /// The number of bytes that were taken from the connection and are not known to have reached
+    /// the writer.
     piece: Cell<usize>,
-    /// How many more bytes the end of the reactor waits for, of a connection that is open.
-    owed: Cell<usize>,
-    /// When something was moved last.
+    /// The number of further bytes of an open connection that the end of the reactor waits for.
+    drain_bytes: Cell<usize>,
+    /// When bytes were last moved.
     moved: Cell<Instant>,
-    /// While the reactor ends: looks again.
-    look: Cell<Option<DelayedCall>>,
+    /// While the reactor ends: the next check.
+    next_check: Cell<Option<DelayedCall>>,
 }
 
-impl Moving {
-    /// How much the writer has not got yet.
+impl Relaying {
+    /// Returns how many bytes have not reached the writer yet.
     fn left(&self) -> usize {
         self.piece.get() + self.far.unsent()
     }
@@ -139,15 +140,16 @@ impl Moving {
         }
     }
 
-    /// The piece is with the writer.
+    /// Records that the piece has reached the writer.
     fn note_written(&self) {
         let count = self.piece.replace(0);
-        self.owed.set(self.owed.get().saturating_sub(count));
+        self.drain_bytes
+            .set(self.drain_bytes.get().saturating_sub(count));
         self.note_moved();
     }
 
-    /// The writer has failed: that is why the connection ends, or, if that has ended already, it is
-    /// reported.
+    /// Handles an error of the writer: the connection ends with it, or, if the connection has ended
+    /// already, the error is reported.
     fn fail(&self, error: io::Error) {
         match self.far.is_closed() {
             true => self.report_loss(Failure::at(error, self.location)),
@@ -155,7 +157,7 @@ impl Moving {
         }
     }
 
-    /// Reports what the writer has not got, if anything, once.
+    /// Reports bytes that have not reached the writer, if there are any, once.
     fn report_loss(&self, cause: Failure) {
         let left = self.left();
         let reason = self.transport.reason();
@@ -168,7 +170,7 @@ impl Moving {
         }
     }
 
-    /// Has the writer taken nothing for as long as the end of the reactor waits?
+    /// Returns whether the writer has accepted nothing for as long as the end of the reactor waits.
     fn is_stalled(&self) -> bool {
         let Some(reactor) = self.reactor.upgrade() else {
             return true;
@@ -178,8 +180,8 @@ impl Moving {
             .is_some_and(|limit| reactor.now().saturating_duration_since(self.moved.get()) >= limit)
     }
 
-    /// Has the loop look again when the time may be over.
-    fn look_later(self: &Rc<Self>, reactor: &Reactor) {
+    /// Schedules a check for when the time may be over.
+    fn check_later(self: &Rc<Self>, reactor: &Reactor) {
         let limit = reactor.inner().grace_to_drain();
         let Some(limit) = limit.filter(|limit| !limit.is_zero()) else {
             return;
@@ -190,25 +192,25 @@ impl Moving {
         let (weak, reactor_too) = (Rc::downgrade(self), reactor.downgrade());
         let timer = reactor.limit(left, move || {
             if let (Some(this), Some(reactor)) = (weak.upgrade(), reactor_too.upgrade()) {
-                this.look_later(&reactor);
+                this.check_later(&reactor);
             }
         });
-        self.look.set(Some(timer));
+        self.next_check.set(Some(timer));
     }
 }
 
-impl Drop for Moving {
+impl Drop for Relaying {
     fn drop(&mut self) {
-        if let Some(timer) = self.look.take() {
+        if let Some(timer) = self.next_check.take() {
             timer.cancel();
         }
     }
 }
 
-/// The task leaves the table, however it ends.
-struct Leave(WeakReactor, usize);
+/// Removes the task from the table, however the task ends.
+struct LeaveOnDrop(WeakReactor, usize);
 
-impl Drop for Leave {
+impl Drop for LeaveOnDrop {
     fn drop(&mut self) {
         if let Some(reactor) = self.0.upgrade() {
             reactor.inner().untrack(self.1);
@@ -216,7 +218,7 @@ impl Drop for Leave {
     }
 }
 
-impl Tracked for Moving {
+impl Tracked for Relaying {
     /// The task is dropped with all others.
     fn lose(self: Rc<Self>, _reactor: Option<&Reactor>, reason: &Failure) {
         let reason = ConnectionError::lost(reason.clone());
@@ -224,14 +226,14 @@ impl Tracked for Moving {
     }
 
     fn begin_to_drain(self: Rc<Self>, reactor: &Reactor) {
-        self.owed.set(self.left() + self.transport.queued());
-        // The program may have let it wait long, but the end begins now.
+        self.drain_bytes.set(self.left() + self.transport.queued());
+        // The writer may have been stalled for long, but the limit of the end begins now.
         self.moved.set(reactor.now());
-        self.look_later(reactor);
+        self.check_later(reactor);
     }
 
     fn is_draining(&self) -> bool {
-        let owes = self.owed.get() > 0 && !self.far.is_reset();
+        let owes = self.drain_bytes.get() > 0 && !self.far.is_reset();
         (owes || self.far.is_closed()) && !self.is_stalled()
     }
 
@@ -244,32 +246,33 @@ impl Tracked for Moving {
     }
 }
 
-/// Moves bytes both ways until the connection has ended and what it wrote is written.
-async fn relay_all(moving: &Moving, reader: impl AsyncRead, writer: impl AsyncWrite) {
-    let far = &moving.far;
+/// Moves bytes both ways until the connection has ended and everything that it wrote has reached
+/// the writer.
+async fn relay_all(relaying: &Relaying, reader: impl AsyncRead, writer: impl AsyncWrite) {
+    let far = &relaying.far;
     let (reader, writer) = (pin!(reader), pin!(writer));
     let inward = pin!(inward(far, reader));
-    let outward = pin!(outward(moving, writer));
+    let outward = pin!(outward(relaying, writer));
     match select(outward, inward).await {
-        // The connection is over.
+        // The connection has ended.
         Either::Left((Ok(true), _)) => {}
-        // It writes no more, but still reads.
+        // The connection writes no more, but still reads.
         Either::Left((Ok(false), inward)) => {
             let closed = pin!(poll_fn(|cx| far.poll_closed(cx)));
             select(closed, inward).await;
             poll_fn(|cx| far.poll_closed(cx)).await;
         }
-        Either::Left((Err(error), _)) => moving.fail(error),
-        // Nothing more is read, but it still writes.
+        Either::Left((Err(error), _)) => relaying.fail(error),
+        // The reader has ended, but the connection still writes.
         Either::Right(((), outward)) => match outward.await {
             Ok(true) => {}
             Ok(false) => poll_fn(|cx| far.poll_closed(cx)).await,
-            Err(error) => moving.fail(error),
+            Err(error) => relaying.fail(error),
         },
     }
 }
 
-/// What the streams have for the connection.
+/// Moves bytes from the reader to the connection.
 async fn inward(far: &FarEnd, mut reader: Pin<&mut impl AsyncRead>) {
     let mut buffer = vec![0; PIECE];
     while let Some(room) = poll_fn(|cx| far.poll_space(cx)).await {
@@ -282,27 +285,27 @@ async fn inward(far: &FarEnd, mut reader: Pin<&mut impl AsyncRead>) {
     }
 }
 
-/// What the connection has for the streams. `true` when the connection is over, `false` when it
-/// only writes no more.
-async fn outward(moving: &Moving, mut writer: Pin<&mut impl AsyncWrite>) -> io::Result<bool> {
+/// Moves bytes from the connection to the writer. Returns `true` when the connection has ended,
+/// `false` when it only writes no more.
+async fn outward(relaying: &Relaying, mut writer: Pin<&mut impl AsyncWrite>) -> io::Result<bool> {
     let mut bytes = Vec::new();
     loop {
         bytes.clear();
-        let written = poll_fn(|cx| moving.far.poll_take(cx, &mut bytes)).await;
-        moving.note_moved();
+        let written = poll_fn(|cx| relaying.far.poll_take(cx, &mut bytes)).await;
+        relaying.note_moved();
         match written {
             Written::Bytes => {
-                moving.piece.set(bytes.len());
+                relaying.piece.set(bytes.len());
                 let mut rest = &bytes[..];
                 while !rest.is_empty() {
                     match writer.write(rest).await? {
                         0 => return Err(io::ErrorKind::WriteZero.into()),
                         count => rest = &rest[count..],
                     }
-                    moving.note_moved();
+                    relaying.note_moved();
                 }
                 writer.flush().await?;
-                moving.note_written();
+                relaying.note_written();
             }
             Written::Shut => {
                 writer.close().await?;
@@ -317,5 +320,5 @@ async fn outward(moving: &Moving, mut writer: Pin<&mut impl AsyncWrite>) -> io::
     }
 }
 
-/// How much is read at once.
+/// The most bytes that are read in one step.
 const PIECE: usize = 16 * 1024;

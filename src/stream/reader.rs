@@ -1,5 +1,5 @@
-//! Reading a connection: from the socket straight into the caller's buffer, or through one of its
-//! own for those who look ahead.
+//! Reads a connection: from the socket straight into the caller's buffer, or through a buffer of
+//! its own for methods that look ahead.
 
 use std::io;
 use std::mem;
@@ -16,12 +16,12 @@ use crate::transport::{Conn, ConnectionError, as_io_error};
 /// The reading side of a handle.
 pub(super) struct Reader {
     conn: Rc<Conn<Awaited>>,
-    /// What was read ahead. Made when first used.
+    /// Bytes that were read ahead. Allocated when first used.
     ahead: Option<Box<Ahead>>,
 }
 
 struct Ahead {
-    /// As long as it may be filled: more than `AHEAD` only while a line needs it.
+    /// The space for them: longer than `READ_AHEAD` only while a line needs it.
     buffer: Vec<u8>,
     start: usize,
     end: usize,
@@ -34,7 +34,7 @@ impl Reader {
         Self { conn, ahead: None }
     }
 
-    /// Moves what was read ahead into a new reader of the same connection.
+    /// Moves the bytes that were read ahead into a new reader of the same connection.
     pub(super) fn take(&mut self) -> Self {
         Self {
             conn: self.conn.clone(),
@@ -42,7 +42,7 @@ impl Reader {
         }
     }
 
-    /// Takes out what was read ahead.
+    /// Takes the bytes that were read ahead.
     pub(super) fn take_ahead(&mut self) -> Vec<u8> {
         let ahead = mem::take(&mut self.ahead);
         ahead.map_or_else(Vec::new, |ahead| {
@@ -50,7 +50,7 @@ impl Reader {
         })
     }
 
-    /// Puts back what another reader has taken out of its own.
+    /// Puts back bytes that another reader has taken with `take_ahead`.
     pub(super) fn put_back(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() {
             let ahead = self.ahead.get_or_insert_with(Ahead::new);
@@ -67,7 +67,7 @@ impl Reader {
         &self.conn
     }
 
-    /// Reads into `buf` what there is, or waits. `0` is the end.
+    /// Reads available bytes into `buf`, or waits. `0` is the end of file.
     #[inline]
     pub(super) fn poll_read(
         &mut self,
@@ -80,7 +80,7 @@ impl Reader {
         self.poll_read_ahead(cx, buf)
     }
 
-    /// As [`Reader::poll_read`], where something was read ahead once.
+    /// Reads like [`Reader::poll_read`], where bytes were read ahead before.
     #[inline(never)]
     fn poll_read_ahead(&mut self, cx: &Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         if buf.is_empty() {
@@ -101,7 +101,8 @@ impl Reader {
         poll_socket(&self.conn, cx, buf)
     }
 
-    /// Reads into the loop's own buffer and calls `f` with what came, or waits. Empty is the end.
+    /// Reads into the loop's own buffer and calls `f` with the bytes, or waits. An empty slice is
+    /// the end of file.
     pub(super) fn poll_read_with<R, F: FnOnce(&[u8]) -> R>(
         &mut self,
         cx: &Context<'_>,
@@ -126,7 +127,8 @@ impl Reader {
         read
     }
 
-    /// Shows what was read ahead, reading more when that is nothing. Empty is the end.
+    /// Returns the bytes that were read ahead, reading more if there are none. An empty slice is
+    /// the end of file.
     pub(super) fn poll_fill_buf(&mut self, cx: &Context<'_>) -> Poll<io::Result<&[u8]>> {
         let ahead = self.ahead.get_or_insert_with(Ahead::new);
         if ahead.start == ahead.end {
@@ -197,7 +199,7 @@ impl Reader {
         }
     }
 
-    /// The next descriptor that came, reading ahead for it. None at the end.
+    /// Takes the next received descriptor, reading ahead for it. Returns `None` at the end of file.
     #[cfg(unix)]
     pub(super) fn poll_descriptor(
         &mut self,
@@ -215,7 +217,7 @@ impl Reader {
             let ahead = self.ahead.get_or_insert_with(Ahead::new);
             ahead.compact();
             if ahead.end == ahead.buffer.len() {
-                let message = format!("{AHEAD} bytes came and no descriptor with them");
+                let message = format!("{READ_AHEAD} bytes came and no descriptor with them");
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, message)));
             }
             let room = &mut ahead.buffer[ahead.end..];
@@ -236,7 +238,7 @@ impl Reader {
 impl Ahead {
     fn new() -> Box<Self> {
         Box::new(Self {
-            buffer: vec![0; AHEAD],
+            buffer: vec![0; READ_AHEAD],
             start: 0,
             end: 0,
             lines: LineCodec::new(),
@@ -248,7 +250,7 @@ impl Ahead {
         self.lines.restart();
     }
 
-    /// Moves what there is to the beginning.
+    /// Moves the unread bytes to the beginning of the buffer.
     fn compact(&mut self) {
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);
@@ -257,10 +259,10 @@ impl Ahead {
         }
     }
 
-    /// Has room behind what there is.
+    /// Makes space behind the unread bytes.
     fn make_room(&mut self) {
-        if self.start == self.end && self.buffer.len() > AHEAD {
-            self.buffer = vec![0; AHEAD];
+        if self.start == self.end && self.buffer.len() > READ_AHEAD {
+            self.buffer = vec![0; READ_AHEAD];
             self.start = 0;
             self.end = 0;
         }
@@ -313,9 +315,9 @@ fn call<T, R>(f: &mut Option<impl FnOnce(T) -> R>, value: T) -> R {
     f(value)
 }
 
-/// Reads from the socket if the loop has said that there is something, else waits until it does.
+/// Reads from the socket if the loop has reported it readable, otherwise waits until it does.
 ///
-/// A function of its own: what each `read` of a handler would have of it inside costs more than the
+/// A separate function, because inlining it into each `read` of a handler would cost more than the
 /// call.
 #[inline(never)]
 fn poll_socket(
@@ -344,16 +346,16 @@ fn poll_socket(
     Poll::Pending
 }
 
-/// Reads from the socket; `None` when there was nothing, or an error.
+/// Reads from the socket; returns `None` when there were no bytes, or an error.
 #[inline(always)]
 fn read_socket(conn: &Rc<Conn<Awaited>>, buf: &mut [u8]) -> Option<usize> {
     let link = conn.link();
     let count = link.read(buf);
     match count {
         Some(0) => peer_done(conn),
-        // Less than there was room for: that was all, and the driver will say when there is more.
+        // Fewer bytes than fit: those were all, and the driver reports when there are more.
         Some(count) if count == buf.len() => {}
-        _ => now_empty(conn),
+        _ => note_empty(conn),
     }
     count
 }
@@ -366,17 +368,17 @@ fn peer_done(conn: &Rc<Conn<Awaited>>) {
     }
 }
 
-/// Nothing is left to read, so the driver is to tell of more.
+/// Records that nothing is left to read, so the driver has to report further bytes.
 #[inline]
-fn now_empty(conn: &Rc<Conn<Awaited>>) {
+fn note_empty(conn: &Rc<Conn<Awaited>>) {
     let handler = conn.handler();
     handler.readable.set(false);
-    if handler.ignored.replace(false) {
+    if handler.is_unread.replace(false) {
         conn.link().ask_for_attention();
     }
 }
 
-/// What reading gives when there is nothing more to come.
+/// Returns the result of a read after which nothing more comes.
 #[cold]
 #[inline(never)]
 fn end_of_reading(conn: &Rc<Conn<Awaited>>) -> Option<io::Result<usize>> {
@@ -394,5 +396,5 @@ fn end_of_reading(conn: &Rc<Conn<Awaited>>) -> Option<io::Result<usize>> {
     (!link.life().is_reading()).then_some(Ok(0))
 }
 
-/// How much is read ahead at most, but for a long line.
-const AHEAD: usize = 8 * 1024;
+/// The most bytes that are read ahead, except for a long line.
+const READ_AHEAD: usize = 8 * 1024;

@@ -13,7 +13,7 @@ use crate::reactor::Acting;
 use crate::transport::{Conn, ConnectionError};
 
 pin_project! {
-    /// Polls a connection's handler, and makes of its failure what becomes of the connection.
+    /// Polls the future that serves a connection; its failure decides how the connection ends.
     pub(crate) struct Served<F> {
         conn: Rc<Conn<Awaited>>,
         #[pin]
@@ -22,7 +22,7 @@ pin_project! {
 
     impl<F> PinnedDrop for Served<F> {
         fn drop(this: Pin<&mut Self>) {
-            // Else the handler has failed, has panicked, or was cancelled.
+            // Otherwise the future has failed, has panicked, or was cancelled.
             if !this.conn.handler().is_served.get() && this.conn.link().resets_on_error() {
                 this.conn.transport().abort_connection();
             }
@@ -52,14 +52,14 @@ impl<F: Future<Output = Result<(), Failure>>> Future for Served<F> {
     }
 }
 
-/// The handler has returned. That its peer broke the connection off is no failure of the handler.
+/// Handles the result of the future. A reset by the peer is no failure of the future.
 fn end(conn: &Rc<Conn<Awaited>>, result: Result<(), Failure>) -> Result<(), Failure> {
     match result {
         Ok(()) => {
             conn.handler().is_served.set(true);
             Ok(())
         }
-        Err(failure) if is_the_peers_reset(&failure) && was_reset(conn) => {
+        Err(failure) if is_reset_by_peer(&failure) && was_reset(conn) => {
             let peer = conn.transport().peer();
             tracing::debug!(target: "torsade::net", %peer, %failure, "a peer broke its connection off");
             Ok(())
@@ -68,16 +68,16 @@ fn end(conn: &Rc<Conn<Awaited>>, result: Result<(), Failure>) -> Result<(), Fail
     }
 }
 
-/// Did the peer break the connection off?
+/// Returns whether the peer has reset the connection.
 fn was_reset(conn: &Rc<Conn<Awaited>>) -> bool {
     conn.transport().failure().is_some_and(|failure| {
         matches!(failure.downcast_ref(), Some(ConnectionError::Lost { .. }))
-            && is_the_peers_reset(&failure)
+            && is_reset_by_peer(&failure)
     })
 }
 
-/// Is it what the system says when a peer has broken its connection off?
-fn is_the_peers_reset(failure: &Failure) -> bool {
+/// Returns whether the failure is the system's error for a reset by the peer.
+fn is_reset_by_peer(failure: &Failure) -> bool {
     use io::ErrorKind as Kind;
     let error = failure.find::<io::Error>();
     error.is_some_and(|error| {

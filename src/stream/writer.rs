@@ -1,4 +1,4 @@
-//! Writing a connection: into its queue, as long as there is room.
+//! Writes a connection: into its queue, as long as there is space.
 
 use std::io::{self, IoSlice};
 use std::rc::Rc;
@@ -8,7 +8,7 @@ use super::awaited::Awaited;
 use crate::task::budget;
 use crate::transport::{Conn, ConnectionError, as_io_error};
 
-/// As [`poll_write`], of one piece.
+/// Writes like [`poll_write`], one slice.
 #[inline]
 pub(super) fn poll_write_one(
     conn: &Rc<Conn<Awaited>>,
@@ -21,7 +21,7 @@ pub(super) fn poll_write_one(
     }
 }
 
-/// Queues all of `piece`, if that can be done with nothing more to be asked.
+/// Queues all of `piece`, if no limit has to be checked.
 #[inline(never)]
 fn write_at_once(conn: &Rc<Conn<Awaited>>, piece: &[u8]) -> bool {
     let is_done = piece.len() < BIG && budget::is_left() && conn.link().write_if_usual(piece);
@@ -32,7 +32,7 @@ fn write_at_once(conn: &Rc<Conn<Awaited>>, piece: &[u8]) -> bool {
     is_done
 }
 
-/// Takes as much as there is room for, or waits for room.
+/// Queues as many bytes as fit, or waits for space.
 #[inline(never)]
 pub(super) fn poll_write(
     conn: &Rc<Conn<Awaited>>,
@@ -64,7 +64,7 @@ fn poll_write_unmetered(
         return Poll::Ready(Ok(0));
     };
     if first.len() >= BIG {
-        // Not worth copying, if it can go at once.
+        // Not worth copying, if the socket accepts it at once.
         if let Some(count) = link.write_through(first) {
             return Poll::Ready(Ok(count));
         }
@@ -75,7 +75,7 @@ fn poll_write_unmetered(
     let mut room = link.limits().high.max(1).saturating_sub(link.queued());
     if link.is_full() || room == 0 {
         link.note_full();
-        Awaited::await_room(conn, cx);
+        Awaited::await_space(conn, cx);
         return Poll::Pending;
     }
     let mut taken = 0;
@@ -88,7 +88,7 @@ fn poll_write_unmetered(
     Poll::Ready(Ok(taken))
 }
 
-/// Writes all of `rest`, which keeps what is still to be written.
+/// Writes all of `rest`, and advances it past the bytes that were written.
 #[inline]
 pub(super) fn poll_write_all(
     conn: &Rc<Conn<Awaited>>,
@@ -102,7 +102,7 @@ pub(super) fn poll_write_all(
     poll_write_rest(conn, cx, rest)
 }
 
-/// As [`poll_write_all`], where it takes more than one step.
+/// Writes like [`poll_write_all`], where it takes more than one step.
 #[inline(never)]
 fn poll_write_rest(
     conn: &Rc<Conn<Awaited>>,
@@ -133,22 +133,22 @@ pub(super) fn poll_flush(conn: &Rc<Conn<Awaited>>, cx: &Context<'_>) -> Poll<io:
             _ => Ok(()),
         });
     }
-    Awaited::await_room(conn, cx);
+    Awaited::await_space(conn, cx);
     Poll::Pending
 }
 
-/// Says the end of file to the peer, and waits until everything before it has been handed to the
+/// Sends the end of file to the peer, and waits until everything before it has been handed to the
 /// system.
 pub(super) fn poll_close(conn: &Rc<Conn<Awaited>>, cx: &Context<'_>) -> Poll<io::Result<()>> {
     conn.transport().lose_write();
     if conn.link().life().has_shut_write() {
         return poll_flush(conn, cx);
     }
-    Awaited::await_room(conn, cx);
+    Awaited::await_space(conn, cx);
     Poll::Pending
 }
 
-/// Why nothing more can be written.
+/// Returns the error of a write after the end.
 fn end_of_writing(conn: &Rc<Conn<Awaited>>) -> Option<io::Error> {
     let link = conn.link();
     if link.life().takes_writes() {
@@ -162,5 +162,5 @@ fn end_of_writing(conn: &Rc<Conn<Awaited>>) -> Option<io::Error> {
     }
 }
 
-/// From this size on a write goes straight to the socket when nothing is queued.
+/// A write of at least this many bytes goes straight to the socket when nothing is queued.
 const BIG: usize = 16 * 1024;

@@ -396,7 +396,7 @@ fn what_cannot_be_started_is_an_error_of_the_call() {
         let failure = Command::new("/no/such").output(&reactor).await.unwrap_err();
         assert_eq!(
             format!("{failure:#}"),
-            "cannot start \"/no/such\": running it failed: No such file or directory (os error 2)"
+            "cannot start \"/no/such\": executing it failed: No such file or directory (os error 2)"
         );
         Ok(())
     });

@@ -112,13 +112,15 @@ struct Ends {
 impl Launch<'_> {
     /// Starts the program. The program has begun when this returns.
     pub(crate) fn start(&self) -> Result<Launched, NotLaunched> {
-        let ends = self.make_ends().map_err(at("making its descriptors"))?;
+        let ends = self.make_ends().map_err(at("creating its descriptors"))?;
         let leads = match (self.pty, self.leads_group) {
             (Some(_), _) => Leader::Session(Some(0)),
             (None, true) => Leader::Group,
             (None, false) => Leader::Nothing,
         };
-        let plan = self.plan(&ends, leads).map_err(at("reading what to run"))?;
+        let plan = self
+            .plan(&ends, leads)
+            .map_err(at("checking the command"))?;
         let forked = fork::fork(&plan).map_err(NotLaunched::from)?;
         let child = Child::new(forked).map_err(at("watching it"))?;
         Ok(Launched {
@@ -256,13 +258,13 @@ impl Ends {
 impl From<Refused> for NotLaunched {
     fn from(refused: Refused) -> Self {
         let step = match refused.step {
-            Step::Fork => "making a process",
-            Step::Lead => "making it lead",
-            Step::Descriptors => "giving it its descriptors",
-            Step::Terminal => "giving it its terminal",
-            Step::Directory => "going to its directory",
-            Step::Identity => "becoming its user",
-            Step::Run => "running it",
+            Step::Fork => "creating a process",
+            Step::Lead => "making it a leader",
+            Step::Descriptors => "passing its descriptors",
+            Step::Terminal => "setting its terminal",
+            Step::Directory => "changing to its directory",
+            Step::Identity => "setting its user and groups",
+            Step::Run => "executing it",
         };
         Self {
             step,
