@@ -1,4 +1,4 @@
-//! A stand-in for `proxied` without the feature `proxy-protocol`: options without values.
+//! Replaces `proxied` without the feature `proxy-protocol`: options without values.
 
 use std::panic::Location;
 

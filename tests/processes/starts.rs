@@ -558,7 +558,7 @@ async fn crowd(reactor: &Reactor) -> Result<(), Failure> {
     for _ in 0..3 {
         let failure = Command::new("true").spawn(reactor).unwrap_err();
         let text = failure.to_string();
-        assert!(text.ends_with("making a process failed"), "{text}");
+        assert!(text.ends_with("creating a process failed"), "{text}");
         let error = start_error(&failure).raw_os_error();
         assert_eq!(error, Some(rustix::io::Errno::AGAIN.raw_os_error()));
     }

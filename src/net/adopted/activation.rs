@@ -159,7 +159,7 @@ static TAKEN: Mutex<Vec<i32>> = Mutex::new(Vec::new());
 
 /// The number of the first descriptor.
 const FIRST: i32 = 3;
-/// The largest number of descriptors that is believed.
+/// The largest number of descriptors that is accepted.
 const MAX_COUNT: usize = 64 * 1024;
 
 #[cfg(test)]

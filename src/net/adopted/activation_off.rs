@@ -1,4 +1,4 @@
-//! A stand-in for `activation` without the feature `systemd`: a type without values.
+//! Replaces `activation` without the feature `systemd`: a type without values.
 
 use std::fmt;
 use std::os::fd::OwnedFd;

@@ -53,7 +53,7 @@ impl<P: DatagramProtocol> DatagramHandler for OnPort<P> {
         let mut buffer = lent;
         let mut budget = EVENT_BYTES;
         while budget > 0 && conn.core().may_read() {
-            match conn.core().receive_whole(&mut buffer) {
+            match conn.core().receive_growing(&mut buffer) {
                 ReadResult::Datagram(arrived) => {
                     budget = budget.saturating_sub(arrived.size.max(MIN_COST));
                     if arrived.size > arrived.count {
@@ -137,7 +137,10 @@ impl DatagramPort {
     /// });
     /// ```
     pub fn handle<P: DatagramProtocol>(&self) -> Option<Handle<P, Self>> {
-        let conn = self.core().whole()?.downcast::<DatagramConn<OnPort<P>>>();
+        let conn = self
+            .core()
+            .typed_conn()?
+            .downcast::<DatagramConn<OnPort<P>>>();
         Some(protocol::handle(&conn.ok()?))
     }
 }
@@ -148,7 +151,7 @@ pub(super) fn attach<P: DatagramProtocol>(
     conn: &Rc<DatagramConn<OnPort<P>>>,
 ) -> DatagramPort {
     let weak = Rc::downgrade(conn);
-    conn.core().set_whole(weak);
+    conn.core().set_typed_conn(weak);
     visit(conn, reactor, |protocol, cx| protocol.started(cx));
     conn.port()
 }

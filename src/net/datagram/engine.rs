@@ -4,7 +4,7 @@
 //!
 //! A port is a [`Core`] and a *handler*: a protocol, or async code. A datagram is sent at once if
 //! the system accepts it; otherwise it waits in a queue, which [`DatagramConn::settle`] empties
-//! when the socket becomes writable. The engine tells the handler that the socket is readable; the
+//! when the socket becomes writable. The engine calls the handler when the socket is readable; the
 //! handler reads.
 //!
 //! # States
@@ -26,8 +26,8 @@
 //!    it as writable at once although it is full: there the engine retries after [`RETRY`]. So the
 //!    loop never spins.
 //! 5. A destination that is full delays only datagrams to that destination.
-//! 6. Queued datagrams that can be sent are sent: code that clears `blocked` also schedules a look
-//!    at the queue.
+//! 6. Queued datagrams that can be sent are sent: code that clears `blocked` also schedules another
+//!    flush of the queue.
 //! 7. Queued datagrams that are never sent are reported when the port closes.
 //!
 //! [`Grace::stalled`]: crate::reactor::Grace::stalled
@@ -89,7 +89,7 @@ pub(super) trait DatagramHandler: 'static {
         let _ = conn;
     }
 
-    /// Returns whether the handler wants to be told that the socket is readable.
+    /// Returns whether the handler has to be called when the socket is readable.
     fn wants_datagrams(&self) -> bool;
 }
 
@@ -107,9 +107,9 @@ pub(super) struct Core {
     paused: Cell<bool>,
     /// Whether the socket accepts no more datagrams for now.
     blocked: Cell<bool>,
-    /// Whether the queue was full and the handler has not been told that it has room again.
+    /// Whether the queue was full and the handler was not called for that since.
     full: Cell<bool>,
-    /// Whether sending met a refusal that the handler has not been told of.
+    /// Whether sending found a refusal that was not passed to the handler yet.
     refused: Cell<bool>,
     /// Whether reading failed, so that the port does not read before the retry.
     reads_suspended: Cell<bool>,
@@ -128,7 +128,7 @@ pub(super) struct Core {
     /// Resolvers to fire when the port is closed.
     stopped: RefCell<Vec<Resolver<()>>>,
     /// The connection with the type of its protocol; empty for async code.
-    whole: OnceCell<Weak<dyn Any>>,
+    typed_conn: OnceCell<Weak<dyn Any>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,7 +190,7 @@ impl<U: DatagramHandler> DatagramConn<U> {
                 limit,
                 file: Cell::new(file),
                 stopped: RefCell::default(),
-                whole: OnceCell::new(),
+                typed_conn: OnceCell::new(),
             };
             Self { core, handler }
         })?;
@@ -207,8 +207,8 @@ impl<U: DatagramHandler> DatagramConn<U> {
         &self.handler
     }
 
-    /// Does all pending work that does not block: passes on a refusal, flushes the queue, reports
-    /// room, and closes a stopping port whose queue is empty.
+    /// Does all pending work that does not block: passes on a refusal, flushes the queue, calls the
+    /// handler when the queue has space, and closes a stopping port whose queue is empty.
     fn settle(self: &Rc<Self>, reactor: &Reactor) {
         let core = &self.core;
         core.registration.begin_busy();
@@ -234,8 +234,8 @@ impl<U: DatagramHandler> DatagramConn<U> {
             core.suspend_reads(&error);
         }
         core.registration.end_busy();
-        // A hook may have asked for more after the flags were checked (invariant 6).
-        if core.refused.get() || (core.queue.has_line() && !core.blocked.get()) {
+        // A hook may have made another request after the flags were checked (invariant 6).
+        if core.refused.get() || (core.queue.has_main() && !core.blocked.get()) {
             core.ask_for_attention();
         }
     }
@@ -375,13 +375,13 @@ impl<U: DatagramHandler> Tracked for DatagramConn<U> {
 
 impl Core {
     /// Records the connection with the type of its protocol.
-    pub(super) fn set_whole(&self, whole: Weak<dyn Any>) {
-        let _ = self.whole.set(whole);
+    pub(super) fn set_typed_conn(&self, typed_conn: Weak<dyn Any>) {
+        let _ = self.typed_conn.set(typed_conn);
     }
 
     /// Returns the connection with the type of its protocol.
-    pub(super) fn whole(&self) -> Option<Rc<dyn Any>> {
-        self.whole.get()?.upgrade()
+    pub(super) fn typed_conn(&self) -> Option<Rc<dyn Any>> {
+        self.typed_conn.get()?.upgrade()
     }
 
     /// Sends a datagram, or queues it if the system does not accept it now.
@@ -422,7 +422,7 @@ impl Core {
         if to.is_some_and(|to| self.queue.holds(to)) {
             return Ok(SendResult::Full);
         }
-        if self.blocked.get() || self.queue.has_line() {
+        if self.blocked.get() || self.queue.has_main() {
             return Ok(SendResult::Blocked);
         }
         self.hand_over(bytes, to)
@@ -467,7 +467,7 @@ impl Core {
             }
             let is_full = error.kind() == io::ErrorKind::WouldBlock;
             let is_short = error.raw_os_error() == Some(NO_BUFFERS);
-            // The system reports a full destination, but never that the destination has room again
+            // The system reports a full destination, but never that the destination has space again
             // (invariant 5).
             if is_full && to.is_some() && self.is_unix() {
                 self.retry_soon();
@@ -567,7 +567,7 @@ impl Core {
     }
 
     /// Receives one datagram, growing the buffer if the datagram is longer.
-    pub(super) fn receive_whole(&self, buffer: &mut Box<[u8]>) -> ReadResult {
+    pub(super) fn receive_growing(&self, buffer: &mut Box<[u8]>) -> ReadResult {
         if self.is_unix() {
             if let Some(Ok(Some(size))) = self.with_socket(Datagrams::next_size) {
                 if size > buffer.len() {

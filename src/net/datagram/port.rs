@@ -100,8 +100,8 @@ impl DatagramPort {
         self.0.core().stop()
     }
 
-    /// Pauses receiving. Meanwhile the system queues datagrams while it has room, and then drops
-    /// them.
+    /// Pauses receiving. Meanwhile the system queues datagrams up to the size of its buffer, and
+    /// then drops them.
     #[doc(alias("pauseProducing", "stopReading"))]
     pub fn pause_producing(&self) {
         self.0.core().set_paused(true);

@@ -1,15 +1,14 @@
-//! The send queue of a datagram port: one line, and one line of *held* datagrams for each
+//! The send queue of a datagram port: a main queue, and a queue of *held* datagrams for each
 //! destination that is full.
 //!
-//! A UNIX socket has room for few datagrams, and the system reports each full destination by
-//! itself. A peer that never reads must delay no other destination, so datagrams to it are held
-//! apart.
+//! A UNIX socket buffers few datagrams, and the system reports each full destination separately. A
+//! peer that never reads must delay no other destination, so datagrams to it are held apart.
 //!
 //! # Invariants
 //!
 //! 1. All datagrams to one destination are sent in order: while one is held, later ones to the same
 //!    destination are held, too.
-//! 2. Every waiting datagram is counted, in whichever line it waits.
+//! 2. Every waiting datagram is counted, in whichever queue it waits.
 //! 3. No user code runs in this module.
 
 use std::cell::{Cell, RefCell};
@@ -27,8 +26,8 @@ pub(super) struct Waiting {
 /// The waiting datagrams.
 #[derive(Default)]
 pub(super) struct Queue {
-    line: RefCell<VecDeque<Waiting>>,
-    /// The held datagrams by destination; no line is empty.
+    main: RefCell<VecDeque<Waiting>>,
+    /// The held datagrams by destination; no queue is empty.
     held: RefCell<SortedVec<Address, VecDeque<Waiting>>>,
     size: Cell<usize>,
 }
@@ -47,22 +46,22 @@ impl Waiting {
 }
 
 impl Queue {
-    /// Appends a datagram to the line.
+    /// Appends a datagram to the main queue.
     pub(super) fn push(&self, waiting: Waiting) {
         self.size.set(self.size.get() + waiting.size());
-        self.line.borrow_mut().push_back(waiting);
+        self.main.borrow_mut().push_back(waiting);
     }
 
-    /// Takes the first datagram out of the line.
+    /// Takes the first datagram out of the main queue.
     pub(super) fn next(&self) -> Option<Waiting> {
-        let next = self.line.borrow_mut().pop_front();
+        let next = self.main.borrow_mut().pop_front();
         self.taken(next)
     }
 
-    /// Puts a datagram back at the front of the line.
+    /// Puts a datagram back at the front of the main queue.
     pub(super) fn put_back(&self, waiting: Waiting) {
         self.size.set(self.size.get() + waiting.size());
-        self.line.borrow_mut().push_front(waiting);
+        self.main.borrow_mut().push_front(waiting);
     }
 
     /// Holds a datagram for its destination, behind those that are held already.
@@ -72,7 +71,7 @@ impl Queue {
         held.get_or_default(to).push_back(waiting);
     }
 
-    /// Puts a held datagram back at the front of its destination's line.
+    /// Puts a held datagram back at the front of its destination's queue.
     pub(super) fn hold_back(&self, to: Address, waiting: Waiting) {
         self.size.set(self.size.get() + waiting.size());
         let mut held = self.held.borrow_mut();
@@ -82,9 +81,9 @@ impl Queue {
     /// Takes out the first held datagram of a destination.
     pub(super) fn next_held(&self, to: &Address) -> Option<Waiting> {
         let mut held = self.held.borrow_mut();
-        let line = held.get_mut(to)?;
-        let next = line.pop_front();
-        if line.is_empty() {
+        let main = held.get_mut(to)?;
+        let next = main.pop_front();
+        if main.is_empty() {
             held.remove(to);
         }
         drop(held);
@@ -110,9 +109,9 @@ impl Queue {
         self.held.borrow().get(to).is_some()
     }
 
-    /// Returns whether a datagram waits that is not held.
-    pub(super) fn has_line(&self) -> bool {
-        !self.line.borrow().is_empty()
+    /// Returns whether a datagram waits in the main queue.
+    pub(super) fn has_main(&self) -> bool {
+        !self.main.borrow().is_empty()
     }
 
     /// Returns the number of waiting bytes, including [`OVERHEAD`] for each datagram.
@@ -123,14 +122,14 @@ impl Queue {
     /// Returns the number of waiting datagrams and the sum of their sizes.
     pub(super) fn unsent(&self) -> (usize, usize) {
         let held = self.held.borrow();
-        let held: usize = held.iter().map(|(_, line)| line.len()).sum();
-        let datagrams = self.line.borrow().len() + held;
+        let held: usize = held.iter().map(|(_, main)| main.len()).sum();
+        let datagrams = self.main.borrow().len() + held;
         (datagrams, self.size() - datagrams * OVERHEAD)
     }
 
     /// Drops all waiting datagrams.
     pub(super) fn clear(&self) {
-        self.line.take();
+        self.main.take();
         self.held.take();
         self.size.set(0);
     }

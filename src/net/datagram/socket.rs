@@ -4,7 +4,8 @@
 //!
 //! 1. The loop reads nothing ahead: a datagram is read while a future that receives is polled. So a
 //!    receive that is dropped while it waits loses no datagram.
-//! 2. An unread datagram costs two wakes; then the driver is not asked again until a task receives.
+//! 2. An unread datagram costs two wakes; then the driver is not polled for it again until a task
+//!    receives.
 //! 3. All waiting tasks are woken, and one of them gets the datagram.
 //! 4. A task that never has to wait yields now and then.
 //! 5. A dropped future leaves no waker behind, even if no datagram ever arrives.
@@ -70,10 +71,10 @@ pub(super) struct AsyncHandler {
     writers: Wakers,
     /// Whether the socket may be readable.
     readable: Cell<bool>,
-    /// Whether no task read an arrived datagram, so that the driver is not asked again (invariant
-    /// 2).
-    ignored: Cell<bool>,
-    /// Whether the peer refused a datagram and no task has been told.
+    /// Whether no task read an arrived datagram, so that the interest in reading was removed
+    /// (invariant 2).
+    is_unread: Cell<bool>,
+    /// Whether the peer refused a datagram and no task has received the error.
     refused: Cell<bool>,
 }
 
@@ -100,7 +101,7 @@ impl UdpSocket {
             readers: Wakers::default(),
             writers: Wakers::default(),
             readable: Cell::new(true),
-            ignored: Cell::new(false),
+            is_unread: Cell::new(false),
             refused: Cell::new(false),
         }
     }
@@ -262,7 +263,7 @@ impl UdpSocket {
         }
         // The driver reports when the socket is readable again.
         handler.readable.set(false);
-        if handler.ignored.replace(false) {
+        if handler.is_unread.replace(false) {
             core.ask_for_attention();
         }
         handler.readers.add(cx, location);
@@ -276,7 +277,7 @@ impl UdpSocket {
         task::note_wait(|| Rc::new(Waits::new(&self.conn, |handler| &handler.writers)));
     }
 
-    /// Takes the refusal that no task has been told of.
+    /// Takes the refusal that no task has received.
     fn refusal(&self) -> Option<Failure> {
         let refused = self.conn.handler().refused.replace(false);
         refused.then(|| self.refused_by(io::ErrorKind::ConnectionRefused.into()))
@@ -364,7 +365,7 @@ impl DatagramHandler for AsyncHandler {
     fn readable(conn: &Rc<DatagramConn<Self>>, _reactor: &Reactor) {
         let handler = conn.handler();
         if handler.readable.replace(true) {
-            handler.ignored.set(true);
+            handler.is_unread.set(true);
         }
         handler.readers.wake();
     }
@@ -385,7 +386,7 @@ impl DatagramHandler for AsyncHandler {
     }
 
     fn wants_datagrams(&self) -> bool {
-        !self.ignored.get()
+        !self.is_unread.get()
     }
 }
 
@@ -401,7 +402,7 @@ impl Stream for &UdpSocket {
             };
             let mut buffer = reactor.inner().take_read_buffer();
             let usual = buffer.len();
-            let got = conn.core().receive_whole(&mut buffer);
+            let got = conn.core().receive_growing(&mut buffer);
             if let ReadResult::Datagram(arrived) = &got {
                 data.extend_from_slice(&buffer[..arrived.count]);
             }
@@ -474,7 +475,7 @@ impl fmt::Debug for UdpSocket {
     }
 }
 
-/// What a dump shows of a task that waits for a socket.
+/// The record of a task that waits for a socket, for dumps.
 struct Waits {
     conn: Weak<DatagramConn<AsyncHandler>>,
     wakers: fn(&AsyncHandler) -> &Wakers,

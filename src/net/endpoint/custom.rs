@@ -176,7 +176,7 @@ pub(in crate::net) struct Shared {
     /// The port that the endpoint listens with.
     port: RefCell<Option<Port>>,
     /// The state of that port, if it was made by [`Incoming::port`]; this keeps it alive.
-    bare: RefCell<Option<Rc<dyn PortState>>>,
+    own_state: RefCell<Option<Rc<dyn PortState>>>,
     reactor: WeakReactor,
     conn_config: Rc<ConnConfig>,
 }
@@ -211,7 +211,7 @@ impl Incoming {
             is_paused: Cell::new(false),
         });
         let weak = Rc::downgrade(&state);
-        self.0.bare.replace(Some(state));
+        self.0.own_state.replace(Some(state));
         Port::new(weak, address.into(), self.0.counter().clone())
     }
 }
@@ -255,7 +255,7 @@ impl Shared {
             is_held: Cell::new(false),
             is_closed: Cell::new(false),
             port: RefCell::default(),
-            bare: RefCell::default(),
+            own_state: RefCell::default(),
             reactor: reactor.downgrade(),
             conn_config,
         });
@@ -274,7 +274,7 @@ impl Shared {
 
     /// Queues a call that passes waiting connections to the acceptor, in the loop's turn.
     fn schedule(self: &Rc<Self>) {
-        self.hold_or_release();
+        self.pause_or_resume();
         if self.waiting.borrow().is_empty() || self.is_scheduled.replace(true) {
             return;
         }
@@ -286,11 +286,11 @@ impl Shared {
         reactor
             .inner()
             .executor()
-            .call(location, move || this.give_all());
+            .call(location, move || this.pass_all_on());
     }
 
     /// Pauses or resumes the endpoint's own port (invariant 3).
-    fn hold_or_release(&self) {
+    fn pause_or_resume(&self) {
         let is_empty = self.waiting.borrow().is_empty();
         let (is_held, may_accept) = (self.is_held.get(), self.may_accept());
         // In all other cases the endpoint's port stays as it is.
@@ -308,12 +308,12 @@ impl Shared {
         }
     }
 
-    fn give_all(self: Rc<Self>) {
-        self.give_what_waits();
-        self.hold_or_release();
+    fn pass_all_on(self: Rc<Self>) {
+        self.pass_on_waiting();
+        self.pause_or_resume();
     }
 
-    fn give_what_waits(self: &Rc<Self>) {
+    fn pass_on_waiting(self: &Rc<Self>) {
         self.is_scheduled.set(false);
         let Some(reactor) = self.reactor.upgrade() else {
             return;

@@ -110,7 +110,7 @@ fn undecorated(
     }
     let Some((kind, mut fields)) = EndpointFields::read(text)? else {
         let (name, port) = name_and_port(text, || {
-            others(names, registered::names::<ServerEndpoint>, "ServerEndpoint")
+            registered_types(names, registered::names::<ServerEndpoint>, "ServerEndpoint")
         })?;
         let addresses = listening(name, port).ok_or_else(|| not_a_literal(text, 0, name))?;
         return Ok(ServerEndpoint::at(ListenTarget::Addresses(addresses)));
@@ -183,7 +183,7 @@ pub(super) fn client(text: &str, names: Option<&Reactor>) -> Result<ClientEndpoi
     }
     let Some((kind, mut fields)) = EndpointFields::read(text)? else {
         let (name, port) = name_and_port(text, || {
-            others(names, registered::names::<ClientEndpoint>, "ClientEndpoint")
+            registered_types(names, registered::names::<ClientEndpoint>, "ClientEndpoint")
         })?;
         return Ok(ClientEndpoint::host(name, port));
     };
@@ -247,7 +247,7 @@ fn name_of(text: &str) -> Option<String> {
 }
 
 /// Returns the end of an error's text, which names the registered types.
-fn others(
+fn registered_types(
     reactor: Option<&Reactor>,
     registered: fn(&Reactor) -> Vec<String>,
     side: &str,
@@ -265,7 +265,10 @@ fn others(
 }
 
 /// Splits text that is a host and a port.
-fn name_and_port(text: &str, others: impl FnOnce() -> String) -> Result<(&str, u16), Failure> {
+fn name_and_port(
+    text: &str,
+    registered_types: impl FnOnce() -> String,
+) -> Result<(&str, u16), Failure> {
     let Some((name, number)) = text.rsplit_once(':') else {
         return Err(bad(
             text,
@@ -279,7 +282,7 @@ fn name_and_port(text: &str, others: impl FnOnce() -> String) -> Result<(&str, u
         let problem = format!(
             "expected a host and a port, or an endpoint whose type is one of {}, {PROXIED}{}",
             kinds.join(", "),
-            others()
+            registered_types()
         );
         return Err(bad(text, 0, problem));
     }

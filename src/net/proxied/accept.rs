@@ -185,7 +185,7 @@ impl HeaderReader {
                 count => count,
             };
             match header.feed(&buffer[..count]) {
-                Ok(Some(says)) => return Step::Whole(says),
+                Ok(Some(content)) => return Step::Whole(content),
                 // Fewer bytes than requested: nothing more has arrived.
                 Ok(None) if count < wanted && before == 0 => return Step::Wait,
                 Ok(None) => {}
@@ -207,13 +207,13 @@ impl HeaderReader {
     }
 
     /// Passes the connection to the inner acceptor.
-    fn pass_on(conn: &Rc<Conn<Self>>, reactor: &Reactor, says: Content) {
+    fn pass_on(conn: &Rc<Conn<Self>>, reactor: &Reactor, content: Content) {
         let shared = &conn.handler().shared;
         conn.handler().leave();
         let Some(mut handed) = conn.hand_over(reactor) else {
             return;
         };
-        if let Content::Addresses { peer, host } = says {
+        if let Content::Addresses { peer, host } = content {
             handed.set_addresses(Addresses {
                 peer,
                 host: Some(host),
@@ -260,7 +260,7 @@ impl ConnHandler for HeaderReader {
             Step::Wait => {}
             Step::End => conn.peer_done(reactor),
             Step::Bad(bad) => Self::refuse(conn, |_| bad),
-            Step::Whole(says) => Self::pass_on(conn, reactor, says),
+            Step::Whole(content) => Self::pass_on(conn, reactor, content),
         }
     }
 

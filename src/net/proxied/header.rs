@@ -1,4 +1,4 @@
-//! The header of the PROXY protocol: a parser that is fed bytes and does no I/O.
+//! The header of the PROXY protocol: a parser that gets bytes and does no I/O.
 //!
 //! # The idea
 //!
@@ -139,7 +139,7 @@ impl Header {
         }
         let rest = &bytes[FIXED..];
         let short = "the header is too short for its addresses";
-        let (says, fields) = match family {
+        let (content, fields) = match family {
             1 => {
                 let (ends, fields) = rest.split_first_chunk::<12>().ok_or(short)?;
                 let [a, b, c, d, e, f, g, h, ports @ ..] = *ends;
@@ -155,15 +155,15 @@ impl Header {
             _ => {
                 let (ends, fields) = rest.split_first_chunk::<216>().ok_or(short)?;
                 let (peer, host) = ends.split_at(108);
-                let says = Content::Addresses {
+                let content = Content::Addresses {
                     peer: unix_end(peer),
                     host: unix_end(host),
                 };
-                (says, fields)
+                (content, fields)
             }
         };
         self.check_fields(fields)?;
-        Ok(Some(says))
+        Ok(Some(content))
     }
 
     /// Checks the fields after the addresses; only the checksum is used.
@@ -347,7 +347,7 @@ const SHORTEST: usize = 12;
 const FIXED: usize = 16;
 /// The longest line, with its end.
 const LONGEST_LINE: usize = 107;
-/// The longest header: it has room for certificates.
+/// The longest header, in bytes: enough for certificates.
 const LONGEST: usize = 16 * 1024;
 /// The type of the field with the checksum.
 const CHECKSUM: u8 = 3;
@@ -398,8 +398,8 @@ mod tests {
     }
 
     /// Builds a header of version 2 whose last field is a checksum.
-    fn summed(says: u32) -> Vec<u8> {
-        let rest = [V4, b"\x04\x00\x01\x00\x03\x00\x04", &says.to_be_bytes()].concat();
+    fn with_checksum(content: u32) -> Vec<u8> {
+        let rest = [V4, b"\x04\x00\x01\x00\x03\x00\x04", &content.to_be_bytes()].concat();
         binary(0x21, 0x11, &rest)
     }
 
@@ -451,15 +451,15 @@ mod tests {
                 "unix:/run/a to unnamed",
             ),
             (binary(0x21, 0x32, &unix(b"\0a", &[b'b'; 108])), &long_name),
-            (summed(summed(0).sum()), ENDS),
+            (with_checksum(with_checksum(0).sum()), ENDS),
         ];
         good.into_iter()
-            .map(|(bytes, says): (_, &str)| (bytes, says.into()))
+            .map(|(bytes, content): (_, &str)| (bytes, content.into()))
             .collect()
     }
 
     /// Builds a header with two checksums, of which the first is right.
-    fn summed_twice() -> Vec<u8> {
+    fn with_two_checksums() -> Vec<u8> {
         let fields = [V4, b"\x03\x00\x04\0\0\0\0\x03\x00\x04\0\0\0\0"].concat();
         let mut bytes = binary(0x21, 0x11, &fields);
         let start = bytes.len() - 11;
@@ -484,9 +484,9 @@ mod tests {
     #[test]
     fn good_headers_say_the_same_in_whatever_pieces_and_leave_the_rest() {
         let mut rng = Random::new(7);
-        for (bytes, says) in good() {
+        for (bytes, content) in good() {
             let whole = [&bytes[..], b"the rest"].concat();
-            let expected = (says, bytes.len());
+            let expected = (content, bytes.len());
             assert_eq!(read(&whole, |most| most), expected);
             assert_eq!(read(&whole, |_| 1), expected);
             for _ in 0..200 {
@@ -500,8 +500,8 @@ mod tests {
     fn a_header_that_is_cut_off_wants_more_and_says_nothing() {
         for (bytes, _) in good() {
             for end in 1..bytes.len().min(400) {
-                let (says, at) = read(&bytes[..end], |most| most);
-                assert!(says.starts_with("wants"), "{says}");
+                let (content, at) = read(&bytes[..end], |most| most);
+                assert!(content.starts_with("wants"), "{content}");
                 assert_eq!(at, end);
             }
         }
@@ -570,8 +570,8 @@ mod tests {
                 binary(0x21, 0x11, &[V4, b"\x03\x00\x01a"].concat()),
                 "the checksum is not four bytes long",
             ),
-            (summed(1), "the checksum is wrong"),
-            (summed_twice(), "there are two checksums"),
+            (with_checksum(1), "the checksum is wrong"),
+            (with_two_checksums(), "there are two checksums"),
             (
                 binary(0x20, 0, &[0; LONGEST])[..16].into(),
                 "the header is too long",
@@ -598,7 +598,7 @@ mod tests {
             }
             let whole = read(&bytes, |most| most).0;
             let pieces = read(&bytes, |most| rng.below(most) + 1).0;
-            let is_good = |says: &str| says == "nothing" || says.contains(" to ");
+            let is_good = |content: &str| content == "nothing" || content.contains(" to ");
             if is_good(&whole) || is_good(&pieces) {
                 assert_eq!(whole, pieces, "{}", bytes.escape_ascii());
             }

@@ -21,8 +21,8 @@
 //!
 //! # Invariants
 //!
-//! 1. Hooks are called from the loop's turn, or by a Deferred that a hook has made, with nothing
-//!    borrowed, after the state has changed. A user's value is taken out while it is used
+//! 1. Hooks are called from the loop's turn, or by a Deferred that a hook has made, while nothing
+//!    is borrowed, after the state has changed. A user's value is taken out while it is used
 //!    ([`call`]).
 //! 2. `ended` is called once for each attempt, after the protocol's own `connection_lost`. The
 //!    state is then `Idle`.

@@ -8,9 +8,9 @@
 //!    neither spins nor closes.
 //! 3. A port accepts as many connections in one batch as in the last one, and some more if that
 //!    batch was full: so steady traffic causes no `accept` call that finds nothing.
-//! 4. The driver is asked for connections only while the port may accept one: the port is not
-//!    paused, has fewer connections than its limit, and its acceptor wants one. Other connections
-//!    wait in the system's queue.
+//! 4. The driver reports connections only while the port may accept one: the port is not paused,
+//!    has fewer connections than its limit, and its acceptor wants one. Other connections wait in
+//!    the system's queue.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -260,7 +260,7 @@ impl Port {
         }
     }
 
-    /// Asks the acceptor again whether it wants a connection.
+    /// Makes the port check again whether its acceptor wants a connection.
     pub(in crate::net) fn recheck(&self) {
         self.counter.notify_port();
     }
@@ -367,7 +367,7 @@ impl Listening {
         if self.is_paused.get() || self.counter().is_full() {
             return false;
         }
-        // An acceptor that is taken out is being called, and is asked after it has returned.
+        // An acceptor that is taken out is being called, and is checked after it has returned.
         cells::with(&self.acceptor, |acceptor| {
             acceptor.as_ref().is_none_or(|acceptor| acceptor.wants())
         })
@@ -416,8 +416,8 @@ impl Listening {
                 },
             }
         }
-        // The whole batch was there. In steady traffic of single connections the batch stays at
-        // one, which saves a call that finds nothing.
+        // All expected connections were there. In steady traffic of single connections the batch
+        // stays at one, which saves a call that finds nothing.
         self.batch.set(if most == 1 {
             2
         } else {
@@ -440,7 +440,7 @@ impl Listening {
         self.acceptor.set(Some(acceptor));
     }
 
-    /// Stops accepting for now, because the system has no resources (invariant 2).
+    /// Stops accepting for now, because the system is out of resources (invariant 2).
     fn disarm(&self, reactor: &Reactor, error: &io::Error) {
         self.warn_exhausted(reactor, error);
         if let Err(error) = self.set_armed(reactor, false) {

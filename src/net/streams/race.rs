@@ -2,7 +2,7 @@
 //!
 //! # States
 //!
-//! | state | holds | leaves it |
+//! | state | holds | transitions |
 //! |---|---|---|
 //! | looking up | the look-up, its time limit | an answer (racing), a failure or its limit (over) |
 //! | racing | addresses left, attempts, the delay timer | an attempt connects, or all have failed (over) |
@@ -85,7 +85,7 @@ struct Attempt {
     address: Address,
     timeout: Cell<Option<DelayedCall>>,
     /// Whether the socket is deregistered from the reactor.
-    has_left: Cell<bool>,
+    is_deregistered: Cell<bool>,
     race: Rc<Race>,
 }
 
@@ -275,7 +275,7 @@ impl Race {
             socket: Cell::new(None),
             address: address.clone(),
             timeout: Cell::new(None),
-            has_left: Cell::new(false),
+            is_deregistered: Cell::new(false),
             race: self.clone(),
         })?;
         if let Err(error) = attempt.watch(reactor, socket) {
@@ -424,7 +424,7 @@ impl Tracked for Race {
 }
 
 impl Attempt {
-    /// Waits for the socket to connect, or for room in the peer's queue.
+    /// Waits for the socket to connect, or for space in the peer's queue.
     fn watch(self: &Rc<Self>, reactor: &Reactor, socket: Option<Socket>) -> io::Result<()> {
         let Some(socket) = socket else {
             self.retry.after(RETRY, &self.registration);
@@ -438,7 +438,7 @@ impl Attempt {
     fn try_again(self: &Rc<Self>, reactor: &Reactor) {
         let race = &self.race;
         let begun = race.begin(reactor, &self.address);
-        if self.has_left.get() {
+        if self.is_deregistered.get() {
             return;
         }
         if let Err(error) = begun.and_then(|socket| self.watch(reactor, socket)) {
@@ -450,7 +450,7 @@ impl Attempt {
 
     /// Deregisters the socket, if there is one yet, and returns it.
     fn leave(&self, reactor: &Reactor) -> Option<Socket> {
-        if self.has_left.replace(true) {
+        if self.is_deregistered.replace(true) {
             return None;
         }
         let socket = self.socket.take();
@@ -467,11 +467,11 @@ impl Attempt {
 
     /// Returns whether the socket is connected to itself. TCP allows that: a socket whose own port
     /// is the one that it connects to answers itself when nothing listens there.
-    fn leads_to(&self, socket: &Socket) -> bool {
+    fn is_connected_to_itself(&self, socket: &Socket) -> bool {
         let Some(port) = self.address.port() else {
             return false;
         };
-        // The address may be `0.0.0.0`, so the socket is asked for its peer.
+        // The address may be `0.0.0.0`, so the socket's own peer address is compared.
         socket.local_addr().is_ok_and(|local| {
             local.port() == Some(port) && socket.peer_addr().is_ok_and(|peer| peer == local)
         })
@@ -490,7 +490,7 @@ impl Attempt {
         let Some(reactor) = race.reactor.upgrade() else {
             return;
         };
-        if self.has_left.get() {
+        if self.is_deregistered.get() {
             return;
         }
         drop(self.leave(&reactor));
@@ -538,7 +538,7 @@ impl Handler for Attempt {
                 let Some(socket) = self.leave(reactor) else {
                     return;
                 };
-                if self.leads_to(&socket) {
+                if self.is_connected_to_itself(&socket) {
                     let _ = socket.reset_on_close();
                     drop(socket);
                     self.race.note(self.address.clone(), self_connection());
@@ -554,7 +554,7 @@ impl Handler for Attempt {
         }
     }
 
-    /// Tries again, since the peer's queue may have room (invariant 6).
+    /// Tries again, because the peer's queue may have space (invariant 6).
     fn attend(self: Rc<Self>, reactor: &Reactor) {
         if self.retry.take_due() {
             self.try_again(reactor);
