@@ -11,5 +11,6 @@ mod guest;
 mod pipe;
 mod pollers;
 mod reentrancy;
+mod stop;
 mod turns;
 mod watchdog;
