@@ -18,7 +18,11 @@ use crate::transport::Transport;
 /// The connection and the reactor of a protocol, for the length of one hook, with methods to be
 /// called back later.
 ///
-/// It dereferences to the transport: `cx.write(..)`, `cx.peer()`, `room.join(cx)`.
+/// A context is a smart pointer to the transport, which is of the type `T` ([`Transport`],
+/// [`Process`](crate::process::Process), [`DatagramPort`](crate::net::datagram::DatagramPort)), so
+/// it has the transport's methods (`cx.write(..)`, `cx.peer()`) and can be passed where a
+/// `&Transport` is expected (`group.join(cx)`). None of its own methods has the name of one of the
+/// transport's. [`Context::transport`] returns the transport itself, to be cloned and kept.
 pub struct Context<'a, P: 'static, T: 'static = Transport> {
     reactor: &'a Reactor,
     mailbox: &'a Rc<dyn Mailbox<P, T>>,
