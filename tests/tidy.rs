@@ -57,6 +57,40 @@ fn files_of_a_module_use_each_other_in_circles_only_where_listed() {
 }
 
 #[test]
+fn a_context_has_no_method_of_a_transports_name() {
+    let methods = |path: &str, start: &str| -> Vec<String> {
+        let text = fs::read_to_string(path).unwrap();
+        let of_type = text.split("\nimpl").filter(|part| part.starts_with(start));
+        let words = of_type.flat_map(|part| part.split("\n    pub fn ").skip(1));
+        words
+            .map(|word| word.split(['(', '<']).next().unwrap().to_owned())
+            .collect()
+    };
+    let mut own = methods(
+        "src/protocol/context.rs",
+        "<'a, P: 'static, T: 'static> Context",
+    );
+    own.extend(methods(
+        "src/protocol/context.rs",
+        "<P: 'static> Context<'_, P, Transport>",
+    ));
+    assert!(own.contains(&"call_later".to_owned()) && own.contains(&"become_protocol".to_owned()));
+    for (path, start) in [
+        ("src/transport/mod.rs", " Transport {"),
+        ("src/process/handle.rs", " Process {"),
+        ("src/net/datagram/port.rs", " DatagramPort {"),
+    ] {
+        let others = methods(path, start);
+        assert!(others.len() > 10, "{path}: {others:?}");
+        let both: Vec<_> = own.iter().filter(|name| others.contains(name)).collect();
+        assert!(
+            both.is_empty(),
+            "`cx.{both:?}()` would hide a method of {path}"
+        );
+    }
+}
+
+#[test]
 fn a_circle_is_found_through_re_exports_and_not_where_there_is_none() {
     let door = (
         "a/mod.rs",
@@ -333,7 +367,7 @@ const CIRCLES: [(&str, &str, &str); 6] = [
     ),
     (
         "transport",
-        "mod engine link producer stall",
+        "engine link producer stall",
         "a link holds its producer and its stall timer, which act on the link and the engine's seat",
     ),
 ];

@@ -76,7 +76,6 @@ pub use self::keep_alive::KeepAlive;
 use self::life::Event;
 pub(crate) use self::linger::PATIENCE;
 pub(crate) use self::link::{Addresses, ConnCore};
-use self::producer::Sending;
 pub use self::producer::{Consumer, Flow, Producer};
 
 use crate::address::Address;
@@ -303,10 +302,7 @@ impl Transport {
             return Deferred::fail(reason);
         }
         let (deferred, resolver) = Deferred::pair();
-        if let Err(sending) = link.register_file(Sending::new(file, resolver)) {
-            sending
-                .resolver
-                .errback(ConnectionError::ProducerRegistered);
+        if !link.send_file(file, resolver) {
             return deferred;
         }
         let this = Rc::downgrade(&self.0);

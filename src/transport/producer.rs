@@ -3,23 +3,27 @@
 //! # The idea
 //!
 //! Most programs look at `is_full` and wait for `write_ready`, or await their writes. A *producer*
-//! does the same as a separate object, which can be registered with any connection: the loop calls
-//! it when it may write and when it must pause. A file that is sent
+//! does the same as a separate object, which can be registered with any connection. It is a layer
+//! over the same two states of the write queue, [`Flag::FULL`] and empty: [`ConnCore::produce`] runs
+//! in each round of flushing and calls the producer when they have changed. A file that is sent
 //! ([`Transport::send_file`](super::Transport::send_file)) is a producer that the engine moves
 //! without the bytes passing through the program.
 //!
-//! | flow   | `resume_producing`                         | `pause_producing`        |
-//! |--------|--------------------------------------------|--------------------------|
-//! | `Push` | when a full connection has drained         | when it becomes full     |
-//! | `Pull` | at first, and each time the queue is empty | never: one piece a call  |
+//! | kind | acts | `is_waiting` |
+//! |---|---|---|
+//! | `Push` | `pause_producing` when the connection is full | while it is full |
+//! | | `resume_producing` at the low-water mark, before `write_ready` | |
+//! | `Pull` | `resume_producing` at first, and each time the queue has become empty | until then |
+//! | file | sends while the queue is empty and the socket accepts bytes | |
 //!
 //! # Invariants
 //!
 //! 1. A producer is taken out while it is called, from the loop's turn, never inside a handle's
 //!    method.
-//! 2. `stop_producing` is called once, when the connection is lost, or handed to another protocol,
-//!    before the producer was unregistered.
-//! 3. While a producer is registered, a close that was asked for waits until it is unregistered.
+//! 2. `stop_producing` is called once, when the connection is lost or handed to another protocol,
+//!    unless the producer was unregistered before.
+//! 3. While a producer is registered ([`Flag::PRODUCING`]), a requested close waits until it is
+//!    unregistered.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -97,51 +101,36 @@ pub(super) struct Extras {
     /// See `stall`.
     pub(super) stall: Option<Stall>,
     source: Option<Source>,
-    /// The end that was asked for, to come when the source is done (invariant 3).
+    /// The close that was requested and waits for the source (invariant 3).
     then: Option<Event>,
-    /// Why writing failed, where that was not the end; and whether it is what reading ends with.
+    /// The error of a write that did not end the connection, and whether reading ends with it.
     pub(super) failure: Option<(Failure, bool)>,
-    /// The limit for the end of all connections of its port has ended it.
+    /// Whether the limit for the end of all connections of its port has ended it.
     pub(super) was_cut_off: bool,
-    /// Counts sources, so that one that was taken out is known again.
-    count: u64,
 }
 
-/// A producer that is registered.
-pub(super) struct Source {
-    number: u64,
-    kind: Kind,
-    /// A push producer was told to pause.
-    is_paused: bool,
-    /// A pull producer is to be asked.
-    is_due: bool,
-}
-
-enum Kind {
-    Told(Box<dyn Producer>, Flow),
+/// A registered producer or file.
+pub(super) enum Source {
+    Producer {
+        producer: Box<dyn Producer>,
+        flow: Flow,
+        is_waiting: bool,
+    },
     File(Sending),
 }
 
-/// A file on its way.
+/// A file that is being sent.
 pub(super) struct Sending {
-    pub(super) file: File,
-    pub(super) resolver: Resolver<u64>,
+    file: File,
+    resolver: Resolver<u64>,
     sent: u64,
-    /// The system does not send this file to this socket by itself.
+    /// Whether the system does not send this file to this socket, so that it is read.
     is_read: bool,
 }
 
-/// What is to be done with a source.
-enum Step {
-    Nothing,
-    Pause,
-    Resume,
-    Send,
-}
-
-/// What became of sending.
+/// The result of sending a piece of a file.
 enum Sent {
-    /// There may be more to do at once.
+    /// Bytes were sent, and there may be more to do without waiting.
     Some,
     Wait,
     Done,
@@ -149,16 +138,7 @@ enum Sent {
 }
 
 impl Sending {
-    pub(super) fn new(file: File, resolver: Resolver<u64>) -> Self {
-        Self {
-            file,
-            resolver,
-            sent: 0,
-            is_read: false,
-        }
-    }
-
-    /// Sends some of it: the queue is empty, and the socket not full as far as is known.
+    /// Sends a piece. The queue is empty, and the socket is not known to be full.
     fn send(&mut self, link: &ConnCore) -> Sent {
         if self.is_read {
             return self.read_and_write(link);
@@ -213,43 +193,21 @@ impl Sending {
 }
 
 impl Source {
-    fn next_step(&mut self, is_full: bool, is_drained: bool) -> Step {
-        match &self.kind {
-            Kind::Told(_, Flow::Push) => match (is_full, self.is_paused) {
-                (true, false) => {
-                    self.is_paused = true;
-                    Step::Pause
-                }
-                (false, true) => {
-                    self.is_paused = false;
-                    Step::Resume
-                }
-                _ => Step::Nothing,
-            },
-            Kind::Told(_, Flow::Pull) if is_drained && self.is_due => {
-                self.is_due = false;
-                Step::Resume
-            }
-            Kind::File(_) if is_drained => Step::Send,
-            _ => Step::Nothing,
-        }
-    }
-
-    /// The connection is over.
+    /// Ends it with the connection.
     pub(super) fn stop(self, link: &ConnCore, reason: Failure) {
-        match self.kind {
-            Kind::Told(mut producer, _) => {
+        match self {
+            Self::Producer { mut producer, .. } => {
                 let location = link.location();
                 report::contain_rarely(Origin::Protocol, location, || producer.stop_producing());
                 report::discard(producer, location);
             }
-            Kind::File(sending) => sending.resolver.errback(reason),
+            Self::File(sending) => sending.resolver.errback(reason),
         }
     }
 }
 
 impl ConnCore {
-    /// Changes what few connections have; that runs nobody's code.
+    /// Changes the rare state. `f` must run no user code.
     pub(super) fn with_extras<R>(&self, f: impl FnOnce(&mut Extras) -> R) -> R {
         cells::with(&self.extras, |extras| f(extras.get_or_insert_default()))
     }
@@ -259,53 +217,77 @@ impl ConnCore {
         producer: impl Producer,
         flow: Flow,
     ) -> Result<(), ConnectionError> {
-        self.add_source(Kind::Told(Box::new(producer), flow))
-            .map_err(|_| ConnectionError::ProducerRegistered)
+        let source = Source::Producer {
+            producer: Box::new(producer),
+            flow,
+            is_waiting: false,
+        };
+        let added = self.add_source(source);
+        added.map_err(|_| ConnectionError::ProducerRegistered)
     }
 
-    /// Has a file sent; gives it back when there is a producer.
-    pub(super) fn register_file(&self, sending: Sending) -> Result<(), Sending> {
-        self.add_source(Kind::File(sending))
-            .map_err(|kind| match kind {
-                Kind::File(sending) => sending,
-                Kind::Told(..) => unreachable!("what comes back is what was given"),
-            })
-    }
-
-    fn add_source(&self, kind: Kind) -> Result<(), Kind> {
-        if self.flags.replace(Flag::PRODUCING, true) {
-            return Err(kind);
+    /// Sends a file, unless there is a producer. Returns whether it does.
+    pub(super) fn send_file(&self, file: File, resolver: Resolver<u64>) -> bool {
+        let added = self.add_source(Source::File(Sending {
+            file,
+            resolver,
+            sent: 0,
+            is_read: false,
+        }));
+        if let Err(Source::File(sending)) = added {
+            let error = ConnectionError::ProducerRegistered;
+            sending.resolver.errback(error);
+            return false;
         }
-        self.with_extras(|extras| {
-            extras.count += 1;
-            extras.source = Some(Source {
-                number: extras.count,
-                kind,
-                is_paused: false,
-                is_due: true,
-            });
-        });
+        true
+    }
+
+    fn add_source(&self, source: Source) -> Result<(), Source> {
+        if self.flags.replace(Flag::PRODUCING, true) {
+            return Err(source);
+        }
+        self.with_extras(|extras| extras.source = Some(source));
         self.ask_for_attention();
         Ok(())
     }
 
-    /// Lets go of the source. One that is being called just now is dropped when it returns.
+    /// Removes the source. One that is being called is dropped when it returns.
     pub(super) fn unregister(&self) {
-        if !self.flags.replace(Flag::PRODUCING, false) {
-            return;
+        let location = self.location();
+        self.release(|source| report::discard(source, location));
+    }
+
+    /// Stops a producer whose connection is handed to another protocol; a file is still sent.
+    /// Returns whether there was a producer.
+    pub(super) fn dismiss_producer(&self) -> bool {
+        let reason = || self.failure(ConnectionError::HandedOver);
+        !self.sends_file() && self.release(|source| source.stop(self, reason()))
+    }
+
+    /// Removes the source, with `end`, and requests the close that waited for it.
+    fn release(&self, end: impl FnOnce(Source)) -> bool {
+        if !self.flags.has(Flag::PRODUCING) {
+            return false;
         }
-        let (source, then) = self.with_extras(|extras| {
-            extras.count += 1;
-            (extras.source.take(), extras.then.take())
-        });
+        let then = self.with_extras(|extras| extras.then.take());
+        let source = self.take_source();
         if let Some(then) = then {
             self.request(then);
         }
         self.ask_for_attention();
-        report::discard(source, self.location());
+        if let Some(source) = source {
+            end(source);
+        }
+        true
     }
 
-    /// The end is asked for: it comes when the source is done (invariant 3).
+    /// Takes the source out for good.
+    pub(super) fn take_source(&self) -> Option<Source> {
+        self.flags.set(Flag::PRODUCING, false);
+        cells::with(&self.extras, |extras| extras.as_mut()?.source.take())
+    }
+
+    /// Requests a close, which comes when there is no source (invariant 3).
     pub(super) fn end_by(&self, event: Event) {
         if !self.flags.has(Flag::PRODUCING) {
             return self.request(event);
@@ -322,116 +304,91 @@ impl ConnCore {
         self.ask_for_attention();
     }
 
-    /// Is it asked to end as soon as its source is done?
+    /// Returns whether it closes as soon as there is no source.
     pub(super) fn ends_later(&self) -> bool {
         self.flags.has(Flag::PRODUCING)
             && self.with_extras(|extras| extras.then == Some(Event::Lose))
     }
 
-    /// Is a file on its way?
+    /// Returns whether a file is being sent.
     pub(super) fn sends_file(&self) -> bool {
-        let is_file = |source: &Source| matches!(source.kind, Kind::File(_));
         self.flags.has(Flag::PRODUCING)
-            && self.with_extras(|extras| extras.source.as_ref().is_some_and(is_file))
+            && self.with_extras(|extras| matches!(extras.source, Some(Source::File(_))))
     }
 
-    /// Stops a producer whose user has named a successor, and does what waited for it; a file goes
-    /// on. `true` if there was one.
-    pub(super) fn dismiss_producer(&self) -> bool {
-        if !self.flags.has(Flag::PRODUCING) || self.sends_file() {
-            return false;
-        }
-        let then = self.with_extras(|extras| extras.then.take());
-        if let Some(source) = self.take_source() {
-            source.stop(self, self.failure(ConnectionError::HandedOver));
-        }
-        if let Some(then) = then {
-            self.request(then);
-        }
-        true
-    }
-
-    /// Takes out the source for good.
-    pub(super) fn take_source(&self) -> Option<Source> {
-        self.flags.set(Flag::PRODUCING, false);
-        self.extras.take().and_then(|mut extras| {
-            let source = extras.source.take();
-            self.extras.set(Some(extras));
-            source
-        })
-    }
-
-    /// All that was queued has been written.
+    /// Records that the queue has become empty.
     pub(super) fn note_drained(&self) {
         if self.flags.has(Flag::PRODUCING) {
             self.with_extras(|extras| {
-                if let Some(source) = &mut extras.source {
-                    source.is_due = true;
+                if let Some(Source::Producer {
+                    flow: Flow::Pull,
+                    is_waiting,
+                    ..
+                }) = &mut extras.source
+                {
+                    *is_waiting = false;
                 }
             });
         }
     }
 
-    /// Does with the source what is to be done; `true` if there may be more to do.
+    /// Calls the producer, or sends a piece of the file, if it is time to. Returns whether there
+    /// may be more to do.
     pub(super) fn produce(&self, transport: impl FnOnce() -> Transport) -> bool {
         let source = self.with_extras(|extras| extras.source.take());
         let Some(mut source) = source else {
             return false;
         };
+        let (is_full, location) = (self.is_full(), self.location());
         let is_drained = self.queued() == 0 && !self.flags.has(Flag::BLOCKED);
-        let step = source.next_step(self.is_full(), is_drained);
-        let location = self.location();
-        let called = match (step, &mut source.kind) {
-            (Step::Pause, Kind::Told(producer, _)) => {
-                report::catch_rarely(location, || producer.pause_producing())
+        let called = match &mut source {
+            Source::Producer {
+                producer,
+                flow,
+                is_waiting,
+            } => {
+                let is_due = match flow {
+                    Flow::Push => is_full != *is_waiting,
+                    Flow::Pull => is_drained && !*is_waiting,
+                };
+                is_due.then(|| {
+                    *is_waiting = !*is_waiting;
+                    report::catch_rarely(location, || match *flow == Flow::Push && is_full {
+                        true => producer.pause_producing(),
+                        false => producer.resume_producing(&transport()),
+                    })
+                })
             }
-            (Step::Resume, Kind::Told(producer, _)) => {
-                let transport = transport();
-                report::catch_rarely(location, || producer.resume_producing(&transport))
-            }
-            (Step::Send, Kind::File(sending)) => match sending.send(self) {
-                Sent::Some => Ok(()),
-                Sent::Wait => {
-                    self.put_back(source);
-                    return false;
-                }
-                Sent::Done => {
-                    let sent = sending.sent;
-                    return self.is_done(source, Ok(sent));
-                }
-                Sent::Failed(failure) => return self.is_done(source, Err(failure)),
+            Source::File(sending) if is_drained => match sending.send(self) {
+                Sent::Some => Some(Ok(())),
+                Sent::Wait => None,
+                Sent::Done => return self.file_ended(source, Ok(())),
+                Sent::Failed(failure) => return self.file_ended(source, Err(failure)),
             },
-            _ => {
-                self.put_back(source);
-                return false;
-            }
+            Source::File(_) => None,
         };
         self.put_back(source);
-        if let Err(panic) = called {
+        if let Some(Err(panic)) = &called {
             report::deliver(Origin::Protocol, panic.clone(), location);
-            self.panicked(panic);
+            self.panicked(panic.clone());
         }
-        true
+        called.is_some()
     }
 
-    /// Puts the source back, unless it was unregistered meanwhile.
+    /// Puts the source back, unless it was unregistered meanwhile, or replaced.
     fn put_back(&self, source: Source) {
-        let gone = self.with_extras(|extras| {
-            if extras.count == source.number {
-                extras.source = Some(source);
-                None
-            } else {
-                Some(source)
-            }
+        let is_registered = self.flags.has(Flag::PRODUCING);
+        let left = self.with_extras(|extras| match extras.source {
+            None if is_registered => extras.source.replace(source),
+            _ => Some(source),
         });
-        report::discard(gone, self.location());
+        report::discard(left, self.location());
     }
 
-    /// A file is at its end.
-    fn is_done(&self, source: Source, result: Result<u64, Failure>) -> bool {
+    fn file_ended(&self, source: Source, result: Result<(), Failure>) -> bool {
         self.unregister();
-        if let Kind::File(sending) = source.kind {
-            sending.resolver.resolve(result);
+        if let Source::File(sending) = source {
+            sending.resolver.resolve(result.map(|()| sending.sent));
         }
         true
     }
@@ -469,7 +426,7 @@ impl Consumer for Transport {
     }
 }
 
-/// How much of a file the system is asked to send in one go.
+/// Number of bytes of a file that the system is asked to send in one call.
 const PIECE: usize = 256 * 1024;
-/// How much of it is read in one go where the system does not send it.
+/// Number of bytes that are read in one call where the system does not send the file.
 const READ: usize = 64 * 1024;
