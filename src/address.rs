@@ -356,7 +356,7 @@ pub(crate) fn path_of(bytes: Vec<u8>) -> PathBuf {
     return String::from_utf8_lossy(&bytes).into_owned().into();
 }
 
-/// `AI_NUMERICHOST`.
+/// `AI_NUMERICHOST`: never asks a name server.
 #[cfg(unix)]
 const NUMERIC_HOST: i32 = libc::AI_NUMERICHOST;
 #[cfg(not(unix))]

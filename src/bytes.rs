@@ -65,7 +65,7 @@ impl Outgoing {
         &self.first[self.start..]
     }
 
-    /// Returns whether the queue is one short chunk, which one system call is likely to take.
+    /// Returns whether the queue is one short chunk, which one system call is likely to write.
     #[inline]
     pub(crate) fn is_short(&self) -> bool {
         self.rest.is_empty() && self.first.len() <= CHUNK
@@ -195,7 +195,7 @@ impl BufferPool {
 
 /// The size of a chunk that gathers small writes; a large write is a chunk of its own.
 const CHUNK: usize = 64 * 1024;
-/// The number of chunks that one system call is given.
+/// The number of chunks for one system call.
 const SLICES: usize = 16;
 /// The number of queues that the pool keeps.
 const KEPT: usize = 64;
@@ -210,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_goes_in_comes_out_whatever_the_sizes() {
+    fn bytes_come_out_as_they_went_in_whatever_the_sizes() {
         let mut queue = Outgoing::default();
         let (mut wrote, mut read) = (Vec::new(), Vec::new());
         for size in [1, 0, 70_000, 3, 65_536, 65_537, 10, 200_000, 5] {
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_in_stock_keeps_little() {
+    fn a_pooled_queue_keeps_little_memory() {
         let buffers = BufferPool::default();
         let mut queue = buffers.take();
         queue.push(&[0; 10 * CHUNK]);

@@ -1,8 +1,8 @@
 //! [`Context`]: what the current thread is doing, the one thread local of the crate.
 //!
-//! A turn of a reactor, a poll of a task and a call of a callback record here what runs inside of
-//! them, and restore the former value when they end. Every field has a constant initial value and
-//! none has a destructor, so an access is a load or a store at a fixed offset.
+//! A turn of a reactor, a poll of a task and a call of a callback record their state here, and
+//! restore the earlier value when they end. Every field has a constant initial value and none has a
+//! destructor, so an access is a load or a store at a fixed offset.
 //!
 //! This module is below all that run user code, so it cannot name their types. A [`Slot`] holds an
 //! `Rc` of such a type, and the module that defines the type reads it back by that type.
@@ -27,7 +27,7 @@ pub(crate) struct Context {
     pub(crate) inbox: Cell<*const ()>,
     /// Whether a reactor is in a turn on this thread.
     pub(crate) in_turn: Cell<bool>,
-    /// Whether that executor accepts jobs. Not once it has been shut down.
+    /// Whether that executor accepts work: no longer once it has been shut down.
     pub(crate) accepts_work: Cell<bool>,
     /// The number of batches that were begun and ended on this thread: odd while one runs.
     pub(crate) batches: Cell<u64>,
@@ -136,11 +136,11 @@ thread_local! {
 }
 
 thread_local! {
-    /// Created when something is stored that lasts as long as the thread.
+    /// Created when a value is stored that lasts as long as the thread.
     static CLEARED: Cleared = const { Cleared };
 }
 
-/// Drops at the thread's end what [`Slot::get_or_make`] made.
+/// Drops at the thread's end the values that [`Slot::get_or_make`] made.
 struct Cleared;
 
 impl Drop for Cleared {
@@ -204,7 +204,7 @@ impl Slot {
     pub(crate) fn get_or_make<T: Any + Default>(&self) -> Rc<T> {
         self.get().unwrap_or_else(|| {
             let made = Rc::<T>::default();
-            // At the thread's end there may be nothing left that would drop it.
+            // During the thread's end, a new value might not be dropped any more.
             if CLEARED.try_with(|_| ()).is_ok() {
                 drop(self.replace(Some(made.clone())));
             }
@@ -232,7 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slot_gives_what_was_put_in_and_only_by_its_type() {
+    fn a_slot_returns_its_value_only_by_its_type() {
         let slot = Slot::new();
         assert!(!slot.is_set());
         assert_eq!(slot.replace(Some(Rc::new(1_u32))), None);

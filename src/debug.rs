@@ -57,7 +57,7 @@ impl fmt::Display for Blocked {
     }
 }
 
-/// Something that is alive, as a dump shows it.
+/// An item of a dump: something that is alive.
 #[derive(Clone, Debug)]
 pub(crate) struct DumpItem {
     pub(crate) id: Id,
@@ -70,7 +70,7 @@ pub(crate) struct DumpItem {
     pub(crate) waits: Vec<Self>,
 }
 
-/// The identity of something that is alive.
+/// The identity of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Id {
     /// By its address.
@@ -79,7 +79,7 @@ pub(crate) enum Id {
     Timer(usize, u64),
     /// By its key in a reactor's table.
     Source(usize),
-    /// By nothing: each is distinct.
+    /// None: each item is distinct.
     Nameless(usize),
 }
 
@@ -100,7 +100,7 @@ impl Id {
 /// Returns whether a reactor in debug mode is alive on this thread.
 #[inline]
 pub(crate) fn is_on() -> bool {
-    IS_BUILT && EVERYWHERE.load(Ordering::Relaxed) != 0 && is_on_here()
+    IS_BUILT && DEBUG_REACTORS.load(Ordering::Relaxed) != 0 && is_on_here()
 }
 
 /// Whether this build has debug mode; if not, the compiler removes the code that asks for it.
@@ -126,7 +126,7 @@ pub(crate) struct Debugging(PhantomData<Rc<()>>);
 
 impl Debugging {
     pub(crate) fn begin() -> Self {
-        EVERYWHERE.fetch_add(1, Ordering::Relaxed);
+        DEBUG_REACTORS.fetch_add(1, Ordering::Relaxed);
         context::with(|thread| thread.debugged.set(thread.debugged.get() + 1));
         Self(PhantomData)
     }
@@ -134,22 +134,22 @@ impl Debugging {
 
 impl Drop for Debugging {
     fn drop(&mut self) {
-        EVERYWHERE.fetch_sub(1, Ordering::Relaxed);
+        DEBUG_REACTORS.fetch_sub(1, Ordering::Relaxed);
         context::with(|thread| thread.debugged.set(thread.debugged.get() - 1));
     }
 }
 
-/// Gets the calls that blocked the loop.
-pub(crate) type Told = Rc<dyn Fn(Blocked)>;
+/// The function that gets the calls that blocked the loop.
+pub(crate) type BlockedHook = Rc<dyn Fn(Blocked)>;
 
 /// Watches the turns of one reactor.
 pub(crate) struct Watchdog {
     limit: Duration,
-    tell: Told,
+    hook: BlockedHook,
     beat: Shared<Beat>,
 }
 
-/// What the watchdog's thread reads.
+/// The state that the watchdog's thread reads.
 #[derive(Default)]
 struct Beat {
     now: Mutex<Now>,
@@ -161,23 +161,23 @@ struct Now {
     /// The call that runs, and since when.
     running: Option<(Caller, Instant)>,
     /// Whether it has been reported.
-    is_named: bool,
+    is_reported: bool,
     is_over: bool,
 }
 
 impl Watchdog {
-    /// Makes a watchdog that reports calls longer than `limit` to `tell`.
-    pub(crate) fn new(limit: Duration, tell: Told) -> Rc<Self> {
+    /// Makes a watchdog that reports calls longer than `limit` to `hook`.
+    pub(crate) fn new(limit: Duration, hook: BlockedHook) -> Rc<Self> {
         Rc::new(Self {
             limit,
-            tell,
+            hook,
             beat: Shared::default(),
         })
     }
 
     /// Watches this thread until the guard is dropped.
     pub(crate) fn watch(self: &Rc<Self>) -> Watching {
-        WATCHED.fetch_add(1, Ordering::Relaxed);
+        WATCHED_THREADS.fetch_add(1, Ordering::Relaxed);
         let before = context::with(|thread| thread.watchdog.replace(Some(self.clone())));
         Watching { before }
     }
@@ -223,9 +223,9 @@ impl Beat {
     fn look(&self, limit: Duration) {
         let mut now = self.lock();
         while !now.is_over {
-            if let (Some((location, since)), false) = (now.running, now.is_named) {
+            if let (Some((location, since)), false) = (now.running, now.is_reported) {
                 if since.elapsed() > limit {
-                    now.is_named = true;
+                    now.is_reported = true;
                     drop(now);
                     print(&format_args!(
                         "what was made at {location} still blocks the loop, after {limit:?}"
@@ -234,7 +234,7 @@ impl Beat {
                     continue;
                 }
             }
-            let waited = self.over.wait_timeout(now, (limit / 4).max(SOON));
+            let waited = self.over.wait_timeout(now, (limit / 4).max(MIN_INTERVAL));
             now = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -242,7 +242,7 @@ impl Beat {
     /// Records what runs from now on; returns what ran before.
     fn note(&self, running: Option<(Caller, Instant)>) -> Option<(Caller, Instant)> {
         let mut now = self.lock();
-        now.is_named = false;
+        now.is_reported = false;
         std::mem::replace(&mut now.running, running)
     }
 }
@@ -255,7 +255,7 @@ pub(crate) struct Watching {
 
 impl Drop for Watching {
     fn drop(&mut self) {
-        WATCHED.fetch_sub(1, Ordering::Relaxed);
+        WATCHED_THREADS.fetch_sub(1, Ordering::Relaxed);
         let before = self.before.take();
         let left = context::with(|thread| thread.watchdog.replace(before));
         drop(left);
@@ -265,7 +265,7 @@ impl Drop for Watching {
 /// Returns whether a thread is being watched, perhaps this one.
 #[inline]
 pub(crate) fn is_watching() -> bool {
-    WATCHED.load(Ordering::Relaxed) != 0
+    WATCHED_THREADS.load(Ordering::Relaxed) != 0
 }
 
 /// Measures user code that was registered at `location`, until the returned guard is dropped.
@@ -332,7 +332,7 @@ impl Drop for Measured {
         if is_slow {
             let location = self.location;
             context::with(|thread| thread.reporting.set(true));
-            (self.watchdog.tell)(Blocked { location, took });
+            (self.watchdog.hook)(Blocked { location, took });
             context::with(|thread| thread.reporting.set(false));
         }
     }
@@ -350,16 +350,16 @@ pub(crate) fn print(what: &dyn fmt::Display) {
 pub(crate) type Caller = &'static Location<'static>;
 
 /// The number of reactors in debug mode on all threads.
-static EVERYWHERE: AtomicUsize = AtomicUsize::new(0);
+static DEBUG_REACTORS: AtomicUsize = AtomicUsize::new(0);
 
 /// The number of threads that are being watched.
-static WATCHED: AtomicUsize = AtomicUsize::new(0);
+static WATCHED_THREADS: AtomicUsize = AtomicUsize::new(0);
 
 /// Switches debug mode on (`1`) or off (`0`) for all reactors that do not set it.
 const VARIABLE: &str = "TORSADE_DEBUG";
 
 /// The shortest interval at which the watchdog's thread checks.
-const SOON: Duration = Duration::from_millis(1);
+const MIN_INTERVAL: Duration = Duration::from_millis(1);
 
 #[cfg(all(test, torsade_loom))]
 mod model;

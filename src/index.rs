@@ -67,7 +67,7 @@ pub(crate) struct Indexed<V> {
 }
 
 impl<V> Indexed<V> {
-    /// Returns the value that was there before.
+    /// Inserts a value; returns the earlier one.
     pub(crate) fn insert(&mut self, key: u64, value: V) -> Option<V> {
         if let Some(old) = self.get_mut(key) {
             return Some(std::mem::replace(old, value));
@@ -158,7 +158,7 @@ impl<K: Ord, V> SortedVec<K, V> {
             .binary_search_by(|(other, _)| other.borrow().cmp(key))
     }
 
-    /// Returns the value that was there before.
+    /// Inserts a value; returns the earlier one.
     pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
         match self.find(&key) {
             Ok(at) => Some(std::mem::replace(&mut self.0[at].1, value)),

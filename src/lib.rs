@@ -1,7 +1,6 @@
 //! One thread, real protocols, no surprises.
 #![doc = ""]
-// Where the links of the README lead to in the documentation; the first definition of a link
-// counts.
+// The targets of the README's links in the documentation; the first definition of a link counts.
 #![doc = include_str!("guide/links.md")]
 #![doc = include_str!("guide/pictures.md")]
 #![doc = include_str!("../README.md")]

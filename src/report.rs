@@ -1,4 +1,4 @@
-//! Reports of what was not handled: panics in user code, and failures at the end of their chain.
+//! Reports of unhandled panics in user code, and of failures at the end of their chain.
 //!
 //! # The idea
 //!
@@ -79,7 +79,7 @@ impl Report {
     }
 
     /// Sets the peer of the connection, unless it is set.
-    pub(crate) fn came_up_with(&mut self, peer: impl FnOnce() -> Option<Address>) {
+    pub(crate) fn set_connection(&mut self, peer: impl FnOnce() -> Option<Address>) {
         if self.connection.is_none() {
             self.connection = peer();
         }
@@ -232,7 +232,8 @@ fn send(report: Report) {
         None => by_default(&report),
     });
     if let Err(failure) = told {
-        // The sink is not asked again: the first report and the sink's own panic go to the default.
+        // The sink is not called again: the first report and the sink's own panic go to the
+        // default.
         let _ = catch_rarely(location, || by_default(&report));
         let report = Report { failure, ..report };
         let _ = catch_rarely(location, || by_default(&report));
@@ -342,7 +343,7 @@ pub(crate) fn contain<R>(
     }
 }
 
-/// Does the same for code that does not run often: see [`catch_rarely`].
+/// Runs user code like [`contain`], for code that does not run often: see [`catch_rarely`].
 pub(crate) fn contain_rarely<R>(
     origin: Origin,
     location: &'static Location<'static>,
@@ -382,7 +383,7 @@ pub(crate) fn catch<R>(
     }
 }
 
-/// Does as [`catch`], without a watchdog.
+/// Catches panics like [`catch`], without a watchdog.
 #[inline(always)]
 pub(crate) fn catch_unmeasured<R>(
     location: &'static Location<'static>,
@@ -405,14 +406,15 @@ fn panicked(
     Failure::from_panic(payload, location)
 }
 
-/// Does the same for code that does not run often, with one copy of the landing pad for all of it.
+/// Catches panics like [`catch`], for code that does not run often, with one copy of the landing
+/// pad for all of it.
 pub(crate) fn catch_rarely<R>(
     location: &'static Location<'static>,
     run: impl FnOnce() -> R,
 ) -> Result<R, Failure> {
     let (mut run, mut value) = (Some(run), None);
     catch_dyn(location, &mut || value = run.take().map(|run| run()))?;
-    // It has not panicked, so there is a value.
+    // The code has not panicked, so there is a value.
     value.ok_or_else(|| Failure::from_panic(Box::new(()), location))
 }
 

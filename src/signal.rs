@@ -177,20 +177,20 @@ impl Signal {
         self.name().is_none() && !self.is_real_time()
     }
 
-    /// Its name, unless it is a real-time one or has none.
+    /// Returns the signal's name, unless it is a real-time signal or has none.
     fn name(self) -> Option<&'static str> {
         let named = NAMED.iter().find(|(signal, _)| *signal == self);
         named.map(|(_, name)| *name)
     }
 
-    /// All numbers there may be.
+    /// Returns the range of possible numbers.
     fn range() -> std::ops::RangeInclusive<i32> {
         let highest = NAMED.iter().map(|(signal, _)| signal.0).max().unwrap_or(0);
         1..=real_time().map_or(highest, |(_, last)| last)
     }
 }
 
-/// Any number of signals.
+/// A set of signals.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct SignalSet(u128);
 
@@ -207,25 +207,26 @@ impl SignalSet {
         Self(self.0 & !other.into().0)
     }
 
-    /// Those that are in both.
+    /// Returns the signals that are in both sets.
     pub(crate) fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
-    /// Takes out the one with the lowest number.
+    /// Removes and returns the signal with the lowest number.
     pub(crate) fn pop(&mut self) -> Option<Signal> {
         let lowest = (!self.is_empty()).then_some(Signal(self.0.trailing_zeros() as i32));
         self.0 &= self.0.wrapping_sub(1);
         lowest
     }
 
-    /// Each of them, by number.
+    /// Iterates over the signals, by number.
     pub(crate) fn iter(self) -> impl Iterator<Item = Signal> {
         let mut left = self;
         std::iter::from_fn(move || left.pop())
     }
 
-    /// Its four words, the lowest numbers first: a signal handler has no larger ones to share.
+    /// Returns the set as four words, the lowest numbers first: larger words cannot be shared with
+    /// a signal handler.
     pub(crate) fn words(self) -> [u32; 4] {
         [0, 32, 64, 96].map(|shift| (self.0 >> shift) as u32)
     }
@@ -302,7 +303,7 @@ errors! {
     }
 }
 
-/// Its name: `SIGTERM`, `SIGRTMIN+3`; `signal 33` where it has none.
+/// Writes the signal's name: `SIGTERM`, `SIGRTMIN+3`; `signal 33` where it has none.
 impl fmt::Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(name) = self.name() {
@@ -324,7 +325,7 @@ impl fmt::Debug for Signal {
     }
 }
 
-/// By name or number: `SIGTERM`, `TERM`, `term`, `15`, `SIGRTMIN+3`, `RTMAX-1`.
+/// Parses a name or number: `SIGTERM`, `TERM`, `term`, `15`, `SIGRTMIN+3`, `RTMAX-1`.
 impl FromStr for Signal {
     type Err = SignalError;
 
@@ -350,7 +351,7 @@ impl FromStr for Signal {
     }
 }
 
-/// The same as parsing it.
+/// Parses a name or number.
 impl TryFrom<&str> for Signal {
     type Error = SignalError;
 
@@ -359,7 +360,7 @@ impl TryFrom<&str> for Signal {
     }
 }
 
-/// The same as [`Signal::from_number`].
+/// Converts like [`Signal::from_number`].
 impl TryFrom<i32> for Signal {
     type Error = SignalError;
 
@@ -372,7 +373,7 @@ fn unknown(name: &str) -> SignalError {
     SignalError::UnknownName { name: name.into() }
 }
 
-/// `RTMIN`, `RTMIN+n`, `RTMAX`, `RTMAX-n`.
+/// Parses `RTMIN`, `RTMIN+n`, `RTMAX`, `RTMAX-n`.
 fn parse_real_time(name: &str) -> Option<Signal> {
     let (first, last) = real_time()?;
     let count = |text: &str, sign: char| match text.strip_prefix(sign) {
@@ -389,7 +390,7 @@ fn parse_real_time(name: &str) -> Option<Signal> {
     Signal::real_time(n)
 }
 
-/// The first real-time signal that is free for use, and the last.
+/// Returns the first real-time signal that is free for use, and the last.
 fn real_time() -> Option<(i32, i32)> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     return Some((libc::SIGRTMIN(), libc::SIGRTMAX()));

@@ -41,36 +41,36 @@ impl<T> Slots<T> {
         }
         let entry = self.slab.vacant_entry();
         let key = (self.generation << SHIFT) | (entry.key() & INDEX);
-        let (dump_item, given) = make(key);
-        entry.insert((self.generation, dump_item));
+        let (value, given) = make(key);
+        entry.insert((self.generation, value));
         given
     }
 
     fn get_mut(&mut self, key: usize) -> Option<&mut T> {
         match self.slab.get_mut(key & INDEX) {
-            Some((generation, dump_item)) if *generation == key >> SHIFT => Some(dump_item),
+            Some((generation, value)) if *generation == key >> SHIFT => Some(value),
             _ => None,
         }
     }
 
     pub(crate) fn get(&self, key: usize) -> Option<&T> {
         match self.slab.get(key & INDEX) {
-            Some((generation, dump_item)) if *generation == key >> SHIFT => Some(dump_item),
+            Some((generation, value)) if *generation == key >> SHIFT => Some(value),
             _ => None,
         }
     }
 
     pub(crate) fn remove(&mut self, key: usize) -> Option<T> {
         self.get(key)?;
-        let dump_item = self.slab.remove(key & INDEX).1;
+        let value = self.slab.remove(key & INDEX).1;
         self.shrink_policy.give_back(&mut self.slab, key & INDEX);
-        Some(dump_item)
+        Some(value)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
         self.slab
             .iter()
-            .map(|(index, (generation, dump_item))| ((generation << SHIFT) | index, dump_item))
+            .map(|(index, (generation, value))| ((generation << SHIFT) | index, value))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -78,7 +78,7 @@ impl<T> Slots<T> {
     }
 }
 
-/// When a table gives memory back.
+/// Decides when a table gives memory back.
 #[derive(Debug)]
 pub(crate) struct ShrinkPolicy {
     /// It shrinks at or below this number of entries.
@@ -94,8 +94,8 @@ impl ShrinkPolicy {
         let len = slab.len();
         // Shrinking walks through the whole table: it is tried whenever half of what was left has
         // been removed and, of the last few, when the entry at the end has been removed.
-        let is_time = len <= self.shrink_at || (len <= FEW && index == self.last);
-        if is_time && slab.capacity() > 4 * len + FEW {
+        let is_time = len <= self.shrink_at || (len <= MAX_FREE && index == self.last);
+        if is_time && slab.capacity() > 4 * len + MAX_FREE {
             self.shrink(slab);
         }
     }
@@ -113,7 +113,7 @@ impl ShrinkPolicy {
     }
 }
 
-/// The policy of a table that has just grown.
+/// Returns the policy of a table that has just grown.
 impl Default for ShrinkPolicy {
     fn default() -> Self {
         Self {
@@ -126,13 +126,13 @@ impl Default for ShrinkPolicy {
 /// Gives back the capacity that a queue has kept from a peak.
 #[inline]
 pub(crate) fn shrink_queue<T>(queue: &mut VecDeque<T>) {
-    if queue.capacity() > 4 * queue.len() + SOME {
-        queue.shrink_to(2 * queue.len() + SOME / 2);
+    if queue.capacity() > 4 * queue.len() + MIN_KEPT {
+        queue.shrink_to(2 * queue.len() + MIN_KEPT / 2);
     }
 }
 
 /// The capacity that a queue keeps in any case.
-const SOME: usize = 1_000;
+const MIN_KEPT: usize = 1_000;
 
 /// A list in the order of insertion, with a key for each entry; insertion and removal take constant
 /// time.
@@ -145,17 +145,17 @@ pub(crate) struct Ordered<T> {
 
 #[derive(Debug)]
 struct Link<T> {
-    dump_item: T,
+    value: T,
     before: usize,
     after: usize,
 }
 
 impl<T> Ordered<T> {
     /// Adds an entry at the end; returns its key.
-    pub(crate) fn push(&mut self, dump_item: T) -> usize {
+    pub(crate) fn push(&mut self, value: T) -> usize {
         let before = self.last;
         let key = self.slots.insert_with(|_| Link {
-            dump_item,
+            value,
             before,
             after: NONE,
         });
@@ -169,13 +169,13 @@ impl<T> Ordered<T> {
 
     /// Returns an entry, if it is there.
     pub(crate) fn get_mut(&mut self, key: usize) -> Option<&mut T> {
-        self.slots.get_mut(key).map(|link| &mut link.dump_item)
+        self.slots.get_mut(key).map(|link| &mut link.value)
     }
 
     /// Removes an entry, if it is there.
     pub(crate) fn remove(&mut self, key: usize) -> Option<T> {
         let Link {
-            dump_item,
+            value,
             before,
             after,
         } = self.slots.remove(key)?;
@@ -187,7 +187,7 @@ impl<T> Ordered<T> {
             Some(after) => after.before = before,
             None => self.last = before,
         }
-        Some(dump_item)
+        Some(value)
     }
 
     /// Removes all entries, in their order.
@@ -200,7 +200,7 @@ impl<T> Ordered<T> {
         let mut taken = Vec::new();
         let mut key = self.first;
         while let Some(link) = self.slots.get_mut(key) {
-            let (own, is_one) = (key, which(&mut link.dump_item));
+            let (own, is_one) = (key, which(&mut link.value));
             key = link.after;
             if is_one {
                 taken.extend(self.remove(own));
@@ -228,7 +228,7 @@ impl<T> Default for Ordered<T> {
 const NONE: usize = INDEX;
 
 /// The number of free slots that are kept.
-const FEW: usize = 64;
+const MAX_FREE: usize = 64;
 
 const SHIFT: u32 = usize::BITS / 2;
 const INDEX: usize = usize::MAX >> SHIFT;
@@ -263,7 +263,7 @@ mod tests {
         for key in &keys[..10] {
             assert!(slots.remove(*key).is_some());
         }
-        assert!(slots.slab.capacity() <= FEW);
+        assert!(slots.slab.capacity() <= MAX_FREE);
         assert_eq!(slots.len(), 0);
         let key = slots.insert_with(|_| 0);
         assert!(!keys.contains(&key), "a key is not used twice");

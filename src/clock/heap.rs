@@ -81,7 +81,7 @@ impl Heap {
 
     /// Drops all items except those for which `keep` returns `true`.
     pub(super) fn retain(&mut self, keep: impl Fn(Item) -> bool) {
-        // Without a branch, which could not be predicted: half of them go.
+        // Without a branch, which could not be predicted: half of them are dropped.
         let mut kept = 0;
         for at in 0..self.items.len() {
             let item = self.items[at];

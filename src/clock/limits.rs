@@ -41,7 +41,7 @@ fn run(due: Due) {
 }
 
 #[test]
-fn a_due_limit_is_held_until_it_is_released_and_stays_pending_so_long() {
+fn a_due_limit_is_held_and_stays_pending_until_it_is_released() {
     let start = Instant::now();
     let (timers, fired) = (Timers::new(start), Fired::default());
     let late = limit(&timers, SECOND * 2, &fired, 2);
@@ -68,7 +68,7 @@ fn a_due_limit_is_held_until_it_is_released_and_stays_pending_so_long() {
 }
 
 #[test]
-fn a_held_limit_can_be_cancelled_put_off_and_brought_forward() {
+fn a_held_limit_can_be_cancelled_delayed_and_brought_forward() {
     let start = Instant::now();
     let (timers, fired) = (Timers::new(start), Fired::default());
     let calls: Vec<_> = (0..4).map(|n| limit(&timers, SECOND, &fired, n)).collect();
@@ -100,7 +100,7 @@ fn a_held_limit_can_be_cancelled_put_off_and_brought_forward() {
 }
 
 #[test]
-fn a_clock_without_io_fires_limits_in_their_order_among_the_others() {
+fn a_clock_without_io_fires_limits_in_order_among_the_other_timers() {
     let start = Instant::now();
     let (timers, fired) = (Timers::new(start), Fired::default());
     limit(&timers, SECOND, &fired, 1);

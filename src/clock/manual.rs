@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_on_the_way_runs_if_its_time_comes() {
+    fn a_call_requested_during_an_advance_runs_if_it_is_due_within_it() {
         let clock = VirtualClock::new();
         let log = Log::new(&clock);
         let inner = log.clone();
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_was_put_off_runs_at_its_new_time() {
+    fn a_delayed_call_runs_at_its_new_time() {
         let clock = VirtualClock::new();
         let log = Log::new(&clock);
         let inner = log.clone();
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_goes_through_and_the_others_stay() {
+    fn a_panic_reaches_the_caller_and_the_other_calls_stay() {
         let clock = VirtualClock::new();
         let log = Log::new(&clock);
         clock.call_later(SECOND, || panic!("ouch"));
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn asking_without_delay_for_ever_is_found_out() {
+    fn endless_calls_without_delay_are_detected() {
         fn again(clock: &VirtualClock, line: &Rc<Cell<u32>>) {
             let (next, its_line) = (clock.clone(), line.clone());
             line.set(line!() + 1);
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn any_step_will_do() {
+    fn any_step_is_accepted() {
         let clock = VirtualClock::new();
         clock.call_later(Duration::MAX, || unreachable!());
         clock.pump([Duration::ZERO, Duration::MAX, Duration::MAX, SECOND]);

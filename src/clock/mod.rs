@@ -119,8 +119,8 @@ pub trait Clock: sealed::HasTimers {
 
     /// Calls `f` once, at `deadline`.
     ///
-    /// Does otherwise as [`call_later`](Clock::call_later); a deadline that has passed is due in
-    /// the next turn.
+    /// Otherwise like [`call_later`](Clock::call_later); a deadline that has passed is due in the
+    /// next turn.
     #[track_caller]
     fn call_at(&self, deadline: Instant, f: impl FnOnce() + 'static) -> DelayedCall {
         let timers = self.timers();
@@ -144,7 +144,7 @@ pub trait Clock: sealed::HasTimers {
 
     /// Waits until `deadline`.
     ///
-    /// Does otherwise as [`sleep`](Clock::sleep).
+    /// Waits otherwise like [`sleep`](Clock::sleep).
     #[track_caller]
     fn sleep_until(&self, deadline: Instant) -> Sleep {
         let timers = self.timers();
@@ -389,12 +389,12 @@ mod tests {
     }
 
     #[test]
-    fn equal_deadlines_keep_the_order_of_asking() {
+    fn equal_deadlines_keep_the_order_of_the_requests() {
         let (clock, said) = begin();
         let calls: Vec<_> = (0..10)
             .map(|n| clock.call_later(SECOND, note(&said, n)))
             .collect();
-        // Requested anew: after the others, in this order.
+        // Requested again: after the others, in this order.
         calls[7].reset(SECOND);
         calls[2].delay(Duration::ZERO);
         let at = clock.now() + SECOND;
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_that_has_passed_is_due_at_once_but_not_inside_the_asking() {
+    fn a_deadline_that_has_passed_is_due_at_once_but_not_inside_the_request() {
         let (clock, said) = begin();
         let start = clock.now();
         clock.advance(SECOND);
@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn calling_off_drops_what_the_closure_owns() {
+    fn cancelling_drops_what_the_closure_owns() {
         let clock = VirtualClock::new();
         let owned = Rc::new(());
         for absorbed in [false, true] {
@@ -437,9 +437,9 @@ mod tests {
     }
 
     #[test]
-    fn a_destructor_may_ask_and_call_off() {
-        struct Meddler(VirtualClock, DelayedCall, Rc<RefCell<Vec<u32>>>);
-        impl Drop for Meddler {
+    fn a_destructor_may_request_and_cancel_calls() {
+        struct ReentrantDrop(VirtualClock, DelayedCall, Rc<RefCell<Vec<u32>>>);
+        impl Drop for ReentrantDrop {
             fn drop(&mut self) {
                 assert!(self.1.cancel());
                 self.0.call_later(SECOND, note(&self.2, 1));
@@ -447,7 +447,7 @@ mod tests {
         }
         let (clock, said) = begin();
         let sibling = clock.call_later(SECOND, || unreachable!());
-        let meddler = Meddler(clock.clone(), sibling, said.clone());
+        let meddler = ReentrantDrop(clock.clone(), sibling, said.clone());
         let call = clock.call_later(SECOND, move || drop(meddler));
         assert!(call.cancel());
         clock.advance(SECOND);
@@ -480,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_knows_and_shows_where_it_was_asked_for() {
+    fn a_call_has_and_shows_its_location() {
         let clock = VirtualClock::new();
         let (call, line) = (clock.call_later(SECOND * 2, || ()), line!());
         clock.advance(SECOND);
@@ -502,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stopped_clock_drops_what_is_asked_for() {
+    fn a_stopped_clock_drops_requested_calls() {
         let clock = VirtualClock::new();
         let owned = Rc::new(());
         let hold = owned.clone();

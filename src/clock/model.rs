@@ -243,7 +243,7 @@ fn check(seed: u64) {
 }
 
 #[test]
-fn whatever_is_done_the_timers_do_what_a_sorted_list_does() {
+fn the_timers_behave_like_a_sorted_list() {
     for seed in 1..=RUNS {
         check(seed);
     }

@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn its_time_counts_from_the_asking() {
+    fn its_time_counts_from_the_request() {
         let (clock, bell) = (VirtualClock::new(), Arc::default());
         let mut sleep = clock.sleep(SECOND * 3);
         assert!(clock.timers().pending().is_empty());
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn without_delay_it_waits_for_a_turn() {
+    fn without_delay_a_sleep_waits_for_a_turn() {
         let (clock, bell) = (VirtualClock::new(), Arc::default());
         let mut sleep = clock.sleep(Duration::ZERO);
         assert_eq!(poll(&mut sleep, &bell), Poll::Pending);
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_waker_is_the_one_that_is_woken() {
+    fn only_the_last_waker_is_woken() {
         let clock = VirtualClock::new();
         let (first, second) = (Arc::default(), Arc::default());
         let mut sleep = clock.sleep(SECOND);
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn dropping_it_gives_its_place_back() {
+    fn dropping_a_sleep_frees_its_entry() {
         let (clock, bell) = (VirtualClock::new(), Arc::default());
         let mut sleep = clock.sleep(SECOND);
         assert_eq!(poll(&mut sleep, &bell), Poll::Pending);
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn when_the_clock_stops_it_is_woken_to_learn_so() {
+    fn when_the_clock_stops_the_sleep_is_woken_and_fails() {
         let (clock, bell) = (VirtualClock::new(), Arc::default());
         let (mut fired, mut waiting, mut idle) = (
             clock.sleep(SECOND),

@@ -1,4 +1,4 @@
-//! The table of timers: what happens, and when.
+//! The table of timers: the action and the time of each.
 //!
 //! A timer is an *entry* in a table (the action, and the deadline that counts) and an *item* in a
 //! [heap](super::heap) (when to look at the entry). The two may disagree, which makes the common
@@ -122,7 +122,7 @@ pub(super) struct Table {
     /// The last entry in use at that check, and how often it may be checked again when that is
     /// free.
     last: u32,
-    looks_left: u32,
+    checks_left: u32,
     /// The generation of an entry that is added.
     generation: u32,
     pub(super) heap: Heap,
@@ -174,7 +174,7 @@ impl Table {
             live: 0,
             freed: 0,
             last: NO_SLOT,
-            looks_left: LOOKS,
+            checks_left: MAX_CHECKS,
             generation: 0,
             heap: Heap::default(),
             fresh: Vec::new(),
@@ -235,7 +235,7 @@ impl Table {
             self.entries[key.slot as usize].location,
         );
         let action = self.free(key.slot);
-        self.leave_behind(item, key.slot);
+        self.count_stale(item, key.slot);
         Some((action, location))
     }
 
@@ -271,7 +271,7 @@ impl Table {
         }
         self.times[at].surfaces = deadline;
         let old = mem::replace(&mut self.items[at], seq);
-        self.leave_behind(old, slot);
+        self.count_stale(old, slot);
         self.fresh.push(Item {
             deadline,
             seq,
@@ -370,7 +370,7 @@ impl Table {
             let item = self.held.pop_front()?;
             let at = item.slot as usize;
             if self.items[at] != item.seq {
-                // It was counted as one in the heap when it became stale.
+                // It was counted as stale in the heap when it became stale.
                 self.stale = self.stale.saturating_sub(1);
                 continue;
             }
@@ -425,7 +425,7 @@ impl Table {
 
     /// Counts an item that has become stale, and cleans up when there are too many (invariant 6).
     #[inline]
-    fn leave_behind(&mut self, seq: u32, slot: u32) {
+    fn count_stale(&mut self, seq: u32, slot: u32) {
         if self.is_fresh(seq) {
             if self
                 .fresh
@@ -436,12 +436,12 @@ impl Table {
                 return;
             }
             self.stale_fresh += 1;
-            if self.stale_fresh > FEW && self.stale_fresh > self.fresh.len() / 2 {
+            if self.stale_fresh > MIN_STALE && self.stale_fresh > self.fresh.len() / 2 {
                 self.tidy_fresh();
             }
         } else {
             self.stale += 1;
-            if self.stale > FEW && self.stale > self.heap.len() / 2 {
+            if self.stale > MIN_STALE && self.stale > self.heap.len() / 2 {
                 self.tidy_heap();
             }
         }
@@ -456,7 +456,7 @@ impl Table {
         if len > 4 * self.live + heap::MANY && self.held.is_empty() {
             let last = self.items.get(self.last as usize);
             let is_in_the_way = last.is_some_and(|item| *item != NO_ITEM);
-            if self.freed > len / 8 || (!is_in_the_way && self.looks_left > 0) {
+            if self.freed > len / 8 || (!is_in_the_way && self.checks_left > 0) {
                 self.shorten();
             }
         }
@@ -466,7 +466,7 @@ impl Table {
     #[cold]
     fn shorten(&mut self) {
         self.freed = 0;
-        self.looks_left = self.looks_left.saturating_sub(1);
+        self.checks_left = self.checks_left.saturating_sub(1);
         // No stale item is left that could refer to them.
         self.tidy_fresh();
         self.tidy_heap();
@@ -547,7 +547,7 @@ impl Table {
             action: Action::Vacant { next: NO_SLOT },
         });
         self.vacant = slot;
-        self.looks_left = LOOKS;
+        self.checks_left = MAX_CHECKS;
     }
 
     #[inline]
@@ -619,7 +619,7 @@ pub(super) const NO_ITEM: u32 = 0;
 pub(super) const LAST_GENERATION: u32 = u32::MAX;
 
 /// Up to this number, stale items are not cleaned up.
-const FEW: usize = 50;
+const MIN_STALE: usize = 50;
 
 /// How often a table is checked that is too long, and may have its end in use.
-const LOOKS: u32 = 16;
+const MAX_CHECKS: u32 = 16;

@@ -50,7 +50,8 @@ impl Timers {
         Self::starting_at(base, NO_ITEM + 1)
     }
 
-    /// Does as [`new`](Timers::new), with a time that passes by itself and is read with `read`.
+    /// Makes timers like [`new`](Timers::new), with a time that passes by itself and is read with
+    /// `read`.
     pub(crate) fn passing(base: Instant, read: fn() -> Instant) -> Self {
         Self::with(base, NO_ITEM + 1, Some(read))
     }
@@ -90,8 +91,9 @@ impl Timers {
         self.pass(false, call, || false)
     }
 
-    /// Does as [`fire_due`](Timers::fire_due), but only sets due limits aside: they stay pending
-    /// until [`release_limits`](Timers::release_limits) and [`fire_limits`](Timers::fire_limits).
+    /// Hands out timers like [`fire_due`](Timers::fire_due), but only sets due limits aside: they
+    /// stay pending until [`release_limits`](Timers::release_limits) and
+    /// [`fire_limits`](Timers::fire_limits).
     ///
     /// Stops after the timer at which `is_enough` returns `true`; the next pass continues with the
     /// rest.
@@ -212,11 +214,11 @@ impl Timers {
         DelayedCall::ask(self, deadline, Box::new(f), location)
     }
 
-    /// Calls `f` when something takes longer than `limit`, counted from this call. The code that
-    /// has the limit cancels the call when the work is done, or resets it when there was progress.
+    /// Calls `f` when an operation takes longer than `limit`, counted from this call. The owner of
+    /// the limit cancels the call when the operation is done, or resets it when there was progress.
     ///
-    /// Unlike other calls it comes after everything that came in time, even if the loop sees that
-    /// late: see the module docs.
+    /// Unlike other calls it comes after everything that arrived in time, even if the loop notices
+    /// that late: see the module docs.
     pub(crate) fn limit(
         &self,
         limit: Duration,
@@ -274,7 +276,7 @@ impl Timers {
             .collect()
     }
 
-    /// Does the same for one timer, if it is pending.
+    /// Returns the same for one timer, if it is pending.
     pub(super) fn dump_item(&self, key: Key) -> Option<DumpItem> {
         let left = self.left(key)?;
         let mut table = self.0.table.borrow_mut();
@@ -325,7 +327,7 @@ impl Timers {
         self.0.table.borrow_mut().reset(key, new)
     }
 
-    /// A host loop that sleeps until the next deadline must check again.
+    /// Notifies a host loop that sleeps until the next deadline, so that it checks again.
     #[inline]
     fn deadline_changed(&self) {
         if let Some(host) = self.0.host.get() {
@@ -398,7 +400,7 @@ impl Timers {
         !self.has_come(deadline) && !self.0.closed.get()
     }
 
-    /// Does as [`new`](Timers::new); the first request has the number `seq`, which is not
+    /// Makes timers like [`new`](Timers::new); the first request has the number `seq`, which is not
     /// [`NO_ITEM`].
     pub(super) fn starting_at(base: Instant, seq: u32) -> Self {
         Self::with(base, seq, None)
@@ -449,7 +451,7 @@ struct Inner {
     table: RefCell<Table>,
 }
 
-/// Stands for [`NEVER`] where an `Instant` does not reach so far.
+/// Replaces [`NEVER`] where an `Instant` does not reach so far.
 const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 #[cfg(test)]
@@ -483,9 +485,9 @@ mod tests {
     }
 
     /// Uses the timers when it is dropped.
-    struct Meddler(Timers, Option<Key>);
+    struct ReentrantDrop(Timers, Option<Key>);
 
-    impl Drop for Meddler {
+    impl Drop for ReentrantDrop {
         fn drop(&mut self) {
             if let Some(sibling) = self.1 {
                 self.0.cancel(sibling);
@@ -497,7 +499,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_in_a_pass_waits_for_the_next() {
+    fn a_timer_requested_in_a_pass_waits_for_the_next() {
         let timers = timers();
         let again = timers.clone();
         ask(&timers, Duration::ZERO, move || {
@@ -511,7 +513,7 @@ mod tests {
     }
 
     #[test]
-    fn a_due_one_that_is_reset_in_the_pass_waits_for_the_next() {
+    fn a_due_timer_that_is_reset_in_the_pass_waits_for_the_next() {
         for back in [Duration::ZERO, SECOND] {
             let timers = timers();
             let (again, sibling) = (timers.clone(), Rc::new(Cell::new(Key::NONE)));
@@ -528,7 +530,7 @@ mod tests {
     }
 
     #[test]
-    fn a_due_one_that_is_called_off_in_the_pass_does_not_run() {
+    fn a_due_timer_that_is_cancelled_in_the_pass_does_not_run() {
         let timers = timers();
         let (again, sibling) = (timers.clone(), Rc::new(Cell::new(Key::NONE)));
         let its_key = sibling.clone();
@@ -541,7 +543,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_runs_is_no_longer_pending() {
+    fn a_timer_that_runs_is_no_longer_pending() {
         let timers = timers();
         let (again, own) = (timers.clone(), Rc::new(Cell::new(Key::NONE)));
         let own_key = own.clone();
@@ -566,7 +568,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_whose_generations_are_used_up_is_given_up() {
+    fn a_slot_whose_generations_are_used_up_is_retired() {
         let timers = timers();
         timers.cancel(ask(&timers, SECOND, || ()));
         timers.0.table.borrow_mut().times[0].generation = LAST_GENERATION - 1;
@@ -579,7 +581,7 @@ mod tests {
     }
 
     #[test]
-    fn putting_off_touches_neither_heap_nor_fresh_ones() {
+    fn delaying_touches_neither_the_heap_nor_the_fresh_items() {
         let timers = timers();
         let keys: Vec<_> = (0..100).map(|_| ask(&timers, SECOND, || ())).collect();
         timers.absorb();
@@ -617,7 +619,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_comes_round_to_the_number_of_a_stale_item_does_not_fire_early() {
+    fn a_timer_that_gets_the_number_of_a_stale_item_does_not_fire_early() {
         let timers = timers();
         let number = timers.0.table.borrow().seq;
         let stale = ask(&timers, SECOND, || ());
@@ -705,18 +707,18 @@ mod tests {
     fn destructors_find_nothing_borrowed() {
         let timers = timers();
         let sibling = ask(&timers, SECOND, || unreachable!());
-        let meddler = Meddler(timers.clone(), Some(sibling));
+        let meddler = ReentrantDrop(timers.clone(), Some(sibling));
         let key = ask(&timers, SECOND, move || drop(meddler));
         assert!(timers.cancel(key));
         assert_eq!(timers.deadline(sibling), None);
         assert_eq!(timers.pending().len(), 1);
 
-        let meddler = Meddler(timers.clone(), None);
+        let meddler = ReentrantDrop(timers.clone(), None);
         ask(&timers, SECOND, move || drop(meddler));
         timers.clear();
         assert!(timers.is_closed());
         assert!(timers.pending().is_empty());
-        let meddler = Meddler(timers.clone(), None);
+        let meddler = ReentrantDrop(timers.clone(), None);
         let refused = Action::Call(Box::new(move || drop(meddler)));
         assert!(
             timers
@@ -736,7 +738,7 @@ mod tests {
     }
 
     #[test]
-    fn time_that_passes_by_itself_is_read_for_each_timer_and_does_not_go_back() {
+    fn passing_time_is_read_for_each_timer_and_does_not_go_back() {
         thread_local! {
             static READ: Cell<Option<Instant>> = const { Cell::new(None) };
         }
@@ -779,7 +781,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_what_they_should_be() {
+    fn entries_have_their_documented_sizes() {
         assert_eq!(size_of::<Time>(), 32);
         assert_eq!(size_of::<TimerEntry>(), 32);
         assert_eq!(size_of::<DelayedCall>(), 24);

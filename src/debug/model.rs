@@ -1,4 +1,4 @@
-//! All interleavings of what the watchdog's thread shares with the loop; see [`crate::sync`].
+//! All interleavings of the watchdog's thread with the loop; see [`crate::sync`].
 
 use std::sync::atomic::AtomicUsize;
 
@@ -54,8 +54,8 @@ fn the_watching_thread_ends_with_its_guard() {
 #[test]
 fn what_blocks_is_named_once() {
     explore("a watchdog looks at what blocks", None, || {
-        let told = Arc::new(AtomicUsize::new(0));
-        tracing::subscriber::with_default(Count(told.clone()), || {
+        let count = Arc::new(AtomicUsize::new(0));
+        tracing::subscriber::with_default(Count(count.clone()), || {
             let dog = watchdog(Duration::ZERO);
             let long_ago = Instant::now().checked_sub(Duration::from_secs(1));
             let long_ago = long_ago.expect("the machine has been up for a second");
@@ -65,8 +65,8 @@ fn what_blocks_is_named_once() {
             let outer = dog.beat.note(Some((Location::caller(), long_ago)));
             assert_eq!(outer.map(|(_, since)| since), Some(long_ago));
             drop(guard);
-            let told = told.load(Ordering::Relaxed);
-            assert!(told <= 2, "told {told} times");
+            let count = count.load(Ordering::Relaxed);
+            assert!(count <= 2, "reported {count} times");
         });
     });
 }

@@ -40,18 +40,18 @@ fn only_readiness_of_the_interest_is_reported() {
         driver.add(&server, 1, Interest::Read).unwrap();
         client.write(b"x").unwrap();
         one(driver);
-        let told = |interest| {
+        let readiness = |interest| {
             driver.set_interest(&server, 1, interest).unwrap();
             let events = look(driver);
             assert_eq!(events, look(driver));
             let flags = |event: &Event| (event.readable(), event.writable());
             events.first().map(flags)
         };
-        assert_eq!(told(Interest::Nothing), None);
-        assert_eq!(told(Interest::Write), Some((false, true)));
-        assert_eq!(told(Interest::Both), Some((true, true)));
-        assert_eq!(told(Interest::Read), Some((true, false)));
-        assert_eq!(told(Interest::Nothing), None);
+        assert_eq!(readiness(Interest::Nothing), None);
+        assert_eq!(readiness(Interest::Write), Some((false, true)));
+        assert_eq!(readiness(Interest::Both), Some((true, true)));
+        assert_eq!(readiness(Interest::Read), Some((true, false)));
+        assert_eq!(readiness(Interest::Nothing), None);
         driver.set_interest(&server, 9, Interest::Read).unwrap();
         assert_eq!(one(driver).key, 9);
         driver.remove(&server).unwrap();
@@ -86,13 +86,13 @@ fn a_source_without_interest_reports_its_hang_up_at_most_once() {
         client.reset_on_close().unwrap();
         drop(client);
         until(driver, || server.peer_addr().err());
-        let told = |interest| {
+        let readiness = |interest| {
             driver.set_interest(&server, 3, interest).unwrap();
             (0..50).map(|_| look(driver).len()).sum::<usize>()
         };
         assert!((0..50).map(|_| look(driver).len()).sum::<usize>() <= 1);
-        assert!(told(Interest::Nothing) <= 1);
-        assert_eq!(told(Interest::Write), 50);
+        assert!(readiness(Interest::Nothing) <= 1);
+        assert_eq!(readiness(Interest::Write), 50);
         driver.set_interest(&server, 3, Interest::Read).unwrap();
         let event = one(driver);
         assert!(event.hangup() && event.readable());
@@ -428,7 +428,7 @@ fn shutting_down_one_direction_leaves_the_other_open() {
         let event = one(driver);
         assert!(
             event.readable() && !event.hangup(),
-            "the end is told, and goes on"
+            "the end is reported, and continues to be"
         );
         server.write(b"reply").unwrap();
         assert_eq!(until(driver, || unblocked(client.read(&mut buffer))), 5);

@@ -42,7 +42,7 @@ impl Failure {
         self.context_at(what, Location::caller())
     }
 
-    /// Does the same as made at `location`.
+    /// Makes the same failure, made at `location`.
     pub(crate) fn context_at(
         self,
         what: impl fmt::Display,

@@ -141,7 +141,7 @@ enum Held {
     /// The error belongs to the failure that this one was cloned from, which itself holds it as
     /// `Own`.
     By(Arc<Inner>),
-    /// Left in place while the owner is dropped.
+    /// Left behind while the owner is dropped.
     Gone,
 }
 
@@ -427,7 +427,7 @@ impl<'a> FromIterator<&'a Failure> for Causes {
     }
 }
 
-/// Stands for an error that was dropped.
+/// Replaces an error that was dropped.
 #[derive(Debug)]
 struct Unknown;
 

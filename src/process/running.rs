@@ -301,7 +301,7 @@ impl<P: ProcessProtocol> ProtocolHost for Running<P> {
         self.ended.get()
     }
 
-    fn why_it_ended(&self) -> Option<Failure> {
+    fn reason_of_end(&self) -> Option<Failure> {
         self.common.reason()
     }
 

@@ -1,5 +1,4 @@
-//! A protocol on a connection that was there before: a descriptor that was given, or a child's
-//! pipe.
+//! Attaches a protocol to a connection that exists already: a given descriptor, or a child's pipe.
 
 use std::rc::Rc;
 
@@ -12,8 +11,8 @@ use crate::reactor::Reactor;
 use crate::transport::{Conn, ConnConfig};
 
 impl Reactor {
-    /// Gives a protocol a connection whose ends have no names. Nothing is called before the next
-    /// batch, in which its `connection_made` is.
+    /// Attaches a protocol to a connection whose ends have no addresses. No hook is called before
+    /// the next batch, which calls `connection_made`.
     pub(crate) fn attach_later<P: Protocol>(
         &self,
         socket: Socket,

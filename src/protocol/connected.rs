@@ -43,7 +43,7 @@ impl<P: Protocol> ProtocolHost for Conn<OnStream<P>> {
         self.link().is_lost()
     }
 
-    fn why_it_ended(&self) -> Option<Failure> {
+    fn reason_of_end(&self) -> Option<Failure> {
         self.link().reason()
     }
 
@@ -65,8 +65,8 @@ impl<P: Protocol> ProtocolHost for Conn<OnStream<P>> {
     }
 }
 
-/// Gives the protocol the descriptors that came with what was read, as far as may be. Those that
-/// come too late are closed.
+/// Delivers the descriptors that came with received bytes, as far as the state of the connection
+/// allows. Descriptors that come too late are closed.
 #[cfg(unix)]
 fn hand_over<P: Protocol>(conn: &Rc<Conn<OnStream<P>>>, reactor: &Reactor) {
     let link = conn.link();
@@ -81,7 +81,7 @@ fn hand_over<P: Protocol>(conn: &Rc<Conn<OnStream<P>>>, reactor: &Reactor) {
     while !link.life().is_reading() && link.take_descriptor().is_some() {}
 }
 
-/// Gives the protocol what was read, where nothing else is to be asked.
+/// Delivers new bytes, where no other state has to be checked.
 #[inline(always)]
 fn deliver_new<P: Protocol>(conn: &Rc<Conn<OnStream<P>>>, reactor: &Reactor, data: &[u8]) {
     let link = conn.link();
@@ -93,15 +93,16 @@ fn deliver_new<P: Protocol>(conn: &Rc<Conn<OnStream<P>>>, reactor: &Reactor, dat
         protocol.input_received(cx, &mut input)
     });
     let (used, is_held) = input.outcome();
-    // What was fed meanwhile is held, so that is not usual.
+    // Bytes that were fed meanwhile are held, which is not the usual state.
     match used == data.len() && !is_held && link.is_usual() {
         true => link.note_buffered(|| 0),
         false => keep(conn, reactor, Unused::default(), data, (used, is_held)),
     }
 }
 
-/// Gives the protocol the descriptors that came, what it has not used yet, and then `data`, as far
-/// as may be, and keeps the rest. Last comes the end of file that an earlier protocol was told of.
+/// Delivers the received descriptors, the bytes that the protocol has not used yet, and then
+/// `data`, as far as the state allows, and keeps the rest. Last comes an end of file that an
+/// earlier protocol got.
 #[inline(never)]
 pub(super) fn deliver<P: Protocol>(conn: &Rc<Conn<OnStream<P>>>, reactor: &Reactor, data: &[u8]) {
     let (slot, link) = (conn.handler(), conn.link());
@@ -127,7 +128,7 @@ pub(super) fn deliver<P: Protocol>(conn: &Rc<Conn<OnStream<P>>>, reactor: &React
     keep(conn, reactor, unused, data, outcome);
 }
 
-/// Keeps what the protocol has not used of `unused`, or of `data` when that was empty.
+/// Keeps the part of `unused` that the protocol has not used, or of `data` when `unused` was empty.
 #[inline(never)]
 fn keep<P: Protocol>(
     conn: &Rc<Conn<OnStream<P>>>,

@@ -1,4 +1,4 @@
-//! What a hook gets, and what other code keeps: [`Context`] and [`Handle`].
+//! The arguments of hooks, and handles for other code: [`Context`] and [`Handle`].
 
 use std::fmt;
 use std::ops::Deref;
@@ -7,7 +7,7 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use super::Protocol;
-use super::slot::{Fate, Mailbox};
+use super::slot::{EndReason, Mailbox};
 use super::successor::Next;
 use crate::clock::{Clock, DelayedCall};
 use crate::defer::{Deferred, DeferredError, Resolver};
@@ -45,7 +45,7 @@ impl<'a, P: 'static, T: 'static> Context<'a, P, T> {
     /// Returns a handle by which other code, and this protocol's own callbacks, reach the protocol
     /// later.
     pub fn handle(&self) -> Handle<P, T> {
-        Handle::new(Rc::downgrade(self.mailbox), self.mailbox.fate())
+        Handle::new(Rc::downgrade(self.mailbox), self.mailbox.end_reason())
     }
 
     /// Returns the connection.
@@ -293,12 +293,15 @@ impl<P: 'static, T: fmt::Debug + 'static> fmt::Debug for Context<'_, P, T> {
 /// ```
 pub struct Handle<P: 'static, T: 'static = Transport> {
     mailbox: Weak<dyn Mailbox<P, T>>,
-    fate: Fate,
+    end_reason: EndReason,
 }
 
 impl<P: 'static, T: 'static> Handle<P, T> {
-    pub(super) fn new(mailbox: Weak<dyn Mailbox<P, T>>, fate: Fate) -> Self {
-        Self { mailbox, fate }
+    pub(super) fn new(mailbox: Weak<dyn Mailbox<P, T>>, end_reason: EndReason) -> Self {
+        Self {
+            mailbox,
+            end_reason,
+        }
     }
 
     /// Calls `f` with the protocol, from the loop's next batch. `f` is dropped when the connection
@@ -371,7 +374,7 @@ impl<P: 'static, T: 'static> Handle<P, T> {
     pub fn closed(&self) -> Deferred<Failure> {
         let location = Location::caller();
         let Some(mailbox) = self.mailbox.upgrade() else {
-            return match self.fate.get() {
+            return match self.end_reason.get() {
                 Some(reason) => Deferred::succeed(reason.clone()),
                 None => Deferred::fail(Failure::at(DeferredError::Abandoned, location)),
             };
@@ -383,9 +386,9 @@ impl<P: 'static, T: 'static> Handle<P, T> {
             };
         }
         let (deferred, resolver) = Deferred::pair();
-        let fate = mailbox.fate();
+        let end_reason = mailbox.end_reason();
         let number = mailbox.keep_wait(Box::new(move || {
-            if let Some(reason) = fate.get() {
+            if let Some(reason) = end_reason.get() {
                 resolver.callback(reason.clone());
             }
         }));
@@ -401,7 +404,7 @@ impl<P: 'static, T: 'static> Handle<P, T> {
     fn reason(&self) -> Option<Failure> {
         let mailbox = self.mailbox.upgrade().filter(|mailbox| !mailbox.is_taken());
         let reason = mailbox.and_then(|mailbox| mailbox.reason());
-        reason.or_else(|| self.fate.get().cloned())
+        reason.or_else(|| self.end_reason.get().cloned())
     }
 
     /// Returns whether the protocol is still connected.
@@ -497,7 +500,7 @@ impl<P: 'static, T: 'static> Clone for Handle<P, T> {
     fn clone(&self) -> Self {
         Self {
             mailbox: self.mailbox.clone(),
-            fate: self.fate.clone(),
+            end_reason: self.end_reason.clone(),
         }
     }
 }

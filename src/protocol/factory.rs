@@ -1,4 +1,4 @@
-//! How protocols are made for connections: [`Factory`].
+//! Factories, which make the protocols of connections: [`Factory`].
 
 use std::cell::Cell;
 use std::fmt;
@@ -70,7 +70,7 @@ pub trait Factory: 'static {
 pub struct SharedFactory<F>(Rc<Sharing<F>>);
 
 struct Sharing<F> {
-    /// Empty while it is being called.
+    /// `None` while it is being called.
     factory: Cell<Option<F>>,
     ports: Cell<usize>,
 }

@@ -63,14 +63,15 @@ use crate::transport::ConnCore;
 pub struct Input<'a> {
     bytes: &'a [u8],
     used: usize,
-    /// How many more frames may be given before others have their turn (invariant 3).
+    /// The number of further frames that may be given before other connections have their turn
+    /// (invariant 3).
     frames_left: usize,
-    /// There may be something to give (invariant 2).
+    /// Whether there may be bytes to pass again (invariant 2).
     is_held: bool,
     gate: Gate<'a>,
 }
 
-/// Whether the connection takes more.
+/// The state of the connection, which decides whether bytes may be taken.
 pub(super) struct Gate<'a>(pub(super) &'a ConnCore);
 
 impl<'a> Input<'a> {
@@ -152,18 +153,18 @@ impl<'a> Input<'a> {
         &self.bytes[self.used..]
     }
 
-    /// Returns whether something may be taken now; if not, the rest is held.
+    /// Returns whether bytes may be taken now; if not, the rest is held.
     pub(crate) fn is_open(&mut self) -> bool {
         self.is_held = self.frames_left == 0 || !self.gate.0.may_deliver();
         !self.is_held
     }
 
-    /// Nothing could be given.
+    /// Records that bytes could not be delivered.
     pub(super) fn hold(&mut self) {
         self.is_held = true;
     }
 
-    /// How many bytes were used; and whether what is left is held.
+    /// Returns how many bytes were used, and whether the rest is held.
     pub(super) fn outcome(self) -> (usize, bool) {
         (self.used, self.is_held)
     }
@@ -175,5 +176,5 @@ impl std::fmt::Debug for Gate<'_> {
     }
 }
 
-/// How many frames a connection is given before the others have their turn.
+/// The most frames that a connection gets before the others have their turn.
 const FRAMES_IN_A_ROW: usize = 64;

@@ -3,11 +3,11 @@
 use std::rc::{Rc, Weak};
 
 use super::Context;
-use super::slot::{Fate, Mailbox, Message};
+use super::slot::{EndReason, Mailbox, Message};
 use super::successor::Successor;
 use crate::clock::DelayedCall;
 
-/// What the contexts of an inner protocol are made from. The outer protocol keeps it.
+/// The source of the contexts of an inner protocol. The outer protocol stores it.
 pub(crate) struct Inside<P: 'static, T: 'static>(Rc<dyn Mailbox<P, T>>);
 
 /// Reaches the inner protocol through the outer one.
@@ -17,7 +17,7 @@ struct Lens<O: 'static, P: 'static, T: 'static> {
 }
 
 impl<O: 'static, T: 'static> Context<'_, O, T> {
-    /// Makes what the contexts of a protocol inside this one are made from.
+    /// Makes the source of the contexts of a protocol inside this one.
     pub(crate) fn inside<P: 'static>(&self, get: fn(&mut O) -> &mut P) -> Inside<P, T> {
         Inside(Rc::new(Lens {
             outer: Rc::downgrade(self.mailbox()),
@@ -25,14 +25,14 @@ impl<O: 'static, T: 'static> Context<'_, O, T> {
         }))
     }
 
-    /// The context of a protocol inside this one.
+    /// Returns the context of a protocol inside this one.
     pub(crate) fn through<'b, P: 'static>(&'b self, inside: &'b Inside<P, T>) -> Context<'b, P, T> {
         Context::new(self.reactor(), &inside.0, self.transport())
     }
 }
 
 impl<O: 'static, P: 'static, T: 'static> Lens<O, P, T> {
-    /// The same message for the outer protocol.
+    /// Converts a message to the inner protocol into one to the outer protocol.
     fn lift(self: Rc<Self>, message: Message<P, T>) -> Message<O, T> {
         Box::new(move |outer, cx| {
             let get = self.get;
@@ -84,10 +84,10 @@ impl<O: 'static, P: 'static, T: 'static> Mailbox<P, T> for Lens<O, P, T> {
         self.outer.upgrade().is_some_and(|outer| outer.is_taken())
     }
 
-    fn fate(&self) -> Fate {
+    fn end_reason(&self) -> EndReason {
         self.outer
             .upgrade()
-            .map_or_else(Fate::default, |outer| outer.fate())
+            .map_or_else(EndReason::default, |outer| outer.end_reason())
     }
 
     fn reason(&self) -> Option<crate::failure::Failure> {

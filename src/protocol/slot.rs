@@ -39,7 +39,7 @@ use crate::transport::ConnectionError;
 
 /// A slot with its protocol.
 pub(crate) struct ProtocolSlot<P: 'static, T: 'static> {
-    /// See invariant 1.
+    /// The protocol (invariant 1).
     protocol: Cell<Option<Box<P>>>,
     /// Allocated when first needed.
     extras: Cell<Option<Box<ProtocolExtras<P, T>>>>,
@@ -65,7 +65,7 @@ pub(crate) trait ProtocolHost: 'static {
     /// Returns whether the protocol was removed.
     fn is_left(&self) -> bool;
     /// Returns the reason of the end, once the host has ended.
-    fn why_it_ended(&self) -> Option<Failure> {
+    fn reason_of_end(&self) -> Option<Failure> {
         self.is_left()
             .then(|| Failure::at(ConnectionError::Done, self.host_location()))
     }
@@ -80,7 +80,7 @@ pub(crate) trait ProtocolHost: 'static {
 
 /// The state that belongs to a protocol besides its value.
 struct ProtocolExtras<P: 'static, T: 'static> {
-    mail: VecDeque<Message<P, T>>,
+    messages: VecDeque<Message<P, T>>,
     /// Whether the call that runs posted closures is in the loop's queue.
     called: bool,
     timers: Vec<DelayedCall>,
@@ -90,12 +90,12 @@ struct ProtocolExtras<P: 'static, T: 'static> {
     successor: Option<Box<dyn Successor>>,
     /// The received bytes that the protocol has not used.
     unused: Unused,
-    /// The end as handles see it, once there is one.
-    fate: Option<Fate>,
+    /// The reason of the end as handles see it, once there is one.
+    end_reason: Option<EndReason>,
 }
 
 /// The reason of the end, once there is one: for handles, which do not keep the host alive.
-pub(super) type Fate = Rc<OnceCell<Failure>>;
+pub(super) type EndReason = Rc<OnceCell<Failure>>;
 
 /// A closure to be called with a protocol.
 pub(super) type Message<P, T> = Box<dyn FnOnce(&mut P, &mut Context<'_, P, T>)>;
@@ -116,7 +116,7 @@ pub(super) trait Mailbox<P: 'static, T: 'static> {
     fn succeed(&self, successor: Box<dyn Successor>);
     fn is_taken(&self) -> bool;
     /// Returns the cell in which handles find the reason of the end.
-    fn fate(&self) -> Fate;
+    fn end_reason(&self) -> EndReason;
     /// Returns the reason for which the connection was lost, once it was.
     fn reason(&self) -> Option<Failure>;
     /// Delivers bytes as if they had been received, after those that were.
@@ -190,32 +190,32 @@ impl<P: 'static, T: 'static> ProtocolSlot<P, T> {
 
 /// Takes the protocol out, calls it, and puts it back. `None` when it is not there, or panics.
 pub(crate) fn visit<H: ProtocolHost, R>(
-    home: &Rc<H>,
+    host: &Rc<H>,
     reactor: &Reactor,
     call: impl FnOnce(&mut H::Protocol, &mut Context<'_, H::Protocol, H::Transport>) -> R,
 ) -> Option<R> {
-    visit_inlined(home, reactor, call)
+    visit_inlined(host, reactor, call)
 }
 
-/// As [`visit`], for the one place that is passed for each message.
+/// Calls the protocol like [`visit`], for the one caller that runs for each message.
 #[inline(always)]
 pub(super) fn visit_inlined<H: ProtocolHost, R>(
-    home: &Rc<H>,
+    host: &Rc<H>,
     reactor: &Reactor,
     call: impl FnOnce(&mut H::Protocol, &mut Context<'_, H::Protocol, H::Transport>) -> R,
 ) -> Option<R> {
-    let mut protocol = home.protocol_slot().protocol.take()?;
-    let mailbox: Rc<dyn Mailbox<H::Protocol, H::Transport>> = home.clone();
-    let transport = home.inert_handle();
+    let mut protocol = host.protocol_slot().protocol.take()?;
+    let mailbox: Rc<dyn Mailbox<H::Protocol, H::Transport>> = host.clone();
+    let transport = host.inert_handle();
     let mut cx = Context::new(reactor, &mailbox, &transport);
-    let acting = Acting::begin(home.host_key());
-    let result = report::catch(home.host_location(), || call(&mut protocol, &mut cx));
-    home.protocol_slot().protocol.set(Some(protocol));
+    let acting = Acting::begin(host.host_key());
+    let result = report::catch(host.host_location(), || call(&mut protocol, &mut cx));
+    host.protocol_slot().protocol.set(Some(protocol));
     let result = match result {
         Ok(result) => Some(result),
         Err(panic) => {
-            report::deliver(Origin::Protocol, panic.clone(), home.host_location());
-            home.panicked(panic);
+            report::deliver(Origin::Protocol, panic.clone(), host.host_location());
+            host.panicked(panic);
             None
         }
     };
@@ -224,41 +224,41 @@ pub(super) fn visit_inlined<H: ProtocolHost, R>(
 }
 
 /// Removes the protocol, after its last hook (invariant 2). A panic in that hook is reported.
-pub(crate) fn leave<H: ProtocolHost>(home: &H, farewell: impl FnOnce(&mut H::Protocol)) {
-    if let Err(panic) = try_leave(home, farewell) {
-        report::deliver(Origin::Protocol, panic, home.host_location());
+pub(crate) fn leave<H: ProtocolHost>(host: &H, last_hook: impl FnOnce(&mut H::Protocol)) {
+    if let Err(panic) = try_leave(host, last_hook) {
+        report::deliver(Origin::Protocol, panic, host.host_location());
     }
 }
 
 /// Removes the protocol as [`leave`] does, but returns the panic of its last hook.
 pub(crate) fn try_leave<H: ProtocolHost>(
-    home: &H,
-    farewell: impl FnOnce(&mut H::Protocol),
+    host: &H,
+    last_hook: impl FnOnce(&mut H::Protocol),
 ) -> Result<(), Failure> {
-    let location = home.host_location();
-    let protocol = home.protocol_slot().protocol.take();
+    let location = host.host_location();
+    let protocol = host.protocol_slot().protocol.take();
     let mut said = Ok(());
     if let Some(mut protocol) = protocol {
-        said = report::catch(location, || farewell(&mut protocol));
+        said = report::catch(location, || last_hook(&mut protocol));
         report::discard(protocol, location);
     }
-    let extras = home.protocol_slot().extras.take();
+    let extras = host.protocol_slot().extras.take();
     let Some(extras) = extras else {
         return said;
     };
     let ProtocolExtras {
-        mail,
+        messages,
         timers,
         waits,
         successor,
-        fate,
+        end_reason,
         ..
     } = *extras;
-    if let Some(fate) = fate {
-        let reason = home.why_it_ended();
-        // It leaves once.
+    if let Some(end_reason) = end_reason {
+        let reason = host.reason_of_end();
+        // The last hook is called once.
         let done = || Failure::at(ConnectionError::Done, location);
-        let _ = fate.set(reason.unwrap_or_else(done));
+        let _ = end_reason.set(reason.unwrap_or_else(done));
     }
     for timer in timers {
         report::contain(Origin::Destructor, location, || timer.cancel());
@@ -266,7 +266,7 @@ pub(crate) fn try_leave<H: ProtocolHost>(
     for (_, cancel) in waits {
         report::contain(Origin::Canceller, location, cancel);
     }
-    for message in mail {
+    for message in messages {
         report::discard(message, location);
     }
     report::discard(successor, location);
@@ -274,10 +274,10 @@ pub(crate) fn try_leave<H: ProtocolHost>(
 }
 
 /// The handle to a protocol in its slot.
-pub(crate) fn handle<H: ProtocolHost>(home: &Rc<H>) -> Handle<H::Protocol, H::Transport> {
-    let mailbox: Rc<dyn Mailbox<H::Protocol, H::Transport>> = home.clone();
+pub(crate) fn handle<H: ProtocolHost>(host: &Rc<H>) -> Handle<H::Protocol, H::Transport> {
+    let mailbox: Rc<dyn Mailbox<H::Protocol, H::Transport>> = host.clone();
     let mailbox: Weak<dyn Mailbox<H::Protocol, H::Transport>> = Rc::downgrade(&mailbox);
-    Handle::new(mailbox, home.fate())
+    Handle::new(mailbox, host.end_reason())
 }
 
 impl<H: ProtocolHost> Mailbox<H::Protocol, H::Transport> for H {
@@ -286,7 +286,7 @@ impl<H: ProtocolHost> Mailbox<H::Protocol, H::Transport> for H {
             return report::discard(message, self.host_location());
         }
         let called = self.protocol_slot().with_extras(|extras| {
-            extras.mail.push_back(message);
+            extras.messages.push_back(message);
             std::mem::replace(&mut extras.called, true)
         });
         if !called {
@@ -298,7 +298,7 @@ impl<H: ProtocolHost> Mailbox<H::Protocol, H::Transport> for H {
 
     fn visit_now(self: Rc<Self>, message: Message<H::Protocol, H::Transport>) {
         match self.host_reactor() {
-            // Once it is over all that may come is the end.
+            // After the end, only the last hook may still be called.
             Some(reactor) if !self.is_closing() => {
                 visit(&self, &reactor, message);
             }
@@ -345,18 +345,18 @@ impl<H: ProtocolHost> Mailbox<H::Protocol, H::Transport> for H {
         !self.is_left()
     }
 
-    fn fate(&self) -> Fate {
-        let fate = self
+    fn end_reason(&self) -> EndReason {
+        let end_reason = self
             .protocol_slot()
-            .with_extras(|extras| extras.fate.get_or_insert_default().clone());
-        if let Some(reason) = self.why_it_ended().filter(|_| self.is_left()) {
-            let _ = fate.set(reason);
+            .with_extras(|extras| extras.end_reason.get_or_insert_default().clone());
+        if let Some(reason) = self.reason_of_end().filter(|_| self.is_left()) {
+            let _ = end_reason.set(reason);
         }
-        fate
+        end_reason
     }
 
     fn reason(&self) -> Option<Failure> {
-        self.why_it_ended()
+        self.reason_of_end()
     }
 
     fn feed(&self, bytes: &[u8]) {
@@ -380,16 +380,16 @@ impl<H: ProtocolHost> WorkItem for H {
         };
         let letters = self.protocol_slot().with_extras(|extras| {
             extras.called = false;
-            extras.mail.len()
+            extras.messages.len()
         });
         for _ in 0..letters {
             if self.is_closing() {
-                // What is left is dropped when it is told so.
+                // The rest is dropped when the protocol is removed.
                 return;
             }
             let message = self.protocol_slot().with_extras(|extras| {
-                let message = extras.mail.pop_front();
-                shrink_queue(&mut extras.mail);
+                let message = extras.messages.pop_front();
+                shrink_queue(&mut extras.messages);
                 message
             });
             let Some(message) = message else { return };
@@ -401,13 +401,13 @@ impl<H: ProtocolHost> WorkItem for H {
 impl<P: 'static, T: 'static> Default for ProtocolExtras<P, T> {
     fn default() -> Self {
         Self {
-            mail: VecDeque::new(),
+            messages: VecDeque::new(),
             called: false,
             timers: Vec::new(),
             waits: Slab::new(),
             successor: None,
             unused: Unused::default(),
-            fate: None,
+            end_reason: None,
         }
     }
 }

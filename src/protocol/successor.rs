@@ -1,4 +1,4 @@
-//! A protocol that is to have the connection of another one.
+//! The protocol that gets the connection of another one.
 
 use super::Protocol;
 use super::connected::{OnStream, deliver};
@@ -10,15 +10,15 @@ use crate::transport::{Conn, Handed};
 use std::panic::Location;
 use std::rc::Rc;
 
-/// Whoever is to have a connection next.
+/// The next owner of a connection.
 pub(crate) trait Successor {
-    /// Bytes that are to be delivered to it before all others.
+    /// Adds bytes that are delivered to it before all others.
     fn put_before(&mut self, bytes: Vec<u8>);
 
-    /// Bytes that came and were not delivered to the one before.
+    /// Adds bytes that came and were not delivered to the previous protocol.
     fn append(&mut self, bytes: &[u8]);
 
-    /// Here it is. Nothing unwinds.
+    /// Takes the connection over. Does not unwind.
     fn take_over(
         self: Box<Self>,
         reactor: &Reactor,
@@ -27,7 +27,7 @@ pub(crate) trait Successor {
     );
 }
 
-/// A protocol, and what came that is for it.
+/// A protocol, and the received bytes that are for it.
 pub(super) struct Next<Q> {
     pub(super) protocol: Q,
     pub(super) rest: Vec<u8>,
@@ -56,7 +56,8 @@ impl<Q: Protocol> Successor for Next<Q> {
     }
 }
 
-/// Gives a protocol a connection that somebody else had, and what that one has left of what came.
+/// Attaches a protocol to a connection that another handler had, with the bytes that the other
+/// handler has not used.
 pub(crate) fn attach_handed<P: Protocol>(
     reactor: &Reactor,
     handed: Handed,
@@ -67,7 +68,7 @@ pub(crate) fn attach_handed<P: Protocol>(
     conn.begin(reactor, || {
         visit(&conn, reactor, |protocol, cx| protocol.connection_made(cx));
         if conn.link().is_handing_on() {
-            // It has named the next one at once.
+            // The protocol has named its own successor at once.
             conn.handler().leave_to_successor(rest);
         } else {
             deliver(&conn, reactor, &rest);

@@ -10,7 +10,7 @@ use std::time::Duration;
 #[cfg(any(doc, feature = "debug"))]
 use super::Blocked;
 use super::{Grace, OnPanic, Reactor, errors};
-use crate::debug::{self, Debugging, Told, Watchdog};
+use crate::debug::{self, BlockedHook, Debugging, Watchdog};
 #[cfg(any(doc, feature = "testing"))]
 use crate::driver::Driver;
 #[cfg(any(doc, feature = "testing"))]
@@ -28,7 +28,7 @@ pub struct ReactorBuilder {
     faults: Option<NetworkFaults>,
     debug: Option<bool>,
     watchdog: Option<Option<Duration>>,
-    on_blocked: Option<Told>,
+    on_blocked: Option<BlockedHook>,
     on_panic: OnPanic,
     stops_on_signals: Option<bool>,
     ends_by_signal: bool,

@@ -417,12 +417,12 @@ impl<D: Descriptor> Watched<D> {
         let Some(descriptor) = self.descriptor.take() else {
             return;
         };
-        let told = {
+        let result = {
             let descriptor = driver::Descriptor(descriptor.as_fd());
             self.registration.set_interest(reactor, &descriptor, wanted)
         };
         self.descriptor.set(Some(descriptor));
-        if let Err(error) = told {
+        if let Err(error) = result {
             self.end(Some(reactor), Some(&error.into()));
         }
     }

@@ -163,9 +163,9 @@ impl Inner {
     /// Returns their number.
     pub(super) fn dispatch_ready(&self, reactor: &Reactor) -> usize {
         let mut slice = Slice::new(&self.timers, ENTRIES_PER_CLOCK);
-        let (events, told) = self.pace.lend_events();
+        let (events, handled) = self.pace.lend_events();
         let mut count = 0;
-        for event in &events[told..] {
+        for event in &events[handled..] {
             // A source may have left because of an earlier event of this very batch.
             let weight = self.weigh(|| match self.handler(event.key) {
                 Some(handler) => {
@@ -179,7 +179,7 @@ impl Inner {
                 break;
             }
         }
-        self.pace.put_events(events, told + count);
+        self.pace.put_events(events, handled + count);
         if !self.pace.has_events() {
             self.check_strays();
         }

@@ -274,11 +274,11 @@ impl Inner {
             report::deliver(Origin::Thread, failure, location);
         }
         // One report for all the work that was submitted by one line.
-        let mut told = HashSet::new();
+        let mut reported = HashSet::new();
         for location in left
             .dropped
             .into_iter()
-            .filter(|location| told.insert(*location))
+            .filter(|location| reported.insert(*location))
         {
             let failure = Failure::at(PoolError::NeverBegun, location);
             report::deliver(Origin::Thread, failure, location);

@@ -142,10 +142,10 @@ impl Cooperator {
         let location = Location::caller();
         let (deferred, resolver) = Deferred::pair();
         let steps = Steps::new(work, Some(resolver), location);
-        let job = Rc::downgrade(&self.shared().add(Box::new(steps), true, location));
+        let task = Rc::downgrade(&self.shared().add(Box::new(steps), true, location));
         deferred.on_cancel(move || {
-            if let Some(job) = job.upgrade() {
-                job.end(End::Ended(Failure::at(Cancelled, location)));
+            if let Some(task) = task.upgrade() {
+                task.end(End::Ended(Failure::at(Cancelled, location)));
             }
         })
     }
@@ -192,7 +192,7 @@ impl fmt::Debug for Cooperator {
         let shared = self.shared();
         f.debug_struct("Cooperator")
             .field("state", &shared.state.get())
-            .field("tasks", &shared.jobs.borrow().len())
+            .field("tasks", &shared.tasks.borrow().len())
             .field("queued", &shared.queue.borrow().len())
             .finish_non_exhaustive()
     }

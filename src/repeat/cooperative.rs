@@ -5,7 +5,7 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use super::errors::CooperateError;
-use super::work::{End, Job};
+use super::work::{CoopTask, End};
 use crate::defer::Deferred;
 use crate::failure::Failure;
 
@@ -47,12 +47,12 @@ use crate::failure::Failure;
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct CooperativeTask(Rc<Job>);
+pub struct CooperativeTask(Rc<CoopTask>);
 
 /// Holds back a task until it is dropped; see [`CooperativeTask::pause`].
 #[doc(alias = "NotPaused")]
 #[must_use = "dropping a pause lets the task continue"]
-pub struct TaskPause(Rc<Job>);
+pub struct TaskPause(Rc<CoopTask>);
 
 impl CooperativeTask {
     /// Pauses the task before its next step, until the [`TaskPause`] is dropped. Several pauses add
@@ -116,8 +116,8 @@ impl CooperativeTask {
         self.0.location
     }
 
-    pub(super) fn of(job: Rc<Job>) -> Self {
-        Self(job)
+    pub(super) fn of(task: Rc<CoopTask>) -> Self {
+        Self(task)
     }
 }
 
@@ -162,9 +162,9 @@ mod tests {
         let task = Cooperator::new(&clock).cooperate(std::iter::repeat(()));
         let kept = task.when_done();
         for _ in 0..10_000 {
-            let asked = task.when_done();
-            asked.cancel();
-            drop(asked.add_errback(|_| ()));
+            let has_waiter = task.when_done();
+            has_waiter.cancel();
+            drop(has_waiter.add_errback(|_| ()));
         }
         assert!(!kept.is_settled());
         drop(kept);

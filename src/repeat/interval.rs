@@ -204,7 +204,7 @@ impl FusedStream for Interval {
 pub(super) fn divide(elapsed: Duration, period: Duration) -> (u64, Duration) {
     let (elapsed, period) = (elapsed.as_nanos(), period.as_nanos());
     let whole = u64::try_from(elapsed / period).unwrap_or(u64::MAX);
-    // The rest of a time that a clock can show fits.
+    // The rest of a duration that a clock can represent fits.
     let left = u64::try_from(elapsed % period).unwrap_or(u64::MAX);
     (whole, Duration::from_nanos(left))
 }

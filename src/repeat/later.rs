@@ -53,7 +53,7 @@ pub fn defer_later<V, R: IntoOutcome<V>>(
     let due = Due(resolver.clone(), location);
     let timers = clock.timers();
     let deadline = timers.later(timers.now(), delay);
-    let call = timers.call_at(deadline, location, move || due.come());
+    let call = timers.call_at(deadline, location, move || due.deliver());
     deferred
         .on_cancel(move || {
             drop(resolver.take());
@@ -62,12 +62,12 @@ pub fn defer_later<V, R: IntoOutcome<V>>(
         .add_callback(move |()| f())
 }
 
-/// The clock's part of the call. Unless the call was cancelled, its resolver is there until the
+/// The call, owned by the clock. Unless the call was cancelled, its resolver is there until the
 /// call is due.
 struct Due(Rc<Cell<Option<Resolver<()>>>>, &'static Location<'static>);
 
 impl Due {
-    fn come(self) {
+    fn deliver(self) {
         if let Some(resolver) = self.0.take() {
             resolver.callback(());
         }

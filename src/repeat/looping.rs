@@ -195,7 +195,7 @@ impl LoopingCall {
         timers: &Timers,
         interval: Duration,
         delay: Duration,
-        owed: u64,
+        carried: u64,
     ) -> (Looping, Deferred<Self>) {
         let (deferred, resolver) = Deferred::pair();
         let start = timers.now();
@@ -206,7 +206,7 @@ impl LoopingCall {
             ending: Cell::new(Ending::No),
             origin: Cell::new(start),
             counted: Cell::new(0),
-            owed: Cell::new(owed),
+            carried: Cell::new(carried),
             f: Cell::new(Some(self.f)),
             resolver: Cell::new(Some(resolver)),
             timer: Cell::new(None),
@@ -296,7 +296,7 @@ struct Loop {
     /// The last point of the grid that a call has counted.
     counted: Cell<u64>,
     /// Points of an earlier grid that no call has counted.
-    owed: Cell<u64>,
+    carried: Cell<u64>,
     /// Set by invariant 1.
     f: Cell<Option<Function>>,
     /// `None` once the loop is over.
@@ -342,7 +342,7 @@ impl Loop {
         let turn = Turn(Some(self.clone()));
         let call = self
             .timers
-            .call_at(deadline, self.location, move || turn.come());
+            .call_at(deadline, self.location, move || turn.run_due());
         // A clock that has stopped has dropped the turn, and so ended the loop.
         if self.state.get() == State::Waiting {
             self.timer.set(Some(call));
@@ -458,7 +458,7 @@ impl Loop {
         }
         let now = self.timers.now();
         let missed = self.point(now).saturating_sub(self.counted.replace(0));
-        self.owed.set(self.owed.get().saturating_add(missed));
+        self.carried.set(self.carried.get().saturating_add(missed));
         self.origin.set(now);
         let next = self.timers.later(now, self.interval);
         self.with_timer(|timer| timer.reset_at(next));
@@ -473,7 +473,7 @@ impl Loop {
         }
         let point = self.point(self.timers.now());
         let fresh = point.saturating_sub(self.counted.replace(point));
-        self.owed.take().saturating_add(fresh)
+        self.carried.take().saturating_add(fresh)
     }
 
     /// Returns the number of the last point that is not after `now`; 0 without a grid.
@@ -496,11 +496,11 @@ impl Loop {
     }
 }
 
-/// The clock's part of the loop: its next call.
+/// The next call of the loop, owned by the clock.
 struct Turn(Option<Rc<Loop>>);
 
 impl Turn {
-    fn come(mut self) {
+    fn run_due(mut self) {
         if let Some(looping) = self.0.take() {
             looping.call();
         }

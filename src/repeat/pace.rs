@@ -79,7 +79,7 @@ impl Default for Slice {
 pub struct Pace {
     timers: Timers,
     slice: Slice,
-    spell: Spell,
+    spell: SliceMeter,
     location: &'static Location<'static>,
 }
 
@@ -95,7 +95,7 @@ impl Pace {
     pub fn with_slice(clock: &impl Clock, slice: Slice) -> Self {
         let timers = clock.timers().clone();
         Self {
-            spell: Spell::begin(&timers),
+            spell: SliceMeter::begin(&timers),
             timers,
             slice,
             location: Location::caller(),
@@ -122,7 +122,7 @@ impl Pace {
                 yield_now().await;
             }
         }
-        self.spell = Spell::begin(&self.timers);
+        self.spell = SliceMeter::begin(&self.timers);
     }
 }
 
@@ -136,12 +136,12 @@ impl fmt::Debug for Pace {
 }
 
 /// A slice that has begun.
-pub(super) struct Spell {
+pub(super) struct SliceMeter {
     begun: Instant,
     steps: u32,
 }
 
-impl Spell {
+impl SliceMeter {
     pub(super) fn begin(timers: &Timers) -> Self {
         Self {
             begun: timers.now(),

@@ -69,12 +69,12 @@ fn notes() -> (Rc<RefCell<Vec<u64>>>, impl Fn(u64) + 'static) {
     (notes, move |n| log.borrow_mut().push(n))
 }
 
-/// What a looping call does on a machine, as `tests/deferred/conformance` shows it on a virtual
-/// clock: each row is a name, a script and the log.
+/// A looping call on a machine, with the commands that `tests/deferred/conformance` uses on a
+/// virtual clock: each row is a name, a script and the log.
 ///
 /// | command              | does                                                              |
 /// |----------------------|-------------------------------------------------------------------|
-/// | `takes S`            | said before: each call takes so many seconds                      |
+/// | `takes S`            | comes first: each call takes this many seconds                    |
 /// | `every S`, `later S` | starts it, now or an interval later                               |
 /// | `at S`               | a turn at that time; a call logs its count and when it began       |
 /// | `reset S`            | resets it at that time, which no turn has seen yet                |

@@ -34,7 +34,7 @@ use std::rc::{Rc, Weak};
 
 use super::errors::CooperateError;
 use super::forget;
-use super::pace::{Slice, Spell};
+use super::pace::{Slice, SliceMeter};
 use crate::clock::{ClockStopped, DelayedCall, Timers};
 use crate::defer::{Deferred, IntoOutcome, Listeners, Outcome, Resolver};
 use crate::failure::{Cancelled, Failure};
@@ -47,11 +47,11 @@ pub(super) struct Shared {
     slice: Slice,
     pub(super) state: Cell<State>,
     /// The queue by order of arrival (invariant 2).
-    pub(super) queue: RefCell<Indexed<Rc<Job>>>,
+    pub(super) queue: RefCell<Indexed<Rc<CoopTask>>>,
     /// The number of arrivals in the queue so far.
     tickets: Cell<u64>,
     /// The tasks that are not over, in the order in which they were added.
-    pub(super) jobs: RefCell<Indexed<Weak<Job>>>,
+    pub(super) tasks: RefCell<Indexed<Weak<CoopTask>>>,
     /// The number of tasks so far.
     numbers: Cell<u64>,
     /// `Some` while `is_scheduled`, and a little longer.
@@ -82,7 +82,7 @@ impl Shared {
             state: Cell::new(state),
             queue: RefCell::default(),
             tickets: Cell::new(0),
-            jobs: RefCell::default(),
+            tasks: RefCell::default(),
             numbers: Cell::new(0),
             timer: Cell::new(None),
             is_scheduled: Cell::new(false),
@@ -94,36 +94,36 @@ impl Shared {
     pub(super) fn add(
         self: &Rc<Self>,
         work: Box<dyn Work>,
-        asked: bool,
+        has_waiter: bool,
         location: &'static Location<'static>,
-    ) -> Rc<Job> {
+    ) -> Rc<CoopTask> {
         let number = self.numbers.get();
         self.numbers.set(number + 1);
-        let job = Job::new(self.clone(), number, work, asked, location);
+        let task = CoopTask::new(self.clone(), number, work, has_waiter, location);
         if self.state.get() == State::Stopped {
-            job.end(End::Ended(Failure::at(
+            task.end(End::Ended(Failure::at(
                 CooperateError::SchedulerStopped,
                 location,
             )));
         } else {
-            let known = Rc::downgrade(&job);
-            self.jobs.borrow_mut().insert(number, known);
-            job.go_on();
+            let known = Rc::downgrade(&task);
+            self.tasks.borrow_mut().insert(number, known);
+            task.requeue();
         }
-        job
+        task
     }
 
     /// Puts a task that can continue at the end of the queue.
-    pub(super) fn push(self: &Rc<Self>, job: Rc<Job>) {
+    pub(super) fn push(self: &Rc<Self>, task: Rc<CoopTask>) {
         let ticket = self.tickets.replace(self.tickets.get() + 1);
-        job.ticket.set(Some(ticket));
-        self.queue.borrow_mut().insert(ticket, job);
+        task.ticket.set(Some(ticket));
+        self.queue.borrow_mut().insert(ticket, task);
         self.schedule();
     }
 
     /// Takes the task out of the queue, if it is there.
-    pub(super) fn remove(&self, job: &Rc<Job>) {
-        let Some(ticket) = job.ticket.take() else {
+    pub(super) fn remove(&self, task: &Rc<CoopTask>) {
+        let Some(ticket) = task.ticket.take() else {
             return;
         };
         let mut queue = self.queue.borrow_mut();
@@ -138,7 +138,7 @@ impl Shared {
 
     /// Removes the task with this number.
     pub(super) fn forget(&self, number: u64) {
-        self.jobs.borrow_mut().remove(number);
+        self.tasks.borrow_mut().remove(number);
     }
 
     pub(super) fn schedule(self: &Rc<Self>) {
@@ -169,14 +169,14 @@ impl Shared {
         self.is_scheduled.set(false);
         self.timer.take();
         self.in_slice.set(true);
-        let mut spell = Spell::begin(&self.timers);
+        let mut spell = SliceMeter::begin(&self.timers);
         // A stop empties the queue.
         loop {
             let first = self.queue.borrow_mut().pop_first();
-            let Some(job) = first else { break };
-            job.ticket.set(None);
-            job.step();
-            drop(job);
+            let Some(task) = first else { break };
+            task.ticket.set(None);
+            task.step();
+            drop(task);
             if spell.is_over_after_step(&self.timers, self.slice) {
                 break;
             }
@@ -192,15 +192,15 @@ impl Shared {
     }
 
     fn end_all(&self, why: impl Fn() -> Failure) {
-        let jobs: Vec<_> = self.jobs.borrow().values().cloned().collect();
+        let tasks: Vec<_> = self.tasks.borrow().values().cloned().collect();
         self.unschedule();
-        for job in jobs.iter().filter_map(Weak::upgrade) {
-            job.end(End::Ended(why()));
+        for task in tasks.iter().filter_map(Weak::upgrade) {
+            task.end(End::Ended(why()));
         }
     }
 }
 
-/// The clock's part of the cooperator: its next slice.
+/// The next slice of the cooperator, owned by the clock.
 struct Turn(Option<Rc<Shared>>);
 
 impl Turn {
@@ -309,7 +309,7 @@ where
 }
 
 /// One task.
-pub(super) struct Job {
+pub(super) struct CoopTask {
     cooperator: Rc<Shared>,
     number: u64,
     /// Set by invariant 5.
@@ -324,16 +324,16 @@ pub(super) struct Job {
     pub(super) end: RefCell<Option<End>>,
     pub(super) waiters: Listeners<()>,
     /// Whether a Deferred of the end was requested.
-    asked: Cell<bool>,
+    has_waiter: Cell<bool>,
     pub(super) location: &'static Location<'static>,
 }
 
-impl Job {
+impl CoopTask {
     pub(super) fn new(
         cooperator: Rc<Shared>,
         number: u64,
         work: Box<dyn Work>,
-        asked: bool,
+        has_waiter: bool,
         location: &'static Location<'static>,
     ) -> Rc<Self> {
         Rc::new(Self {
@@ -346,13 +346,13 @@ impl Job {
             cancel: Cell::new(None),
             end: RefCell::default(),
             waiters: Listeners::default(),
-            asked: Cell::new(asked),
+            has_waiter: Cell::new(has_waiter),
             location,
         })
     }
 
     /// Puts the task into the queue, unless it is held, stepping or over.
-    pub(super) fn go_on(self: &Rc<Self>) {
+    pub(super) fn requeue(self: &Rc<Self>) {
         if self.holds.get() == 0 && !self.is_stepping.get() && !self.is_over() {
             self.cooperator.push(self.clone());
         }
@@ -374,7 +374,7 @@ impl Job {
         }
         self.work.set(Some(work));
         match stepped {
-            Ok(Some(Outcome::Ready(Ok(())))) => self.go_on(),
+            Ok(Some(Outcome::Ready(Ok(())))) => self.requeue(),
             Ok(Some(Outcome::Ready(Err(failure)))) | Err(failure) => {
                 self.end(End::Failed(failure));
             }
@@ -399,7 +399,7 @@ impl Job {
         }
         for waiter in self.waiters.resolvers() {
             if !waiter.is_cancelled() {
-                self.asked.set(true);
+                self.has_waiter.set(true);
             }
             waiter.resolve(end.result());
         }
@@ -429,19 +429,19 @@ impl Job {
 
     pub(super) fn release(self: &Rc<Self>) {
         self.holds.set(self.holds.get() - 1);
-        self.go_on();
+        self.requeue();
     }
 
     fn wait_for(self: &Rc<Self>, deferred: Deferred<()>) {
         self.holds.set(self.holds.get() + 1);
         self.cancel.set(Some(Box::new(deferred.remote_cancel())));
-        let job = self.clone();
-        drop(deferred.add_both(move |result| job.came(result)));
+        let task = self.clone();
+        drop(deferred.add_both(move |result| task.deferred_done(result)));
     }
 
     /// Handles the result of the Deferred that the task waited for. A result that comes after the
     /// end is passed on, to be reported.
-    fn came(self: &Rc<Self>, result: Result<(), Failure>) -> Result<(), Failure> {
+    fn deferred_done(self: &Rc<Self>, result: Result<(), Failure>) -> Result<(), Failure> {
         self.cancel.take();
         match result {
             Err(failure) if !self.is_over() => self.end(End::Failed(failure)),
@@ -461,8 +461,8 @@ impl Job {
         match stepped {
             Ok(Some(Outcome::Wait(deferred))) => {
                 deferred.cancel();
-                let job = self.clone();
-                drop(deferred.add_both(move |result| job.came(result)));
+                let task = self.clone();
+                drop(deferred.add_both(move |result| task.deferred_done(result)));
             }
             Ok(Some(Outcome::Ready(Err(failure)))) | Err(failure) => {
                 report::deliver(Origin::Task, failure, self.location);
@@ -477,7 +477,7 @@ impl Job {
         match end {
             Some(End::Done) => Deferred::succeed(()),
             Some(End::Failed(failure) | End::Ended(failure)) => {
-                self.asked.set(true);
+                self.has_waiter.set(true);
                 Deferred::fail(failure)
             }
             None => self.waiters.join(),
@@ -485,13 +485,13 @@ impl Job {
     }
 }
 
-impl Drop for Job {
+impl Drop for CoopTask {
     fn drop(&mut self) {
         self.cooperator.forget(self.number);
         let work = self.work.take();
         report::discard(work, self.location);
         let unasked = match self.end.take() {
-            Some(End::Failed(failure)) if !self.asked.get() => failure,
+            Some(End::Failed(failure)) if !self.has_waiter.get() => failure,
             _ => return,
         };
         report::deliver(Origin::Task, unasked, self.location);

@@ -93,9 +93,9 @@ impl<T> ChildSlot<T> {
 }
 
 /// Marks the slot as empty for good, if the child is dropped without a result.
-struct Leaves<T>(Rc<ChildSlot<T>>);
+struct EmptyOnDrop<T>(Rc<ChildSlot<T>>);
 
-impl<T> Drop for Leaves<T> {
+impl<T> Drop for EmptyOnDrop<T> {
     fn drop(&mut self) {
         self.0.put(None);
     }
@@ -158,7 +158,7 @@ impl<'env> ChildTask<'env> {
             location,
             is_done: Cell::new(false),
         });
-        let leaves = Leaves(slot.clone());
+        let leaves = EmptyOnDrop(slot.clone());
         let future = Box::pin(async move {
             let result = contained(future, location).await;
             let failed = result.as_ref().err().cloned();
@@ -196,7 +196,7 @@ impl<'env> ChildTask<'env> {
     /// Records that the task in which the scope runs waits for this child.
     pub(super) fn note(&self) {
         if let Some(info) = &self.info {
-            task::note_wait(|| Rc::new(Below(info.clone())));
+            task::note_wait(|| Rc::new(ChildRecord(info.clone())));
         }
     }
 }
@@ -236,9 +236,9 @@ impl Drop for ChildTask<'_> {
 }
 
 /// The record of a child in the task of its scope.
-struct Below(Rc<TaskInfo>);
+struct ChildRecord(Rc<TaskInfo>);
 
-impl Wait for Below {
+impl Wait for ChildRecord {
     fn look(&self) -> Option<DumpItem> {
         self.0.look()?;
         Some(self.0.dump_item())

@@ -133,7 +133,7 @@ pub fn scope<'env, T>(
     ScopeBuilder::new().run(body)
 }
 
-/// A builder for a scope with a deadline, or with a grace for those that are ended;
+/// A builder for a scope with a deadline, or with a grace for the tasks that it ends;
 /// [`run`](ScopeBuilder::run) runs the scope.
 ///
 /// # Examples
@@ -236,7 +236,7 @@ pub struct Scope<'env>(Rc<Inner<'env>>);
 struct Inner<'env> {
     /// The children that the scope's future has not taken over yet.
     fresh: RefCell<Vec<ChildTask<'env>>>,
-    next_kid: Cell<u64>,
+    next_child: Cell<u64>,
     stage: Cell<Stage>,
     /// Wakes the scope's future.
     waker: RefCell<Option<Waker>>,
@@ -322,7 +322,7 @@ impl<'env> Scope<'env> {
         is_shielded: bool,
     ) -> Child<'env, T> {
         let location = Location::caller();
-        let number = self.0.next_kid.replace(self.0.next_kid.get() + 1);
+        let number = self.0.next_child.replace(self.0.next_child.get() + 1);
         let (kid, child) = ChildTask::new(number, future, is_shielded, location);
         if self.is_cancelled() {
             drop(kid);
@@ -353,7 +353,7 @@ impl Inner<'_> {
         }
     }
 
-    fn tell_watchers(&self) {
+    fn wake_watchers(&self) {
         let watchers = self.watchers.take();
         watchers.for_each(Waker::wake);
     }
@@ -402,7 +402,7 @@ async fn run<'env, T>(
 ) -> Result<T, Failure> {
     let scope = Scope(Rc::new(Inner {
         fresh: RefCell::default(),
-        next_kid: Cell::new(0),
+        next_child: Cell::new(0),
         stage: Cell::new(Stage::Open),
         waker: RefCell::default(),
         watchers: RefCell::default(),
@@ -413,11 +413,11 @@ async fn run<'env, T>(
         scope,
         location,
         stopper: StopHandle::default(),
-        kids: FuturesUnordered::new(),
+        children: FuturesUnordered::new(),
         failure: None,
         deadline: scoping.deadline,
         grace: scoping.grace,
-        patience: None,
+        grace_left: None,
     };
     let mut value = None;
     poll_fn(|cx| running.poll(cx, body.as_mut(), &mut value)).await;
@@ -434,17 +434,17 @@ struct Running<'env> {
     location: &'static Location<'static>,
     /// Cancels what the body awaits.
     stopper: StopHandle,
-    kids: FuturesUnordered<ChildTask<'env>>,
+    children: FuturesUnordered<ChildTask<'env>>,
     /// The first failure.
     failure: Option<Failure>,
     deadline: Option<(Duration, Sleep)>,
     grace: Option<Box<dyn FnOnce() -> Sleep>>,
     /// The rest of the grace.
-    patience: Option<Sleep>,
+    grace_left: Option<Sleep>,
 }
 
 impl Running<'_> {
-    /// Polls all of them; ready when all are gone.
+    /// Polls the body and the children; ready when all of them have ended.
     fn poll<T, B: Future<Output = Result<T, Failure>>>(
         &mut self,
         cx: &mut Context<'_>,
@@ -475,24 +475,24 @@ impl Running<'_> {
             }
             self.adopt();
             while let Poll::Ready(Some((done, location))) =
-                Pin::new(&mut self.kids).poll_next(&mut Context::from_waker(&own_waker(cx)))
+                Pin::new(&mut self.children).poll_next(&mut Context::from_waker(&own_waker(cx)))
             {
                 if let Err(failure) = done {
                     self.fail(failure, location);
                 }
             }
             let has_fresh = !inner.fresh.borrow().is_empty();
-            if body.is_none() && self.kids.is_empty() && !has_fresh {
+            if body.is_none() && self.children.is_empty() && !has_fresh {
                 inner.stage.set(Stage::Over);
-                inner.tell_watchers();
+                inner.wake_watchers();
                 return Poll::Ready(());
             }
             if has_fresh || inner.stage.get() == Stage::Cancelled {
                 continue;
             }
             // What has ended by now has ended in time.
-            self.look_at_deadline(cx);
-            let dropped = self.look_at_patience(cx, body.as_mut());
+            self.check_deadline(cx);
+            let dropped = self.check_grace(cx, body.as_mut());
             if !dropped && inner.stage.get() != Stage::Cancelled {
                 return Poll::Pending;
             }
@@ -504,11 +504,11 @@ impl Running<'_> {
         let fresh = self.scope.0.fresh.take();
         for kid in fresh {
             kid.note();
-            self.kids.push(kid);
+            self.children.push(kid);
         }
     }
 
-    fn look_at_deadline(&mut self, cx: &mut Context<'_>) {
+    fn check_deadline(&mut self, cx: &mut Context<'_>) {
         if let Some((limit, sleep)) = &mut self.deadline {
             let limit = *limit;
             if self.scope.is_cancelled() {
@@ -520,14 +520,14 @@ impl Running<'_> {
         }
     }
 
-    /// Returns `true` when the grace is over and those that were left are dropped.
-    fn look_at_patience<B>(&mut self, cx: &mut Context<'_>, body: Pin<&mut Option<B>>) -> bool {
-        let Some(patience) = &mut self.patience else {
+    /// Returns `true` when the grace is over and the rest was dropped.
+    fn check_grace<B>(&mut self, cx: &mut Context<'_>, body: Pin<&mut Option<B>>) -> bool {
+        let Some(grace_left) = &mut self.grace_left else {
             return false;
         };
-        let is_over = Pin::new(patience).poll(cx).is_ready();
+        let is_over = Pin::new(grace_left).poll(cx).is_ready();
         if is_over {
-            self.patience = None;
+            self.grace_left = None;
             self.drop_all(body);
         }
         is_over
@@ -548,14 +548,14 @@ impl Running<'_> {
         // From now on no child is added.
         self.scope.0.stage.set(Stage::Ending);
         self.adopt();
-        self.scope.0.tell_watchers();
+        self.scope.0.wake_watchers();
         match self.grace.take() {
             None => self.drop_all(body),
             Some(grace) => {
-                self.patience = Some(grace());
-                let mut kids: Vec<_> = self.kids.iter().collect();
-                kids.sort_by_key(|kid| kid.number());
-                for kid in kids {
+                self.grace_left = Some(grace());
+                let mut children: Vec<_> = self.children.iter().collect();
+                children.sort_by_key(|kid| kid.number());
+                for kid in children {
                     kid.ask();
                 }
                 self.stopper.ask(self.location);
@@ -566,12 +566,13 @@ impl Running<'_> {
     /// Drops the body and all children except the shielded ones.
     fn drop_all<B>(&mut self, body: Pin<&mut Option<B>>) {
         self.drop_body(body);
-        let kids = std::mem::take(&mut self.kids);
-        let mut kids: Vec<_> = kids.into_iter().collect();
-        kids.sort_by_key(ChildTask::number);
-        let (kept, dropped): (Vec<_>, Vec<_>) = kids.into_iter().partition(ChildTask::is_shielded);
+        let children = std::mem::take(&mut self.children);
+        let mut children: Vec<_> = children.into_iter().collect();
+        children.sort_by_key(ChildTask::number);
+        let (kept, dropped): (Vec<_>, Vec<_>) =
+            children.into_iter().partition(ChildTask::is_shielded);
         drop(dropped);
-        self.kids.extend(kept);
+        self.children.extend(kept);
     }
 
     fn drop_body<B>(&self, mut body: Pin<&mut Option<B>>) {
@@ -582,10 +583,10 @@ impl Running<'_> {
 }
 
 impl Drop for Running<'_> {
-    /// The scope is done, or was dropped.
+    /// Ends the scope, which is done or was dropped.
     fn drop(&mut self) {
         self.scope.0.stage.set(Stage::Over);
-        self.scope.0.tell_watchers();
+        self.scope.0.wake_watchers();
         self.scope.0.drop_fresh();
     }
 }

@@ -165,9 +165,9 @@ impl Service for MultiService {
     }
 
     fn stop(&self) -> Deferred<()> {
-        let mut told = Vec::new();
-        let stopped = self.request_stop(&mut told);
-        end_all(told);
+        let mut requests = Vec::new();
+        let stopped = self.request_stop(&mut requests);
+        end_all(requests);
         stopped
     }
 
@@ -180,13 +180,13 @@ impl Service for MultiService {
     }
 }
 
-/// A service that was told to stop, and the resolver to fire when it has stopped.
+/// A service that is being stopped, and the resolver to fire when it has stopped.
 type StopRequest = (Rc<Inner>, Resolver<()>);
 
 impl MultiService {
-    /// Marks the service as stopping. The caller passes the list `told` to [`end_all`], which stops
-    /// the members.
-    fn request_stop(&self, told: &mut Vec<StopRequest>) -> Deferred<()> {
+    /// Marks the service as stopping. The caller passes the list `requests` to [`end_all`], which
+    /// stops the members.
+    fn request_stop(&self, requests: &mut Vec<StopRequest>) -> Deferred<()> {
         let inner = &self.0;
         let before = inner.state.get();
         if before == State::Stopped {
@@ -195,7 +195,7 @@ impl MultiService {
         inner.state.set(State::Stopping);
         let (deferred, resolver) = Deferred::pair();
         match before {
-            State::Running => told.push((inner.clone(), resolver)),
+            State::Running => requests.push((inner.clone(), resolver)),
             _ => inner.stopping.borrow_mut().push(resolver),
         }
         deferred
@@ -203,16 +203,16 @@ impl MultiService {
 }
 
 /// Stops the members of each service, and those of their members.
-fn end_all(mut told: Vec<StopRequest>) {
-    while let Some((inner, resolver)) = told.pop() {
+fn end_all(mut requests: Vec<StopRequest>) {
+    while let Some((inner, resolver)) = requests.pop() {
         let members = inner.members.borrow().clone();
-        end(inner, members, &mut told).chain_deferred(resolver);
+        end(inner, members, &mut requests).chain_deferred(resolver);
     }
 }
 
 /// Stops these members, and fires the service's resolvers afterwards.
-fn end(inner: Rc<Inner>, members: Vec<Member>, told: &mut Vec<StopRequest>) -> Deferred<()> {
-    stop_all(members, told).add_both(move |_| {
+fn end(inner: Rc<Inner>, members: Vec<Member>, requests: &mut Vec<StopRequest>) -> Deferred<()> {
+    stop_all(members, requests).add_both(move |_| {
         let again = inner.state.replace(State::Stopped) == State::Restarting;
         let waiting = inner.stopping.take();
         if again {
@@ -230,7 +230,7 @@ fn end(inner: Rc<Inner>, members: Vec<Member>, told: &mut Vec<StopRequest>) -> D
 struct Starting {
     inner: Rc<Inner>,
     members: Vec<Member>,
-    /// The number of members that were told to start.
+    /// The number of members whose start was requested.
     begun: usize,
 }
 
@@ -245,8 +245,8 @@ impl Starting {
         }
     }
 
-    /// Records the result of the last member that was told to start; returns the result of the
-    /// whole, once known.
+    /// Records the result of the last member that was started; returns the result of the whole,
+    /// once known.
     fn note(&self, started: Result<(), Failure>) -> Option<Result<(), Failure>> {
         let last = self.begun.checked_sub(1)?;
         match (self.inner.state.get(), started) {
@@ -254,9 +254,9 @@ impl Starting {
             (State::Running, Err(failure)) => {
                 self.inner.state.set(State::Stopping);
                 let before = self.members[..last].to_vec();
-                let mut told = Vec::new();
-                drop(end(self.inner.clone(), before, &mut told));
-                end_all(told);
+                let mut requests = Vec::new();
+                drop(end(self.inner.clone(), before, &mut requests));
+                end_all(requests);
                 Some(Err(failure))
             }
             // The member stopped the service while it started, and all others with it.
@@ -300,28 +300,28 @@ fn start(member: &Member) -> Result<(), Failure> {
 
 /// Stops a member whose end nothing waits for.
 fn stop_one(member: &Member) {
-    let mut told = Vec::new();
-    drop(stop_all(vec![member.clone()], &mut told));
-    end_all(told);
+    let mut requests = Vec::new();
+    drop(stop_all(vec![member.clone()], &mut requests));
+    end_all(requests);
 }
 
 /// Stops the last member, then the one before it, and so on. Never fails. The caller passes the
-/// list `told` to [`end_all`].
-fn stop_all(mut members: Vec<Member>, told: &mut Vec<StopRequest>) -> Deferred<()> {
+/// list `requests` to [`end_all`].
+fn stop_all(mut members: Vec<Member>, requests: &mut Vec<StopRequest>) -> Deferred<()> {
     let Some(last) = members.pop() else {
         return Deferred::succeed(());
     };
     let multi = last.service.as_multi();
-    // A panic that no reactor contains continues once all members were told to stop.
+    // A panic that no reactor contains continues once the stop of all members was requested.
     report::enter();
     let stopping = match multi {
-        Some(multi) => multi.request_stop(told),
+        Some(multi) => multi.request_stop(requests),
         None => maybe_deferred_at(last.location, || last.service.stop()),
     };
     let stopping = stopping.add_both(report_error).add_callback(move |()| {
-        let mut told = Vec::new();
-        let stopping = stop_all(members, &mut told);
-        end_all(told);
+        let mut requests = Vec::new();
+        let stopping = stop_all(members, &mut requests);
+        end_all(requests);
         stopping
     });
     report::leave();

@@ -63,7 +63,7 @@ pub struct PortService<K: ServicePort = Port>(Rc<Inner<K>>);
 
 /// A port that a [`PortService`] can close: a [`Port`] or a [`DatagramPort`].
 pub trait ServicePort: Clone + 'static {
-    /// ServicePort the port. The Deferred fires when the port is closed; so does that of each later
+    /// Closes the port. The Deferred fires when the port is closed; so does that of each later
     /// call.
     fn close(&self) -> Deferred<()>;
 

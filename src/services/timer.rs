@@ -80,7 +80,7 @@ impl TimerService {
                 };
                 match &mut lent.f {
                     Some(f) => maybe_deferred_at(location, f).map(drop),
-                    // The function is being called further up this stack.
+                    // The function is being called, further up the call stack.
                     None => Deferred::succeed(()),
                 }
             });

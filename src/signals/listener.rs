@@ -1,4 +1,4 @@
-//! A listener to signals: the one of a Deferred, or the one of a stream.
+//! A listener to signals, for a Deferred or for a stream.
 
 use std::cell::{Cell, RefCell};
 use std::panic::Location;
@@ -19,7 +19,7 @@ pub(super) struct Listener {
     key: Cell<usize>,
     signals: SignalSet,
     location: &'static Location<'static>,
-    /// The signals that have arrived; `None` before it listens and after that.
+    /// The signals that have arrived; `None` before and after it listens.
     pending: RefCell<Option<PendingSignals>>,
     consumer: Consumer,
     reactor: WeakReactor,
@@ -160,7 +160,7 @@ impl Tracked for Listener {
         let Consumer::Deferred(waits) = &self.consumer else {
             return self.wake();
         };
-        // Somebody is to be told: a Deferred that has nobody has left the line.
+        // The Deferred is still waiting; a Deferred that was dropped has left the wait source.
         if let Some(resolver) = waits.take() {
             resolver.errback(reason.clone());
         }
@@ -184,7 +184,8 @@ impl Tracked for Listener {
     }
 }
 
-/// What a Deferred that waits for a signal stands in line at, so that one that is dropped leaves.
+/// The wait source of a Deferred that waits for a signal, so that a dropped Deferred stops
+/// listening.
 impl WaitSource for Listener {
     /// Nothing is ever offered.
     fn ask(self: Rc<Self>, _number: WaiterId) {}
@@ -192,7 +193,7 @@ impl WaitSource for Listener {
     fn leave(&self, _number: WaiterId) {
         self.end();
         if let Consumer::Deferred(waits) = &self.consumer {
-            // It was cancelled, so nobody is told by this.
+            // The Deferred was cancelled, so the resolver has no consumer.
             drop(waits.take());
         }
     }

@@ -1,4 +1,5 @@
-//! The synchronization primitives while a model is explored: loom's, and what is built of them.
+//! The synchronization primitives while a model is explored: those of loom, and those built of
+//! them.
 
 use std::collections::VecDeque;
 use std::io;
@@ -170,13 +171,13 @@ impl WakeFd {
     }
 }
 
-/// Does as `parking::pair`.
+/// Makes a pair like `parking::pair`.
 pub(crate) fn pair() -> (Parker, Unparker) {
     let wake_fd = Arc::new(WakeFd::new());
     (Parker(wake_fd.clone()), Unparker(wake_fd))
 }
 
-/// Stands for `parking::Parker`.
+/// Replaces `parking::Parker`.
 pub(crate) struct Parker(Arc<WakeFd>);
 
 impl Parker {
@@ -196,7 +197,7 @@ impl Parker {
     }
 }
 
-/// Stands for `parking::Unparker`.
+/// Replaces `parking::Unparker`.
 #[derive(Clone)]
 pub(crate) struct Unparker(Arc<WakeFd>);
 

@@ -37,11 +37,11 @@ impl Lab {
             loops.unpark();
         });
         let reports = Rc::new(RefCell::new(Vec::new()));
-        let told = reports.clone();
+        let seen = reports.clone();
         Self {
             log: Log::default(),
             _entered: executor.enter(),
-            _diverted: report::divert(Rc::new(move |report| told.borrow_mut().push(report))),
+            _diverted: report::divert(Rc::new(move |report| seen.borrow_mut().push(report))),
             executor,
             reports,
             wakes,
@@ -190,11 +190,11 @@ fn wakes_from_other_threads_while_the_loop_runs_are_not_lost() {
     let lab = Lab::new();
     let rounds = if cfg!(miri) { 20 } else { 20_000 };
     let woken = Arc::new(AtomicBool::new(false));
-    let told = woken.clone();
+    let seen = woken.clone();
     let (slot, wakers) = mpsc::channel::<Waker>();
     let other = thread::spawn(move || {
         for waker in wakers {
-            told.store(true, Ordering::SeqCst);
+            seen.store(true, Ordering::SeqCst);
             waker.wake();
         }
     });

@@ -140,15 +140,14 @@ pub fn run_on(reactor: Reactor, test: impl AsyncFnOnce(Reactor) -> Result<(), Fa
     let mut left = Vec::new();
     let result = reactor.run_until(async {
         let result = test(reactor.clone()).await;
-        let patience = Instant::now() + A_SECOND;
+        let patience = Instant::now() + LEFTOVER_LIMIT;
         let mut turns = 0;
         loop {
             left = leftovers(&reactor);
             // What other threads do takes real time, in memory as well.
             let awaits_threads = reactor.inner().awaits_threads() && Instant::now() < patience;
             turns = if awaits_threads { 0 } else { turns + 1 };
-            if left.is_empty() || (turns > SOME_TURNS && (is_virtual || Instant::now() > patience))
-            {
+            if left.is_empty() || (turns > TURNS && (is_virtual || Instant::now() > patience)) {
                 return result;
             }
             // On a slow network time has to pass until the last things have arrived.
@@ -238,7 +237,7 @@ impl Guard {
         let remote = reactor.uncounted_remote();
         let name = thread::current().name().unwrap_or("a test").to_owned();
         let body: ThreadBody = Box::new(move || {
-            if outlasts(&is_running, A_MINUTE) {
+            if outlasts(&is_running, TEST_LIMIT) {
                 let _ = remote.call(move || {
                     let dump = Reactor::current().map(|reactor| reactor.dump().to_string());
                     panic!(
@@ -276,7 +275,7 @@ fn outlasts(test: &Weak<()>, limit: Duration) -> bool {
     false
 }
 
-const A_SECOND: Duration = Duration::from_secs(1);
-const A_MINUTE: Duration = Duration::from_secs(60);
-/// As many turns as anything needs to end that only has to be told.
-const SOME_TURNS: usize = 1000;
+const LEFTOVER_LIMIT: Duration = Duration::from_secs(1);
+const TEST_LIMIT: Duration = Duration::from_secs(60);
+/// Enough turns for everything to end that only has to be notified.
+const TURNS: usize = 1000;

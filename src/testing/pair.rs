@@ -80,13 +80,13 @@ impl<A: Protocol, B: Protocol> WirePair<A, B> {
     /// because it is paused or full, receives nothing more, and its peer becomes full.
     #[track_caller]
     pub fn pump(&mut self) -> bool {
-        // An end may take by now what it did not take before.
+        // An end may accept now what it did not accept before.
         self.left.settle();
         self.right.settle();
         let rightward = self.left.take_outgoing(self.right.takes_more());
         let leftward = self.right.take_outgoing(self.left.takes_more());
-        let moved = self.right.take_in(rightward);
-        self.left.take_in(leftward) || moved
+        let moved = self.right.deliver(rightward);
+        self.left.deliver(leftward) || moved
     }
 
     /// Moves bytes in both directions until nothing moves any more.
@@ -96,7 +96,7 @@ impl<A: Protocol, B: Protocol> WirePair<A, B> {
     /// Panics when something still moves after a million steps.
     #[track_caller]
     pub fn flush(&mut self) {
-        for _ in 0..A_MILLION {
+        for _ in 0..MAX_STEPS {
             if !self.pump() {
                 return;
             }
@@ -136,4 +136,4 @@ impl<A: Protocol, B: Protocol> fmt::Debug for WirePair<A, B> {
 }
 
 /// More steps than any two protocols need.
-const A_MILLION: usize = 1_000_000;
+const MAX_STEPS: usize = 1_000_000;

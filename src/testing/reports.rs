@@ -1,4 +1,4 @@
-//! What a test does with the reports of its reactor: [`take_reports`], [`expect_failures`].
+//! Access to the reports of a test's reactor: [`take_reports`], [`expect_failures`].
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -61,7 +61,7 @@ pub fn expect_failures(reactor: &Reactor) {
     reactor.set_on_panic(OnPanic::Report);
 }
 
-/// Has the reactor's reports collected for [`take_reports`].
+/// Collects the reactor's reports for [`take_reports`].
 pub(super) fn collect(reactor: &Reactor) -> Rc<Collected> {
     let collected = Rc::new(Collected::default());
     let old = reactor.inner().insert_extension(collected.clone());

@@ -157,10 +157,10 @@ pub fn wait_until(
                 return Ok(());
             }
             let now = reactor.now();
-            if end.is_some_and(|end| end <= now) && (!is_virtual || idle >= SOME_TURNS) {
+            if end.is_some_and(|end| end <= now) && (!is_virtual || idle >= TURNS) {
                 return Err(Failure::at(TimedOut(limit), location));
             }
-            if is_virtual && idle < SOME_TURNS {
+            if is_virtual && idle < TURNS {
                 idle = if inner.has_work() { 0 } else { idle + 1 };
                 yield_now().await;
                 continue;
@@ -168,7 +168,7 @@ pub fn wait_until(
             idle = 0;
             let next = match is_virtual {
                 true => inner.next_time().into_iter().chain(end).min(),
-                false => now.checked_add(A_MILLISECOND).into_iter().chain(end).min(),
+                false => now.checked_add(POLL_INTERVAL).into_iter().chain(end).min(),
             };
             match next {
                 Some(next) => reactor.sleep(next.saturating_duration_since(now)).await?,
@@ -178,6 +178,6 @@ pub fn wait_until(
     }
 }
 
-const A_MILLISECOND: Duration = Duration::from_millis(1);
-/// In so many turns the loop has looked at everything that needs no time.
-const SOME_TURNS: usize = 200;
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
+/// The number of turns in which the loop does everything that needs no time.
+const TURNS: usize = 200;

@@ -51,7 +51,7 @@ pub fn each_seed(
         None => 1..=from_env("TORSADE_SEEDS").unwrap_or(count),
     };
     for seed in seeds {
-        let _witness = Witness(seed);
+        let _witness = SeedPrinter(seed);
         let reactor = Reactor::builder()
             .in_memory_with(faults(seed))
             .build()
@@ -61,9 +61,9 @@ pub fn each_seed(
 }
 
 /// Prints the seed when a test fails.
-struct Witness(u64);
+struct SeedPrinter(u64);
 
-impl Drop for Witness {
+impl Drop for SeedPrinter {
     fn drop(&mut self) {
         if !thread::panicking() {
             return;
@@ -71,7 +71,7 @@ impl Drop for Witness {
         let seed = self.0;
         let current = thread::current();
         let name = current.name().unwrap_or("");
-        // Not `eprintln!`, which panics when nobody is there to read.
+        // Not `eprintln!`, which panics when standard error is closed.
         let _ = writeln!(
             std::io::stderr(),
             "seed {seed} failed; to run it again: TORSADE_SEED={seed} cargo test {name}"

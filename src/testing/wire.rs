@@ -217,7 +217,7 @@ impl<P: Protocol> Wire<P> {
             .listen(&address, &Bind::default())
             .expect("there are ports enough");
         let port = other.local_addr().expect("it listens");
-        // Any other socket does: what matters is that ours is dropped.
+        // Any other socket would do: the point is to drop the test's own end.
         self.peer = reactor
             .inner()
             .driver()
@@ -330,7 +330,7 @@ impl<P: Protocol> Wire<P> {
         self.unsent.is_empty()
     }
 
-    /// Returns what there is for the other end of a pair, if that end accepts it.
+    /// Takes what has to be moved to the other end of a pair, if that end accepts it.
     #[track_caller]
     pub(super) fn take_outgoing(&mut self, is_taken: bool) -> Outgoing {
         self.is_held = !is_taken;
@@ -344,9 +344,9 @@ impl<P: Protocol> Wire<P> {
         Outgoing { bytes, end }
     }
 
-    /// Delivers what came from the other end of a pair. Returns whether there was anything.
+    /// Delivers what comes from the other end of a pair. Returns whether there was anything.
     #[track_caller]
-    pub(super) fn take_in(&mut self, outgoing: Outgoing) -> bool {
+    pub(super) fn deliver(&mut self, outgoing: Outgoing) -> bool {
         let Outgoing { bytes, end } = outgoing;
         let moved = !bytes.is_empty() || end.is_some();
         if !bytes.is_empty() {

@@ -145,16 +145,16 @@ pub(super) fn fork(plan: &Plan) -> Result<Forked, Refused> {
         error,
     };
     let mut lists = Lists::new(plan);
-    let (news, report_fd) = pipe().map_err(refused)?;
+    let (report_pipe, report_fd) = pipe().map_err(refused)?;
     let forked = with_all_blocked(|| begin(&mut lists, report_fd.as_raw_fd()));
     drop(report_fd);
     let forked = forked.map_err(refused)?;
     if forked.is_past_its_beginning {
         // The child has written what it has to write; other processes may hold a copy of the write
         // end and keep it open. (Where the flag is refused, this read waits for them.)
-        let _ = set_nonblocking(&news);
+        let _ = set_nonblocking(&report_pipe);
     }
-    match read_report(news) {
+    match read_report(report_pipe) {
         None => Ok(forked),
         Some(refused) => {
             wait_for(&forked);
@@ -291,12 +291,14 @@ impl<'a> Lists<'a> {
 }
 
 /// Reads the child's report from the pipe; `None` when the program has begun.
-fn read_report(news: OwnedFd) -> Option<Refused> {
-    let mut told = [0; 8];
+fn read_report(report_pipe: OwnedFd) -> Option<Refused> {
+    let mut report = [0; 8];
     // The pipe is read to its end or until the buffer is full; a read of our own pipe has no other
     // way to fail.
-    std::fs::File::from(news).read_exact(&mut told).ok()?;
-    let [a, b, c, d, e, f, g, h] = told;
+    std::fs::File::from(report_pipe)
+        .read_exact(&mut report)
+        .ok()?;
+    let [a, b, c, d, e, f, g, h] = report;
     let step = match u32::from_ne_bytes([a, b, c, d]) {
         1 => Step::Lead,
         2 => Step::Descriptors,
@@ -371,9 +373,9 @@ unsafe fn child(lists: &mut Lists<'_>, report_fd: RawFd) -> ! {
     };
     let [a, b, c, d] = step.number().to_ne_bytes();
     let [e, f, g, h] = error.to_ne_bytes();
-    let told = [a, b, c, d, e, f, g, h];
-    // SAFETY: the call reads eight bytes from `told`, which has that length.
-    while unsafe { libc::write(report_fd, told.as_ptr().cast(), told.len()) } == -1
+    let report = [a, b, c, d, e, f, g, h];
+    // SAFETY: the call reads eight bytes from `report`, which has that length.
+    while unsafe { libc::write(report_fd, report.as_ptr().cast(), report.len()) } == -1
         && errno() == libc::EINTR
     {}
     // SAFETY: the call ends this process and runs no other code.

@@ -289,7 +289,7 @@ const CASES: &[(&str, fn())] = &[
         drivers[1].wait(None, &mut Vec::new()).unwrap();
         assert!(!is_woken(&drivers[2]));
         stops.push(stopper(&drivers[2]));
-        assert!(is_woken(&drivers[2]), "a newcomer is told");
+        assert!(is_woken(&drivers[2]), "a new slot gets the stop signal");
         for stop in &stops {
             assert_eq!(stop.take_stop(), Some(Signal::TERM));
             assert_eq!(stop.take_stop(), None);

@@ -92,7 +92,7 @@ fn listens(socket: &socket2::Socket) -> io::Result<bool> {
     #[cfg(not(target_vendor = "apple"))]
     match rustix::net::sockopt::socket_acceptconn(socket) {
         Err(Errno::NOPROTOOPT) => {}
-        told => return Ok(told?),
+        result => return Ok(result?),
     }
     is_bound_alone(socket)
 }

@@ -166,7 +166,7 @@ const MAX_COUNT: usize = 64 * 1024;
 mod tests {
     use super::*;
 
-    fn told(pairs: &[(&str, &str)]) -> Vec<String> {
+    fn names_of(pairs: &[(&str, &str)]) -> Vec<String> {
         read(7, |name| {
             let found = pairs.iter().find(|(key, _)| *key == name);
             found.map(|(_, value)| OsString::from(value))
@@ -180,8 +180,8 @@ mod tests {
             ("LISTEN_FDS", "2"),
             ("LISTEN_FDNAMES", "web:admin"),
         ];
-        assert_eq!(told(&pairs), ["web", "admin"]);
-        assert_eq!(told(&pairs[..2]), ["unknown", "unknown"]);
+        assert_eq!(names_of(&pairs), ["web", "admin"]);
+        assert_eq!(names_of(&pairs[..2]), ["unknown", "unknown"]);
     }
 
     #[test]
@@ -218,7 +218,7 @@ mod tests {
                 ("LISTEN_FDNAMES", "web"),
             ],
         ] {
-            assert!(told(&pairs).is_empty(), "{pairs:?}");
+            assert!(names_of(&pairs).is_empty(), "{pairs:?}");
         }
     }
 }

@@ -246,8 +246,8 @@ impl<U: DatagramHandler> DatagramConn<U> {
         let reads = core.may_read() && self.handler.wants_datagrams();
         let wanted = Interest::of(reads, core.blocked.get() && !core.waits_to_retry());
         let registration = &core.registration;
-        let told = core.with_socket(|socket| registration.set_interest(reactor, socket, wanted));
-        told.unwrap_or(Ok(()))
+        let result = core.with_socket(|socket| registration.set_interest(reactor, socket, wanted));
+        result.unwrap_or(Ok(()))
     }
 
     /// Closes the port (invariant 1).

@@ -508,7 +508,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_headers_are_told_with_what_is_wrong() {
+    fn the_error_of_a_bad_header_says_what_is_wrong() {
         let line = |text: &str| format!("{text}\r\n").into_bytes();
         let begins = "it does not begin like a PROXY header";
         let address = "an address is not of the address family";

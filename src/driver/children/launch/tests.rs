@@ -138,7 +138,7 @@ fn another_process_with_the_same_id_gets_no_signal() {
         let error = one.signal(libc::SIGTERM, is_group).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::ESRCH));
     }
-    assert!(one.try_wait().is_err(), "somebody else was told");
+    assert!(one.try_wait().is_err(), "other code has waited for it");
     one.end();
     assert!(other.try_wait().unwrap().is_none(), "it lives");
     other.signal(libc::SIGUSR1, true).unwrap();
