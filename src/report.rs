@@ -227,11 +227,11 @@ pub(crate) fn deliver(origin: Origin, failure: Failure, location: &'static Locat
 /// Passes a report to the sink, or to the default.
 fn send(report: Report) {
     let location = report.location;
-    let told = catch_rarely(location, || match innermost_sink() {
+    let result = catch_rarely(location, || match innermost_sink() {
         Some(sink) => sink(report.clone()),
         None => by_default(&report),
     });
-    if let Err(failure) = told {
+    if let Err(failure) = result {
         // The sink is not called again: the first report and the sink's own panic go to the
         // default.
         let _ = catch_rarely(location, || by_default(&report));

@@ -11,15 +11,22 @@ mod circles;
 fn modules_look_down() {
     let mut upward = String::new();
     for file in rust_files("src") {
-        let Some(room) = file.room() else { continue };
-        let Some(level) = level_of(&room) else {
-            writeln!(upward, "{}: {room} is not in the list of rooms", file.path).unwrap();
+        let Some(module) = file.module() else {
+            continue;
+        };
+        let Some(level) = level_of(&module) else {
+            writeln!(
+                upward,
+                "{}: {module} is not in the list of layers",
+                file.path
+            )
+            .unwrap();
             continue;
         };
         for (line, text) in file.code() {
-            for used in file.rooms_used(text) {
+            for used in file.modules_used(text) {
                 if level_of(&used).is_none_or(|other| other > level) {
-                    writeln!(upward, "{}:{line}: {room} uses {used}: {text}", file.path).unwrap();
+                    writeln!(upward, "{}:{line}: {module} uses {used}: {text}", file.path).unwrap();
                 }
             }
         }
@@ -438,10 +445,10 @@ struct File {
 
 impl File {
     /// The top-level module that the file belongs to; `None` for `lib.rs`.
-    fn room(&self) -> Option<String> {
+    fn module(&self) -> Option<String> {
         let inside = self.path.strip_prefix("src/")?;
-        let room = inside.split('/').next()?.trim_end_matches(".rs");
-        (room != "lib").then(|| room.to_owned())
+        let module = inside.split('/').next()?.trim_end_matches(".rs");
+        (module != "lib").then(|| module.to_owned())
     }
 
     /// The depth of the file's module: 1 for a top-level module, 2 for a file in its folder.
@@ -454,8 +461,8 @@ impl File {
         code_lines(&self.text)
     }
 
-    /// The rooms that a line of it names: after `crate::`, or after as many `super::` as lead to the crate.
-    fn rooms_used(&self, text: &str) -> Vec<String> {
+    /// The modules that a line names: after `crate::`, or after as many `super::` as lead to the crate.
+    fn modules_used(&self, text: &str) -> Vec<String> {
         let mut named = Vec::new();
         for (at, _) in text.match_indices("crate::") {
             if !text[..at].ends_with('$') {
@@ -465,7 +472,7 @@ impl File {
         for path in text.split(|c: char| !(c == ':' || c == '_' || c.is_alphanumeric())) {
             let supers = path.split("::").take_while(|name| *name == "super").count();
             if supers >= self.depth() {
-                // Of an inner module `super` is the file itself, so only rooms count.
+                // Of an inner module `super` is the file itself, so only modules count.
                 let name = path.split("::").nth(supers).unwrap_or_default();
                 named.extend(level_of(name).map(|_| name.to_owned()));
             }
@@ -504,7 +511,7 @@ fn first_names(path: &str) -> Vec<String> {
     names.iter().map(|name| first(name)).collect()
 }
 
-/// The room that a name of the crate's root belongs to: itself, or where the front door has it from.
+/// The module that a name of the crate's root belongs to: the module itself, or the one that lib.rs re-exports it from.
 fn behind_the_door(name: &str) -> String {
     let door = fs::read_to_string(root().join("src/lib.rs")).unwrap();
     if level_of(name).is_some() {
@@ -521,8 +528,8 @@ fn behind_the_door(name: &str) -> String {
     name.to_owned()
 }
 
-fn level_of(room: &str) -> Option<usize> {
-    LAYERS.iter().position(|name| *name == room)
+fn level_of(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|name| *name == module)
 }
 
 /// Fails with each line of the source and the tests that is `bad`, outside the files that may have it; and with each

@@ -46,8 +46,8 @@ fn a_due_limit_is_held_and_stays_pending_until_it_is_released() {
     let (timers, fired) = (Timers::new(start), Fired::default());
     let late = limit(&timers, SECOND * 2, &fired, 2);
     let early = limit(&timers, SECOND, &fired, 1);
-    let said = fired.clone();
-    call(&timers, SECOND * 3, move || said.borrow_mut().push(3));
+    let log = fired.clone();
+    call(&timers, SECOND * 3, move || log.borrow_mut().push(3));
     pass(&timers, SECOND * 3);
     assert_eq!(*fired.borrow(), [3], "an ordinary call does not wait");
     assert!(timers.holds_limits() && early.is_pending() && late.is_pending());
@@ -104,8 +104,8 @@ fn a_clock_without_io_fires_limits_in_order_among_the_other_timers() {
     let start = Instant::now();
     let (timers, fired) = (Timers::new(start), Fired::default());
     limit(&timers, SECOND, &fired, 1);
-    let said = fired.clone();
-    call(&timers, SECOND, move || said.borrow_mut().push(2));
+    let log = fired.clone();
+    call(&timers, SECOND, move || log.borrow_mut().push(2));
     limit(&timers, SECOND, &fired, 3);
     timers.absorb();
     timers.set_now(timers.now() + SECOND);

@@ -202,29 +202,33 @@ mod tests {
     struct Log {
         clock: VirtualClock,
         start: Instant,
-        said: Rc<RefCell<Vec<(&'static str, u64)>>>,
+        entries: Rc<RefCell<Vec<(&'static str, u64)>>>,
     }
 
     impl Log {
         fn new(clock: &VirtualClock) -> Self {
             let (clock, start) = (clock.clone(), clock.now());
-            let said = Rc::default();
-            Self { clock, start, said }
+            let entries = Rc::default();
+            Self {
+                clock,
+                start,
+                entries,
+            }
         }
 
-        fn say(&self, name: &'static str) {
+        fn log(&self, name: &'static str) {
             let seconds = (self.clock.now() - self.start).as_secs();
-            self.said.borrow_mut().push((name, seconds));
+            self.entries.borrow_mut().push((name, seconds));
         }
 
         #[track_caller]
         fn check(&self, wanted: &[(&str, u64)]) {
-            assert_eq!(*self.said.borrow(), wanted);
+            assert_eq!(*self.entries.borrow(), wanted);
         }
     }
 
     /// Returns the text of a panic.
-    fn said(f: impl FnOnce()) -> String {
+    fn panic_text(f: impl FnOnce()) -> String {
         let payload = catch_unwind(AssertUnwindSafe(f)).expect_err("it panics");
         match payload.downcast::<String>() {
             Ok(text) => *text,
@@ -238,10 +242,10 @@ mod tests {
         let log = Log::new(&clock);
         for (name, delay) in [("c", 3), ("a", 1), ("b", 2), ("after", 9)] {
             let log = log.clone();
-            clock.call_later(SECOND * delay, move || log.say(name));
+            clock.call_later(SECOND * delay, move || log.log(name));
         }
         clock.advance(SECOND * 5);
-        log.say("end");
+        log.log("end");
         log.check(&[("a", 1), ("b", 2), ("c", 3), ("end", 5)]);
     }
 
@@ -255,7 +259,7 @@ mod tests {
                 let log = inner.clone();
                 inner
                     .clock
-                    .call_later(SECOND * delay, move || log.say(name));
+                    .call_later(SECOND * delay, move || log.log(name));
             }
         });
         clock.advance(SECOND * 5);
@@ -267,7 +271,7 @@ mod tests {
         let clock = VirtualClock::new();
         let log = Log::new(&clock);
         let inner = log.clone();
-        let call = clock.call_later(SECOND, move || inner.say("late"));
+        let call = clock.call_later(SECOND, move || inner.log("late"));
         assert!(call.delay(SECOND));
         clock.advance(SECOND);
         assert!(call.reset(SECOND * 3));
@@ -282,12 +286,12 @@ mod tests {
         clock.call_later(SECOND, || panic!("ouch"));
         for delay in [1, 2] {
             let log = log.clone();
-            clock.call_later(SECOND * delay, move || log.say("later"));
+            clock.call_later(SECOND * delay, move || log.log("later"));
         }
-        assert_eq!(said(|| clock.advance(SECOND * 5)), "ouch");
-        log.say("caught");
+        assert_eq!(panic_text(|| clock.advance(SECOND * 5)), "ouch");
+        log.log("caught");
         clock.advance(SECOND * 4);
-        log.say("end");
+        log.log("end");
         log.check(&[("caught", 1), ("later", 1), ("later", 2), ("end", 5)]);
     }
 
@@ -296,7 +300,7 @@ mod tests {
         let clock = VirtualClock::new();
         let again = clock.clone();
         clock.call_later(SECOND, move || again.advance(SECOND));
-        let text = said(|| clock.advance(SECOND));
+        let text = panic_text(|| clock.advance(SECOND));
         assert!(text.contains("`advance` was called from a call"), "{text}");
         clock.advance(SECOND);
     }
@@ -310,7 +314,7 @@ mod tests {
         }
         let (clock, line) = (VirtualClock::new(), Rc::default());
         again(&clock, &line);
-        let text = said(|| clock.advance(SECOND));
+        let text = panic_text(|| clock.advance(SECOND));
         let location = format!("{}:{}", file!(), line.get());
         assert!(
             text.contains(&location),

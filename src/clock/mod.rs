@@ -66,19 +66,19 @@ use crate::report;
 /// const SECOND: Duration = Duration::from_secs(1);
 ///
 /// /// Works with any clock.
-/// fn remind(clock: &(impl Clock + Clone + 'static), said: &Rc<RefCell<Vec<u32>>>, n: u32) {
-///     let (again, said) = (clock.clone(), said.clone());
+/// fn remind(clock: &(impl Clock + Clone + 'static), log: &Rc<RefCell<Vec<u32>>>, n: u32) {
+///     let (again, log) = (clock.clone(), log.clone());
 ///     clock.call_later(SECOND, move || {
-///         said.borrow_mut().push(n);
-///         remind(&again, &said, n + 1);
+///         log.borrow_mut().push(n);
+///         remind(&again, &log, n + 1);
 ///     });
 /// }
 ///
 /// let clock = VirtualClock::new();
-/// let said = Rc::default();
-/// remind(&clock, &said, 1);
+/// let log = Rc::default();
+/// remind(&clock, &log, 1);
 /// clock.advance(SECOND * 3);
-/// assert_eq!(*said.borrow(), [1, 2, 3]);
+/// assert_eq!(*log.borrow(), [1, 2, 3]);
 /// ```
 pub trait Clock: sealed::HasTimers {
     /// Returns the present time.
@@ -383,38 +383,38 @@ mod tests {
         (VirtualClock::new(), Rc::default())
     }
 
-    fn note(said: &Rc<RefCell<Vec<u32>>>, n: u32) -> impl FnOnce() + use<> {
-        let said = said.clone();
-        move || said.borrow_mut().push(n)
+    fn note(log: &Rc<RefCell<Vec<u32>>>, n: u32) -> impl FnOnce() + use<> {
+        let log = log.clone();
+        move || log.borrow_mut().push(n)
     }
 
     #[test]
     fn equal_deadlines_keep_the_order_of_the_requests() {
-        let (clock, said) = begin();
+        let (clock, log) = begin();
         let calls: Vec<_> = (0..10)
-            .map(|n| clock.call_later(SECOND, note(&said, n)))
+            .map(|n| clock.call_later(SECOND, note(&log, n)))
             .collect();
         // Requested again: after the others, in this order.
         calls[7].reset(SECOND);
         calls[2].delay(Duration::ZERO);
         let at = clock.now() + SECOND;
-        clock.call_at(at, note(&said, 10));
+        clock.call_at(at, note(&log, 10));
         calls[4].reset(SECOND * 3);
         calls[4].reset_at(at);
         clock.advance(SECOND);
-        assert_eq!(*said.borrow(), [0, 1, 3, 5, 6, 8, 9, 7, 2, 10, 4]);
+        assert_eq!(*log.borrow(), [0, 1, 3, 5, 6, 8, 9, 7, 2, 10, 4]);
     }
 
     #[test]
     fn a_deadline_that_has_passed_is_due_at_once_but_not_inside_the_request() {
-        let (clock, said) = begin();
+        let (clock, log) = begin();
         let start = clock.now();
         clock.advance(SECOND);
-        clock.call_later(Duration::ZERO, note(&said, 2));
-        clock.call_at(start, note(&said, 1));
-        assert!(said.borrow().is_empty());
+        clock.call_later(Duration::ZERO, note(&log, 2));
+        clock.call_at(start, note(&log, 1));
+        assert!(log.borrow().is_empty());
         clock.advance(Duration::ZERO);
-        assert_eq!(*said.borrow(), [1, 2]);
+        assert_eq!(*log.borrow(), [1, 2]);
     }
 
     #[test]
@@ -445,29 +445,29 @@ mod tests {
                 self.0.call_later(SECOND, note(&self.2, 1));
             }
         }
-        let (clock, said) = begin();
+        let (clock, log) = begin();
         let sibling = clock.call_later(SECOND, || unreachable!());
-        let meddler = ReentrantDrop(clock.clone(), sibling, said.clone());
+        let meddler = ReentrantDrop(clock.clone(), sibling, log.clone());
         let call = clock.call_later(SECOND, move || drop(meddler));
         assert!(call.cancel());
         clock.advance(SECOND);
-        assert_eq!(*said.borrow(), [1]);
+        assert_eq!(*log.borrow(), [1]);
     }
 
     #[test]
     fn dropping_the_handle_changes_nothing() {
-        let (clock, said) = begin();
-        drop(clock.call_later(SECOND, note(&said, 1)));
+        let (clock, log) = begin();
+        drop(clock.call_later(SECOND, note(&log, 1)));
         clock.advance(SECOND);
-        assert_eq!(*said.borrow(), [1]);
+        assert_eq!(*log.borrow(), [1]);
     }
 
     #[test]
     fn the_pending_calls_are_listed_as_they_will_run() {
-        let (clock, said) = begin();
+        let (clock, log) = begin();
         let start = clock.now();
         for delay in [3, 1, 2] {
-            clock.call_later(SECOND * delay, note(&said, delay));
+            clock.call_later(SECOND * delay, note(&log, delay));
         }
         clock.call_later(SECOND * 9, || unreachable!()).cancel();
         let calls = clock.delayed_calls();
@@ -475,7 +475,7 @@ mod tests {
         assert_eq!(deadlines, [1, 2, 3].map(|n| start + SECOND * n));
         assert!(calls[0].cancel());
         clock.advance(SECOND * 3);
-        assert_eq!(*said.borrow(), [2, 3]);
+        assert_eq!(*log.borrow(), [2, 3]);
         assert!(clock.delayed_calls().is_empty());
     }
 

@@ -292,7 +292,7 @@ mod tests {
     struct CountingWaker(AtomicU32);
 
     impl CountingWaker {
-        fn rung(&self) -> u32 {
+        fn wakes(&self) -> u32 {
             self.0.load(Ordering::Relaxed)
         }
     }
@@ -303,42 +303,45 @@ mod tests {
         }
     }
 
-    fn poll(sleep: &mut Sleep, bell: &Arc<CountingWaker>) -> Poll<Slept> {
-        let waker = Waker::from(bell.clone());
+    fn poll(sleep: &mut Sleep, waker: &Arc<CountingWaker>) -> Poll<Slept> {
+        let waker = Waker::from(waker.clone());
         sleep.poll_slept(&mut Context::from_waker(&waker))
     }
 
     #[test]
     fn it_is_woken_when_it_is_due_and_stays_ready() {
-        let (clock, bell) = (VirtualClock::new(), Arc::default());
+        let (clock, waker) = (VirtualClock::new(), Arc::default());
         let mut sleep = clock.sleep(SECOND);
-        assert_eq!(poll(&mut sleep, &bell), Poll::Pending);
+        assert_eq!(poll(&mut sleep, &waker), Poll::Pending);
         clock.advance(SECOND - Duration::from_nanos(1));
-        assert_eq!((bell.rung(), poll(&mut sleep, &bell)), (0, Poll::Pending));
+        assert_eq!(
+            (waker.wakes(), poll(&mut sleep, &waker)),
+            (0, Poll::Pending)
+        );
         clock.advance(Duration::from_nanos(1));
-        assert_eq!(bell.rung(), 1);
-        assert_eq!(poll(&mut sleep, &bell), Poll::Ready(Ok(())));
-        assert_eq!(poll(&mut sleep, &bell), Poll::Ready(Ok(())));
+        assert_eq!(waker.wakes(), 1);
+        assert_eq!(poll(&mut sleep, &waker), Poll::Ready(Ok(())));
+        assert_eq!(poll(&mut sleep, &waker), Poll::Ready(Ok(())));
     }
 
     #[test]
     fn its_time_counts_from_the_request() {
-        let (clock, bell) = (VirtualClock::new(), Arc::default());
+        let (clock, waker) = (VirtualClock::new(), Arc::default());
         let mut sleep = clock.sleep(SECOND * 3);
         assert!(clock.timers().pending().is_empty());
         clock.advance(SECOND * 2);
-        assert_eq!(poll(&mut sleep, &bell), Poll::Pending);
+        assert_eq!(poll(&mut sleep, &waker), Poll::Pending);
         clock.advance(SECOND);
-        assert_eq!(poll(&mut sleep, &bell), Poll::Ready(Ok(())));
+        assert_eq!(poll(&mut sleep, &waker), Poll::Ready(Ok(())));
     }
 
     #[test]
     fn without_delay_a_sleep_waits_for_a_turn() {
-        let (clock, bell) = (VirtualClock::new(), Arc::default());
+        let (clock, waker) = (VirtualClock::new(), Arc::default());
         let mut sleep = clock.sleep(Duration::ZERO);
-        assert_eq!(poll(&mut sleep, &bell), Poll::Pending);
+        assert_eq!(poll(&mut sleep, &waker), Poll::Pending);
         clock.advance(Duration::ZERO);
-        assert_eq!(poll(&mut sleep, &bell), Poll::Ready(Ok(())));
+        assert_eq!(poll(&mut sleep, &waker), Poll::Ready(Ok(())));
     }
 
     #[test]
@@ -350,14 +353,14 @@ mod tests {
         assert_eq!(poll(&mut sleep, &second), Poll::Pending);
         assert_eq!(Arc::strong_count(&first), 1);
         clock.advance(SECOND);
-        assert_eq!((first.rung(), second.rung()), (0, 1));
+        assert_eq!((first.wakes(), second.wakes()), (0, 1));
     }
 
     #[test]
     fn dropping_a_sleep_frees_its_entry() {
-        let (clock, bell) = (VirtualClock::new(), Arc::default());
+        let (clock, waker) = (VirtualClock::new(), Arc::default());
         let mut sleep = clock.sleep(SECOND);
-        assert_eq!(poll(&mut sleep, &bell), Poll::Pending);
+        assert_eq!(poll(&mut sleep, &waker), Poll::Pending);
         let pending = clock.timers().pending();
         assert_eq!(pending.len(), 1);
         assert_eq!(pending[0].0, "sleep");
@@ -365,54 +368,57 @@ mod tests {
         assert!(clock.delayed_calls().is_empty());
         drop(sleep);
         assert!(clock.timers().pending().is_empty());
-        assert_eq!(Arc::strong_count(&bell), 1);
+        assert_eq!(Arc::strong_count(&waker), 1);
         clock.advance(SECOND);
-        assert_eq!(bell.rung(), 0);
+        assert_eq!(waker.wakes(), 0);
     }
 
     #[test]
     fn it_can_be_reset_before_during_and_after() {
-        let (clock, bell) = (VirtualClock::new(), Arc::default());
+        let (clock, waker) = (VirtualClock::new(), Arc::default());
         let start = clock.now();
         let mut sleep = clock.sleep(SECOND);
         sleep.reset(start + SECOND * 2);
-        assert_eq!(poll(&mut sleep, &bell), Poll::Pending);
+        assert_eq!(poll(&mut sleep, &waker), Poll::Pending);
         sleep.reset(start + SECOND * 5);
         sleep.reset(start + SECOND * 4);
         assert_eq!(sleep.deadline(), start + SECOND * 4);
         clock.advance(SECOND * 3);
-        assert_eq!((bell.rung(), poll(&mut sleep, &bell)), (0, Poll::Pending));
+        assert_eq!(
+            (waker.wakes(), poll(&mut sleep, &waker)),
+            (0, Poll::Pending)
+        );
         clock.advance(SECOND);
         // It has fired, but was not polled since.
         sleep.reset(start + SECOND * 6);
-        assert_eq!(poll(&mut sleep, &bell), Poll::Pending);
+        assert_eq!(poll(&mut sleep, &waker), Poll::Pending);
         clock.advance(SECOND * 2);
-        assert_eq!(poll(&mut sleep, &bell), Poll::Ready(Ok(())));
+        assert_eq!(poll(&mut sleep, &waker), Poll::Ready(Ok(())));
         sleep.reset(start + SECOND * 7);
-        assert_eq!(poll(&mut sleep, &bell), Poll::Pending);
+        assert_eq!(poll(&mut sleep, &waker), Poll::Pending);
         clock.advance(SECOND);
-        assert_eq!(poll(&mut sleep, &bell), Poll::Ready(Ok(())));
+        assert_eq!(poll(&mut sleep, &waker), Poll::Ready(Ok(())));
     }
 
     #[test]
     fn when_the_clock_stops_the_sleep_is_woken_and_fails() {
-        let (clock, bell) = (VirtualClock::new(), Arc::default());
+        let (clock, waker) = (VirtualClock::new(), Arc::default());
         let (mut fired, mut waiting, mut idle) = (
             clock.sleep(SECOND),
             clock.sleep(SECOND * 2),
             clock.sleep(SECOND),
         );
-        assert_eq!(poll(&mut fired, &bell), Poll::Pending);
+        assert_eq!(poll(&mut fired, &waker), Poll::Pending);
         clock.advance(SECOND);
-        assert_eq!(poll(&mut waiting, &bell), Poll::Pending);
-        assert_eq!(bell.rung(), 1);
+        assert_eq!(poll(&mut waiting, &waker), Poll::Pending);
+        assert_eq!(waker.wakes(), 1);
         drop(clock);
-        assert_eq!(bell.rung(), 2);
-        assert_eq!(poll(&mut fired, &bell), Poll::Ready(Ok(())));
-        assert_eq!(poll(&mut waiting, &bell), Poll::Ready(Err(ClockStopped)));
-        assert_eq!(poll(&mut idle, &bell), Poll::Ready(Err(ClockStopped)));
+        assert_eq!(waker.wakes(), 2);
+        assert_eq!(poll(&mut fired, &waker), Poll::Ready(Ok(())));
+        assert_eq!(poll(&mut waiting, &waker), Poll::Ready(Err(ClockStopped)));
+        assert_eq!(poll(&mut idle, &waker), Poll::Ready(Err(ClockStopped)));
         waiting.reset(waiting.deadline());
-        assert_eq!(poll(&mut waiting, &bell), Poll::Ready(Err(ClockStopped)));
+        assert_eq!(poll(&mut waiting, &waker), Poll::Ready(Err(ClockStopped)));
         assert_eq!(ClockStopped.to_string(), "the clock has stopped");
     }
 

@@ -25,10 +25,10 @@ impl Lab {
     fn new() -> Self {
         let executor = Executor::new(|| {});
         let reports = Rc::new(RefCell::new(Vec::new()));
-        let told = reports.clone();
+        let sink = reports.clone();
         Self {
             _entered: executor.enter(),
-            _diverted: report::divert(Rc::new(move |report| told.borrow_mut().push(report))),
+            _diverted: report::divert(Rc::new(move |report| sink.borrow_mut().push(report))),
             executor,
             reports,
         }

@@ -305,12 +305,12 @@ pub(super) fn launch(
     let mut ours = Vec::new();
     for number in numbers {
         let made = make_pipe(reactor, &process, number);
-        let (mine, theirs) = made.map_err(|error| NotLaunched {
+        let (our_end, their_end) = made.map_err(|error| NotLaunched {
             step: "creating its descriptors",
             error,
         })?;
-        ours.push((number, mine));
-        program.pipes.borrow_mut().push((number, theirs));
+        ours.push((number, our_end));
+        program.pipes.borrow_mut().push((number, their_end));
     }
     let end_guard = EndGuard(process.clone());
     let executor = reactor.inner().executor();
@@ -349,13 +349,13 @@ fn make_pipe(
     let address = Address::from_abstract(name);
     let listener = driver.listen(&address, &Bind::default())?;
     let ours = driver.connect(&address, None, Buffers::default())?;
-    let (theirs, _) = listener.accept()?;
+    let (their_end, _) = listener.accept()?;
     let config = Rc::new(ConnConfig {
         is_filter: true,
         ..ConnConfig::of_pipes(reactor, process.location)
     });
-    let theirs = Connection::of_socket(reactor, theirs, Address::Unnamed, &config);
-    Ok((ours, theirs.map_err(io::Error::other)?))
+    let their_end = Connection::of_socket(reactor, their_end, Address::Unnamed, &config);
+    Ok((ours, their_end.map_err(io::Error::other)?))
 }
 
 impl FakeProcess {

@@ -378,11 +378,11 @@ impl<H: ProtocolHost> WorkItem for H {
         let Some(reactor) = self.host_reactor() else {
             return;
         };
-        let letters = self.protocol_slot().with_extras(|extras| {
+        let messages = self.protocol_slot().with_extras(|extras| {
             extras.called = false;
             extras.messages.len()
         });
-        for _ in 0..letters {
+        for _ in 0..messages {
             if self.is_closing() {
                 // The rest is dropped when the protocol is removed.
                 return;

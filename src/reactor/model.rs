@@ -108,12 +108,12 @@ fn on_the_machine_calls_are_run_in_the_order_of_their_thread() {
 fn a_call_is_run_or_dropped_by_the_reactor_that_ends_or_comes_back() {
     explore("a thread calls while the reactor ends", Some(3), || {
         let reactor = in_memory();
-        let home = thread::current().id();
+        let thread_id = thread::current().id();
         let (at_home, abroad) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let held = {
             let (at_home, abroad) = (at_home.clone(), abroad.clone());
             Dropped(Some(move || {
-                let here = thread::current().id() == home;
+                let here = thread::current().id() == thread_id;
                 let count = if here { &at_home } else { &abroad };
                 count.fetch_add(1, Ordering::Relaxed);
             }))

@@ -243,7 +243,7 @@ async fn run<T, F: Future<Output = T>>(
             let mut future = pin!(future);
             let mut cancelled = Some(cancelled);
             poll_fn(|cx| {
-                match cancelled.as_mut().map(|wish| Pin::new(wish).poll(cx)) {
+                match cancelled.as_mut().map(|request| Pin::new(request).poll(cx)) {
                     Some(Poll::Ready(Ok(()))) => {
                         return Poll::Ready(Err(Failure::at(Cancelled, location)));
                     }

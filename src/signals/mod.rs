@@ -115,9 +115,9 @@ impl Reactor {
     #[track_caller]
     pub fn signals(&self, signals: impl IntoIterator<Item = Signal>) -> Result<Signals, Failure> {
         let location = Location::caller();
-        let hears = signals.into_iter().collect();
-        check(hears, location)?;
-        Listener::for_stream(self, hears, location).map(Signals::new)
+        let signals = signals.into_iter().collect();
+        check(signals, location)?;
+        Listener::for_stream(self, signals, location).map(Signals::new)
     }
 }
 
@@ -154,9 +154,9 @@ impl Signal {
     #[track_caller]
     pub fn wait(self, reactor: &Reactor) -> Deferred<Self> {
         let location = Location::caller();
-        let hears = self.into();
-        check(hears, location)
-            .and_then(|()| Listener::for_deferred(reactor, hears, location))
+        let signals = self.into();
+        check(signals, location)
+            .and_then(|()| Listener::for_deferred(reactor, signals, location))
             .unwrap_or_else(Deferred::fail)
     }
 

@@ -107,7 +107,7 @@ impl Lab {
 struct Log(Rc<RefCell<Vec<&'static str>>>);
 
 impl Log {
-    fn say(&self, what: &'static str) {
+    fn log(&self, what: &'static str) {
         self.0.borrow_mut().push(what);
     }
 
@@ -124,7 +124,7 @@ struct Tell(Log, &'static str);
 
 impl Drop for Tell {
     fn drop(&mut self) {
-        self.0.say(self.1);
+        self.0.log(self.1);
     }
 }
 
@@ -167,7 +167,7 @@ fn a_wake_from_another_thread_brings_the_task_back() {
     lab.spawn(poll_fn(move |cx| {
         polls += 1;
         if polls == 3 {
-            log.say("done");
+            log.log("done");
             return Poll::Ready(());
         }
         *slot.borrow_mut() = Some(cx.waker().clone());
@@ -480,7 +480,7 @@ fn what_is_spawned_or_woken_by_a_destructor_during_shutdown_is_dropped_at_once()
             let executor = Executor::current().unwrap();
             let mut task = executor.spawn(
                 async move {
-                    first.0.say("ran");
+                    first.0.log("ran");
                     drop(first);
                 },
                 Location::caller(),
@@ -488,7 +488,7 @@ fn what_is_spawned_or_woken_by_a_destructor_during_shutdown_is_dropped_at_once()
             let late = poll(&mut task);
             assert!(matches!(late, Poll::Ready(Err(failure)) if failure.is::<Cancelled>()));
             executor.call(Location::caller(), move || drop(second));
-            self.0.say("end");
+            self.0.log("end");
         }
     }
     let lab = Lab::new();
@@ -513,9 +513,9 @@ fn shutting_down_from_inside_a_task_ends_that_task_as_well() {
             let _held = tell;
             yield_now().await;
             Executor::current().unwrap().shut_down();
-            log.say("shut");
+            log.log("shut");
             yield_now().await;
-            log.say("never");
+            log.log("never");
         })
         .detach();
     }
@@ -537,7 +537,7 @@ fn shutting_down_from_inside_a_task_ends_those_that_wait() {
     let log = lab.log.clone();
     lab.spawn(async move {
         Executor::current().unwrap().shut_down();
-        log.say("shut");
+        log.log("shut");
     })
     .detach();
     lab.run_until_idle();
@@ -562,7 +562,7 @@ fn a_handle_dropped_before_it_was_polled_lets_the_task_run_on() {
     let log = lab.log.clone();
     drop(lab.spawn(async move {
         yield_now().await;
-        log.say("done");
+        log.log("done");
     }));
     lab.run_until_idle();
     assert_eq!(lab.log.take(), "done");
@@ -576,7 +576,7 @@ fn a_handle_dropped_after_it_was_polled_cancels_the_task() {
     let mut task = lab.spawn(async move {
         let _held = tell;
         yield_now().await;
-        log.say("never");
+        log.log("never");
     });
     assert!(poll(&mut task).is_pending());
     drop(task);
@@ -652,9 +652,9 @@ fn a_task_may_cancel_itself() {
         let _held = tell;
         let own = own.take().unwrap();
         drop(own.cancel());
-        log.say("goes on to its next await");
+        log.log("goes on to its next await");
         yield_now().await;
-        log.say("never");
+        log.log("never");
     });
     *slot.borrow_mut() = Some(task);
     lab.run_until_idle();
@@ -668,14 +668,14 @@ fn yielding_lets_everything_that_is_ready_run_first() {
     for (first, second) in [("a1", "a2"), ("b1", "b2")] {
         let log = lab.log.clone();
         lab.spawn(async move {
-            log.say(first);
+            log.log(first);
             yield_now().await;
-            log.say(second);
+            log.log(second);
         })
         .detach();
     }
     let log = lab.log.clone();
-    lab.executor.call(Location::caller(), move || log.say("c"));
+    lab.executor.call(Location::caller(), move || log.log("c"));
     assert_eq!(lab.turn(), 3);
     assert_eq!(lab.log.take(), "a1 b1 c");
     assert_eq!(lab.turn(), 2);
@@ -688,12 +688,12 @@ fn what_becomes_ready_during_a_batch_waits_for_the_next() {
     let lab = Lab::new();
     let log = lab.log.clone();
     lab.spawn(async move {
-        log.say("outer");
+        log.log("outer");
         let inner = log.clone();
-        spawn(async move { inner.say("spawned") }).detach();
+        spawn(async move { inner.log("spawned") }).detach();
         let inner = log.clone();
         let executor = Executor::current().unwrap();
-        executor.call(Location::caller(), move || inner.say("called"));
+        executor.call(Location::caller(), move || inner.log("called"));
     })
     .detach();
     let endless = lab.spawn(async {
@@ -716,7 +716,7 @@ fn a_call_that_panics_is_reported_and_the_batch_goes_on() {
         .call(Location::caller(), || resume_unwind(Box::new("oh")));
     let log = lab.log.clone();
     lab.executor
-        .call(Location::caller(), move || log.say("next"));
+        .call(Location::caller(), move || log.log("next"));
     assert_eq!(lab.turn(), 2);
     assert_eq!(lab.log.take(), "next");
     assert_eq!(lab.reports(), ["Call: panicked: oh"]);

@@ -120,7 +120,7 @@ impl Handler for Lingering {
             _ => discard(reactor, &socket, &self.left),
         };
         let is_enough = self.left.get() == 0;
-        let told = match is_enough && more.is_some() {
+        let result = match is_enough && more.is_some() {
             true => {
                 let registration = &self.registration;
                 registration.set_interest(reactor, &socket, Interest::Nothing)
@@ -128,7 +128,7 @@ impl Handler for Lingering {
             false => Ok(()),
         };
         self.socket.set(Some(socket));
-        if more.is_none() || told.is_err() {
+        if more.is_none() || result.is_err() {
             self.leave(Some(reactor));
         }
     }

@@ -100,9 +100,9 @@ impl ConnCore {
     pub(super) fn set_interest(&self, reactor: &Reactor, wanted: Interest) -> io::Result<()> {
         let otherwise = wanted != Interest::Read;
         self.flags.set(Flag::ARMED_OTHERWISE, otherwise);
-        let told =
+        let result =
             self.with_socket(|socket| self.registration.set_interest(reactor, socket, wanted));
-        told.unwrap_or(Ok(()))
+        result.unwrap_or(Ok(()))
     }
 
     /// Passes an event to the connection's life; records the reason when that ends it.

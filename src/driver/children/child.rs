@@ -156,13 +156,13 @@ impl Watch {
     /// Returns a watch that reports the end immediately.
     #[cfg(target_os = "linux")]
     pub(super) fn gone() -> io::Result<Self> {
-        let (news, _) = pipe()?;
-        Ok(Self::Thread(news))
+        let (pipe_end, _) = pipe()?;
+        Ok(Self::Thread(pipe_end))
     }
 
     /// Starts a thread that waits without reaping the child.
     pub(super) fn by_thread(pid: Pid) -> io::Result<Self> {
-        let (news, held) = pipe()?;
+        let (pipe_end, held) = pipe()?;
         let body: ThreadBody = Box::new(move || {
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
             let _ = rustix::io::retry_on_intr(|| waitid(WaitId::Pid(pid), options));
@@ -170,7 +170,7 @@ impl Watch {
         });
         let named = thread::Builder::new().name("torsade-child".to_owned());
         named.stack_size(STACK).spawn(body)?;
-        Ok(Self::Thread(news))
+        Ok(Self::Thread(pipe_end))
     }
 }
 

@@ -517,10 +517,10 @@ mod tests {
     /// Makes a watched pair of two pipes; returns also their other ends.
     fn watched(driver: &Driver) -> (Socket, OwnedFd, OwnedFd) {
         let (input, typing) = pipe::pipe().unwrap();
-        let (heard, output) = pipe::pipe().unwrap();
+        let (reader_end, output) = pipe::pipe().unwrap();
         let pair = driver.pair(input, output).unwrap();
         driver.add(&pair, 7, Interest::Both).unwrap();
-        (pair, typing, heard)
+        (pair, typing, reader_end)
     }
 
     fn look(driver: &Driver) -> Vec<Event> {
@@ -567,9 +567,9 @@ mod tests {
     #[test]
     fn an_end_without_interest_reports_its_hang_up_at_most_once() {
         each(|driver| {
-            let (pair, typing, heard) = watched(driver);
+            let (pair, typing, reader_end) = watched(driver);
             driver.set_interest(&pair, 7, Interest::Nothing).unwrap();
-            drop((typing, heard));
+            drop((typing, reader_end));
             look(driver);
             assert_eq!(look(driver), []);
             driver.remove(&pair).unwrap();
@@ -579,9 +579,9 @@ mod tests {
     #[test]
     fn the_output_is_shut_alone() {
         each(|driver| {
-            let (pair, typing, heard) = watched(driver);
+            let (pair, typing, reader_end) = watched(driver);
             driver.shut_write(&pair).unwrap();
-            assert_eq!(rustix::io::read(&heard, &mut [0; 4]), Ok(0));
+            assert_eq!(rustix::io::read(&reader_end, &mut [0; 4]), Ok(0));
             assert_eq!(pair.write(b"x").unwrap_err().kind(), ErrorKind::BrokenPipe);
             assert_eq!(look(driver), []);
             rustix::io::write(&typing, b"x").unwrap();
@@ -597,10 +597,10 @@ mod tests {
         let whole: Vec<u8> = pieces.concat();
         let (socket, other) = UnixStream::pair().unwrap();
         let pipe = pipe::pipe().unwrap();
-        for (heard, output) in [(socket.into(), other.into()), pipe] {
+        for (reader_end, output) in [(socket.into(), other.into()), pipe] {
             let (input, _typing) = pipe::pipe().unwrap();
             let pair = Pair::new(Some(input), Some(output)).unwrap();
-            let reader = reads_again_and_again(heard, whole.clone());
+            let reader = reads_again_and_again(reader_end, whole.clone());
             let (mut written, end) = (0, whole.len() * 30);
             while written < end {
                 let from = written % whole.len();
@@ -621,9 +621,9 @@ mod tests {
     /// Reads these bytes again and again until end of file; returns how often they came.
     fn reads_again_and_again(from: OwnedFd, bytes: Vec<u8>) -> thread::JoinHandle<usize> {
         thread::spawn(move || {
-            let (mut heard, mut part, mut at) = (File::from(from), vec![0; 100_000], 0);
+            let (mut reader_end, mut part, mut at) = (File::from(from), vec![0; 100_000], 0);
             loop {
-                let count = heard.read(&mut part).unwrap();
+                let count = reader_end.read(&mut part).unwrap();
                 if count == 0 {
                     return at;
                 }

@@ -44,10 +44,10 @@ impl Socket {
         let count = self.net.borrow_mut().read(self.end, into)?;
         #[cfg(unix)]
         if self.local {
-            let came = self.net.borrow_mut().end(self.end).take_descriptors();
+            let received = self.net.borrow_mut().end(self.end).take_descriptors();
             let room = self.passing.room();
-            for descriptor in came {
-                self.passing.come(descriptor, room);
+            for descriptor in received {
+                self.passing.keep_received(descriptor, room);
             }
         }
         Ok(count)

@@ -509,12 +509,12 @@ fn check(name: &str, signal: Option<Signal>) {
         .env(CASE, name)
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
+    let stdout = String::from_utf8_lossy(&output.stdout);
     let ended = |status: ExitStatus| match signal {
         Some(signal) => is_end_by(signal, status),
-        None => status.success() && said.contains("1 passed"),
+        None => status.success() && stdout.contains("1 passed"),
     };
-    assert!(ended(output.status), "{name}: {}\n{said}", output.status);
+    assert!(ended(output.status), "{name}: {}\n{stdout}", output.status);
 }
 
 /// Waits longer than the time within which signals are merged.

@@ -22,7 +22,7 @@ pub(crate) struct Passing {
     /// The descriptors to send.
     out: RefCell<VecDeque<OwnedFd>>,
     /// The descriptors that were received and not taken.
-    came: RefCell<VecDeque<OwnedFd>>,
+    received: RefCell<VecDeque<OwnedFd>>,
     /// Whether the program has not asked for descriptors, and perhaps never will.
     is_unasked: Cell<bool>,
     /// Whether the warning about closed descriptors was logged: once is enough.
@@ -50,12 +50,12 @@ impl Passing {
 
     /// Takes the next received descriptor.
     pub(crate) fn take(&self) -> Option<OwnedFd> {
-        self.came.borrow_mut().pop_front()
+        self.received.borrow_mut().pop_front()
     }
 
     /// Returns whether there are received descriptors.
     pub(crate) fn has_come(&self) -> bool {
-        !self.came.borrow().is_empty()
+        !self.received.borrow().is_empty()
     }
 
     /// Logs, the first time, that a descriptor was closed.
@@ -100,19 +100,19 @@ impl Passing {
     /// Returns how many descriptors may be kept after the next message. None is taken while it is
     /// read.
     pub(in crate::driver) fn room(&self) -> usize {
-        let came = self.came.borrow().len();
+        let received = self.received.borrow().len();
         match self.is_unasked.get() {
             true => FEW,
-            false if came == 0 => WHOLE,
+            false if received == 0 => WHOLE,
             false => KEPT,
         }
     }
 
     /// Keeps a received descriptor, unless `room` are kept already (invariant 2).
-    pub(in crate::driver) fn come(&self, descriptor: OwnedFd, room: usize) {
-        let mut came = self.came.borrow_mut();
-        if came.len() < room {
-            came.push_back(descriptor);
+    pub(in crate::driver) fn keep_received(&self, descriptor: OwnedFd, room: usize) {
+        let mut received = self.received.borrow_mut();
+        if received.len() < room {
+            received.push_back(descriptor);
         } else {
             self.warn("nobody takes those that came before");
         }

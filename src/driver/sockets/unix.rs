@@ -67,7 +67,7 @@ impl Stream {
     /// Reads available bytes; descriptors that came with them wait in `passing`.
     pub(in crate::driver) fn read(&self, into: &mut [u8]) -> io::Result<usize> {
         let room = self.passing.room();
-        let take = |one| self.passing.come(one, room);
+        let take = |one| self.passing.keep_received(one, room);
         let message = ancillary::receive(self.socket.as_fd(), into, take)?;
         // The buffer had space for as many as a message can have: so this process may open no more.
         if message.is_cut {

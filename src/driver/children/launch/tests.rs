@@ -82,7 +82,7 @@ fn a_child_that_a_thread_watches_is_signalled_too() {
 #[test]
 fn a_group_is_signalled_however_its_leader_is_watched() {
     for is_by_thread in [false, true] {
-        let (said, output) = pipe().unwrap();
+        let (read_end, output) = pipe().unwrap();
         let mut launch = launch("sleep 1000 & echo up; wait");
         launch.fds = vec![(1, ChildFd::from(output)), (2, ChildFd::Inherit)];
         launch.leads_group = true;
@@ -91,18 +91,18 @@ fn a_group_is_signalled_however_its_leader_is_watched() {
         if is_by_thread {
             child.watch = Watch::by_thread(child.pid).unwrap();
         }
-        let mut said = File::from(said);
-        said.read_exact(&mut [0; 3]).unwrap();
+        let mut read_end = File::from(read_end);
+        read_end.read_exact(&mut [0; 3]).unwrap();
         child.signal(libc::SIGKILL, true).unwrap();
         assert_eq!(await_end(&child).signal(), Some(libc::SIGKILL));
         // The other child has the pipe open until its end.
-        let mut fds = [PollFd::new(&said, PollFlags::IN)];
+        let mut fds = [PollFd::new(&read_end, PollFlags::IN)];
         let patience = Timespec {
             tv_sec: 20,
             tv_nsec: 0,
         };
         assert_eq!(poll(&mut fds, Some(&patience)), Ok(1), "it lives");
-        assert_eq!(said.read(&mut [0; 1]).unwrap(), 0);
+        assert_eq!(read_end.read(&mut [0; 1]).unwrap(), 0);
     }
 }
 
@@ -219,14 +219,14 @@ fn a_watch_of_a_reaped_child_reports_the_end_at_once() {
 /// Returns what a program prints in this thread about its identity: user, effective user, groups.
 #[cfg(target_os = "linux")]
 fn identity_of(change: impl FnOnce(&mut Launch<'_>)) -> String {
-    let (said, output) = pipe().unwrap();
+    let (read_end, output) = pipe().unwrap();
     let mut launch = launch("id -ru; id -u; id -G");
     launch.fds = vec![(1, ChildFd::from(output)), (2, ChildFd::Inherit)];
     change(&mut launch);
     let child = launch.start().unwrap().child;
     drop(launch);
     let mut text = String::new();
-    File::from(said).read_to_string(&mut text).unwrap();
+    File::from(read_end).read_to_string(&mut text).unwrap();
     assert!(await_end(&child).success());
     text.replace('\n', " ")
 }
