@@ -147,13 +147,13 @@ fn nothing_is_left_for_later() {
 }
 
 #[test]
-fn nobody_sleeps() {
+fn no_test_sleeps() {
     let sleep = format!("thread::{}", "sleep");
     forbid("a sleeping thread", &SLEEPERS, |text| text.contains(&sleep));
 }
 
 #[test]
-fn every_module_says_what_it_is() {
+fn every_module_has_a_header() {
     let mut silent = Vec::new();
     for folder in ["src", "tests", "examples", "benches"] {
         for file in rust_files(folder) {
@@ -169,7 +169,7 @@ fn every_module_says_what_it_is() {
 }
 
 #[test]
-fn every_example_says_how_to_run_it_and_what_it_prints() {
+fn every_example_documents_its_command_and_its_output() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     for file in rust_files("examples") {
         let name = file.path["examples/".len()..].trim_end_matches(".rs");

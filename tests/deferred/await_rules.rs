@@ -85,7 +85,7 @@ fn awaiting_gives_the_result_and_wakes_once() {
 }
 
 #[test]
-fn awaiting_a_fired_one_is_ready_at_once() {
+fn awaiting_a_fired_deferred_is_ready_at_once() {
     let (deferred, resolver, _) = watched();
     resolver.callback(3);
     let mut bench = Bench::new(deferred);
@@ -185,7 +185,7 @@ fn a_cancel_wakes_and_gives_the_failure() {
 }
 
 #[test]
-fn a_value_that_a_canceller_brings_is_what_the_await_gives() {
+fn an_await_returns_the_value_of_a_canceller() {
     let (deferred, resolver) = Deferred::pair();
     let mut deferred = deferred.on_cancel(move || resolver.callback(9));
     let mut cx = Context::from_waker(Waker::noop());
@@ -196,7 +196,7 @@ fn a_value_that_a_canceller_brings_is_what_the_await_gives() {
 }
 
 #[test]
-fn an_await_goes_on_when_a_callback_is_added_to_what_was_polled() {
+fn an_await_continues_when_a_callback_is_added_to_a_polled_deferred() {
     let (mut deferred, resolver, seen) = watched();
     {
         let mut bench = Bench::new(&mut deferred);
@@ -228,7 +228,7 @@ fn selecting_between_two_loses_neither() {
 }
 
 #[test]
-fn a_select_in_a_loop_takes_each_arm_that_is_done_no_second_time() {
+fn a_select_in_a_loop_takes_each_finished_arm_once() {
     const SECOND: Duration = Duration::from_secs(1);
     testing::run(async |reactor| {
         let mut listener = reactor.bind("127.0.0.1:0")?;

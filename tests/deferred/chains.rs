@@ -148,7 +148,7 @@ fn each_value_is_dropped_exactly_once() {
 }
 
 #[test]
-fn chains_longer_than_one_piece_of_memory_keep_their_order() {
+fn chains_longer_than_one_block_keep_their_order() {
     for length in 1..100 {
         let log = Rc::new(RefCell::new(Vec::new()));
         let (mut deferred, resolver) = Deferred::pair();
@@ -219,7 +219,7 @@ fn a_closure_that_only_panics_may_stand_in_for_a_callback() {
 }
 
 #[test]
-fn a_failure_knows_where_it_was_fired_lost_or_cancelled() {
+fn a_failure_has_the_line_that_fired_lost_or_cancelled_it() {
     let (deferred, resolver) = Deferred::<()>::pair();
     let line = line!() + 1;
     resolver.errback(DeferredError::Abandoned);
@@ -241,7 +241,7 @@ fn a_failure_knows_where_it_was_fired_lost_or_cancelled() {
 }
 
 #[test]
-fn it_knows_where_it_was_made() {
+fn a_deferred_has_the_line_that_made_it() {
     let line = line!() + 1;
     let (deferred, _resolver) = Deferred::<()>::pair();
     assert_eq!(deferred.location().unwrap().line(), line);
@@ -255,7 +255,7 @@ fn it_knows_where_it_was_made() {
 }
 
 #[test]
-fn it_shows_what_it_waits_for() {
+fn debug_shows_what_a_deferred_waits_for() {
     let (inner, fire_inner) = Deferred::<()>::pair();
     let location = inner.location().unwrap().to_string();
     let (outer, fire_outer) = Deferred::<()>::pair();
@@ -272,7 +272,7 @@ fn it_shows_what_it_waits_for() {
 }
 
 #[test]
-fn the_resolver_hears_of_a_cancel() {
+fn the_resolver_sees_a_cancel() {
     let (deferred, resolver) = Deferred::<()>::pair();
     assert!(!resolver.is_cancelled());
     deferred.cancel();
@@ -281,7 +281,7 @@ fn the_resolver_hears_of_a_cancel() {
 }
 
 #[test]
-fn a_canceller_set_while_it_waits_comes_too_late_whenever_it_fired() {
+fn a_canceller_set_while_the_deferred_waits_for_another_is_dropped() {
     for fired_first in [false, true] {
         let asked = Rc::new(Cell::new(""));
         let (log, late) = (asked.clone(), asked.clone());
@@ -304,7 +304,7 @@ fn a_canceller_set_while_it_waits_comes_too_late_whenever_it_fired() {
 }
 
 #[test]
-fn a_future_that_hears_too_late_of_a_cancel_stops_nothing_else() {
+fn a_future_that_sees_a_cancel_too_late_stops_nothing_else() {
     testing::run(async |_reactor| {
         let (awaited, fire_awaited) = Deferred::<()>::pair();
         let (other, fire_other) = Deferred::<()>::pair();
@@ -331,7 +331,7 @@ fn a_future_that_hears_too_late_of_a_cancel_stops_nothing_else() {
 }
 
 #[test]
-fn a_callback_that_returns_what_was_taken_fails_whenever_it_fired() {
+fn a_callback_that_returns_a_taken_deferred_fails() {
     for fired_first in [false, true] {
         let mut taken = Deferred::succeed(1);
         let polled = Pin::new(&mut taken).poll(&mut Context::from_waker(Waker::noop()));
@@ -354,7 +354,7 @@ fn a_callback_that_returns_what_was_taken_fails_whenever_it_fired() {
 }
 
 #[test]
-fn a_canceller_finds_the_deferred_whole() {
+fn a_canceller_finds_the_deferred_in_a_consistent_state() {
     // Its destructor undoes a pause and adds a callback, before the firing has run anything.
     struct Meddles(Rc<RefCell<Option<Deferred<u32>>>>, Option<defer::Pause>);
     impl Drop for Meddles {
@@ -518,7 +518,7 @@ fn several_that_a_future_awaits_are_cancelled_in_the_order_in_which_it_polled_th
 }
 
 #[test]
-fn one_that_is_fired_by_a_waker_that_is_replaced_wakes_the_new_one() {
+fn a_deferred_fired_by_a_replaced_waker_wakes_the_new_one() {
     thread_local! {
         static RESOLVER: Cell<Option<Resolver<u32>>> = const { Cell::new(None) };
     }
@@ -620,7 +620,7 @@ fn a_panic_that_is_handled_as_a_failure_does_not_unwind() {
 }
 
 #[test]
-fn a_panic_unwinds_when_the_whole_chain_has_run() {
+fn a_panic_unwinds_after_the_whole_chain_has_run() {
     let (first, resolver) = Deferred::<i32>::pair();
     let seen = Rc::new(Cell::new(0));
     let log = seen.clone();
@@ -729,7 +729,7 @@ fn a_shared_failure_that_all_handle_is_not_reported() {
 }
 
 #[test]
-fn a_cancel_that_was_given_up_is_no_news_whatever_was_said_about_it() {
+fn the_cancel_of_an_await_that_was_given_up_is_not_reported() {
     let reports = reports_of(|| {
         let (deferred, resolver) = Deferred::<u32>::pair();
         let inner = deferred.add_errback(|failure| Err(failure.context("reading")));
@@ -744,7 +744,7 @@ fn a_cancel_that_was_given_up_is_no_news_whatever_was_said_about_it() {
 }
 
 #[test]
-fn a_panic_that_is_dropped_inside_a_callback_does_not_break_that_ones_chain() {
+fn a_panic_dropped_inside_a_callback_does_not_break_the_callbacks_chain() {
     let broken =
         || Deferred::succeed(()).add_callback(|()| -> Result<(), Failure> { panic!("inner") });
     let (deferred, resolver) = Deferred::pair();
@@ -761,7 +761,7 @@ fn a_panic_that_is_dropped_inside_a_callback_does_not_break_that_ones_chain() {
 }
 
 #[test]
-fn a_failure_that_comes_by_many_ways_is_kept_once() {
+fn a_failure_with_many_paths_is_stored_once() {
     let (mut deferred, resolver) = Deferred::<u32>::pair();
     // Twice as many paths at each level.
     for _ in 0..40 {

@@ -64,7 +64,7 @@ fn members_come_from_anything_that_gives_them() {
 }
 
 #[test]
-fn tasks_and_futures_are_members_as_well() {
+fn tasks_and_futures_can_be_members() {
     testing::run(async |reactor| {
         let tasks = (0..3).map(|n| reactor.spawn(async move { n }));
         assert_eq!(defer::gather(tasks).await?, [0, 1, 2]);
@@ -199,7 +199,7 @@ fn a_late_failure_is_reported_once_with_the_members_place() {
 }
 
 #[test]
-fn a_timeout_of_a_gather_says_that_it_timed_out() {
+fn a_timeout_of_a_gather_fails_with_timed_out() {
     let clock = VirtualClock::new();
     let (members, _resolvers) = pairs::<()>(3);
     let limited = defer::gather(members).timeout(Duration::from_secs(1), &clock);
@@ -227,7 +227,7 @@ fn an_iterator_that_panics_has_its_members_cancelled() {
 }
 
 #[test]
-fn an_iterator_may_fire_what_it_gave_and_begin_another_list() {
+fn an_iterator_may_fire_its_members_and_make_another_list() {
     let (members, resolvers) = pairs(3);
     let mut resolvers = resolvers.into_iter();
     let given = members.into_iter().inspect(|_| {
@@ -246,7 +246,7 @@ fn an_iterator_may_fire_what_it_gave_and_begin_another_list() {
 }
 
 #[test]
-fn a_member_that_was_polled_before_is_one_like_any_other() {
+fn a_member_may_have_been_polled_before() {
     let (mut polled, resolver) = Deferred::pair();
     assert!(poll(&mut polled).is_pending());
     let (mut taken, fire) = Deferred::pair();
@@ -396,7 +396,7 @@ fn a_members_callback_may_cancel_or_drop_the_outcome_it_belongs_to() {
 }
 
 #[test]
-fn a_value_whose_destructor_comes_back_finds_everything_whole() {
+fn a_destructor_that_uses_the_list_finds_it_consistent() {
     struct Meddles(Rc<RefCell<Option<Deferred<()>>>>, Option<Resolver<Self>>);
     impl Drop for Meddles {
         fn drop(&mut self) {
@@ -566,7 +566,7 @@ fn a_coroutine_that_is_cancelled_in_a_gather_cancels_the_members() {
 }
 
 #[test]
-fn a_terminated_one_says_so() {
+fn a_terminated_deferred_reports_it() {
     let mut deferred = Deferred::succeed(1);
     assert!(!deferred.is_terminated());
     assert!(poll(&mut deferred).is_ready());
@@ -591,7 +591,7 @@ fn streams_become_deferreds_and_deferreds_streams() {
 }
 
 #[test]
-fn what_another_brings_after_a_cancel_is_dropped() {
+fn the_result_of_another_deferred_after_a_cancel_is_dropped() {
     let (source, fire) = Deferred::pair();
     let (chained, resolver) = Deferred::pair();
     source.chain_deferred(resolver);
@@ -628,7 +628,7 @@ fn a_clone_that_panics_fails_its_own_waiter() {
 }
 
 #[test]
-fn a_shared_one_can_be_awaited_again_and_again() {
+fn a_shared_deferred_can_be_awaited_several_times() {
     testing::run(async |reactor| {
         let slept = defer::ensure(reactor.sleep(Duration::from_secs(1)));
         let shared = slept.map(|()| 5).shared();
@@ -776,7 +776,7 @@ fn very_many_that_fire_each_other() {
 }
 
 #[test]
-fn very_many_shared_one_after_the_other() {
+fn many_shared_deferreds_in_a_chain() {
     on_small_stack(|| {
         let (mut deferred, fire) = Deferred::pair();
         for _ in 0..MANY {

@@ -263,7 +263,7 @@ fn a_line_dropped_unfired() {
 }
 
 #[test]
-fn resolvers_abandoned_one_inside_the_other() {
+fn resolvers_abandoned_inside_each_other() {
     on_small_stack(|| {
         let last = Rc::new(Cell::new(0));
         let log = last.clone();
@@ -284,7 +284,7 @@ fn resolvers_abandoned_one_inside_the_other() {
 }
 
 #[test]
-fn callbacks_each_added_by_the_one_before() {
+fn callbacks_each_added_by_the_previous_one() {
     fn add(slot: Rc<RefCell<Option<Deferred<u32>>>>) {
         let deferred = slot.take().unwrap();
         let own = slot.clone();
@@ -585,7 +585,7 @@ impl fmt::Write for Length {
 }
 
 #[test]
-fn whatever_stands_one_inside_the_other_uses_no_stack() {
+fn nested_structures_use_a_constant_amount_of_stack() {
     on_stack(STACK / 2, || {
         for (name, passes_cancel, wrap) in NESTINGS {
             for operation in [

@@ -63,7 +63,7 @@ fn refused(program: &str, wanted: &[&str]) {
 }
 
 #[test]
-fn a_timeout_takes_any_future_also_one_that_borrows() {
+fn a_timeout_accepts_any_future_also_one_that_borrows() {
     let said = compile(
         "use std::time::Duration;
         use torsade::{Clock, Failure, Reactor, stream::Connection};
@@ -77,7 +77,7 @@ fn a_timeout_takes_any_future_also_one_that_borrows() {
 }
 
 #[test]
-fn the_message_for_a_callback_with_another_error_type_says_what_to_return() {
+fn the_compiler_error_for_a_wrong_error_type_says_what_to_return() {
     refused(
         "use torsade::Deferred;
 

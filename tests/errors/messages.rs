@@ -471,7 +471,7 @@ fn now<T: 'static>(deferred: Deferred<T>) -> Result<T, Failure> {
 }
 
 #[test]
-fn each_error_says_its_own_level_and_its_source_the_next() {
+fn each_error_describes_its_own_level_and_its_source_the_next() {
     for (name, failure) in all_errors() {
         let said: Vec<String> = failure.chain().map(ToString::to_string).collect();
         assert!(said.iter().all(|level| !level.is_empty()), "{name}");

@@ -19,7 +19,7 @@ use torsade::reactor::Stopped;
 use torsade::{Clock, ConnectionError, Deferred, Failure, Reactor, Signal, VirtualClock, testing};
 
 on_both! {
-    async fn asking_a_protocol_that_has_ended_says_why_it_ended(reactor) {
+    async fn asking_an_ended_protocol_fails_with_the_reason_of_its_end(reactor) {
         let server = Log::new();
         let log = server.clone();
         let port = reactor.listen(HERE, move |_| Spy::new(&log))?;
@@ -38,7 +38,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn failures_of_what_was_asked_for_name_the_callers_file(reactor) {
+    async fn failures_of_requests_name_the_callers_file(reactor) {
         let never = || Deferred::<()>::pair();
         let mut all: Vec<(&str, Failure)> = Vec::new();
         macro_rules! each {
@@ -113,7 +113,7 @@ on_both! {
         assert_eq!(made_at(&failure), (file!(), line));
     }
 
-    async fn the_end_of_a_connection_names_the_line_that_asked_for_it(reactor) {
+    async fn the_end_of_a_connection_names_the_line_of_the_request(reactor) {
         for (aborts, how_it_ends) in [(false, ["done", "done"]), (true, ["aborted", "lost"])] {
             let ends = Rc::new(RefCell::new(Vec::new()));
             let (served, connected) = (ends.clone(), ends.clone());
@@ -237,7 +237,7 @@ fn made_at(failure: &Failure) -> (&'static str, u32) {
 }
 
 #[test]
-fn what_the_end_of_a_reactor_ends_names_the_line_that_asked_for_it() {
+fn failures_at_the_end_of_a_reactor_name_the_line_of_the_request() {
     let reactor = Reactor::in_memory().unwrap();
     let line = line!() + 1;
     let (deferred, resolver) = RemoteResolver::<()>::pair(&reactor);

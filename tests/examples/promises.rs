@@ -229,7 +229,7 @@ fn countdown_prints_what_it_says() {
 }
 
 #[test]
-fn falldown_goes_on_after_the_panic() {
+fn falldown_continues_after_the_panic() {
     let (lines, errors) = Program::example("falldown", &[]).end();
     let promised = promised("falldown");
     assert_eq!(lines, [&*promised[0], &*promised[2]]);
@@ -257,7 +257,7 @@ fn both_echo_servers_echo() {
 }
 
 #[test]
-fn a_whole_megabyte_comes_back() {
+fn a_megabyte_is_echoed_completely() {
     for name in ["echo_protocol", "echo_async"] {
         let server = Program::example(name, &["127.0.0.1:0"]);
         let client = Client::new(&server.address());

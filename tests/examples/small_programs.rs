@@ -210,7 +210,7 @@ fn a_protocol_is_asked_through_its_handle() {
 }
 
 #[test]
-fn code_that_takes_a_clock_is_tested_with_a_virtual_one() {
+fn code_that_takes_a_clock_runs_on_a_virtual_clock() {
     fn remind(clock: &(impl Clock + Clone + 'static), said: &Rc<RefCell<Vec<u32>>>, n: u32) {
         let (again, said) = (clock.clone(), said.clone());
         clock.call_later(SECOND, move || {

@@ -27,7 +27,7 @@ use torsade::transport::Limits;
 use torsade::{Clock, Context, Failure, Protocol, Reactor, testing};
 
 #[test]
-fn what_socat_sends_comes_back() {
+fn bytes_from_socat_are_echoed() {
     if !have("socat") {
         return;
     }
@@ -43,7 +43,7 @@ fn what_socat_sends_comes_back() {
 }
 
 #[test]
-fn what_python_sends_in_pieces_of_all_sizes_comes_back() {
+fn bytes_from_python_in_pieces_of_all_sizes_are_echoed() {
     let Some(python) = python() else { return };
     for name in ECHOES {
         let server = Program::example(name, &[HERE]);

@@ -16,7 +16,7 @@ use torsade::{Reactor, UdpSocket};
 const GROUP: Ipv4Addr = Ipv4Addr::new(239, 4, 5, 6);
 
 #[test]
-fn twisted_asks_our_echo_server() {
+fn a_twisted_client_uses_our_echo_server() {
     let Some(twisted) = twisted() else { return };
     let server = Program::example("udp_echo", &[HERE]);
     let address = server.address();
@@ -31,7 +31,7 @@ fn twisted_asks_our_echo_server() {
 }
 
 #[test]
-fn our_client_asks_twisteds_echo_server() {
+fn our_client_uses_twisteds_echo_server() {
     let Some(twisted) = twisted() else { return };
     let script = script("twisted_udp.py");
     let server = Program::start(Command::new(twisted).arg(script).arg("serve"));

@@ -373,19 +373,19 @@ fn walk_with_guards<S: Subject>(make: impl Fn() -> S, most: usize) {
 }
 
 #[test]
-fn a_lock_does_what_the_model_does() {
+fn a_lock_behaves_like_the_model() {
     walk_with_guards(DeferredLock::default, 1);
 }
 
 #[test]
-fn a_semaphore_does_what_the_model_does() {
+fn a_semaphore_behaves_like_the_model() {
     for permits in [1, 2, 5] {
         walk_with_guards(move || DeferredSemaphore::new(permits).unwrap(), permits);
     }
 }
 
 #[test]
-fn a_queue_does_what_the_model_does() {
+fn a_queue_behaves_like_the_model() {
     for seed in 0..WALKS {
         let mut walk = Walk::new(DeferredQueue::new(), seed);
         let mut next = 1;
@@ -473,7 +473,7 @@ async fn crowd(reactor: &Reactor, seed: u64, permits: usize) -> Result<(), Failu
 }
 
 on_both! {
-    async fn a_crowd_of_tasks_comes_through(reactor) {
+    async fn many_tasks_all_get_the_lock(reactor) {
         for seed in 1..=20 {
             for permits in [1, 3] {
                 crowd(&reactor, seed, permits).await?;

@@ -110,7 +110,7 @@ fn two_locks_the_wrong_way_round_are_a_circle() {
 }
 
 #[test]
-fn one_that_takes_a_lock_twice_waits_for_itself() {
+fn a_task_that_takes_a_lock_twice_waits_for_itself() {
     testing::run_on(debugged(), async |reactor| {
         let lock = DeferredLock::default();
         let task = reactor.spawn_named("twice", take_both(lock.clone(), lock.clone()));
@@ -153,7 +153,7 @@ fn one_that_takes_a_lock_twice_waits_for_itself() {
 }
 
 #[test]
-fn a_guard_that_came_to_a_task_through_callbacks_is_the_tasks() {
+fn a_guard_passed_to_a_task_through_callbacks_belongs_to_the_task() {
     testing::run_on(debugged(), async |reactor| {
         // Through a time limit, and returned from a callback.
         for way in 0..2 {
@@ -337,7 +337,7 @@ fn waiters_of_a_queue_are_shown() {
 
 #[cfg(unix)]
 #[test]
-fn one_that_waits_for_a_lock_in_the_file_system_says_which_process_has_it() {
+fn a_wait_for_a_file_system_lock_names_the_holding_process() {
     testing::run_on(debugged(), async |reactor| {
         let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("debug.lock");
         let _ = std::fs::remove_file(&path);

@@ -83,7 +83,7 @@ fn the_link_names_its_holder_and_goes_with_it() {
 }
 
 #[test]
-fn what_a_dead_process_has_left_is_taken_over() {
+fn the_lock_of_a_dead_process_is_taken_over() {
     let (path, clock) = (scratch("stale"), VirtualClock::new());
     let lock = DeferredFilesystemLock::new(&path, &clock);
     symlink(dead().to_string(), &path).unwrap();
@@ -98,7 +98,7 @@ fn what_a_dead_process_has_left_is_taken_over() {
 }
 
 #[test]
-fn one_that_breaks_it_at_the_same_time_is_let_alone() {
+fn two_processes_that_break_a_stale_lock_do_not_disturb_each_other() {
     let folder = scratch("breakers");
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir(&folder).unwrap();
@@ -153,7 +153,7 @@ fn a_lock_of_a_living_process_is_not_ours() {
 }
 
 #[test]
-fn what_is_no_lock_is_left_alone() {
+fn a_file_that_is_no_lock_is_left_alone() {
     let (path, clock) = (scratch("none"), VirtualClock::new());
     let lock = DeferredFilesystemLock::new(&path, &clock);
     for target in ["", "elsewhere", "0", "-1", "99999999999", "12 "] {
@@ -229,7 +229,7 @@ fn it_tries_each_second() {
 }
 
 #[test]
-fn a_limit_ends_it_after_one_last_try() {
+fn a_limit_ends_the_wait_after_one_last_try() {
     let (path, clock) = (scratch("limit"), VirtualClock::new());
     let holder = DeferredFilesystemLock::new(&path, &clock);
     let lock = DeferredFilesystemLock::new(&path, &clock);
@@ -281,7 +281,7 @@ fn a_cancel_removes_the_timers_and_does_not_try_again() {
 }
 
 #[test]
-fn it_may_go_wrong_while_one_waits() {
+fn an_error_while_waiting_ends_the_wait() {
     let (path, clock) = (scratch("wrong"), VirtualClock::new());
     let holder = DeferredFilesystemLock::new(&path, &clock);
     let lock = DeferredFilesystemLock::new(&path, &clock);
@@ -311,7 +311,7 @@ fn a_clock_that_stops_abandons_the_waiters() {
 }
 
 #[test]
-fn a_guard_that_cannot_unlock_says_so() {
+fn a_guard_that_cannot_unlock_reports_the_error() {
     testing::run(async |reactor| {
         let told = expect_reports(&reactor);
         let path = scratch("says");
@@ -410,7 +410,7 @@ fn twisted_and_this_exclude_each_other() {
 }
 
 #[test]
-fn each_cleans_up_after_a_dead_one_of_the_other() {
+fn each_implementation_removes_the_stale_lock_of_the_other() {
     let Some(twisted) = twisted() else { return };
     let (path, clock) = (scratch("twisted-stale"), VirtualClock::new());
     let lock = DeferredFilesystemLock::new(&path, &clock);

@@ -159,7 +159,7 @@ fn a_guard_is_released_by_a_destructor_and_a_waker_re_enters() {
 }
 
 #[test]
-fn an_offer_that_comes_while_a_waker_is_exchanged_is_not_lost() {
+fn an_offer_during_the_exchange_of_a_waker_is_not_lost() {
     // The old waker's destructor puts the item, when no waker is stored.
     thread_local! {
         static QUEUE: Cell<Option<DeferredQueue<u32>>> = const { Cell::new(None) };
@@ -236,7 +236,7 @@ fn a_limit_in_time_leaves_the_line() {
 }
 
 #[test]
-fn a_paused_one_keeps_what_it_got_and_goes_on_with_it() {
+fn a_paused_deferred_keeps_its_guard_and_continues_with_it() {
     let (lock, log) = (DeferredLock::new(()), Log::new());
     let guard = lock.try_acquire();
     let mut waits = lock.acquire();
@@ -495,7 +495,7 @@ fn a_stream_does_not_count_for_the_backlog() {
 }
 
 #[test]
-fn nothing_overtakes_items_that_wait_for_room() {
+fn no_item_overtakes_items_that_wait_for_space() {
     let queue = DeferredQueue::with_limits(1, None);
     queue.put('a').unwrap();
     let (inner, refused) = (queue.clone(), Rc::new(Cell::new(false)));

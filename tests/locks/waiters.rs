@@ -19,7 +19,7 @@ use torsade::scope::scope;
 use torsade::{Cancelled, Clock, Deferred, Failure, task, yield_now};
 
 on_both! {
-    async fn a_waiter_that_comes_back_into_the_queue_can_be_put_for(_reactor) {
+    async fn an_item_can_be_put_for_a_waiter_that_returned_to_the_queue(_reactor) {
         let queue = DeferredQueue::with_limits(0, None);
         let mut first = queue.get();
         queue.put('a')?;
@@ -95,7 +95,7 @@ on_both! {
         assert_eq!(kept.await?, 'b');
     }
 
-    async fn waiters_that_are_kept_unpolled_block_no_others(reactor) {
+    async fn unpolled_waiters_block_no_others(reactor) {
         let lock = DeferredLock::new(());
         let guard = lock.try_acquire();
         let mut cupboard: Vec<_> = (0..20).map(|_| lock.acquire()).collect();
@@ -123,7 +123,7 @@ on_both! {
         }
     }
 
-    async fn tasks_get_it_in_the_order_of_their_calls(reactor) {
+    async fn tasks_get_the_lock_in_the_order_of_their_calls(reactor) {
         let (lock, log) = (DeferredLock::new(()), Log::new());
         let guard = lock.try_acquire();
         let calls: Vec<_> = (0..10).map(|n| (n, lock.acquire())).collect();
@@ -327,7 +327,7 @@ on_both! {
         let _ = reactor;
     }
 
-    async fn a_stream_takes_what_it_gives_and_ends_with_the_last_handle(reactor) {
+    async fn a_stream_takes_items_as_it_yields_them_and_ends_with_the_last_handle(reactor) {
         let queue = DeferredQueue::new();
         let mut items = queue.stream();
         assert!(poll_fn(|cx| Poll::Ready(items.poll_next_unpin(cx))).await.is_pending());
@@ -346,7 +346,7 @@ on_both! {
         assert_eq!(all.await?, [1, 2, 3]);
     }
 
-    async fn waiters_for_room_and_waiters_for_items_serve_each_other(reactor) {
+    async fn waiters_for_space_and_waiters_for_items_serve_each_other(reactor) {
         let queue = DeferredQueue::with_limits(2, None);
         let source = queue.clone();
         let sender = reactor.spawn(async move {
@@ -436,7 +436,7 @@ fn a_loop_that_is_shut_down_with_an_offer_passes_it_on() {
 }
 
 #[test]
-fn guards_in_tasks_that_a_loop_drops_at_its_end_are_released_in_turn() {
+fn guards_in_tasks_dropped_at_the_end_of_a_loop_are_released_in_order() {
     let (lock, log) = (DeferredLock::new(()), Log::new());
     let reactor = torsade::Reactor::in_memory().unwrap();
     for n in 0..3 {
@@ -463,7 +463,7 @@ fn guards_in_tasks_that_a_loop_drops_at_its_end_are_released_in_turn() {
 }
 
 #[test]
-fn a_canceller_that_releases_and_asks_again_finds_its_place_left() {
+fn a_canceller_that_releases_and_acquires_again_has_left_the_queue() {
     let (lock, log) = (DeferredLock::new(()), Log::new());
     let held = Cell::new(lock.try_acquire());
     let (again, notes) = (lock.clone(), log.clone());
@@ -482,7 +482,7 @@ fn a_canceller_that_releases_and_asks_again_finds_its_place_left() {
 }
 
 #[test]
-fn without_a_loop_all_are_asked_at_once() {
+fn without_a_loop_all_waiters_get_an_offer_at_once() {
     let lock = DeferredLock::new(());
     let guard = lock.try_acquire();
     let bells: [Arc<Bell>; 3] = Default::default();
@@ -509,7 +509,7 @@ fn without_a_loop_all_are_asked_at_once() {
 }
 
 #[test]
-fn block_on_sees_no_futurelock_either() {
+fn a_kept_future_blocks_no_other_under_block_on() {
     let lock = DeferredLock::new(());
     let guard = lock.try_acquire();
     let mut first = lock.acquire();
@@ -599,7 +599,7 @@ fn a_hundred_thousand_are_dropped_and_cancelled_in_no_time() {
 }
 
 #[test]
-fn leaving_passes_on_what_was_offered() {
+fn a_waiter_that_leaves_passes_its_offer_on() {
     for how in ["cancel", "drop", "drop polled"] {
         let (lock, log) = (DeferredLock::new(()), Log::new());
         let guard = lock.try_acquire();

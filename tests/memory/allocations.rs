@@ -36,7 +36,7 @@ fn ten_callbacks_built_and_fired_take_three() {
 
 /// A handle is made on request: it would take two more.
 #[test]
-fn an_accepted_connection_takes_four() {
+fn an_accepted_connection_allocates_four_times() {
     struct Idle;
 
     impl Protocol for Idle {
@@ -67,7 +67,7 @@ fn an_accepted_connection_takes_four() {
 }
 
 #[test]
-fn adding_to_a_fired_one_takes_none() {
+fn adding_a_callback_to_a_fired_deferred_allocates_nothing() {
     let (allocations, deferred) = count(|| {
         let mut deferred = Deferred::succeed(1_u64);
         for n in 0..10_u64 {
@@ -87,7 +87,7 @@ fn adding_to_a_fired_one_takes_none() {
 }
 
 #[test]
-fn awaiting_a_fired_one_takes_none() {
+fn awaiting_a_fired_deferred_allocates_nothing() {
     let (mut deferred, resolver) = Deferred::pair();
     resolver.callback(1);
     let (allocations, polled) = count(|| poll(&mut deferred));
@@ -100,7 +100,7 @@ fn awaiting_a_fired_one_takes_none() {
 }
 
 #[test]
-fn one_made_awaited_and_fired_takes_two() {
+fn making_awaiting_and_firing_a_deferred_allocates_twice() {
     let (allocations, ()) = count(|| {
         let (mut deferred, resolver) = Deferred::pair();
         assert!(poll(&mut deferred).is_pending());
@@ -111,7 +111,7 @@ fn one_made_awaited_and_fired_takes_two() {
 }
 
 #[test]
-fn to_gather_takes_a_handful_however_many_there_are() {
+fn gathering_allocates_a_handful_however_many_members_there_are() {
     for members in [10, 1_000] {
         let (members, resolvers): (Vec<_>, Vec<_>) = (0..members).map(|_| Deferred::pair()).unzip();
         let (allocations, mut all) = count(|| {

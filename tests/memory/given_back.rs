@@ -99,7 +99,7 @@ fn left_over(count: usize, mut work: impl FnMut()) -> (isize, isize) {
 }
 
 #[test]
-fn whoever_merely_listens_and_is_dropped_leaves_nothing_behind() {
+fn a_dropped_listener_leaves_nothing_behind() {
     #[track_caller]
     fn check<T: 'static>(name: &str, listen: impl Fn() -> Deferred<T>) {
         let first = listen();
@@ -424,7 +424,7 @@ fn a_destructor_that_panics_does_no_harm_and_everything_is_freed() {
 
 /// What is dropped because the reactor has ended, or has dropped it.
 #[test]
-fn at_the_end_of_a_reactor_no_destructor_stops_the_others() {
+fn at_the_end_of_a_reactor_a_panicking_destructor_does_not_stop_the_others() {
     let before = DROPPED.get();
     let reports = reports_of(async |reactor| {
         let bombs: Vec<_> = (0..6).map(|_| Bomb::new()).collect();

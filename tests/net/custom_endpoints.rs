@@ -152,7 +152,7 @@ on_both! {
         assert_eq!((log.count("started"), log.count("stopped")), (1, 1));
     }
 
-    async fn a_listener_gets_the_connections_one_by_one(reactor) {
+    async fn a_listener_returns_the_connections_one_by_one(reactor) {
         let mut listener = reactor.bind(Guarded("friend"))?;
         let port = listener.port().clone();
         let one = reactor.connect_stream(greeting(&port)).await?;

@@ -130,7 +130,7 @@ fn an_attempt_that_fails_is_followed_at_once() {
 }
 
 #[test]
-fn a_failure_beside_a_silent_attempt_starts_the_next_one_at_once() {
+fn a_failed_attempt_beside_a_silent_one_starts_the_next_at_once() {
     testing::run(async |reactor| {
         let port = reactor.listen(HERE, |_| Spy::echo())?;
         let all = [
@@ -559,7 +559,7 @@ fn the_same_race_is_run_in_the_same_way_each_time() {
 }
 
 #[test]
-fn an_error_tells_what_happened_to_any_of_several_attempts() {
+fn an_error_describes_each_of_several_attempts() {
     testing::run(async |reactor| {
         let limits = ConnectOptions::new().timeout(SECOND);
         for (addresses, is_refused, is_timed_out) in [

@@ -69,7 +69,7 @@ on_both! {
         assert!(hears_nothing(&stranger).await);
     }
 
-    async fn several_ports_with_one_number_all_receive_it(reactor) {
+    async fn several_ports_with_the_same_number_all_receive_a_datagram(reactor) {
         let first = member(&reactor, 0).await?;
         let to = (GROUP, number(&first));
         let others = [member(&reactor, to.1).await?, member(&reactor, to.1).await?];
@@ -106,7 +106,7 @@ on_both! {
         assert!(port.set_outgoing_interface(1).is_err(), "a number is for IPv6");
     }
 
-    async fn a_failed_join_says_why(reactor) {
+    async fn a_failed_join_fails_with_the_reason(reactor) {
         let member = member(&reactor, 0).await?;
         let port = member.port();
         let failure = port.join_group(LO).await.unwrap_err();

@@ -157,7 +157,7 @@ on_both! {
         }
     }
 
-    async fn without_a_header_the_connection_is_closed_and_the_port_goes_on(reactor) {
+    async fn without_a_header_the_connection_is_closed_and_the_port_stays_open(reactor) {
         let log = Log::new();
         let port = listen(&reactor, here()?.proxied(ProxyOptions::new()), &log)?;
         for bad in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\r\n\r\n\0\r\nQUIT\n\x31\0\0\0", b"PROXY TCP4 1.1.1.1 2.2.2.2 x 1\r\n"] {

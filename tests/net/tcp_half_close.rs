@@ -95,7 +95,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn lose_write_half_closes_and_goes_on_reading(reactor) {
+    async fn lose_write_half_closes_and_reading_continues(reactor) {
         let (log, to) = (Log::new(), Log::new());
         let server = to.clone();
         let port = reactor.listen(HERE, move |_| {
@@ -157,7 +157,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn nothing_spins_over_a_stream_that_nobody_reads(reactor) {
+    async fn the_loop_does_not_spin_over_an_unread_stream(reactor) {
         let kept = Rc::new(Cell::new(None));
         let slot = kept.clone();
         let port = reactor.serve(HERE, async move |conn| {
@@ -177,7 +177,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn nothing_spins_over_a_paused_connection_whose_peer_is_gone(reactor) {
+    async fn the_loop_does_not_spin_over_a_paused_connection_whose_peer_is_gone(reactor) {
         let log = Log::new();
         let to = log.clone();
         let kept: Rc<Cell<Option<Transport>>> = Rc::default();

@@ -28,7 +28,7 @@ fn ports_with_reuse_port_share_an_address() {
 }
 
 #[test]
-fn a_port_of_both_stacks_takes_ipv4_and_others_do_not() {
+fn only_a_dual_stack_port_accepts_ipv4() {
     on_the_machine(async |reactor| {
         for both in [true, false] {
             let options = ListenOptions::new().dual_stack(both);

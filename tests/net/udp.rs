@@ -231,7 +231,7 @@ on_both! {
         assert!(poll_once(&mut Box::pin(socket.recv(&mut [0; 8]))).await.is_pending());
     }
 
-    async fn a_panic_is_reported_and_the_port_goes_on(reactor) {
+    async fn a_panic_is_reported_and_the_port_stays_open(reactor) {
         let reports = expect_reports(&reactor);
         let log = Log::new();
         let port = reactor.listen_datagram(HERE, Ear::new(&log))?;
@@ -577,7 +577,7 @@ mod unix {
             }
         }
 
-        async fn an_async_sender_waits_for_room(reactor) {
+        async fn an_async_sender_waits_for_space(reactor) {
             let there = path("room", &reactor);
             let slow = reactor.bind_datagram(&there)?;
             let fast = reactor.bind_datagram(path("sender", &reactor))?;

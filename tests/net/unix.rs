@@ -185,7 +185,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn nothing_spins_over_a_paused_connection_whose_peer_is_gone(reactor) {
+    async fn the_loop_does_not_spin_over_a_paused_connection_whose_peer_is_gone(reactor) {
         let (folder, log) = (Folder::new(), Log::new());
         let port = reactor.serve(folder.socket(), async |_conn| Ok(()))?;
         let client = Spy::new(&log).on_made(|cx| cx.pause_producing());

@@ -44,7 +44,7 @@ fn a_dead_process() -> u32 {
 }
 
 #[test]
-fn the_file_has_the_mode_that_was_asked_for_whatever_the_mask() {
+fn the_file_has_the_requested_mode_whatever_the_umask() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let folder = Folder::new();
         for (options, mode) in [

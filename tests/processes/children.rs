@@ -90,7 +90,7 @@ fn pipes_are_streams() {
 }
 
 #[test]
-fn many_may_wait_for_one_exit() {
+fn several_deferreds_may_wait_for_one_exit() {
     run(async |reactor| {
         let mut child = sh("read x; exit 5").spawn(&reactor)?;
         let all = gather([child.status(), child.status(), child.status()]);
@@ -102,7 +102,7 @@ fn many_may_wait_for_one_exit() {
 }
 
 #[test]
-fn a_child_that_is_dropped_goes_on_and_is_waited_for() {
+fn a_dropped_child_continues_and_is_waited_for() {
     run(async |reactor| {
         let child = sh("read x; sleep 0.01; exit 5").spawn(&reactor)?;
         let (pid, process) = (child.pid().unwrap(), child.process().clone());
@@ -116,7 +116,7 @@ fn a_child_that_is_dropped_goes_on_and_is_waited_for() {
 }
 
 #[test]
-fn a_child_is_killed_when_it_is_dropped_if_that_was_asked_for() {
+fn a_child_with_kill_on_drop_is_killed_when_it_is_dropped() {
     run(async |reactor| {
         let command = Command::new("sleep").arg("1000").kill_on_drop(true);
         let child = command.spawn(&reactor)?;
@@ -129,7 +129,7 @@ fn a_child_is_killed_when_it_is_dropped_if_that_was_asked_for() {
 }
 
 #[test]
-fn one_that_ends_when_it_is_asked_is_not_killed() {
+fn a_process_that_ends_upon_the_request_is_not_killed() {
     let reactor = Reactor::builder().with_manual_time().build().unwrap();
     let log = Log::new();
     let script = "trap 'exit 3' TERM; echo up; while :; do read x; done";
@@ -167,7 +167,7 @@ fn one_that_does_not_end_is_killed_when_its_time_is_over() {
 }
 
 #[test]
-fn a_child_that_is_asked_to_end_tells_how_it_did() {
+fn end_within_returns_the_exit_status() {
     run(async |reactor| {
         let child = Command::new("cat").spawn(&reactor)?;
         assert_eq!(child.end_within(GRACE).await?.signal(), Some(15));
@@ -178,7 +178,7 @@ fn a_child_that_is_asked_to_end_tells_how_it_did() {
 }
 
 #[test]
-fn a_group_is_killed_with_the_one_that_leads_it() {
+fn a_group_is_killed_with_its_leader() {
     run(async |reactor| {
         let mut child = sh("sleep 1000 & echo $!; wait")
             .lead_group()
@@ -198,7 +198,7 @@ fn a_group_is_killed_with_the_one_that_leads_it() {
 }
 
 #[test]
-fn output_is_what_was_written_and_how_it_ended() {
+fn output_returns_the_written_bytes_and_the_exit_status() {
     run(async |reactor| {
         let output = sh("echo out; echo bad luck >&2; exit 6")
             .output(&reactor)
@@ -264,7 +264,7 @@ fn an_output_that_is_cancelled_kills_the_program() {
 }
 
 #[test]
-fn an_output_that_takes_too_long_is_over_and_so_is_the_program() {
+fn an_output_that_takes_too_long_ends_and_the_program_is_killed() {
     let reactor = Reactor::builder().with_manual_time().build().unwrap();
     let output = Command::new("sleep").arg("1000").output(&reactor);
     let output = output.timeout(GRACE, &reactor);
@@ -335,7 +335,7 @@ async fn check_output(outputs: &mut Outputs, size: usize) -> Result<(), Failure>
 }
 
 #[test]
-fn a_status_is_of_one_that_shares_our_descriptors() {
+fn a_program_run_for_its_status_shares_our_descriptors() {
     run(async |reactor| {
         assert_eq!(sh("exit 3").status(&reactor).await?.code(), Some(3));
         assert_eq!(sh("kill -15 $$").status(&reactor).await?.signal(), Some(15));
@@ -349,7 +349,7 @@ fn a_status_is_of_one_that_shares_our_descriptors() {
 }
 
 #[test]
-fn a_program_on_a_terminal_finds_one() {
+fn a_program_on_a_pty_sees_a_terminal() {
     run(async |reactor| {
         let script = "tty; test -t 0 && test -t 1 && test -t 2 && stty size; exit 4";
         let output = sh(script).pty_of_size(30, 100).output(&reactor).await?;
@@ -368,7 +368,7 @@ fn a_program_on_a_terminal_finds_one() {
 }
 
 #[test]
-fn the_end_of_what_is_typed_is_said_as_one_who_types_says_it() {
+fn the_end_of_input_on_a_terminal_is_control_d() {
     run(async |reactor| {
         let cat = Command::new("cat").pty();
         for (input, told) in [("", ""), ("x\n", "x\r\nx\r\n"), ("no end", "no endno end")] {
@@ -383,7 +383,7 @@ fn the_end_of_what_is_typed_is_said_as_one_who_types_says_it() {
 }
 
 #[test]
-fn a_signal_is_for_one_or_for_all_of_its_group() {
+fn a_signal_goes_to_the_process_or_to_its_group() {
     run(async |reactor| {
         let script = "trap 'echo one' USR1; sh -c \"trap 'echo other; exit' USR1; echo up; while :; do sleep 0.01; done\"; echo over";
         let mut child = sh(script).lead_group().spawn(&reactor)?;
@@ -452,7 +452,7 @@ fn a_terminal_that_is_closed_hangs_up() {
 }
 
 #[test]
-fn a_window_that_changes_its_size_is_told() {
+fn a_program_is_notified_of_a_new_window_size() {
     run(async |reactor| {
         let mut child = sh("trap 'stty size; exit' WINCH; echo up; while :; do sleep 0.01; done")
             .pty()
@@ -469,7 +469,7 @@ fn a_window_that_changes_its_size_is_told() {
 }
 
 #[test]
-fn a_terminal_whose_program_ends_with_typed_bytes_unread_is_over() {
+fn a_terminal_whose_program_exits_with_unread_input_is_closed() {
     run(async |reactor| {
         for is_paused in [false, true] {
             let log = Log::new();
@@ -500,7 +500,7 @@ fn a_terminal_whose_program_ends_with_typed_bytes_unread_is_over() {
 }
 
 #[test]
-fn a_terminal_is_read_whatever_was_said_of_what_it_takes_the_place_of() {
+fn a_terminal_is_read_whatever_descriptors_it_replaces() {
     run(async |reactor| {
         let command = sh("echo up; read x; exit 4");
         let nulls = [(0, ChildFd::Null), (1, ChildFd::Null), (2, ChildFd::Null)];
@@ -643,7 +643,7 @@ fn where_children_are_not_waited_for_how_they_end_is_not_known() {
 }
 
 #[test]
-fn what_a_program_does_not_read_of_its_input_is_reported_when_the_reactor_ends() {
+fn unread_input_of_a_program_is_reported_when_the_reactor_ends() {
     let reactor = Reactor::builder()
         .grace(Grace {
             stalled: Duration::from_millis(50),
@@ -677,7 +677,7 @@ fn what_a_program_does_not_read_of_its_input_is_reported_when_the_reactor_ends()
 }
 
 #[test]
-fn a_terminal_that_was_closed_is_another_thing_than_none() {
+fn a_closed_terminal_differs_from_no_terminal() {
     run(async |reactor| {
         let child = sh("trap '' HUP; exec sleep 1000")
             .pty()

@@ -101,7 +101,7 @@ fn sorted(mut notes: Vec<String>) -> Vec<String> {
 }
 
 on_both! {
-    async fn a_life_is_told_from_its_beginning_to_its_end(reactor) {
+    async fn the_hooks_of_a_process_are_called_from_its_start_to_its_end(reactor) {
         let (stage, log) = (Stage::new(&reactor), Log::new());
         let cat = Noted::new(&log)
             .on_made(|process| process.write("hello"))
@@ -125,7 +125,7 @@ on_both! {
         assert_eq!(sorted(notes), expected);
     }
 
-    async fn output_and_errors_come_apart_and_a_code_is_told(reactor) {
+    async fn output_and_errors_arrive_separately_and_the_exit_code_is_reported(reactor) {
         let (stage, log) = (Stage::new(&reactor), Log::new());
         let handle = stage.command("say").spawn_protocol(&reactor, Noted::new(&log))?;
         let reason = handle.closed().await?;
@@ -164,7 +164,7 @@ on_both! {
         assert_failure!(failure, ProcessError::AlreadyExited);
     }
 
-    async fn closing_its_output_ends_one_that_writes_on(reactor) {
+    async fn closing_its_output_ends_a_program_that_keeps_writing(reactor) {
         let (stage, log) = (Stage::new(&reactor), Log::new());
         let noted = Noted::new(&log).quiet().on_data(|process, _, _| process.close_stdout());
         let handle = stage.command("yes").spawn_protocol(&reactor, noted)?;
@@ -172,7 +172,7 @@ on_both! {
         assert_eq!(log.count("1 closed"), 1);
     }
 
-    async fn a_pipe_that_is_not_read_fills_and_goes_on(reactor) {
+    async fn a_pipe_that_is_not_read_fills_and_continues(reactor) {
         let (stage, log) = (Stage::new(&reactor), Log::new());
         let back = Rc::new(Cell::new(0));
         let counted = back.clone();
@@ -208,7 +208,7 @@ on_both! {
         assert_eq!(child.status().await?.signal(), Some(1));
     }
 
-    async fn a_panic_in_a_hook_loses_that_pipe_alone(reactor) {
+    async fn a_panic_in_a_hook_loses_only_that_pipe(reactor) {
         let reports = expect_reports(&reactor);
         let (stage, log) = (Stage::new(&reactor), Log::new());
         let noted = Noted::new(&log).on_data(|_, fd, _| assert_ne!(fd, 2, "not this one"));
@@ -232,14 +232,14 @@ on_both! {
         assert!(child.status().await?.success());
     }
 
-    async fn a_program_is_told_its_arguments_and_its_environment(reactor) {
+    async fn a_program_gets_its_arguments_and_its_environment(reactor) {
         let stage = Stage::new(&reactor);
         let command = stage.command("env").arg("x").env_clear().env("A", "a").env("PATH", "/bin:/usr/bin");
         let output = command.output(&reactor).await?.success()?;
         assert_eq!(output.out, b"x a\n");
     }
 
-    async fn how_it_ended_may_be_asked_long_after_the_end(reactor) {
+    async fn the_exit_status_is_available_long_after_the_end(reactor) {
         let stage = Stage::new(&reactor);
         let handle = stage.command("say").spawn_protocol(&reactor, Noted::new(&Log::new()))?;
         until(|| !handle.is_connected()).await;
@@ -284,7 +284,7 @@ on_both! {
         assert!(child.status().await?.success());
     }
 
-    async fn only_what_can_be_written_is_written_to(reactor) {
+    async fn only_pipes_open_for_writing_are_written(reactor) {
         let (stage, log) = (Stage::new(&reactor), Log::new());
         let handle = stage.command("cat").spawn_protocol(&reactor, Noted::new(&log))?;
         let process = handle.transport().unwrap();
@@ -305,7 +305,7 @@ on_both! {
         assert!(process.write_to_child(0, "late").is_err());
     }
 
-    async fn those_who_wait_no_more_for_an_exit_leave_nothing(reactor) {
+    async fn dropped_waits_for_an_exit_leave_nothing_behind(reactor) {
         let stage = Stage::new(&reactor);
         let child = stage.command("wait").spawn(&reactor)?;
         for _ in 0..100 {
@@ -332,7 +332,7 @@ on_both! {
         assert!(log.is_empty());
     }
 
-    async fn what_is_too_long_or_not_wanted_any_more_is_killed(reactor) {
+    async fn a_program_with_too_much_output_or_a_cancelled_result_is_killed(reactor) {
         let stage = Stage::new(&reactor);
         let failure = stage.command("yes").output_limit(1000).output(&reactor).await.unwrap_err();
         assert_failure!(failure, ProcessError::OutputTooLong { limit: 1000 });
@@ -349,7 +349,7 @@ on_both! {
 }
 
 on_both_by_hand! {
-    fn one_that_is_left_at_once_is_told_of_its_beginning_all_the_same(reactor) {
+    fn a_process_left_at_once_still_gets_connection_made(reactor) {
         let log = Log::new();
         let stage = Stage::new(&reactor);
         let wait = stage.command("wait").kill_on_drop(true);
@@ -361,7 +361,7 @@ on_both_by_hand! {
         assert_eq!(notes.len(), 5, "{notes:?}");
     }
 
-    fn the_end_of_the_reactor_is_told_last(reactor) {
+    fn the_end_of_the_reactor_is_reported_last(reactor) {
         let log = Log::new();
         let stage = Stage::new(&reactor);
         let wait = stage.command("wait").kill_on_drop(true);
@@ -403,7 +403,7 @@ fn a_part_that_does_not_end_is_killed_when_its_time_is_over() -> Result<(), Fail
 
 /// Whoever waits for a signal no longer does not keep it from others.
 #[test]
-fn a_signal_that_nobody_waits_for_any_more_ends_a_part() -> Result<(), Failure> {
+fn a_signal_that_is_no_longer_caught_ends_a_fake_process() -> Result<(), Failure> {
     testing::run_on(Reactor::in_memory()?, async |reactor| {
         let programs = Programs::new(&reactor)?;
         programs.add("hasty", async |actor| {

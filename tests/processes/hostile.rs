@@ -118,7 +118,7 @@ async fn end_together(reactor: &Reactor) -> Result<(), Failure> {
 }
 
 #[test]
-fn a_thousand_that_end_at_the_same_moment_are_told_apart() {
+fn a_thousand_simultaneous_exits_are_told_apart() {
     run(async |reactor| plays_well(&reactor, "many").await);
 }
 
@@ -149,7 +149,7 @@ async fn start_quickly(reactor: &Reactor) -> Result<(), Failure> {
 }
 
 #[test]
-fn a_large_program_starts_others_as_quickly_as_a_small_one() {
+fn a_large_process_starts_children_as_quickly_as_a_small_one() {
     run(async |reactor| plays_well(&reactor, "heavy").await);
 }
 
@@ -212,7 +212,7 @@ fn one_that_has_stopped_itself_is_killed_when_its_time_is_over() {
 }
 
 #[test]
-fn one_that_closes_its_output_and_goes_on_is_not_over() {
+fn a_process_that_closes_its_output_and_continues_has_not_ended() {
     run(async |reactor| {
         let log = Log::new();
         let script = "exec >&- 2>&-; exec > /dev/null 2>&1; echo more; read x; exit 8";
@@ -239,7 +239,7 @@ fn a_flood_of_errors_is_held_by_the_limit() {
 }
 
 #[test]
-fn one_that_writes_for_ever_and_is_not_read_costs_nothing() {
+fn a_process_that_writes_endlessly_and_is_not_read_costs_nothing() {
     run(async |reactor| {
         let log = Log::new();
         let noted = Noted::new(&log).on_made(Process::pause_producing);
@@ -281,7 +281,7 @@ fn a_terminal_that_floods_gives_all_of_it_and_ends() {
 }
 
 #[test]
-fn a_terminal_whose_program_never_reads_is_over_when_it_exits() {
+fn a_terminal_whose_program_never_reads_closes_when_the_program_exits() {
     run(async |reactor| {
         let (log, stuck) = (Log::new(), Rc::new(Cell::new(false)));
         let seen = stuck.clone();

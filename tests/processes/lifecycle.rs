@@ -36,7 +36,7 @@ async fn life(reactor: &Reactor, command: Command) -> Result<Vec<String>, Failur
 }
 
 #[test]
-fn every_hook_comes_once_and_the_end_comes_last() {
+fn every_hook_is_called_once_and_process_ended_last() {
     run(async |reactor| {
         let log = Log::new();
         let cat = Noted::new(&log)
@@ -127,7 +127,7 @@ fn all_that_was_written_is_read_before_the_pipe_is_lost() {
 }
 
 #[test]
-fn an_exit_is_told_while_somebody_else_holds_the_pipes() {
+fn an_exit_is_reported_while_another_process_holds_the_pipes() {
     run(async |reactor| {
         let log = Log::new();
         let grandchild = Rc::new(RefCell::new(String::new()));
@@ -161,7 +161,7 @@ fn an_exit_is_told_while_somebody_else_holds_the_pipes() {
 }
 
 #[test]
-fn what_is_written_after_the_exit_is_told_after_it() {
+fn output_after_the_exit_is_delivered_after_process_exited() {
     run(async |reactor| {
         let (log, gate) = (Log::new(), crate::support::folder::Folder::new());
         let go = gate.path("go");
@@ -184,7 +184,7 @@ fn what_is_written_after_the_exit_is_told_after_it() {
 }
 
 #[test]
-fn how_it_ended_is_told_exactly() {
+fn the_exit_status_is_exact() {
     run(async |reactor| {
         for code in [0, 1, 42, 255] {
             let notes = life(&reactor, sh(&format!("exit {code}"))).await?;
@@ -232,7 +232,7 @@ fn a_child_that_closes_its_input_is_noticed_before_anything_is_written() {
 }
 
 #[test]
-fn closing_what_it_writes_to_ends_a_child_by_sigpipe() {
+fn closing_its_output_ends_a_child_by_sigpipe() {
     run(async |reactor| {
         let log = Log::new();
         let noted = Noted::new(&log).quiet().on_data(|process, fd, _| {
@@ -306,7 +306,7 @@ fn losing_the_connection_closes_all_pipes() {
 }
 
 #[test]
-fn a_pipe_that_nobody_reads_fills_and_is_told_to_go_on_when_it_has_room() {
+fn write_ready_is_called_when_a_full_pipe_has_space_again() {
     run(async |reactor| {
         let (log, back) = (Log::new(), Rc::new(Cell::new(0)));
         let counted = back.clone();
@@ -338,7 +338,7 @@ fn a_pipe_that_nobody_reads_fills_and_is_told_to_go_on_when_it_has_room() {
 }
 
 #[test]
-fn each_pipe_that_was_full_is_told_of_by_its_own_number() {
+fn write_ready_names_the_pipe_that_was_full() {
     run(async |reactor| {
         let log = Log::new();
         let noted = Noted::new(&log)
@@ -465,7 +465,7 @@ fn signals_are_sent_by_name_or_number_and_never_after_the_exit() {
 }
 
 #[test]
-fn a_stopped_child_goes_on_when_it_is_told_to() {
+fn a_stopped_child_continues_upon_sigcont() {
     run(async |reactor| {
         let log = Log::new();
         let handle = Command::new("cat").spawn_protocol(&reactor, Noted::new(&log))?;
@@ -485,7 +485,7 @@ fn a_stopped_child_goes_on_when_it_is_told_to() {
 }
 
 #[test]
-fn what_is_posted_and_asked_reaches_the_protocol() {
+fn posted_closures_and_questions_reach_the_protocol() {
     run(async |reactor| {
         let log = Log::new();
         let handle = Command::new("cat").spawn_protocol(&reactor, Noted::new(&log))?;
@@ -509,7 +509,7 @@ fn what_is_posted_and_asked_reaches_the_protocol() {
 }
 
 #[test]
-fn children_of_others_are_left_to_them() {
+fn children_of_other_code_are_not_waited_for() {
     run(async |reactor| {
         let mut other = std::process::Command::new("sh")
             .args(["-c", "exit 11"])
@@ -526,7 +526,7 @@ fn children_of_others_are_left_to_them() {
 }
 
 #[test]
-fn a_child_that_somebody_else_has_waited_for_ends_all_the_same() {
+fn a_child_that_other_code_has_waited_for_ends_all_the_same() {
     run(async |reactor| {
         let log = Log::new();
         let handle = Command::new("cat").spawn_protocol(&reactor, Noted::new(&log))?;
@@ -587,7 +587,7 @@ fn one_that_is_traced_when_it_ends_is_waited_for_without_turning_in_circles() {
 }
 
 #[test]
-fn a_reactor_that_ends_first_says_so_and_leaves_no_zombie() {
+fn a_reactor_that_ends_first_reports_it_and_leaves_no_zombie() {
     let log = Log::new();
     let reactor = Reactor::new().unwrap();
     let handle = reactor
@@ -632,7 +632,7 @@ fn one_that_is_to_be_killed_goes_with_its_reactor() {
 }
 
 #[test]
-fn a_thousand_at_once_are_all_told_apart() {
+fn a_thousand_children_at_once_are_told_apart() {
     run(async |reactor| {
         let mut all = Vec::new();
         for number in 0..1000 {
@@ -647,7 +647,7 @@ fn a_thousand_at_once_are_all_told_apart() {
 }
 
 #[test]
-fn the_tree_of_what_is_alive_shows_a_process_and_its_pipes() {
+fn the_dump_shows_a_process_and_its_pipes() {
     run(async |reactor| {
         let handle = Command::new("cat").spawn_protocol(&reactor, Noted::new(&Log::new()))?;
         let process = handle.transport().unwrap();

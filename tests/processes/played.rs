@@ -72,7 +72,7 @@ fn a_part_has_the_number_of_no_process() -> Result<(), Failure> {
 }
 
 #[test]
-fn what_a_part_is_made_of_was_made_where_it_was_started() -> Result<(), Failure> {
+fn the_pieces_of_a_fake_process_have_the_location_of_its_start() -> Result<(), Failure> {
     testing::run_on(Reactor::in_memory()?, async |reactor| {
         let reports = expect_reports(&reactor);
         let programs = Programs::new(&reactor)?;
@@ -97,7 +97,7 @@ fn what_a_part_is_made_of_was_made_where_it_was_started() -> Result<(), Failure>
 
 /// It holds on to what tells it, and waits for something else.
 #[test]
-fn a_part_that_is_killed_is_told_of_no_signal_and_that_is_no_news() -> Result<(), Failure> {
+fn the_catches_of_a_killed_fake_process_are_dropped_without_a_report() -> Result<(), Failure> {
     testing::run_on(Reactor::in_memory()?, async |reactor| {
         let programs = Programs::new(&reactor)?;
         programs.add("careful", async |actor| {

@@ -48,7 +48,7 @@ fn turn_until(reactor: &Reactor, mut cond: impl FnMut() -> bool) {
 }
 
 #[test]
-fn who_is_asked_to_end_again_has_the_shorter_time() {
+fn a_second_request_to_end_keeps_the_shorter_time() {
     for (first, second) in [(2, 60), (60, 1)] {
         let reactor = Reactor::builder().with_manual_time().build().unwrap();
         let log = Log::new();
@@ -71,7 +71,7 @@ fn who_is_asked_to_end_again_has_the_shorter_time() {
 }
 
 #[test]
-fn one_that_was_asked_to_end_is_killed_when_the_reactor_ends_before_its_time_is_over() {
+fn a_process_asked_to_end_is_killed_when_the_reactor_ends_first() {
     let log = Log::new();
     let reactor = Reactor::new().unwrap();
     let pid = reactor
@@ -92,7 +92,7 @@ fn one_that_was_asked_to_end_is_killed_when_the_reactor_ends_before_its_time_is_
 }
 
 on_both_by_hand! {
-    fn who_was_never_told_of_a_process_is_not_told_of_its_end(reactor) {
+    fn a_protocol_without_connection_made_gets_no_process_ended(reactor) {
         let reports = expect_reports(&reactor);
         let (log, wait) = (Log::new(), waiter(&reactor));
         let handle = wait.clone().spawn_protocol(&reactor, Noted::new(&log)).unwrap();
@@ -117,7 +117,7 @@ on_both_by_hand! {
         assert_eq!(reports.borrow().len(), 0, "{reports:?}");
     }
 
-    fn that_the_reactor_ends_is_no_news_to_who_waits_for_no_process(reactor) {
+    fn a_dropped_wait_for_a_process_ignores_the_end_of_the_reactor(reactor) {
         let reports = expect_reports(&reactor);
         let (main, wait, log) = (reactor.clone(), waiter(&reactor), Log::new());
         let told = log.clone();

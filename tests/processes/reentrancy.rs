@@ -167,7 +167,7 @@ async fn all_is_gone(reactor: &Reactor) {
 }
 
 #[test]
-fn every_wish_may_be_made_in_every_hook() {
+fn every_request_may_be_made_in_every_hook() {
     run(async |reactor| {
         for (name, wish) in wishes() {
             for hook in HOOKS {
@@ -190,7 +190,7 @@ fn every_wish_may_be_made_in_every_hook() {
 }
 
 #[test]
-fn others_may_be_started_in_every_hook() {
+fn processes_may_be_started_in_every_hook() {
     run(async |reactor| {
         for hook in HOOKS {
             let (log, other) = (Log::new(), Log::new());
@@ -236,7 +236,7 @@ fn the_last_handle_may_be_dropped_in_every_hook() {
 }
 
 #[test]
-fn one_that_has_exited_before_anything_was_told_is_told_of_from_its_beginning() {
+fn a_process_that_exits_at_once_still_gets_all_its_hooks() {
     run(async |reactor| {
         for _ in 0..20 {
             let log = Log::new();

@@ -52,7 +52,7 @@ fn actor(role: &str) -> Command {
 }
 
 #[test]
-fn a_child_has_our_environment_unless_another_one_is_chosen() {
+fn a_child_inherits_the_environment_unless_it_is_changed() {
     run(async |reactor| {
         let ours = std::env::var("PATH").unwrap();
         let path = Command::new("printenv").arg("PATH");
@@ -76,7 +76,7 @@ fn a_child_has_our_environment_unless_another_one_is_chosen() {
 }
 
 #[test]
-fn a_child_begins_where_it_is_told_to_under_the_name_it_is_told() {
+fn a_child_has_the_requested_directory_and_name() {
     run(async |reactor| {
         let folder = Folder::new();
         let path = fs::canonicalize(folder.path("")).unwrap();
@@ -124,7 +124,7 @@ fn a_program_is_looked_for_along_the_path_that_the_child_has() {
 }
 
 #[test]
-fn a_child_becomes_who_it_is_told_to_be() {
+fn a_child_has_the_requested_user_and_groups() {
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: only root becomes somebody else");
         return;
@@ -219,7 +219,7 @@ fn lister() -> Command {
 }
 
 #[test]
-fn a_child_has_the_descriptors_that_were_asked_for_and_no_others() {
+fn a_child_has_the_requested_descriptors_and_no_others() {
     run(async |reactor| {
         // What must not leak: sockets, and files that other threads open all the time.
         let sockets: Vec<_> = (0..1000)
@@ -330,7 +330,7 @@ fn descriptors_of_ours_are_given_under_any_numbers_also_swapped() {
 }
 
 #[test]
-fn what_cannot_be_started_is_an_error_of_the_call() {
+fn a_program_that_cannot_be_started_is_an_error_of_the_call() {
     run(async |reactor| {
         let folder = Folder::new();
         let (plain, folder_path) = (folder.path("plain"), folder.path(""));
@@ -507,7 +507,7 @@ async fn deal(reactor: &Reactor) -> Result<(), Failure> {
 }
 
 #[test]
-fn descriptors_come_out_right_where_the_free_numbers_are_the_wanted_ones() {
+fn descriptors_are_right_where_the_free_numbers_are_the_requested_ones() {
     run(async |reactor| {
         let output = actor("dealt").output(&reactor).await?;
         let told = String::from_utf8_lossy(&output.err);
@@ -630,7 +630,7 @@ async fn print_groups(reactor: &Reactor) -> Result<(), Failure> {
 }
 
 #[test]
-fn groups_of_ours_are_not_kept_by_who_becomes_another_user() {
+fn a_child_of_another_user_does_not_keep_our_groups() {
     if !rustix::process::geteuid().is_root() {
         return eprintln!("skipped: only root becomes somebody else");
     }

@@ -162,7 +162,7 @@ fn a_reader_of_standard_output_that_leaves_early_is_no_error() {
 }
 
 #[test]
-fn a_program_whose_output_cannot_be_written_fails_and_says_why() {
+fn a_program_whose_output_cannot_be_written_fails_with_the_reason() {
     let output = child("full").stdout(Stdio::null()).output().unwrap();
     let errors = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(3), "{errors}");
@@ -280,7 +280,7 @@ fn a_half_close_closes_the_output_only() {
 }
 
 #[test]
-fn a_half_close_of_one_socket_is_seen_as_well() {
+fn a_half_close_of_one_socket_is_seen_by_the_peer() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     ours.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut command = child("half");
@@ -296,7 +296,7 @@ fn a_half_close_of_one_socket_is_seen_as_well() {
 }
 
 #[test]
-fn who_shares_the_descriptors_never_finds_them_changed_not_even_after_a_kill() {
+fn shared_descriptors_are_never_changed_not_even_after_a_kill() {
     let (input, mut typing) = pipe();
     let (mut heard, output) = pipe();
     let blocks = |fd: &dyn AsFd| {
@@ -343,7 +343,7 @@ fn the_end_does_not_wait_for_input() {
 }
 
 #[test]
-fn nor_does_it_wait_for_a_thread_that_reads_what_another_user_made() {
+fn the_end_does_not_wait_for_a_thread_that_reads_another_users_file() {
     let Some(setpriv) = need("setpriv").filter(|_| rustix::process::getuid().is_root()) else {
         return crate::support::foreign::say("skipped: only root can be somebody else");
     };
@@ -431,7 +431,7 @@ fn any_two_descriptors_are_a_connection() {
 }
 
 #[test]
-fn a_pipe_that_is_not_read_fills_the_queue_and_then_goes_on() {
+fn a_pipe_that_is_not_read_fills_the_queue_and_then_continues() {
     let bytes = a_megabyte();
     run(async |reactor| {
         let (input, _typing) = pipe();
@@ -456,7 +456,7 @@ fn a_pipe_that_is_not_read_fills_the_queue_and_then_goes_on() {
 }
 
 #[test]
-fn what_a_child_says_is_read_to_the_end_though_it_listens_no_more() {
+fn output_of_a_child_that_has_closed_its_input_is_read_to_the_end() {
     let much = a_megabyte();
     run(async |reactor| {
         for wait in [0, 20] {
@@ -511,7 +511,7 @@ fn one_that_is_paused_is_not_read_and_does_not_spin() {
 }
 
 #[test]
-fn what_no_poller_takes_has_a_thread_that_leaves_with_its_connection() {
+fn the_thread_of_an_unpollable_descriptor_ends_with_its_connection() {
     run(async |reactor| {
         // Of a kind that is read by a thread here, and blocks it.
         let counter = eventfd(0, EventfdFlags::empty()).map_err(io::Error::from)?;
@@ -585,7 +585,7 @@ fn an_end_that_is_the_wrong_way_round_is_refused() {
 }
 
 #[test]
-fn when_the_reactor_ends_its_protocol_is_told() {
+fn the_end_of_the_reactor_reaches_the_protocol() {
     let log = Log::new();
     let noted = log.clone();
     let (_heard, output) = pipe();
@@ -632,7 +632,7 @@ fn heard(reactor: &Reactor, protocol: Spy) -> Result<(Connection, Option<File>),
 }
 
 on_both! {
-    async fn what_is_typed_is_received_until_the_end_of_input(reactor) {
+    async fn typed_bytes_are_received_until_the_end_of_input(reactor) {
         let log = Log::new();
         let spy = Spy::new(&log).on_data(|cx, data| cx.write(data));
         let (handle, mut user) = used(&reactor, spy)?;
@@ -647,7 +647,7 @@ on_both! {
         assert_eq!(user.read(&mut [0]).await?, 0);
     }
 
-    async fn the_output_may_be_closed_while_input_goes_on(reactor) {
+    async fn the_output_may_be_closed_while_input_continues(reactor) {
         let log = Log::new();
         let spy = Spy::new(&log).on_made(|cx| {
             cx.write("the last word");
@@ -768,7 +768,7 @@ fn the_controlling_side_of_a_terminal_is_itself() {
 }
 
 #[test]
-fn who_was_never_told_of_a_connection_is_not_told_of_its_end() {
+fn a_protocol_without_connection_made_gets_no_connection_lost() {
     let log = Log::new();
     let reactor = Reactor::new().unwrap();
     let (one, other) = UnixStream::pair().unwrap();

@@ -28,7 +28,7 @@ fn way(failure: &Failure) -> Vec<(&'static str, u32)> {
 }
 
 #[test]
-fn each_receiver_of_a_failure_has_a_trace_of_its_own() {
+fn each_receiver_of_a_failure_has_its_own_trace() {
     testing::run_on(debugged(), async |_reactor| {
         let (deferred, resolver) = Deferred::<u32>::pair();
         let shared = deferred.shared();
@@ -162,7 +162,7 @@ fn without_debug_mode_nothing_is_remembered() {
 }
 
 #[test]
-fn the_tree_shows_who_waits_for_what() {
+fn the_dump_shows_what_waits_for_what() {
     testing::run_on(debugged(), async |reactor| {
         let clock = reactor.clone();
         let nap = Deferred::from_future(async move { clock.sleep(MS * 50).await });
@@ -211,7 +211,7 @@ fn a_task_that_awaits_several_shows_those_it_still_waits_for() {
 }
 
 #[test]
-fn a_circle_is_shown_and_called_one() {
+fn a_cycle_is_shown_and_marked() {
     let reactor = debugged();
     let text = reactor.run_until(async {
         let (slot, take) = Deferred::<torsade::Task<()>>::pair();
@@ -265,7 +265,7 @@ fn a_line_of_a_hundred_thousand_is_drawn_in_pieces() {
 }
 
 #[test]
-fn what_ends_is_forgotten() {
+fn finished_items_are_removed_from_the_dump() {
     testing::run_on(debugged(), async |reactor| {
         let clock = reactor.clone();
         let task = reactor.spawn_named("sleeper", async move {
@@ -286,7 +286,7 @@ fn what_ends_is_forgotten() {
 }
 
 #[test]
-fn connections_and_ports_are_shown_with_who_reads_them() {
+fn connections_and_ports_are_shown_with_their_readers() {
     for reactor in [debugged(), Reactor::builder().debug(true).build().unwrap()] {
         testing::run_on(reactor, async |reactor| {
             let port = reactor.serve(HERE, async |mut conn| {
@@ -365,7 +365,7 @@ fn the_watchdog_names_each_callback_and_task_that_blocks_the_loop() {
 }
 
 #[test]
-fn a_hook_of_the_watchdog_that_panics_harms_nobody() {
+fn a_panic_in_the_watchdogs_hook_is_contained() {
     let line = next_line() + 2;
     let reactor = Reactor::builder()
         .watchdog(MS)
@@ -397,7 +397,7 @@ fn a_hook_of_the_watchdog_that_panics_harms_nobody() {
 }
 
 #[test]
-fn the_watchdog_leaves_alone_what_is_quick() {
+fn the_watchdog_does_not_report_quick_calls() {
     let told = blamed(Duration::from_secs(20), async |reactor| {
         for _ in 0..100 {
             reactor.call_soon(|| block(MS / 10));
@@ -407,7 +407,7 @@ fn the_watchdog_leaves_alone_what_is_quick() {
     assert_eq!(told, []);
 }
 
-/// Not a test of its own: what `it_barks_at_what_never_comes_back` and `sigusr1_writes_the_tree` look at from outside.
+/// Not a test of its own: what `the_watchdog_reports_a_call_that_never_returns` and `sigusr1_writes_the_tree` look at from outside.
 #[test]
 fn play() {
     match std::env::var("PLAY").as_deref() {
@@ -444,7 +444,7 @@ fn player(play: &str) -> Child {
 }
 
 #[test]
-fn it_barks_at_what_never_comes_back() {
+fn the_watchdog_reports_a_call_that_never_returns() {
     let mut child = player("never");
     let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
     let found = said.any(|line| line.unwrap().contains("still blocks the loop, after 20ms"));
@@ -484,7 +484,7 @@ fn sigusr1_writes_the_tree() {
 }
 
 #[test]
-fn a_deferred_fired_from_another_thread_knows_the_line_that_fired_it() {
+fn a_deferred_fired_from_another_thread_has_the_line_that_fired_it() {
     type Fire = fn(RemoteResolver<()>);
     let line = line!() + 1;
     let ways: [Fire; 3] = [

@@ -255,7 +255,7 @@ fn the_watched_descriptors_are_listed_and_removed_together() {
 }
 
 #[test]
-fn what_cannot_be_watched_is_refused() {
+fn a_descriptor_that_cannot_be_watched_is_refused() {
     torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let pipe = |end| Pipe {
             end,

@@ -208,7 +208,7 @@ fn requests(reactor: &Reactor) -> Vec<Request> {
 }
 
 #[track_caller]
-fn what_is_asked_for_wakes_the_host(reactor: Reactor) {
+fn requests_wake_the_host(reactor: Reactor) {
     assert!(!is_readable(&reactor), "before anything was asked for");
     reactor.start().unwrap();
     for (name, ask) in requests(&reactor) {
@@ -228,12 +228,12 @@ fn what_is_asked_for_wakes_the_host(reactor: Reactor) {
 }
 
 #[test]
-fn what_is_asked_for_between_two_turns_wakes_a_sleeping_host() {
-    what_is_asked_for_wakes_the_host(Reactor::new().unwrap());
+fn requests_between_two_turns_wake_a_sleeping_host() {
+    requests_wake_the_host(Reactor::new().unwrap());
 }
 
 #[test]
-fn what_is_asked_of_a_watched_descriptor_between_two_turns_wakes_a_sleeping_host() {
+fn requests_of_a_watch_between_two_turns_wake_a_sleeping_host() {
     let reactor = Reactor::new().unwrap();
     let (one, _other) = UnixStream::pair().unwrap();
     let log = Log::new();
@@ -272,7 +272,7 @@ fn a_reactor_in_memory_wakes_its_host_too() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_host_that_is_told_of_edges_only_gets_every_event() {
+fn an_edge_triggered_host_gets_every_event() {
     use rustix::event::{EventfdFlags, epoll, eventfd};
     const MANY: usize = 1100;
 
@@ -381,7 +381,7 @@ const SHUT_DOWN: [&str; 5] = [
 ];
 
 #[test]
-fn a_hosted_run_starts_and_stops_as_one_of_its_own_does() {
+fn a_hosted_run_starts_and_stops_like_an_ordinary_run() {
     let log = Log::new();
     let reactor = hosted(&log);
     assert!(!reactor.is_running() && matches!(reactor.stop(), Err(ReactorError::NotRunning)));
@@ -437,7 +437,7 @@ fn a_host_that_leaves_first_finishes_the_run() {
 }
 
 #[test]
-fn a_run_whose_startup_takes_its_time_is_finished_after_it() {
+fn a_run_with_a_slow_startup_is_finished_after_it() {
     let reactor = Reactor::new().unwrap();
     let log = Log::new();
     let (clock, to) = (reactor.clone(), log.clone());

@@ -5,7 +5,7 @@ use torsade::reactor::Stopped;
 use torsade::{Clock, Failure, Phase, Reactor};
 
 on_both_by_hand! {
-    fn who_waits_for_the_stop_goes_on_before_the_shutdown_and_main_is_awaited(reactor) {
+    fn tasks_that_wait_for_the_stop_continue_before_the_shutdown_and_main_is_awaited(reactor) {
         let log = Log::new();
         for (phase, name) in [(Phase::Before, "before"), (Phase::During, "during")] {
             let to = log.clone();
@@ -80,7 +80,7 @@ on_both_by_hand! {
         assert_eq!((ended.unwrap(), log.take()), (7, vec!["done".to_owned()]));
     }
 
-    fn main_that_has_not_asked_is_not_awaited(reactor) {
+    fn a_main_that_does_not_wait_for_the_stop_is_not_awaited(reactor) {
         let stopper = reactor.clone();
         reactor.call_later(MS, move || stopper.stop().unwrap());
         let failure = reactor.run_until(std::future::pending::<()>()).unwrap_err();
@@ -100,7 +100,7 @@ on_both_by_hand! {
 }
 
 #[test]
-fn a_task_that_goes_on_after_the_stop_is_dropped_after_the_grace() {
+fn a_task_that_continues_after_the_stop_is_dropped_after_the_grace() {
     let reactor = Reactor::in_memory().unwrap();
     let (own, start) = (reactor.clone(), reactor.now());
     let task = reactor.spawn(async move {

@@ -47,7 +47,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn what_is_called_soon_from_a_batch_runs_in_the_next(reactor) {
+    async fn a_call_soon_from_a_batch_runs_in_the_next_batch(reactor) {
         let log = Log::new();
         let (to, again) = (log.clone(), reactor.clone());
         reactor.call_soon(move || {
@@ -63,7 +63,7 @@ on_both! {
         assert_eq!(log.take(), ["a", "b", "c"]);
     }
 
-    async fn a_timer_that_asks_for_no_delay_runs_in_the_next_turn(reactor) {
+    async fn a_timer_without_delay_runs_in_the_next_turn(reactor) {
         let log = Log::new();
         let (to, clock) = (log.clone(), reactor.clone());
         reactor.call_later(Duration::ZERO, move || {
@@ -77,7 +77,7 @@ on_both! {
         assert_eq!(log.take(), ["timer", "soon", "again"]);
     }
 
-    async fn timers_of_one_deadline_run_as_they_were_asked_for(reactor) {
+    async fn timers_of_one_deadline_run_in_the_order_of_the_requests(reactor) {
         let log = Log::new();
         let at = reactor.now() + MS;
         for n in 0..100 {
@@ -88,7 +88,7 @@ on_both! {
         assert!(log.take().iter().map(|n| n.parse::<i32>().unwrap()).eq(0..100));
     }
 
-    async fn what_reschedules_itself_for_ever_starves_nobody(reactor) {
+    async fn endless_rescheduling_starves_no_other_work(reactor) {
         fn soon(reactor: &Reactor, go: &Rc<Cell<bool>>) {
             if go.get() {
                 let (again, go) = (reactor.clone(), go.clone());
@@ -227,14 +227,14 @@ mod reports_and_limits {
     use super::*;
 
     on_both! {
-        async fn what_was_reported_by_hand_is_not_reported_again(reactor) {
+        async fn a_failure_that_the_program_reported_is_not_reported_again(reactor) {
             let failure = Failure::new("lost");
             failure.clone().report("while looking");
             drop(Deferred::<()>::fail(failure));
             assert_eq!(testing::take_reports(&reactor).len(), 1);
         }
 
-        async fn a_failure_that_is_reported_names_what_was_done_and_the_connection(reactor) {
+        async fn a_report_names_the_activity_and_the_connection(reactor) {
             let line = line!() + 2;
             let protocol = Spy::new(&Log::new()).on_data(|_, _| {
                 Failure::new("no such user").report("while looking for the user");
@@ -314,7 +314,7 @@ mod reports_and_limits {
             assert_eq!(text, "abc");
         }
 
-        async fn what_comes_at_the_limit_is_in_time(reactor) {
+        async fn a_result_at_the_limit_is_in_time(reactor) {
             let both = reactor.timeout(MS, reactor.sleep(MS));
             assert!(both.await?.is_ok());
         }
@@ -354,7 +354,7 @@ thread_local! {
 }
 
 on_both_by_hand! {
-    fn main_may_borrow_and_its_value_comes_back(reactor) {
+    fn main_may_borrow_and_its_value_is_returned(reactor) {
         let words = vec!["a".to_owned(), "b".to_owned()];
         let mut seen = Vec::new();
         let n = reactor
@@ -403,7 +403,7 @@ on_both_by_hand! {
         assert_eq!(log.take(), ["dropped"]);
     }
 
-    fn what_waits_when_the_reactor_ends_goes_without_a_word(reactor) {
+    fn tasks_that_wait_when_the_reactor_ends_are_dropped_silently(reactor) {
         let reports = expect_reports(&reactor);
         let (main, log) = (reactor.clone(), Log::new());
         let told = log.clone();
@@ -517,7 +517,7 @@ on_both_by_hand! {
         );
     }
 
-    fn a_trigger_that_fails_or_panics_is_reported_and_keeps_nobody(reactor) {
+    fn a_trigger_that_fails_or_panics_is_reported_and_the_others_run(reactor) {
         let reports = expect_reports(&reactor);
         let log = Log::new();
         let to = log.clone();
@@ -532,7 +532,7 @@ on_both_by_hand! {
         assert_eq!((reports.len(), log.take()), (4, vec!["after".to_owned()]));
     }
 
-    fn events_of_ones_own_are_fired_once(reactor) {
+    fn custom_events_are_fired_once(reactor) {
         let log = Log::new();
         let to = log.clone();
         reactor.add_system_event_trigger(Phase::During, "supper", move || to.note("eaten"));
@@ -541,7 +541,7 @@ on_both_by_hand! {
         assert_eq!(log.take(), ["eaten"]);
     }
 
-    fn one_that_has_ended_takes_nothing(reactor) {
+    fn an_ended_reactor_accepts_nothing(reactor) {
         let remote = reactor.remote();
         reactor.run_until(async {}).unwrap();
         let held = Rc::new(());
@@ -687,7 +687,7 @@ fn time_that_is_manual_moves_by_advance_only() {
 
 /// What ends a wait that nobody was in must not be forgotten.
 #[test]
-fn a_foreign_loop_is_told_of_what_came_between_its_two_halves() {
+fn a_host_loop_is_woken_for_events_between_the_two_halves_of_a_turn() {
     let reactor = Reactor::new().unwrap();
     reactor.run_until_current();
     let remote = reactor.remote();

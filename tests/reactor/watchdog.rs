@@ -685,23 +685,23 @@ fn each_is_named(kinds: Vec<Kind>) {
 }
 
 #[test]
-fn what_runs_in_the_loop_and_in_deferreds_is_named() {
+fn blocking_calls_in_the_loop_and_in_deferreds_are_named() {
     each_is_named(of_the_loop());
 }
 
 #[test]
-fn what_connections_and_datagrams_call_is_named() {
+fn blocking_hooks_of_connections_and_datagram_ports_are_named() {
     each_is_named(of_connections());
 }
 
 #[cfg(unix)]
 #[test]
-fn what_descriptors_processes_and_signals_call_is_named() {
+fn blocking_hooks_of_descriptors_processes_and_signals_are_named() {
     each_is_named(of_the_system());
 }
 
 #[test]
-fn what_the_loop_is_run_for_is_named_without_debug_mode() {
+fn a_blocking_main_future_is_named_without_debug_mode() {
     let told = Rc::new(RefCell::new(Vec::new()));
     let log = told.clone();
     let reactor = Reactor::builder()

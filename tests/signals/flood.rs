@@ -120,7 +120,7 @@ on_both! {
 }
 
 #[test]
-fn a_call_that_blocks_goes_on_after_each_signal() {
+fn a_blocking_call_continues_after_each_signal() {
     let _alone = alone();
     let reactor = Reactor::new().unwrap();
     let both = [Signal::USR2, Signal::WINCH];

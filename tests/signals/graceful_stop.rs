@@ -221,7 +221,7 @@ impl Started {
     /// It is not ended by a failure that it tells on standard output either.
     #[cfg(unix)]
     #[track_caller]
-    fn ends_by_saying_no_more(mut self, signal: Signal) {
+    fn ends_by_closing_its_output(mut self, signal: Signal) {
         let mut said = String::new();
         std::io::Read::read_to_string(&mut self.1, &mut said).unwrap();
         assert_eq!(said, "");
@@ -243,7 +243,7 @@ impl Drop for Started {
 }
 
 #[test]
-fn a_signal_stops_it_in_good_order_and_the_next_one_after_the_run_is_as_before() {
+fn a_signal_stops_the_run_gracefully_and_is_restored_after_it() {
     for (mode, signal) in [
         ("idle", Signal::TERM),
         ("busy", Signal::INT),
@@ -295,7 +295,7 @@ fn a_loop_that_hangs_is_ended_by_the_second_signal_as_well() {
 /// As a program is started by one that keeps SIGINT from itself, and so from those it starts.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_signal_that_was_blocked_by_whoever_started_it_stops_it_all_the_same() {
+fn a_signal_blocked_by_the_parent_stops_the_program_all_the_same() {
     let blocking = || {
         let mut command = Command::new("env");
         command.args(["--block-signal=INT", "--block-signal=TERM"]);
@@ -320,7 +320,7 @@ fn a_signal_that_was_blocked_by_whoever_started_it_stops_it_all_the_same() {
 /// From the console, where there is one; some know nothing of Ctrl-Break.
 #[cfg(windows)]
 #[test]
-fn what_is_pressed_stops_it_in_good_order_and_the_second_time_at_once() {
+fn the_first_ctrl_c_stops_gracefully_and_the_second_at_once() {
     for signal in [Signal::INT, Signal::BREAK] {
         for mode in ["idle", "stuck"] {
             let mut child = Started::new(mode);
@@ -347,7 +347,7 @@ fn what_is_pressed_stops_it_in_good_order_and_the_second_time_at_once() {
 
 #[cfg(unix)]
 #[test]
-fn a_program_that_is_told_to_ends_by_the_signal_after_its_shutdown() {
+fn with_ends_by_signal_a_program_ends_by_the_signal_after_its_shutdown() {
     for signal in [Signal::INT, Signal::TERM] {
         let mut child = Started::new("ends by it");
         child.kill(signal);
@@ -368,20 +368,20 @@ fn a_builder_can_say_that_the_program_ends_by_the_signal() {
         let mut child = Started::new("built: run");
         child.kill(signal);
         child.expect("stopped");
-        child.ends_by_saying_no_more(signal);
+        child.ends_by_closing_its_output(signal);
     }
     // What `run` does on its own can be wished away.
     let mut child = Started::new("built: left alone");
     child.kill(Signal::INT);
-    child.ends_by_saying_no_more(Signal::INT);
+    child.ends_by_closing_its_output(Signal::INT);
 }
 
 #[cfg(unix)]
 #[test]
-fn a_run_until_that_is_stopped_ends_by_the_signal_and_one_that_is_done_returns() {
+fn a_stopped_run_until_ends_by_the_signal_and_a_finished_one_returns() {
     let mut child = Started::new("built: waiting");
     child.kill(Signal::INT);
-    child.ends_by_saying_no_more(Signal::INT);
+    child.ends_by_closing_its_output(Signal::INT);
     let mut child = Started::new("built: done");
     child.kill(Signal::INT);
     child.expect("returned");

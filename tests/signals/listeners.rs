@@ -34,7 +34,7 @@ fn send_to_us(signal: Signal) {
 }
 
 on_both! {
-    async fn a_deferred_fires_with_its_signal_and_listens_no_more(reactor) {
+    async fn a_deferred_fires_with_its_signal_and_stops_listening(reactor) {
         let _alone = alone();
         for signal in every_day() {
             let told = signal.wait(&reactor);
@@ -79,7 +79,7 @@ on_both! {
         assert!(!is_caught(USR2));
     }
 
-    async fn nothing_comes_from_before(reactor) {
+    async fn earlier_signals_are_not_delivered(reactor) {
         let _alone = alone();
         let _keeps = reactor.signals([USR1])?;
         USR1.raise()?;
@@ -121,7 +121,7 @@ on_both! {
         assert!(!is_caught(USR1));
     }
 
-    async fn what_cannot_wait_for_a_loop_is_refused(reactor) {
+    async fn signals_that_cannot_wait_for_a_loop_are_refused(reactor) {
         let _alone = alone();
         for (signal, is_expected, text) in [
             (Signal::KILL, (|e| matches!(e, SignalError::Unstoppable { .. })) as fn(&SignalError) -> bool, "SIGKILL cannot be listened to: the kernel calls no handler for it"),
@@ -149,7 +149,7 @@ on_both! {
         assert!(testing::leftovers(&reactor).is_empty());
     }
 
-    async fn a_panic_of_one_that_is_told_keeps_nobody_from_being_told(reactor) {
+    async fn a_panic_of_one_listener_does_not_affect_the_others(reactor) {
         let _alone = alone();
         let reports = expect_reports(&reactor);
         drop(USR1.wait(&reactor).map(|_| panic!("oh")));
@@ -159,7 +159,7 @@ on_both! {
         assert!(reports.take()[0].is_panic());
     }
 
-    async fn one_that_is_told_may_begin_and_end_others(reactor) {
+    async fn a_listener_may_begin_and_end_other_listeners(reactor) {
         let _alone = alone();
         let log = Log::new();
         let third = Rc::new(RefCell::new(None));
@@ -180,7 +180,7 @@ on_both! {
         assert_eq!(log.take(), ["began later"]);
     }
 
-    async fn a_dump_names_those_who_listen(reactor) {
+    async fn a_dump_names_the_listeners(reactor) {
         let _alone = alone();
         let signals = reactor.signals([HUP, Signal::TERM])?;
         let kinds: Vec<_> = testing::leftovers(&reactor).iter().map(|left| left.kind).collect();
@@ -202,7 +202,7 @@ on_both! {
 }
 
 on_both_by_hand! {
-    fn the_reactors_end_is_told_and_ends_listening(reactor) {
+    fn the_end_of_the_reactor_is_reported_and_ends_listening(reactor) {
         let _alone = alone();
         let reports = expect_reports(&reactor);
         let told = Rc::new(RefCell::new(Vec::new()));
@@ -224,7 +224,7 @@ on_both_by_hand! {
         assert!(reports.borrow().is_empty(), "{reports:?}");
     }
 
-    fn a_reactor_that_is_dropped_restores_what_was_before(reactor) {
+    fn a_dropped_reactor_restores_the_earlier_dispositions(reactor) {
         let _alone = alone();
         let mut signals = reactor.signals([USR2]).unwrap();
         drop(USR1.wait(&reactor).add_both(|result| assert!(result.is_err())));
@@ -234,7 +234,7 @@ on_both_by_hand! {
         assert_eq!(torsade::task::block_on(signals.next()), None);
     }
 
-    fn one_delivered_by_a_test_is_told_to_that_reactor_alone(reactor) {
+    fn a_signal_delivered_by_a_test_reaches_only_that_reactor(reactor) {
         let _alone = alone();
         let other = Reactor::in_memory().unwrap();
         let log = Log::new();
@@ -252,7 +252,7 @@ on_both_by_hand! {
         assert_eq!(log.take(), ["that false"]);
     }
 
-    fn who_leaves_before_it_was_told_leaves_no_news_behind(reactor) {
+    fn a_listener_that_leaves_with_a_pending_signal_leaves_nothing_behind(reactor) {
         let _alone = alone();
         let signals = reactor.signals([USR1]).unwrap();
         assert!(testing::deliver_signal(&reactor, USR1));
@@ -268,7 +268,7 @@ on_both_by_hand! {
         testing::settle(&reactor);
     }
 
-    fn a_loop_that_is_turned_by_hand_hears(reactor) {
+    fn a_loop_that_is_turned_by_hand_delivers_signals(reactor) {
         let _alone = alone();
         let log = Log::new();
         let note = log.clone();
@@ -280,7 +280,7 @@ on_both_by_hand! {
         assert_eq!(log.take(), ["told"]);
     }
 
-    fn listening_goes_on_over_a_crash(reactor) {
+    fn listening_continues_across_a_crash(reactor) {
         let _alone = alone();
         let mut signals = reactor.signals([USR1]).unwrap();
         let crash = reactor.clone();
@@ -340,7 +340,7 @@ on_both_by_hand! {
 }
 
 #[test]
-fn one_of_two_reactors_ends_and_the_other_hears_on() {
+fn when_one_of_two_reactors_ends_the_other_still_gets_signals() {
     let _alone = alone();
     let signal = every_day()[2];
     let (sender, heard) = mpsc::channel();
@@ -529,7 +529,7 @@ fn a_signal_that_was_ignored_is_ignored_again() {
 }
 
 #[test]
-fn the_first_stop_signal_is_whose_deferred_waits_and_the_second_stops_in_good_order() {
+fn the_first_stop_signal_fires_the_deferred_and_the_second_stops_gracefully() {
     let mut child = start("once");
     let mut errors = child.stderr.take().unwrap();
     role::await_text(&mut errors, "ready\n");
@@ -542,7 +542,7 @@ fn the_first_stop_signal_is_whose_deferred_waits_and_the_second_stops_in_good_or
 }
 
 #[test]
-fn who_listens_to_stop_signals_does_not_keep_a_shutdown_that_hangs_from_being_cut_short() {
+fn a_listener_to_stop_signals_does_not_prevent_a_second_signal_from_ending_a_hanging_shutdown() {
     let mut child = start("always");
     let mut errors = child.stderr.take().unwrap();
     role::await_text(&mut errors, "ready\n");
@@ -560,7 +560,7 @@ fn who_listens_to_stop_signals_does_not_keep_a_shutdown_that_hangs_from_being_cu
 
 #[cfg(unix)]
 #[test]
-fn who_listens_to_the_signal_for_dumps_gets_both() {
+fn a_listener_to_the_dump_signal_gets_the_signal_and_the_dump() {
     let errors = role::end(start("dumps"));
     let (dump, _) = errors.split_once("the run is over\n").unwrap();
     assert_eq!(

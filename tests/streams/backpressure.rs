@@ -44,7 +44,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn it_is_full_above_the_high_mark_and_ready_at_the_low_one(reactor) {
+    async fn a_connection_is_full_above_the_high_mark_and_ready_at_the_low_mark(reactor) {
         let (log, to) = (Log::new(), Log::new());
         let note = log.clone();
         let port = reactor.listen((HERE, &ListenOptions::new().limits(SMALL)), move |_| {
@@ -65,7 +65,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn write_ready_comes_once_a_crossing(reactor) {
+    async fn write_ready_is_called_once_for_each_crossing_of_the_low_mark(reactor) {
         let log = Log::new();
         let port = reactor.listen(HERE, |_| Spy::new(&Log::new()))?;
         let handle = reactor.connect(port.local_addr(), Spy::new(&log)).await?;
@@ -207,7 +207,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn async_writes_wait_for_room(reactor) {
+    async fn async_writes_wait_for_space(reactor) {
         let kept: Rc<Cell<Option<Connection>>> = Rc::default();
         let slot = kept.clone();
         let port = reactor.serve(HERE, async move |conn| {
@@ -272,7 +272,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_pusher_whose_peer_takes_everything_leaves_the_others_their_turn(reactor) {
+    async fn a_producer_whose_peer_accepts_everything_leaves_the_others_their_turn(reactor) {
         // The pusher goes on for ever; the timer must get its turn.
         let port = reactor.listen(HERE, |_| Spy::new(&Log::new()))?;
         let pusher = Spy::new(&Log::new())

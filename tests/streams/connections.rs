@@ -12,7 +12,7 @@ use torsade::protocols::FrameError;
 use torsade::{Clock, yield_now};
 
 on_both! {
-    async fn what_the_peer_has_said_is_read_though_writing_has_failed(reactor) {
+    async fn bytes_of_the_peer_are_read_although_writing_has_failed(reactor) {
         let (kept, said) = (Rc::new(Cell::new(None)), Rc::new(Cell::new(false)));
         let (keep, says) = (kept.clone(), said.clone());
         let port = reactor.serve(HERE, async move |mut conn| {
@@ -47,7 +47,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn what_is_written_is_read_in_order(reactor) {
+    async fn written_bytes_are_read_in_order(reactor) {
         let (mut client, mut server, port) = ends(&reactor, HERE).await?;
         for n in 0..100_u8 {
             client.write_all(&[n]).await?;
@@ -59,7 +59,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn reading_without_a_buffer_shows_what_there_is_once_and_loses_nothing(reactor) {
+    async fn reading_without_a_buffer_shows_each_byte_once(reactor) {
         let (mut client, mut server, port) = ends(&reactor, HERE).await?;
         client.write_all(b"line\nrest").await?;
         assert_eq!(server.read_line(80).await?.as_deref(), Some(&b"line"[..]));
@@ -89,7 +89,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn reading_gives_what_there_is_and_nothing_at_the_end(reactor) {
+    async fn reading_returns_the_available_bytes_and_none_at_the_end(reactor) {
         let (mut client, mut server, port) = ends(&reactor, HERE).await?;
         assert_eq!(server.read(&mut []).await?, 0);
         client.write_all(b"abc").await?;
@@ -120,7 +120,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn what_nobody_reads_waits_and_more_is_told_afterwards(reactor) {
+    async fn unread_bytes_wait_and_later_ones_are_reported(reactor) {
         let (mut client, mut server, port) = ends(&reactor, HERE).await?;
         let mut all = Vec::new();
         for n in 0..5_u8 {
@@ -172,7 +172,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn close_says_the_end_and_reading_goes_on(reactor) {
+    async fn close_sends_the_end_of_file_and_reading_continues(reactor) {
         let (mut client, mut server, port) = ends(&reactor, HERE).await?;
         client.write_all(b"request").await?;
         client.close().await?;
@@ -190,7 +190,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn vectored_writes_take_as_much_as_there_is_room_for(reactor) {
+    async fn vectored_writes_accept_as_much_as_fits(reactor) {
         let (mut client, mut server, port) = ends(&reactor, HERE).await?;
         let pieces = [IoSlice::new(b"ab"), IoSlice::new(b""), IoSlice::new(b"cd")];
         assert_eq!(client.write_vectored(&pieces).await?, 4);
@@ -236,7 +236,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn what_was_read_ahead_goes_with_the_reading_half(reactor) {
+    async fn bytes_that_were_read_ahead_go_with_the_reading_half(reactor) {
         let (mut client, mut server, port) = ends(&reactor, HERE).await?;
         client.write_all(b"line one\nrest").await?;
         assert_eq!(server.read_line(80).await?.unwrap(), b"line one");
@@ -248,7 +248,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn dropping_the_writing_half_says_the_end(reactor) {
+    async fn dropping_the_writing_half_sends_the_end_of_file(reactor) {
         let (client, mut server, port) = ends(&reactor, HERE).await?;
         let (mut reader, mut writer) = client.split();
         writer.write_all(b"last").await?;
@@ -267,7 +267,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn dropping_the_reading_half_leaves_the_writing_one(reactor) {
+    async fn dropping_the_reading_half_leaves_the_writing_half_open(reactor) {
         let (client, mut server, port) = ends(&reactor, HERE).await?;
         let (reader, mut writer) = client.split();
         drop(reader);
@@ -329,7 +329,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_line_may_be_longer_than_what_is_read_ahead(reactor) {
+    async fn a_line_may_be_longer_than_the_read_ahead_limit(reactor) {
         let (mut client, mut server, port) = ends(&reactor, HERE).await?;
         let long = vec![b'l'; 300_000];
         let sent = long.clone();
@@ -349,7 +349,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn lines_are_a_stream_that_goes_on_behind_one_too_long(reactor) {
+    async fn a_stream_of_lines_continues_after_one_that_is_too_long(reactor) {
         let (mut client, server, port) = ends(&reactor, HERE).await?;
         let (mut reader, mut writer) = server.split();
         let mut lines = reader.read_lines(5);
@@ -401,7 +401,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn it_may_move_from_one_task_to_another(reactor) {
+    async fn a_connection_may_move_from_one_task_to_another(reactor) {
         let (mut client, mut server, port) = ends(&reactor, HERE).await?;
         {
             let mut buf = [0];
@@ -420,7 +420,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn it_is_what_futures_want(reactor) {
+    async fn a_connection_implements_the_futures_traits(reactor) {
         let (mut client, mut server, port) = ends(&reactor, HERE).await?;
         futures::io::copy(Cursor::new(b"a,b,c".to_vec()), &mut client).await?;
         AsyncWriteExt::close(&mut client).await?;
@@ -495,7 +495,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn what_one_hook_writes_leaves_together_when_it_returns(reactor) {
+    async fn the_writes_of_one_hook_are_sent_together_when_it_returns(reactor) {
         let (log, sent) = (Log::new(), Rc::new(Cell::new(None)));
         let slot = sent.clone();
         let port = reactor.listen(HERE, move |_| {

@@ -245,7 +245,7 @@ fn many_switches_in_one_chunk_take_time_in_proportion_and_no_stack() {
 }
 
 #[test]
-fn raw_data_that_nobody_takes_is_passed_again_with_what_follows() {
+fn raw_data_that_is_not_taken_is_passed_again_with_what_follows() {
     struct Waits {
         lines: LineCodec,
         log: Log,
@@ -280,7 +280,7 @@ fn raw_data_that_nobody_takes_is_passed_again_with_what_follows() {
 }
 
 #[test]
-fn unless_raw_data_is_asked_for_it_is_dropped() {
+fn raw_data_is_dropped_unless_it_is_requested() {
     struct Deaf(LineCodec);
     impl FrameProtocol for Deaf {
         type Codec = LineCodec;

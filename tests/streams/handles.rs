@@ -42,7 +42,7 @@ async fn end(handle: &Handle<Plain>, port: Port) -> Result<(), Failure> {
 }
 
 on_both! {
-    async fn why_it_ended_may_be_asked_long_after_the_end(reactor) {
+    async fn the_reason_is_available_long_after_the_end(reactor) {
         let port = reactor.listen(HERE, |_| Spy::new(&Log::new()).on_made(|cx| cx.lose_connection()))?;
         let handle = reactor.connect(port.local_addr(), Spy::new(&Log::new())).await?;
         let copy = handle.clone();
@@ -110,7 +110,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn what_is_posted_runs_in_order_and_never_inside_the_call(reactor) {
+    async fn posted_closures_run_in_order_and_never_inside_the_call(reactor) {
         let log = Log::new();
         let (handle, port) = plain(&reactor, &log).await?;
         for n in 0..10 {
@@ -122,7 +122,7 @@ on_both! {
         end(&handle, port).await?;
     }
 
-    async fn what_is_posted_from_a_post_waits_for_the_next_batch(reactor) {
+    async fn a_closure_posted_from_a_posted_closure_waits_for_the_next_batch(reactor) {
         let log = Log::new();
         let (handle, port) = plain(&reactor, &log).await?;
         handle.post(|me, cx| {
@@ -144,7 +144,7 @@ on_both! {
         assert!(matches!(failure.find(), Some(ConnectionError::Done)), "{failure:?}");
     }
 
-    async fn what_was_posted_or_asked_before_the_end_is_dropped_at_the_end(reactor) {
+    async fn posted_closures_and_questions_are_dropped_at_the_end(reactor) {
         let log = Log::new();
         let (handle, port) = plain(&reactor, &log).await?;
         let held = Rc::new(());
@@ -225,7 +225,7 @@ on_both! {
         end(&one, port).await?;
     }
 
-    async fn one_that_posts_to_itself_a_thousand_times_starves_nobody(reactor) {
+    async fn a_protocol_that_posts_to_itself_a_thousand_times_starves_no_other(reactor) {
         fn again(handle: &Handle<Plain>, left: u32, done: Rc<Cell<bool>>) {
             handle.post(move |_, cx| match left {
                 0 => done.set(true),
@@ -247,7 +247,7 @@ on_both! {
         end(&handle, port).await?;
     }
 
-    async fn what_a_post_writes_leaves_in_that_turn(reactor) {
+    async fn the_writes_of_a_posted_closure_are_sent_in_that_turn(reactor) {
         let log = Log::new();
         let (handle, port) = plain(&reactor, &log).await?;
         handle.post(|_, cx| cx.write("echo me"));
@@ -283,7 +283,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn destructors_of_what_is_dropped_at_the_end_may_do_anything(reactor) {
+    async fn destructors_at_the_end_may_do_anything(reactor) {
         struct Posts(Handle<Plain>, Rc<RefCell<u32>>);
         impl Drop for Posts {
             fn drop(&mut self) {
@@ -369,7 +369,7 @@ mod remote {
             join(other);
         }
 
-        async fn a_cancelled_one_is_told_there_and_its_result_is_dropped_here(reactor) {
+        async fn a_cancel_is_seen_on_the_other_thread_and_the_result_is_dropped_here(reactor) {
             #[derive(Debug)]
             struct Told(std::sync::mpsc::Sender<thread::ThreadId>);
             impl Drop for Told {
@@ -423,7 +423,7 @@ mod remote {
             assert!(matches!(reactor.remote().stop(), Err(ReactorError::Gone)));
         }
 
-        fn told_to_stop_before_it_runs_it_stops_as_soon_as_it_does(reactor) {
+        fn a_reactor_stopped_before_it_runs_stops_as_soon_as_it_does(reactor) {
             reactor.remote().stop().unwrap();
             let started = Log::new();
             let note = started.clone();

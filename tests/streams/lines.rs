@@ -162,7 +162,7 @@ fn resumed_one_by_one<P: Protocol>(wire: &mut Wire<P>, log: &Log, frames: &[&str
 }
 
 #[test]
-fn pausing_at_each_line_stops_at_once_and_resuming_goes_on_with_the_next_then_the_end() {
+fn pausing_at_each_line_stops_at_once_and_resuming_continues_with_the_next_line() {
     each_cut(
         TEXT,
         |log| Lines::new(Reader::new(log, |_, cx, _| cx.pause_producing())),
@@ -235,7 +235,7 @@ fn memchr_all(text: &[u8]) -> Vec<usize> {
 }
 
 #[test]
-fn the_successor_named_while_paused_is_given_what_was_held_back_when_it_resumes() {
+fn a_successor_named_while_paused_gets_the_held_bytes_when_it_resumes() {
     each_cut(
         TEXT,
         |log| {
@@ -284,7 +284,7 @@ fn closing_at_each_frame_stops_delivery() {
 }
 
 #[test]
-fn a_line_too_long_comes_with_its_bytes_and_the_next_line_follows() {
+fn a_line_that_is_too_long_is_passed_with_its_bytes_and_the_next_line_follows() {
     for (text, limit, expected) in [
         (
             &b"abcdef\r\nok\r\n"[..],
@@ -392,7 +392,7 @@ fn the_protocols_own_methods_can_be_called_later() {
 }
 
 #[test]
-fn a_line_protocols_own_handle_is_one_like_any_other() {
+fn a_line_protocol_has_an_ordinary_handle() {
     struct Kept(Rc<RefCell<Option<Handle<Self>>>>, u32);
     impl LineProtocol for Kept {
         fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
@@ -479,7 +479,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_successor_gets_the_rest_of_what_was_read_and_then_the_end(reactor) {
+    async fn a_successor_gets_the_rest_of_the_read_bytes_and_then_the_end_of_file(reactor) {
         let log = Log::new();
         let to = log.clone();
         let port = reactor.listen(HERE, move |_| {
@@ -505,7 +505,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn what_a_paused_connection_hands_on_waits_for_it_to_resume(reactor) {
+    async fn a_hand_over_of_a_paused_connection_delivers_after_it_resumes(reactor) {
         let log = Log::new();
         let next = Rc::new(Cell::new(None));
         let (to, kept) = (log.clone(), next.clone());
@@ -531,7 +531,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_full_connection_is_given_no_line_until_there_is_room(reactor) {
+    async fn a_full_connection_gets_no_line_until_there_is_space(reactor) {
         let log = Log::new();
         let most = Rc::new(Cell::new(0));
         let (to, seen) = (log.clone(), most.clone());
@@ -554,7 +554,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn many_lines_in_one_piece_leave_room_for_others(reactor) {
+    async fn many_lines_in_one_chunk_leave_turns_for_other_connections(reactor) {
         let log = Log::new();
         let to = log.clone();
         let port = reactor.listen(HERE, move |_| Lines::new(Reader::new(&to, |_, _, _| {})))?;

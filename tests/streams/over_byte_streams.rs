@@ -176,7 +176,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_protocol_has_one_as_it_has_any_other(reactor) {
+    async fn a_protocol_uses_such_a_connection_like_any_other(reactor) {
         let log = Log::new();
         let seen = log.clone();
         let port = reactor.listen(Cipher, move |_| Spy::named(&seen, "spy").on_data(|cx, data| cx.write(data)))?;
@@ -211,7 +211,7 @@ on_both! {
 }
 
 #[test]
-fn what_was_written_before_the_program_ends_arrives() {
+fn bytes_written_before_the_program_ends_arrive() {
     const SIZE: usize = 1_000_000;
     let listener = std::net::TcpListener::bind(HERE).unwrap();
     let address = listener.local_addr().unwrap();
@@ -232,7 +232,7 @@ fn what_was_written_before_the_program_ends_arrives() {
 }
 
 #[test]
-fn what_a_writer_does_not_take_is_waited_for_as_for_any_peer_and_reported() {
+fn a_writer_that_accepts_nothing_is_waited_for_like_any_peer_and_reported() {
     for is_closed in [true, false] {
         let reactor = Reactor::in_memory().unwrap();
         let reports = expect_reports(&reactor);
@@ -296,7 +296,7 @@ fn a_writer_that_fails_after_the_close_has_the_loss_reported() {
 }
 
 #[test]
-fn what_is_aborted_below_is_not_reported() {
+fn an_abort_of_the_connection_below_is_not_reported() {
     let reactor = Reactor::in_memory().unwrap();
     let reports = expect_reports(&reactor);
     let begun = reactor.now();

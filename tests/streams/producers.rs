@@ -97,7 +97,7 @@ fn file(bytes: &[u8]) -> File {
 }
 
 on_both! {
-    async fn a_pull_producer_is_asked_each_time_all_is_written_and_never_inside_a_call(reactor) {
+    async fn a_pull_producer_is_called_each_time_the_queue_is_empty_and_never_inside_a_call(reactor) {
         let (log, calls) = (Log::new(), Log::new());
         let (transport, mut conn) = pair(&reactor, &log).await?;
         let mut left = 3;
@@ -143,7 +143,7 @@ on_both! {
         until(|| log.has("lost done")).await;
     }
 
-    async fn there_is_one_producer_and_the_end_waits_for_it(reactor) {
+    async fn only_one_producer_is_registered_and_the_end_waits_for_it(reactor) {
         let (log, calls) = (Log::new(), Log::new());
         let (transport, mut conn) = pair(&reactor, &log).await?;
         transport.unregister_producer();
@@ -165,7 +165,7 @@ on_both! {
         assert_eq!(log.take(), ["made", "lost done"]);
     }
 
-    async fn a_producer_is_told_of_the_loss_once_also_when_it_comes_late(reactor) {
+    async fn stop_producing_is_called_once_also_for_a_late_producer(reactor) {
         let (log, calls) = (Log::new(), Log::new());
         let (transport, conn) = pair(&reactor, &log).await?;
         transport.register_producer(Telling::new(&calls, |_| {}), Flow::Push)?;
@@ -224,7 +224,7 @@ on_both! {
         until(|| log.has("lost aborted")).await;
     }
 
-    async fn a_file_is_sent_from_where_it_stands_after_what_is_queued(reactor) {
+    async fn a_file_is_sent_from_its_offset_after_the_queued_bytes(reactor) {
         let log = Log::new();
         let (transport, mut conn) = pair(&reactor, &log).await?;
         let content: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
@@ -269,7 +269,7 @@ on_both! {
         until(|| log.has("lost done")).await;
     }
 
-    async fn a_producer_may_write_when_it_is_paused_and_when_it_goes_on(reactor) {
+    async fn a_producer_may_write_when_it_is_paused_and_when_it_resumes(reactor) {
         struct Stubborn {
             log: Log,
             consumer: Transport,

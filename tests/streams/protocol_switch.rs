@@ -81,7 +81,7 @@ async fn knock(
 }
 
 on_both! {
-    async fn the_next_one_has_the_rest_and_the_end(reactor) {
+    async fn the_next_protocol_gets_the_rest_and_the_end_of_file(reactor) {
         let log = Log::new();
         let door = log.clone();
         let (port, mut conn) = knock(&reactor, move || Door::new(&door)).await?;
@@ -101,7 +101,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn what_is_queued_is_kept_and_leaves_first(reactor) {
+    async fn queued_bytes_are_kept_and_sent_first(reactor) {
         let log = Log::new();
         let door = log.clone();
         let (port, mut conn) = knock(&reactor, move || {
@@ -233,7 +233,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn an_end_of_file_that_the_first_was_told_is_told_to_the_next(reactor) {
+    async fn an_end_of_file_seen_by_the_first_protocol_is_repeated_for_the_next(reactor) {
         let log = Log::new();
         let door = log.clone();
         let (port, conn) = knock(&reactor, move || Door::new(&door)).await?;
@@ -283,7 +283,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_connection_that_waits_for_room_is_handed_over_when_there_is(reactor) {
+    async fn a_connection_whose_hand_over_waits_for_space_is_handed_over_then(reactor) {
         struct Waits(Log);
         impl Protocol for Waits {
             fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
@@ -414,7 +414,7 @@ mod sources {
     }
 
     on_both! {
-        async fn a_file_is_sent_before_what_the_next_one_writes(reactor) {
+        async fn a_file_is_sent_before_the_bytes_of_the_next_protocol(reactor) {
             let (log, folder) = (Log::new(), Folder::new());
             let path = folder.path("file");
             File::create(&path)?.write_all(&vec![b'f'; 3_000_000])?;
@@ -441,7 +441,7 @@ mod sources {
             port.stop().await?;
         }
 
-        async fn a_producer_is_told_to_stop(reactor) {
+        async fn a_producer_is_stopped_at_the_hand_over(reactor) {
             let log = Log::new();
             let door = log.clone();
             let (port, mut conn) = knock(&reactor, move || {

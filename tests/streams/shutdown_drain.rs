@@ -81,7 +81,7 @@ fn to_a_peer_that_does_not_listen_the_end_is_a_reset_and_the_loss_is_reported()
 }
 
 #[test]
-fn the_whole_grace_is_an_end_for_a_peer_that_dribbles_as_well() -> Result<(), Failure> {
+fn the_total_grace_also_ends_a_peer_that_reads_slowly() -> Result<(), Failure> {
     let listener = TcpListener::bind(HERE)?;
     let address = listener.local_addr()?;
     let (over, is_finished) = mpsc::channel::<()>();
@@ -134,7 +134,7 @@ fn a_reactor_that_is_dropped_without_an_end_resets_what_it_could_not_send() -> R
 }
 
 #[test]
-fn a_panic_in_a_hook_does_not_make_half_an_answer_look_whole() -> Result<(), Failure> {
+fn a_panic_in_a_hook_does_not_make_half_an_answer_look_complete() -> Result<(), Failure> {
     let listener = TcpListener::bind(HERE)?;
     let address = listener.local_addr()?;
     let reports = run_for(Grace::default(), async |reactor| {
@@ -155,7 +155,7 @@ fn a_panic_in_a_hook_does_not_make_half_an_answer_look_whole() -> Result<(), Fai
 }
 
 #[test]
-fn what_is_aborted_is_asked_for_and_not_reported() -> Result<(), Failure> {
+fn an_abort_is_not_reported() -> Result<(), Failure> {
     let listener = TcpListener::bind(HERE)?;
     let address = listener.local_addr()?;
     let reports = run_for(Grace::default(), async |reactor| {
@@ -171,7 +171,7 @@ fn what_is_aborted_is_asked_for_and_not_reported() -> Result<(), Failure> {
 }
 
 on_both_by_hand! {
-    fn what_the_last_hooks_write_to_others_is_no_loss(reactor) {
+    fn bytes_that_the_last_hooks_write_to_others_are_no_loss(reactor) {
         /// Says to all others that it has left.
         struct Member(torsade::Group);
         impl torsade::Protocol for Member {
@@ -205,7 +205,7 @@ on_both_by_hand! {
         assert_eq!(got, 1 << 20);
     }
 
-    fn what_was_written_before_the_stop_is_sent_by_connections_that_are_open_too(reactor) {
+    fn bytes_written_before_the_stop_are_sent_by_open_connections_too(reactor) {
         let reports = expect_reports(&reactor);
         let got = late_reader(reactor, MS * 10, async |conn| conn.transport().write(vec![7; 4 << 20]));
         // What the system has by then is the system's to deliver; the reader ends with the reactor.
@@ -213,7 +213,7 @@ on_both_by_hand! {
         assert!(reports.borrow().is_empty(), "{reports:?}");
     }
 
-    fn what_was_written_before_a_half_close_is_sent_too(reactor) {
+    fn bytes_written_before_a_half_close_are_sent_too(reactor) {
         let reports = expect_reports(&reactor);
         let got = late_reader(reactor, MS * 10, async |conn| {
             conn.transport().write(vec![7; 4 << 20]);
@@ -251,7 +251,7 @@ on_both_by_hand! {
         assert_eq!(got, 1_000_000);
     }
 
-    fn each_peer_that_takes_nothing_is_cut_off_by_itself(reactor) {
+    fn each_peer_that_accepts_nothing_is_cut_off_separately(reactor) {
         reactor.set_grace(Grace { stalled: MS * 100, ..Grace::default() });
         let reports = expect_reports(&reactor);
         let got = Rc::new(Cell::new(0));
@@ -292,8 +292,7 @@ on_both_by_hand! {
 }
 
 #[test]
-fn a_wait_for_the_stop_of_an_earlier_run_takes_nothing_from_one_of_a_later_run()
--> Result<(), Failure> {
+fn a_wait_from_an_earlier_run_does_not_affect_waits_of_a_later_run() -> Result<(), Failure> {
     for reactor in [Reactor::in_memory()?, Reactor::new()?] {
         let count = |wakes: &Arc<CountWakes>| wakes.0.load(Ordering::Relaxed);
         let wait = |wakes: &Arc<CountWakes>| {
@@ -354,7 +353,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_handler_that_fails_has_what_it_wrote_sent_or_resets_if_asked_to(reactor) {
+    async fn the_bytes_of_a_failing_handler_are_sent_unless_reset_on_error_is_set(reactor) {
         for resets in [false, true] {
             let reports = expect_reports(&reactor);
             let options = ListenOptions::new().reset_on_error(resets);
@@ -376,7 +375,7 @@ on_both! {
         }
     }
 
-    async fn a_handler_that_panics_resets_if_asked_to_and_one_that_succeeds_does_not(reactor) {
+    async fn with_reset_on_error_a_panicking_handler_resets_and_a_successful_one_does_not(reactor) {
         let _reports = expect_reports(&reactor);
         let options = ListenOptions::new().reset_on_error(true);
         let port = reactor.serve((HERE, &options), async |mut conn| {
@@ -558,9 +557,9 @@ fn a_stop_in_the_middle_of_a_write_is_a_reset() {
 }
 
 #[test]
-fn what_the_peer_has_sent_unread_does_not_destroy_what_was_written_before_the_stop() {
+fn unread_bytes_of_the_peer_do_not_destroy_bytes_written_before_the_stop() {
     for is_stream in [true, false] {
-        let (address, peer, has_sent) = one_who_sends_and_then_reads(5_000);
+        let (address, peer, has_sent) = peer_that_sends_and_then_reads(5_000);
         let log = Log::new();
         let reactor = Reactor::new().unwrap();
         let reports = expect_reports(&reactor);
@@ -589,7 +588,7 @@ fn what_the_peer_has_sent_unread_does_not_destroy_what_was_written_before_the_st
 
 /// A peer in another thread that sends so much, says when that is done, and then reads slowly to the end.
 #[allow(clippy::type_complexity, reason = "one use")]
-fn one_who_sends_and_then_reads(
+fn peer_that_sends_and_then_reads(
     count: usize,
 ) -> (
     SocketAddr,
@@ -612,7 +611,7 @@ fn one_who_sends_and_then_reads(
 }
 
 #[test]
-fn the_whole_grace_counts_for_sending_and_lingering_together() -> Result<(), Failure> {
+fn the_total_grace_covers_sending_and_lingering_together() -> Result<(), Failure> {
     let reactor = Reactor::builder().with_manual_time().build()?;
     let total = Duration::from_secs(5);
     reactor.set_grace(Grace {

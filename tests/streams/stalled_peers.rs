@@ -66,7 +66,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn the_limit_for_the_whole_life_of_a_connection_is_set_on_either_side(reactor) {
+    async fn the_send_timeout_can_be_set_on_either_side(reactor) {
         let _reports = expect_reports(&reactor);
         let kept = RefCell::new(Vec::new());
         let server = ListenOptions::new().send_timeout(MS * 50);
@@ -204,7 +204,7 @@ fn attack(reactor: &Reactor) {
 }
 
 #[test]
-fn what_was_read_and_not_used_counts_for_the_budget_as_well() {
+fn bytes_read_and_not_used_count_for_the_budget() {
     /// Waits for the end of a line that never comes.
     struct Hoards;
     impl LineProtocol for Hoards {
@@ -234,7 +234,7 @@ fn what_was_read_and_not_used_counts_for_the_budget_as_well() {
 }
 
 #[test]
-fn what_is_not_used_when_a_connection_is_closed_counts_no_more() {
+fn unused_bytes_of_a_closed_connection_no_longer_count() {
     /// Answers its first line at length, and has heard enough.
     struct Answers(Rc<Cell<Option<Transport>>>);
     impl LineProtocol for Answers {
@@ -327,7 +327,7 @@ fn a_peer_that_reads_slowly_is_not_cut_off() {
 
 /// A limit that has passed proves nothing when the loop was late: writing is tried once more.
 #[test]
-fn a_peer_that_has_made_room_before_the_loop_looked_is_not_cut_off() {
+fn a_peer_that_made_space_before_the_loop_checked_is_not_cut_off() {
     let reactor = Reactor::builder().with_manual_time().build().unwrap();
     let listener = TcpListener::bind(HERE).unwrap();
     let options = ConnectOptions::new().send_timeout(SECOND * 10);

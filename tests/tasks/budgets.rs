@@ -86,7 +86,7 @@ async fn check(
 }
 
 on_both! {
-    async fn what_is_always_ready_gives_way_after_a_while(reactor) {
+    async fn a_future_that_is_always_ready_yields_after_a_while(reactor) {
         check(&reactor, "settled Deferreds", async || Deferred::succeed(()).await).await?;
         let queue = DeferredQueue::new();
         check(&reactor, "queue", async move || {
@@ -120,7 +120,7 @@ on_both! {
         .await?;
     }
 
-    async fn reads_of_one_byte_and_of_the_end_give_way_after_a_while(reactor) {
+    async fn reads_of_one_byte_and_of_the_end_yield_after_a_while(reactor) {
         let port = reactor.serve(HERE, async |mut conn| {
             conn.write_all(&[b'a'; MANY / 2]).await?;
             Ok(())
@@ -175,7 +175,7 @@ on_both! {
         }
     }
 
-    async fn a_timer_comes_through_a_flood_of_lines(reactor) {
+    async fn a_timer_runs_during_a_flood_of_lines(reactor) {
         let (port, lines, floods) = flood(&reactor)?;
         let (mut most, mut visits) = (0, 0);
         while lines.get() < FLOODS * LINES {
@@ -191,7 +191,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_connection_that_asks_little_is_answered_through_a_flood_of_lines(reactor) {
+    async fn a_quiet_connection_is_answered_during_a_flood_of_lines(reactor) {
         let (port, lines, floods) = flood(&reactor)?;
         let mut conn = reactor.connect_stream(port.local_addr()).await?;
         // Until the first answer it waits in one queue with other new connections.
@@ -238,7 +238,7 @@ fn outside_a_turn_nothing_has_to_give_way() {
 }
 
 #[test]
-fn many_timers_that_are_due_together_let_others_have_their_turns_in_between() {
+fn many_due_timers_leave_turns_for_other_work() {
     let reactor = Reactor::in_memory().unwrap();
     let fired = Rc::new(Cell::new(0_usize));
     for _ in 0..MANY {

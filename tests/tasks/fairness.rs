@@ -102,7 +102,7 @@ fn any_number_of_time_limits_that_end_together_does_not_delay_others() -> Result
 }
 
 #[test]
-fn a_timer_asked_for_after_a_long_wait_is_not_early() -> Result<(), Failure> {
+fn a_timer_requested_after_a_long_wait_is_not_early() -> Result<(), Failure> {
     const DELAY: Duration = Duration::from_millis(40);
     struct Late(Rc<Cell<Option<Duration>>>);
     impl Protocol for Late {
@@ -149,7 +149,7 @@ fn work(time: Duration) {
 }
 
 #[test]
-fn a_delay_asked_for_after_long_work_in_a_task_is_waited_out() -> Result<(), Failure> {
+fn a_delay_requested_after_long_work_in_a_task_is_not_shortened() -> Result<(), Failure> {
     const DELAY: Duration = Duration::from_millis(30);
     torsade::run(async |reactor| {
         work(DELAY * 2);
@@ -180,7 +180,7 @@ fn a_delay_asked_for_after_long_work_in_a_task_is_waited_out() -> Result<(), Fai
 }
 
 #[test]
-fn a_delay_asked_for_before_the_loop_runs_or_between_runs_is_waited_out() -> Result<(), Failure> {
+fn a_delay_requested_before_or_between_runs_is_not_shortened() -> Result<(), Failure> {
     const DELAY: Duration = Duration::from_millis(30);
     let reactor = Reactor::new()?;
     for _ in 0..2 {

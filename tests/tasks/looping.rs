@@ -83,7 +83,7 @@ on_both! {
         other.cancel().await;
     }
 
-    async fn a_stream_of_ticks_is_one_like_any_other(reactor) {
+    async fn an_interval_is_an_ordinary_stream(reactor) {
         let ticks = interval(&reactor, MS);
         let start = ticks.deadline();
         let ticks = ticks.take(3).filter_map(|tick| ready(tick.ok()));
@@ -115,7 +115,7 @@ on_both! {
         assert!(!looping.is_running());
     }
 
-    async fn giving_up_the_end_of_a_loop_stops_it_and_what_it_waits_for(reactor) {
+    async fn dropping_an_awaited_end_of_a_loop_stops_the_loop_and_its_pending_call(reactor) {
         let log = Log::new();
         let note = log.clone();
         let call = LoopingCall::new(move || {
@@ -153,7 +153,7 @@ on_both! {
         assert!(reports[1].is_panic());
     }
 
-    async fn what_goes_wrong_after_a_loop_was_cancelled_is_reported(reactor) {
+    async fn a_failure_after_a_loop_was_cancelled_is_reported(reactor) {
         let reports = expect_reports(&reactor);
         let (deferred, resolver) = Deferred::<()>::pair();
         let pending = RefCell::new(Some(deferred));
@@ -221,7 +221,7 @@ on_both! {
         assert!(work.next().is_none());
     }
 
-    async fn a_pace_lets_others_have_their_turn(reactor) {
+    async fn a_pace_leaves_turns_for_other_work(reactor) {
         let (turns, done) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(false)));
         let (count, is_done) = (turns.clone(), done.clone());
         let other = reactor.spawn(async move {
@@ -293,7 +293,7 @@ on_both! {
         assert!(reports.borrow().is_empty());
     }
 
-    async fn what_goes_wrong_in_a_step_after_its_work_was_stopped_is_reported(reactor) {
+    async fn a_failure_of_a_step_after_its_work_was_stopped_is_reported(reactor) {
         let reports = expect_reports(&reactor);
         let (deferred, resolver) = Deferred::<()>::pair();
         let work = Cooperator::new(&reactor).cooperate(std::iter::once(async move {
@@ -372,7 +372,7 @@ on_both_by_hand! {
 }
 
 #[test]
-fn what_becomes_of_ticks_that_were_missed() {
+fn missed_ticks_are_handled_as_configured() {
     testing::run(async |reactor| {
         let burst = late(&reactor, MissedTicks::Burst).await?;
         assert_eq!(
@@ -535,7 +535,7 @@ fn neither_handles_nor_iterators_nor_functions_are_kept_when_all_is_over() {
 }
 
 #[test]
-fn very_many_tasks_are_paused_and_stopped_in_no_time() {
+fn many_tasks_are_paused_and_stopped_quickly() {
     let clock = VirtualClock::new();
     let cooperator = Cooperator::new(&clock);
     let log = Rc::new(RefCell::new(Vec::new()));

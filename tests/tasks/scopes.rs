@@ -108,7 +108,7 @@ on_both! {
         assert_eq!((one, two), (vec![1, 10], vec![2, 20]));
     }
 
-    async fn a_child_gives_its_value_to_whoever_awaits_it(_reactor) {
+    async fn awaiting_a_child_returns_its_value(_reactor) {
         let words = scope(async |s| {
             let one = s.spawn(async { Ok("one") });
             let two = s.spawn(async {
@@ -168,7 +168,7 @@ on_both! {
         assert_eq!(value, 1);
     }
 
-    async fn with_a_grace_a_child_sees_the_end_where_it_waits_and_cleans_up(reactor) {
+    async fn with_a_grace_a_child_sees_the_cancel_at_its_await_and_cleans_up(reactor) {
         let log = Log::new();
         let (never, _resolver) = Deferred::<()>::pair();
         let failed = ScopeBuilder::new()
@@ -211,7 +211,7 @@ on_both! {
         assert_eq!((value, log.take()), ("done", vec!["noticed".to_owned()]));
     }
 
-    async fn what_is_left_after_the_grace_is_dropped(reactor) {
+    async fn children_left_after_the_grace_are_dropped(reactor) {
         let log = Log::new();
         let start = reactor.now();
         let failed = ScopeBuilder::new()
@@ -231,7 +231,7 @@ on_both! {
         assert!(reactor.now() - start >= MS * 10);
     }
 
-    async fn a_shielded_child_is_neither_asked_nor_dropped_but_waited_for(reactor) {
+    async fn a_shielded_child_is_neither_cancelled_nor_dropped_but_waited_for(reactor) {
         let log = Log::new();
         let failed = scope(async |s| {
             let (log, reactor) = (&log, &reactor);
@@ -281,7 +281,7 @@ on_both! {
         drop(reactor);
     }
 
-    async fn what_is_spawned_while_it_ends_is_dropped(_reactor) {
+    async fn children_spawned_while_the_scope_ends_are_dropped(_reactor) {
         let log = Log::new();
         let failed = scope(async |s| {
             s.cancel();
@@ -330,7 +330,7 @@ on_both! {
         told.borrow_mut().clear();
     }
 
-    async fn children_find_the_locals_of_whoever_spawned_them(_reactor) {
+    async fn children_see_the_locals_of_the_code_that_spawned_them(_reactor) {
         let found = USER
             .scope("anna", async {
                 scope(async |s| {
@@ -423,7 +423,7 @@ on_both! {
         assert_eq!(log.take(), ["task dropped", "then", "ran on", "task dropped", "then"]);
     }
 
-    async fn shutting_a_set_down_waits_until_its_tasks_are_gone(_reactor) {
+    async fn shutting_a_set_down_waits_until_its_tasks_are_dropped(_reactor) {
         let log = Log::new();
         let mut set = JoinSet::new();
         let guard = Guard(log.clone(), "task");
@@ -470,7 +470,7 @@ on_both! {
         told.borrow_mut().clear();
     }
 
-    async fn a_graceful_cancel_drops_what_goes_on_for_too_long(reactor) {
+    async fn a_graceful_cancel_drops_work_that_continues_for_too_long(reactor) {
         let log = Log::new();
         let guard = Guard(log.clone(), "work");
         let (never, _resolver) = Deferred::<()>::pair();
@@ -525,7 +525,7 @@ on_both! {
         assert_eq!(shielded.await?, 7);
     }
 
-    async fn with_a_grace_a_child_that_was_just_spawned_is_asked_too(reactor) {
+    async fn with_a_grace_a_child_that_was_just_spawned_is_cancelled_too(reactor) {
         let log = Log::new();
         let (never, _resolver) = Deferred::<()>::pair();
         let failed = ScopeBuilder::new().grace(&reactor, MS * 20).run(async |s| {
@@ -543,7 +543,7 @@ on_both! {
         assert_eq!(log.take(), ["true"]);
     }
 
-    async fn whoever_stops_watching_for_the_end_leaves_nothing_behind(_reactor) {
+    async fn a_dropped_wait_for_the_end_leaves_nothing_behind(_reactor) {
         let idle = Arc::new(Idle);
         scope(async |s| {
             for _ in 0..100 {
@@ -567,7 +567,7 @@ on_both! {
         assert_eq!(Arc::strong_count(&idle), 1);
     }
 
-    async fn a_childs_panic_is_what_its_handle_gives(reactor) {
+    async fn the_handle_of_a_panicking_child_returns_the_panic(reactor) {
         struct Bomb;
 
         impl Drop for Bomb {
@@ -596,7 +596,7 @@ on_both! {
         }
     }
 
-    async fn children_are_asked_and_dropped_in_the_order_of_spawning(reactor) {
+    async fn children_are_cancelled_and_dropped_in_the_order_of_spawning(reactor) {
         let log = Log::new();
         for has_grace in [false, true] {
             let mut scoping = ScopeBuilder::new();

@@ -61,7 +61,7 @@ fn threads_are_started_one_by_one_as_work_comes_ten_at_most_by_default() {
 }
 
 #[test]
-fn what_work_held_is_dropped_on_its_thread_before_its_result_is_sent() {
+fn values_held_by_work_are_dropped_on_its_thread_before_its_result_is_sent() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let held = Arc::new(());
         let kept = held.clone();
@@ -110,7 +110,7 @@ fn stopping_waits_as_long_as_it_may_and_no_longer() {
 }
 
 #[test]
-fn the_end_of_a_reactor_says_which_work_still_ran_in_words() {
+fn the_end_of_a_reactor_reports_the_work_that_still_runs() {
     let still = Failure::new(ReactorError::StillRunning).to_string();
     assert_eq!(
         still,
@@ -125,7 +125,7 @@ fn the_end_of_a_reactor_says_which_work_still_ran_in_words() {
 }
 
 #[test]
-fn a_pool_that_cannot_be_is_refused_where_it_is_asked_for() {
+fn an_invalid_pool_panics_at_the_callers_line() {
     let pool = ThreadPool::new(0, 1);
     let reactor = Reactor::in_memory().unwrap();
     let asked: [&dyn Fn(); 6] = [
@@ -176,7 +176,7 @@ fn a_reactor_waits_half_a_second_for_its_threads_by_default() {
 }
 
 #[test]
-fn a_result_that_finds_the_loop_gone_is_dropped_by_its_maker() {
+fn a_result_for_an_ended_loop_is_dropped_on_its_own_thread() {
     struct Told(mpsc::Sender<ThreadId>);
 
     impl Drop for Told {

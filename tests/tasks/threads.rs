@@ -39,7 +39,7 @@ fn busy(pool: &ThreadPool) -> mpsc::Sender<()> {
 }
 
 on_both! {
-    async fn work_runs_elsewhere_and_its_result_comes_back(reactor) {
+    async fn work_runs_on_another_thread_and_its_result_returns(reactor) {
         let here = thread::current().id();
         let there = reactor.spawn_blocking(|| Ok(thread::current().id())).await?;
         assert_ne!(there, here);
@@ -54,7 +54,7 @@ on_both! {
         assert_eq!(log.take(), ["1"]);
     }
 
-    async fn nothing_comes_back_inside_the_call(reactor) {
+    async fn no_result_arrives_inside_the_call(reactor) {
         let (sender, receiver) = mpsc::channel();
         let deferred = reactor.spawn_blocking(move || Ok(sender.send(())?));
         receiver.recv()?;
@@ -181,7 +181,7 @@ on_both! {
         done.recv()?;
     }
 
-    async fn a_full_queue_refuses_and_what_was_refused_is_dropped_here(reactor) {
+    async fn a_full_queue_refuses_work_and_drops_it_here(reactor) {
         let pool = ThreadPool::builder().max(1).queue_limit(2).build();
         let release = busy(&pool);
         let queued = [(); 2].map(|()| pool.spawn_blocking(&reactor, || Ok(())));
@@ -231,7 +231,7 @@ on_both! {
         assert_eq!(reports.borrow()[0].location().file(), file!());
     }
 
-    async fn work_has_a_token_of_its_own_and_other_threads_have_one_that_nothing_cancels(reactor) {
+    async fn work_has_its_own_token_and_other_threads_have_one_that_is_never_cancelled(reactor) {
         assert!(!CancelToken::current().is_cancelled());
         let (tell, told) = mpsc::channel();
         let (release, held) = mpsc::channel::<()>();
@@ -367,7 +367,7 @@ on_both! {
 }
 
 on_both_by_hand! {
-    fn what_is_not_begun_in_time_is_reported_when_the_reactor_ends(reactor) {
+    fn work_that_never_began_is_reported_when_the_reactor_ends(reactor) {
         let reports = expect_reports(&reactor);
         reactor.thread_pool().adjust(0, 1);
         reactor.set_grace(Grace { threads: MS * 20, ..Grace::default() });
@@ -591,7 +591,7 @@ impl Waits for Deferred<()> {
 }
 
 #[test]
-fn in_memory_time_stands_while_work_is_awaited_and_goes_on_when_it_is_called_off() {
+fn in_memory_time_stands_still_while_work_is_awaited_and_continues_when_it_is_cancelled() {
     torsade::testing::run(async |reactor| {
         let (release, held) = mpsc::channel::<()>();
         let working = reactor.spawn_blocking(move || {
@@ -702,7 +702,7 @@ fn one_thread_does_its_work_in_order_whatever_panics() {
 }
 
 #[test]
-fn a_pool_that_grows_takes_up_what_waits() {
+fn a_pool_that_grows_starts_queued_work() {
     let pool = ThreadPool::new(0, 1);
     let meeting = Arc::new(Barrier::new(3));
     let (sender, done) = mpsc::channel();
@@ -719,7 +719,7 @@ fn a_pool_that_grows_takes_up_what_waits() {
 }
 
 #[test]
-fn the_last_handle_of_a_pool_lets_its_work_be_done() {
+fn dropping_the_last_handle_of_a_pool_lets_queued_work_finish() {
     let pool = ThreadPool::new(0, 1);
     let release = busy(&pool);
     let (sender, done) = mpsc::channel();

@@ -112,7 +112,7 @@ fn bytes_that_came_in_time_win_over_the_limit_of_a_future_that_borrows() {
 }
 
 #[test]
-fn an_answer_with_its_end_that_came_in_time_wins_though_it_takes_more_than_one_look() {
+fn an_answer_and_its_end_that_arrived_in_time_win_even_if_they_take_several_polls() {
     struct All(Vec<u8>, Option<torsade::Resolver<Vec<u8>>>);
     impl Protocol for All {
         fn data_received(&mut self, _cx: &mut Context<'_, Self>, data: &[u8]) {
@@ -222,7 +222,7 @@ fn a_name_that_was_found_in_time_is_not_given_up() {
 }
 
 on_both! {
-    async fn what_comes_at_the_very_moment_of_the_limit_is_in_time(reactor) {
+    async fn a_result_at_the_very_moment_of_the_limit_is_in_time(reactor) {
         // A sleep that is requested later and ends at the same time.
         let end = reactor.now() + MS * 3;
         let clock = reactor.clone();
@@ -305,7 +305,7 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_limit_that_is_put_off_while_it_is_due_counts_anew(reactor) {
+    async fn a_due_limit_that_is_delayed_counts_from_then(reactor) {
         // Progress is seen at the moment of the limit: the limit of the whole is `timeout`, so it
         // is set anew.
         let clock = reactor.clone();
@@ -358,7 +358,7 @@ fn in_memory_bytes_that_arrive_at_the_moment_of_the_limit_are_in_time() {
 }
 
 #[test]
-fn with_manual_time_what_is_there_when_the_time_is_moved_is_in_time() -> Result<(), Failure> {
+fn with_manual_time_bytes_present_when_the_time_moves_are_in_time() -> Result<(), Failure> {
     let reactor = Reactor::builder().with_manual_time().build()?;
     let listener = TcpListener::bind(HERE)?;
     let connecting = reactor.connect_stream(listener.local_addr()?);

@@ -44,7 +44,7 @@ fn work_that_waits_for_a_sleep_on_the_loop_ends_when_that_is_over() {
 }
 
 #[test]
-fn a_dump_says_of_work_that_it_waits_for_the_loop() {
+fn a_dump_shows_work_that_waits_for_the_loop() {
     testing::run(async |reactor| {
         let remote = reactor.remote();
         let looking = reactor.clone();
@@ -131,7 +131,7 @@ fn a_limit_ends_the_waiting_for_work_that_never_ends() {
 }
 
 #[test]
-fn time_stands_still_as_long_as_one_of_them_really_works() {
+fn time_stands_still_as_long_as_one_thread_really_works() {
     testing::run(async |reactor| {
         let (remote, start) = (reactor.remote(), reactor.now());
         let sleeping = reactor.spawn_blocking(move || sleep_there(&remote, HOUR));
@@ -217,7 +217,7 @@ fn failing(test: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) -> (String, D
 }
 
 #[test]
-fn a_test_that_nothing_can_bring_on_fails_at_once_and_shows_what_there_is() {
+fn a_test_that_cannot_continue_fails_at_once_with_a_dump() {
     let (text, took) = failing(async |reactor| {
         let port = reactor.listen("127.0.0.1:0", |_| crate::support::Spy::echo())?;
         let (never, _resolver) = Deferred::<()>::pair();
@@ -367,7 +367,7 @@ fn role() {
 }
 
 #[test]
-fn a_program_that_cannot_go_on_says_so_on_standard_error_and_shows_what_there_is() {
+fn a_program_that_cannot_continue_writes_a_dump_to_standard_error() {
     let output = own::command("role")
         .env("TORSADE_ROLE", "stuck")
         .output()

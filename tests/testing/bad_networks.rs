@@ -120,7 +120,7 @@ async fn ask(reactor: &Reactor, to: &Address, data: Vec<u8>) -> Result<Vec<u8>, 
 }
 
 #[test]
-fn what_is_sent_comes_back_exactly_on_a_network_that_loses_nothing() {
+fn bytes_are_echoed_exactly_on_a_lossless_network() {
     each_seed(1000, NetworkFaults::lossless, async |reactor, seed| {
         let mut random = Random::new(seed);
         let seen = Rc::new(Seen::default());
@@ -270,7 +270,7 @@ fn on_a_network_that_breaks_off_each_connection_is_lost_once_and_has_a_beginning
 }
 
 #[test]
-fn async_code_is_told_of_every_break() {
+fn async_code_sees_every_broken_connection() {
     each_seed(300, NetworkFaults::hostile, async |reactor, seed| {
         let mut random = Random::new(seed);
         let port = reactor.serve(HERE, async |conn| {
@@ -454,7 +454,7 @@ fn frames_are_exact_whatever_pieces_they_come_in() {
 }
 
 #[test]
-fn what_is_certain_happens() {
+fn faults_of_probability_one_happen() {
     let refusing = NetworkFaults::new(1).refuse(1.0);
     run_on(
         Reactor::builder().in_memory_with(refusing).build().unwrap(),
@@ -499,7 +499,7 @@ fn what_is_certain_happens() {
 }
 
 #[test]
-fn a_slow_network_takes_just_its_time() {
+fn a_slow_network_takes_exactly_its_delays() {
     let faults = NetworkFaults::new(1).delay(MS * 20..=MS * 20);
     run_on(
         Reactor::builder().in_memory_with(faults).build().unwrap(),

@@ -25,7 +25,7 @@ fn panic_of<R>(f: impl FnOnce() -> R) -> String {
 }
 
 #[test]
-fn a_value_that_is_there_is_given_and_anything_else_is_told_with_its_place() {
+fn success_of_returns_a_value_and_panics_with_the_location_otherwise() {
     let (mut later, resolver) = Deferred::pair();
     let made = later.location().map(Location::line).unwrap();
     let text = panic_of(|| success_of(&mut later));
@@ -56,7 +56,7 @@ fn a_failure_that_is_there_is_given_and_handled() {
 }
 
 #[test]
-fn looking_at_a_pending_one_neither_consumes_nor_cancels_it() {
+fn looking_at_a_pending_deferred_neither_consumes_nor_cancels_it() {
     let (mut later, resolver) = Deferred::<u32>::pair();
     pending(&later);
     drop(panic_of(|| success_of(&mut later)));
@@ -72,7 +72,7 @@ fn looking_at_a_pending_one_neither_consumes_nor_cancels_it() {
 }
 
 #[test]
-fn what_is_offered_in_a_line_is_there() {
+fn an_offered_result_counts_as_available() {
     let lock = DeferredLock::new(0);
     let held = success_of(lock.acquire());
     let mut second = lock.acquire();
@@ -113,7 +113,7 @@ fn a_condition_is_waited_for_to_the_moment_it_holds_and_no_longer_than_the_limit
 }
 
 #[test]
-fn a_condition_that_other_tasks_and_the_network_bring_about_takes_no_time() {
+fn waiting_for_a_condition_in_memory_takes_no_real_time() {
     for reactor in [Reactor::in_memory().unwrap(), Reactor::new().unwrap()] {
         testing::run_on(reactor, async |reactor| {
             let log = Log::new();
@@ -202,7 +202,7 @@ fn two_protocols_speak_to_each_other_to_the_end() {
 }
 
 #[test]
-fn a_reset_is_one_for_the_other_end_and_a_half_close_is_half_a_close() {
+fn a_reset_and_a_half_close_reach_the_other_end() {
     let log = Log::new();
     let mut pair = WirePair::new(Spy::named(&log, "left"), Spy::named(&log, "right"));
     pair.left().transport().abort_connection();
@@ -244,7 +244,7 @@ fn a_reset_is_one_for_the_other_end_and_a_half_close_is_half_a_close() {
 }
 
 #[test]
-fn an_end_that_does_not_read_makes_the_other_one_full() {
+fn an_end_that_does_not_read_makes_the_other_end_full() {
     let log = Log::new();
     let most = Limits::default().high;
     let mut pair = WirePair::new(Spy::new(&Log::new()), Spy::named(&log, "right"));
@@ -299,7 +299,7 @@ fn the_protocol_on_a_wire_can_be_reached() {
 }
 
 #[test]
-fn what_was_asked_of_a_handle_beside_a_wire_happens_when_the_wire_is_flushed() {
+fn requests_through_a_handle_take_effect_when_the_wire_is_flushed() {
     let mut wire = Wire::new(Spy::echo());
     wire.handle().lose_connection();
     assert!(!wire.is_closed());

@@ -37,7 +37,7 @@ use self::reached::{Reached, Way};
 use self::trace::Event;
 
 #[test]
-fn deferreds_do_what_the_model_does() {
+fn deferreds_behave_like_the_model() {
     let only = number("TORSADE_SEED");
     let seeds = match only {
         Some(seed) => seed..seed + 1,

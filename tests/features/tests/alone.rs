@@ -88,7 +88,7 @@ fn debug_shows_what_waits() -> Result<(), Failure> {
 
 #[cfg(not(feature = "debug"))]
 #[test]
-fn without_debug_a_failure_still_says_where_it_was_made() -> Result<(), Failure> {
+fn without_debug_a_failure_still_has_its_location() -> Result<(), Failure> {
     let reactor = Reactor::new()?;
     let failure = reactor.run_until(async { Failure::new("no") })?;
     assert!(failure.location().file().ends_with("alone.rs"));
@@ -116,7 +116,7 @@ fn proxy_protocol_reads_the_header() -> Result<(), Failure> {
 
 #[cfg(feature = "systemd")]
 #[test]
-fn systemd_says_which_socket_was_not_given() -> Result<(), Failure> {
+fn systemd_names_the_missing_socket() -> Result<(), Failure> {
     let reactor = Reactor::new()?;
     let failure = reactor
         .listen("systemd:name=web", |_peer| Echo)
