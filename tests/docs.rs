@@ -1,6 +1,6 @@
-//! Documents that are made from the source and from each other, and must not drift from it.
+//! Documents that are generated from the source and from each other, and must not drift from it.
 //!
-//! `TORSADE_WRITE=1 cargo test --test docs` writes them anew.
+//! `TORSADE_WRITE=1 cargo test --test docs` writes them again.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -13,6 +13,8 @@ fn the_tables_of_words_are_made_from_the_aliases() {
     let table = |is_theirs: fn(&str) -> bool| {
         let mut text = String::from("| their word | ours |\n|---|---|\n");
         for (word, ours) in words.iter().filter(|(word, _)| is_theirs(word)) {
+            let mut ours = ours.clone();
+            ours.sort_by_key(|item| rank(word, item));
             let ours: Vec<_> = ours.iter().map(|item| format!("`{item}`")).collect();
             writeln!(text, "| `{word}` | {} |", ours.join(", ")).unwrap();
         }
@@ -37,6 +39,34 @@ fn the_pictures_in_the_docs_are_those_of_the_readme() {
 }
 
 #[test]
+fn every_link_to_the_glossary_names_one_of_its_terms() {
+    let glossary = fs::read_to_string(root().join("src/guide/glossary.rs")).unwrap();
+    let headings = glossary.lines().filter_map(|line| {
+        let heading = line.strip_prefix("//! #")?.trim_start_matches('#').trim();
+        let words = heading.to_lowercase().replace(',', "").replace(' ', "-");
+        (!heading.is_empty()).then_some(words)
+    });
+    let headings: Vec<String> = headings.collect();
+    let mut files = Vec::new();
+    collect(&root().join("src"), &mut files);
+    let mut count = 0;
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        for (_, link) in text
+            .match_indices("guide::glossary#")
+            .map(|(at, label)| (at, &text[at + label.len()..]))
+        {
+            let end = link.find([')', ']', '`', '"']).unwrap_or(link.len());
+            let term = &link[..end];
+            let is_term = headings.iter().any(|heading| heading == term);
+            assert!(is_term, "{}: glossary#{term}", file.display());
+            count += 1;
+        }
+    }
+    assert!(count > 30, "{count} links");
+}
+
+#[test]
 fn the_readme_is_short_and_names_every_feature() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     assert!(
@@ -57,7 +87,7 @@ fn the_readme_is_short_and_names_every_feature() {
     }
 }
 
-/// Twisted's names are in camel case; so are a few of others.
+/// Returns whether the word is Twisted's: those are in camel case, and so are a few others.
 fn is_twisted(word: &str) -> bool {
     const OTHERS: [&str; 5] = [
         "allSettled",
@@ -80,6 +110,31 @@ fn is_tokio(word: &str) -> bool {
     TOKIO.contains(&word)
 }
 
+/// Orders the items of a word: the main one first, which is the one that [`MAIN`] names, or has the
+/// word's own name, or belongs to the type that comes first in [`OWNERS`].
+fn rank(word: &str, item: &str) -> (bool, bool, usize) {
+    let main = MAIN.iter().find(|(other, _)| *other == word);
+    let (owner, name) = item.rsplit_once("::").unwrap_or(("", item));
+    let owner = OWNERS.iter().position(|other| *other == owner);
+    (
+        main.is_none_or(|(_, main)| *main != item),
+        name != snake(word),
+        owner.unwrap_or(OWNERS.len()),
+    )
+}
+
+/// Converts `camelCase` to `snake_case`.
+fn snake(word: &str) -> String {
+    let mut snake = String::new();
+    for letter in word.chars() {
+        if letter.is_uppercase() && !snake.is_empty() {
+            snake.push('_');
+        }
+        snake.extend(letter.to_lowercase());
+    }
+    snake
+}
+
 /// Each word of a `doc(alias)`, with the items that have it.
 fn words() -> BTreeMap<String, Vec<String>> {
     let mut all = BTreeMap::<String, Vec<String>>::new();
@@ -91,11 +146,17 @@ fn words() -> BTreeMap<String, Vec<String>> {
         let mut owner = String::new();
         let mut open: Option<String> = None;
         let mut waiting = Vec::new();
+        let mut in_attribute = false;
         for line in text.lines() {
             if let Some(name) = owner_of(line) {
                 owner = name;
             }
             let code = line.trim_start();
+            let is_alias = code.starts_with("#[doc(alias");
+            if in_attribute || (code.starts_with("#[") && !is_alias && !code.ends_with(']')) {
+                in_attribute = !code.ends_with(")]");
+                continue;
+            }
             if code.starts_with("#[doc(alias") {
                 open = Some(String::new());
             }
@@ -133,24 +194,29 @@ fn words() -> BTreeMap<String, Vec<String>> {
     all
 }
 
-/// The type that an `impl` or a trait at the left margin is about.
+/// The type that a declaration or an `impl` at the left margin is about; for a macro that makes
+/// methods, a type that has them.
 fn owner_of(line: &str) -> Option<String> {
+    if let Some(name) = line.strip_prefix("macro_rules! ") {
+        return Some(match name.trim_end_matches(" {") {
+            "connection_options" => "ListenOptions".to_owned(),
+            "reads" | "receives" | "sends" | "writes" => "Connection".to_owned(),
+            _ => String::new(),
+        });
+    }
     let line = line.strip_prefix("pub ").unwrap_or(line);
-    let (about, rest) = match line.strip_prefix("trait ") {
-        Some(name) => (name, ""),
+    let kinds = ["trait ", "struct ", "enum "];
+    let about = match kinds.iter().find_map(|kind| line.strip_prefix(kind)) {
+        Some(name) => name,
         None => {
             let rest = line.strip_prefix("impl")?;
             let rest = match rest.strip_prefix('<') {
                 Some(generics) => after_generics(generics),
                 None => rest,
             };
-            match rest.split_once(" for ") {
-                Some((_, about)) => (about, ""),
-                None => (rest, ""),
-            }
+            rest.split_once(" for ").map_or(rest, |(_, about)| about)
         }
     };
-    let _ = rest;
     let name = about
         .trim_start()
         .split(|c: char| !c.is_alphanumeric() && c != '_')
@@ -158,7 +224,7 @@ fn owner_of(line: &str) -> Option<String> {
     (!name.is_empty()).then(|| name.to_owned())
 }
 
-/// What follows the `>` that closes generics.
+/// Returns the text after the `>` that closes generics.
 fn after_generics(text: &str) -> &str {
     let mut depth = 1;
     for (at, letter) in text.char_indices() {
@@ -174,7 +240,7 @@ fn after_generics(text: &str) -> &str {
     ""
 }
 
-/// The name that a line declares.
+/// Returns the name that a line declares.
 fn item_of(code: &str) -> Option<&str> {
     let code = code.strip_prefix("pub ").unwrap_or(code);
     let code = code.strip_prefix("async ").unwrap_or(code);
@@ -235,7 +301,7 @@ fn escaped(text: &str) -> String {
     escaped
 }
 
-/// Fails unless a file has this text; or writes it, if that is wanted.
+/// Fails unless a file has this text; with `TORSADE_WRITE`, writes it first.
 fn is_current(path: &str, text: &str) {
     let file = root().join(path);
     if env::var_os("TORSADE_WRITE").is_some() {
@@ -251,6 +317,51 @@ fn is_current(path: &str, text: &str) {
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
+
+/// The main item of a word where the order of [`OWNERS`] does not tell.
+const MAIN: [(&str, &str); 23] = [
+    ("DeferredList", "DeferredList"),
+    ("IListeningPort", "Port"),
+    ("LineOnlyReceiver", "LineProtocol"),
+    ("LineReceiver", "LineProtocol"),
+    ("ProcessDone", "ProcessError::Done"),
+    ("TcpListener", "StreamListener"),
+    ("UnixListener", "StreamListener"),
+    ("block_on", "Reactor::run_until"),
+    ("callFromThread", "Remote::call"),
+    ("childFDs", "Command::child_fds"),
+    ("clientConnectionFailed", "ClientFactory::connection_failed"),
+    ("ensureDeferred", "Deferred::from_future"),
+    ("flushLoggedErrors", "take_reports"),
+    ("getDelayedCalls", "Clock::delayed_calls"),
+    ("getServiceNamed", "MultiService::get"),
+    ("lengthLimitExceeded", "FrameProtocol::frame_rejected"),
+    ("lineLengthExceeded", "LineProtocol::line_length_exceeded"),
+    ("react", "run"),
+    ("retryPolicy", "ClientService::backoff"),
+    ("spawnProcess", "Command::spawn_protocol"),
+    ("startService", "Service::start"),
+    ("stopService", "Service::stop"),
+    ("stringReceived", "FrameProtocol::frame_received"),
+];
+
+/// The types whose items come first in a list.
+const OWNERS: [&str; 14] = [
+    "Transport",
+    "Protocol",
+    "Factory",
+    "Deferred",
+    "Port",
+    "Watch",
+    "Reactor",
+    "Clock",
+    "Connection",
+    "Handle",
+    "Process",
+    "ProcessProtocol",
+    "Group",
+    "DatagramPort",
+];
 
 /// Words of Twisted that are not in camel case.
 const MORE: [&str; 24] = [

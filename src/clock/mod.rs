@@ -27,7 +27,9 @@
 //! 6. When the clock stops (at shutdown), pending closures are dropped without running, sleeping
 //!    tasks get [`ClockStopped`], and a closure of a later request is dropped at once.
 //!
-//! The [glossary](crate::guide::glossary#virtual-time) defines turn and virtual time.
+//! The [glossary](crate::guide::glossary) defines the terms: [clock](crate::guide::glossary#clock),
+//! [delayed call](crate::guide::glossary#delayed-call), [turn](crate::guide::glossary#turn),
+//! [virtual time](crate::guide::glossary#virtual-time).
 
 mod heap;
 #[cfg(test)]

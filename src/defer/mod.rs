@@ -54,8 +54,10 @@
 //! result to many consumers. A Deferred of a lock or a queue that is only awaited has no core
 //! either (`queued`).
 //!
-//! The [glossary](crate::guide::glossary#deferreds) defines the terms: Deferred, resolver, firing,
-//! callback, errback, canceller.
+//! The [glossary](crate::guide::glossary) defines the terms:
+//! [Deferred](crate::guide::glossary#deferred), [resolver](crate::guide::glossary#resolver),
+//! [firing](crate::guide::glossary#firing), [callback and
+//! errback](crate::guide::glossary#callback), [canceller](crate::guide::glossary#canceller).
 
 mod callback_queue;
 mod convert;

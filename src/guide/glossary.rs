@@ -15,6 +15,21 @@
 //! One of these parts of a turn. Each step has a limit, so that none keeps the others from their
 //! work; see [limits](super::limits).
 //!
+//! ## Event
+//! An *I/O event* says that a socket or descriptor is ready; the driver reports it, and the turn
+//! handles it. A *system event* has a name (`startup`, `shutdown`, or one of the program's own), and
+//! *triggers* run before, during and after it; see
+//! [`Reactor::add_system_event_trigger`](crate::Reactor::add_system_event_trigger). The type
+//! [`locks::Event`](crate::locks::Event) is neither: it is a flag that Deferreds wait for.
+//!
+//! ## Hook
+//! A method that the reactor calls upon an event: of a protocol, a factory, a watched descriptor, a
+//! process. Hooks run in a turn, one at a time, and never inside a method of a handle.
+//!
+//! ## Handler
+//! The code that serves a connection: a protocol, or the async function given to
+//! [`Reactor::serve`](crate::Reactor::serve).
+//!
 //! ## Batch
 //! The tasks and calls that were ready when a round of the executor began. What becomes ready
 //! during a batch waits for the next one; see [`task`](crate::task).
@@ -29,6 +44,14 @@
 //! The system call by which the machine driver waits for events: epoll, kqueue or poll; see
 //! [pollers](super::pollers).
 //!
+//! ## Clock
+//! A source of time and of timers: a reactor, or a [`VirtualClock`](crate::VirtualClock) in tests;
+//! see [`Clock`](crate::Clock).
+//!
+//! ## Delayed call
+//! A closure that a clock calls once, at a later time. A [`DelayedCall`](crate::DelayedCall) is its
+//! handle, which cancels or resets it; dropping the handle changes nothing.
+//!
 //! ## Virtual time
 //! Time that moves only when nothing is left to do, or on request
 //! ([`VirtualClock`](crate::VirtualClock)): an hour of timeouts passes in no time, and always in
@@ -37,6 +60,13 @@
 //! ## Descriptor
 //! A file descriptor of the operating system that the reactor watches for the program, with its
 //! hooks; see [`Descriptor`](crate::Descriptor).
+//!
+//! ## Stop, stopped
+//! To *stop* is to request an end, which may take time: `stop` returns at once, or returns a
+//! Deferred that fires at the end. *Stopped* is what follows: the hook of that name is called when
+//! the end is reached, as by [`Factory::stopped`](crate::Factory::stopped). For the reactor it is
+//! the moment of the request: [`Reactor::stopped`](crate::Reactor::stopped) is ready when the stop
+//! was requested, so that a program can still finish its work.
 //!
 //! ## Grace
 //! The time that a stopping reactor gives to connections to send what is queued, and to threads to
@@ -51,6 +81,11 @@
 //! [`report`](crate::report).
 //!
 //! # The network
+//!
+//! ## Connection
+//! A stream of bytes in both directions between this program and a peer. For async code it is a
+//! [`Connection`](crate::Connection), which is read and written; a protocol reaches it through its
+//! context.
 //!
 //! ## Transport
 //! What carries the bytes of one connection: a socket, a pipe, a terminal, or a connection in
@@ -80,6 +115,12 @@
 //! ## Port
 //! A listening socket that accepts connections, as the program sees it; see [`Port`](crate::Port).
 //! (The number is called a port number.)
+//!
+//! ## Lose, abort
+//! To *lose* a connection (Twisted's word) is to close it in good order: queued bytes are sent
+//! first, as by [`Transport::lose_connection`](crate::Transport::lose_connection). To *abort* it is
+//! to end it at once: queued bytes are dropped, and the peer sees a reset. `connection_lost` is
+//! called in both cases, and when the connection breaks.
 //!
 //! ## High-water mark
 //! The number of queued bytes from which on a transport counts as full: it stops reading from its
@@ -137,6 +178,16 @@
 //!
 //! ## Task
 //! A future that runs by itself on the reactor; see [`spawn`](crate::spawn).
+//!
+//! ## Detach
+//! To let a task continue without its handle, and without a receiver for its result; see
+//! [`Task::detach`](crate::Task::detach). A handle that is dropped before it was ever polled
+//! detaches its task, one that was polled cancels it.
+//!
+//! ## Cancel safety
+//! What dropping the future of a method does, before the future is ready. Methods whose futures may
+//! be dropped have a section of this name; "nothing is lost" means that another call continues as if
+//! the first had not been made.
 //!
 //! ## Budget
 //! The number of operations, and of bytes, that a task may do in a row before other tasks get their

@@ -64,7 +64,9 @@
 //! `defer` describes how a Deferred waits in it. `grants` records the holders; a guard owns its
 //! entry there. `event` fires all waiters at once, and needs none of this.
 //!
-//! The [glossary](crate::guide::glossary#tasks-and-waiting) defines the terms: lock guard, offer.
+//! The [glossary](crate::guide::glossary) defines the terms: [lock
+//! guard](crate::guide::glossary#lock-guard), [offer](crate::guide::glossary#offer),
+//! [event](crate::guide::glossary#event), [cancel safety](crate::guide::glossary#cancel-safety).
 
 mod errors;
 mod event;

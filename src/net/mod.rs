@@ -106,7 +106,9 @@
 //!
 //! Datagram sockets have their own ports and methods: see [`datagram`].
 //!
-//! The [glossary](crate::guide::glossary#the-network) defines the terms: endpoint, port, linger.
+//! The [glossary](crate::guide::glossary) defines the terms:
+//! [endpoint](crate::guide::glossary#endpoint), [port](crate::guide::glossary#port),
+//! [handler](crate::guide::glossary#handler), [linger](crate::guide::glossary#linger).
 
 #[cfg(unix)]
 mod adopted;

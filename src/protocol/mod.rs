@@ -16,8 +16,10 @@
 //!    begins anew for that one, and no hook of the first is called any more.
 //! 5. A hook that panics is reported, and its connection is lost with the panic as the reason.
 //!
-//! The [glossary](crate::guide::glossary#the-network) defines the terms: protocol, factory,
-//! context, handle.
+//! The [glossary](crate::guide::glossary) defines the terms:
+//! [protocol](crate::guide::glossary#protocol), [hook](crate::guide::glossary#hook),
+//! [factory](crate::guide::glossary#factory), [context](crate::guide::glossary#context),
+//! [handle](crate::guide::glossary#handle).
 
 #[cfg(unix)]
 mod attach;

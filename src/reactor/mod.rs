@@ -46,7 +46,11 @@
 //! 3. A handler's key is valid until the handler is removed, and is never given to another handler.
 //! 4. A reactor that has ended holds no task, timer, handler or call, and accepts none.
 //!
-//! The [glossary](crate::guide::glossary) defines the terms: reactor, turn, step, driver, grace.
+//! The [glossary](crate::guide::glossary) defines the terms:
+//! [reactor](crate::guide::glossary#reactor), [turn](crate::guide::glossary#turn),
+//! [step](crate::guide::glossary#step), [event](crate::guide::glossary#event),
+//! [hook](crate::guide::glossary#hook), [driver](crate::guide::glossary#driver),
+//! [stop](crate::guide::glossary#stop-stopped), [grace](crate::guide::glossary#grace).
 
 mod acting;
 mod budget;

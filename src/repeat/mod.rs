@@ -27,6 +27,9 @@
 //! 2. Nothing here, even without a period or delay, keeps I/O or other timers from their turn.
 //! 3. User code is called and dropped while nothing is borrowed, and its panics never unwind into
 //!    the loop.
+//!
+//! The [glossary](crate::guide::glossary) defines the terms: [clock](crate::guide::glossary#clock),
+//! [slice](crate::guide::glossary#slice).
 
 mod cooperate;
 mod cooperative;

@@ -38,6 +38,9 @@
 //! 3. A panic in a child or in a destructor is handled as a failure; it does not leave the scope
 //!    unfinished.
 //!
+//! The [glossary](crate::guide::glossary) defines the terms: [scope](crate::guide::glossary#scope),
+//! [detach](crate::guide::glossary#detach), [cancel safety](crate::guide::glossary#cancel-safety).
+//!
 //! [`Cancelled`]: crate::Cancelled
 
 mod child;

@@ -21,6 +21,9 @@
 //! 2. A stopped service can be started again.
 //! 3. Stopping never fails: errors are reported. The Deferred of each call fires when the service
 //!    has stopped.
+//!
+//! The [glossary](crate::guide::glossary) defines the terms: [stop and
+//! stopped](crate::guide::glossary#stop-stopped).
 
 mod client;
 mod multi;

@@ -15,6 +15,10 @@
 //! 2. Writing queues at most the high-water mark; a write takes as many bytes as there is room for.
 //! 3. A task that reads or writes without ever having to wait is made to yield from time to time.
 //! 4. When the last handle is dropped, the connection closes as by `lose_connection`.
+//!
+//! The [glossary](crate::guide::glossary) defines the terms:
+//! [connection](crate::guide::glossary#connection), [handler](crate::guide::glossary#handler),
+//! [cancel safety](crate::guide::glossary#cancel-safety).
 
 mod awaited;
 #[cfg(unix)]

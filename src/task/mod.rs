@@ -31,7 +31,9 @@
 //!    never freed, because it and they own each other.
 //! 4. No queue or list is borrowed while user code or a user's destructor runs.
 //!
-//! The [glossary](crate::guide::glossary#tasks-and-waiting) defines the terms: task, batch, budget.
+//! The [glossary](crate::guide::glossary) defines the terms: [task](crate::guide::glossary#task),
+//! [batch](crate::guide::glossary#batch), [budget](crate::guide::glossary#budget),
+//! [detach](crate::guide::glossary#detach), [cancel safety](crate::guide::glossary#cancel-safety).
 
 mod block_on;
 pub(crate) mod budget;

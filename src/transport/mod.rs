@@ -31,8 +31,11 @@
 //! that they came with; async code takes them with `Connection::recv_descriptor`. All are closed on
 //! exec, and those that the program does not take are closed.
 //!
-//! The [glossary](crate::guide::glossary#the-network) defines the terms: transport, high-water
-//! mark, producer, linger.
+//! The [glossary](crate::guide::glossary) defines the terms:
+//! [connection](crate::guide::glossary#connection), [transport](crate::guide::glossary#transport),
+//! [lose and abort](crate::guide::glossary#lose-abort), [high-water
+//! mark](crate::guide::glossary#high-water-mark), [producer](crate::guide::glossary#producer),
+//! [linger](crate::guide::glossary#linger).
 
 mod config;
 mod counter;
