@@ -53,6 +53,12 @@ impl Outgoing {
         if self.rest.is_empty() && fits(&self.first, bytes) {
             return self.first.extend_from_slice(bytes);
         }
+        if self.len == bytes.len() {
+            // The queue was empty.
+            self.first = bytes.to_vec();
+            self.start = 0;
+            return;
+        }
         match self.rest.back_mut() {
             Some(last) if fits(last, bytes) => last.extend_from_slice(bytes),
             _ => self.rest.push_back(bytes.to_vec()),
@@ -217,6 +223,7 @@ mod tests {
             let piece: Vec<u8> = (0..size).map(|n| (n % 251) as u8).collect();
             queue.push(&piece);
             wrote.extend(piece);
+            assert!(!queue.front().is_empty() || queue.is_empty());
             let take = queue.with_slices(|slices| {
                 let all: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
                 let take = all.len().min(size / 2 + 7);

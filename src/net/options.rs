@@ -9,11 +9,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::address::Address;
+use crate::clock::Clock;
 use crate::driver::{Bind, Buffers, SocketHook};
 use crate::reactor::Reactor;
 #[cfg(unix)]
 use crate::report;
-use crate::transport::{ConnConfig, ConnCounter, Limits, PATIENCE, Patience};
+use crate::transport::{
+    ConnConfig, ConnCounter, Limits, MakePolicy, PATIENCE, Patience, Policy, PolicyConfig,
+    RateLimits, SharedPolicies,
+};
 
 /// The options of listening. By default the backlog is 1024, addresses can be reused at once, and
 /// everyone may connect to a UNIX socket. Options that do not apply to the kind of address are
@@ -50,6 +54,8 @@ pub struct ListenOptions {
     send_timeout: Option<Option<Duration>>,
     close_timeout: Option<Option<Duration>>,
     reset_on_error: Option<bool>,
+    max_per_peer: Option<usize>,
+    policies: PolicyConfig,
     hook: Option<SocketHook>,
 }
 
@@ -84,6 +90,7 @@ pub struct ConnectOptions {
     limits: Option<Limits>,
     send_timeout: Option<Option<Duration>>,
     close_timeout: Option<Option<Duration>>,
+    policies: PolicyConfig,
     hook: Option<SocketHook>,
 }
 
@@ -96,6 +103,8 @@ pub(super) struct ListenConfig {
     pub(super) bind: Bind,
     pub(super) limits: Limits,
     pub(super) max_connections: Option<usize>,
+    pub(super) max_per_peer: Option<usize>,
+    pub(super) policies: PolicyConfig,
 }
 
 /// [`ConnectOptions`] with the defaults filled in.
@@ -110,6 +119,7 @@ pub(super) struct ConnectConfig {
     pub(super) bind: Option<Address>,
     pub(super) lock_file: bool,
     pub(super) limits: Limits,
+    pub(super) policies: PolicyConfig,
     pub(super) hook: Option<SocketHook>,
 }
 
@@ -175,6 +185,51 @@ macro_rules! connection_options {
             #[doc(alias("lingering_timeout", "SO_LINGER"))]
             pub fn close_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
                 self.close_timeout = Some(limit.into());
+                self
+            }
+
+            /// Ends a connection when no byte was received or sent for this long, with
+            /// [`ConnectionError::Idle`](crate::transport::ConnectionError::Idle). Default: no
+            /// limit. [`Transport::set_idle_timeout`](crate::Transport::set_idle_timeout) changes
+            /// the limit of one connection.
+            #[doc(alias("TimeoutFactory", "TimeoutMixin", "timeOut"))]
+            pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+                self.policies.idle = Some(limit.into());
+                self
+            }
+
+            /// Ends a connection when a frame of which a part has arrived is not complete after
+            /// this long, with
+            /// [`ConnectionError::FrameTimedOut`](crate::transport::ConnectionError::FrameTimedOut).
+            /// Default: no limit.
+            ///
+            /// It counts for protocols that leave bytes in their
+            /// [`Input`](crate::protocol::Input), and for async code that waits for a line or
+            /// another frame.
+            #[doc(alias("slowloris", "header_read_timeout"))]
+            pub fn frame_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+                self.policies.frame = Some(limit.into());
+                self
+            }
+
+            /// Limits how many bytes a second each connection receives and sends. Default: no
+            /// limit.
+            #[doc(alias("ThrottlingFactory", "throttle", "bandwidth"))]
+            pub fn rate_limits(mut self, limits: RateLimits) -> Self {
+                self.policies.rates = Some(limits);
+                self
+            }
+
+            /// Adds an observer to each connection: `make` is called with the peer's address when
+            /// the connection begins. Observers of the endpoint and of the pair are all added.
+            ///
+            /// # Examples
+            ///
+            /// See [`TrafficLog`](crate::transport::TrafficLog).
+            #[doc(alias("WrappingFactory", "TrafficLoggingFactory"))]
+            pub fn policy<P: Policy>(mut self, make: impl Fn(&Address) -> P + 'static) -> Self {
+                let make = MakePolicy(Rc::new(move |peer| Box::new(make(peer))));
+                self.policies.make.push(make);
                 self
             }
         }
@@ -266,6 +321,25 @@ impl ListenOptions {
         self
     }
 
+    /// Sets the limit on the number of connections from one IP address. Default: no limit. A
+    /// further connection is closed as soon as it has been accepted; nothing is called for it.
+    ///
+    /// Behind a proxy ([`ServerEndpoint::proxied`](crate::net::ServerEndpoint::proxied)) the
+    /// address that the proxy announces counts.
+    #[doc(alias("LimitConnectionsByPeer", "peerConnectionLimit"))]
+    pub fn max_connections_per_peer(mut self, limit: usize) -> Self {
+        self.max_per_peer = Some(limit);
+        self
+    }
+
+    /// Limits how many bytes a second all connections of the port together receive and send.
+    /// Default: no limit.
+    #[doc(alias = "ThrottlingFactory")]
+    pub fn total_rate_limits(mut self, limits: RateLimits) -> Self {
+        self.policies.total_rates = Some(limits);
+        self
+    }
+
     /// Sets a function that is called with the socket before it is bound and listens, to set
     /// options that have no method here. The function is not called for a socket that listens
     /// already, for standard input and output, or for an in-memory socket.
@@ -320,6 +394,8 @@ impl ListenOptions {
             send_timeout: self.send_timeout.or(other.send_timeout),
             close_timeout: self.close_timeout.or(other.close_timeout),
             reset_on_error: self.reset_on_error.or(other.reset_on_error),
+            max_per_peer: self.max_per_peer.or(other.max_per_peer),
+            policies: self.policies.or(&other.policies),
             hook: self.hook.or_else(|| other.hook.clone()),
         }
     }
@@ -343,6 +419,8 @@ impl ListenOptions {
             },
             limits: self.limits.unwrap_or_default(),
             max_connections: self.max_connections,
+            max_per_peer: self.max_per_peer,
+            policies: self.policies,
         }
     }
 }
@@ -359,7 +437,12 @@ impl ListenConfig {
             linger: self.linger,
             patience: self.patience,
             resets_on_error: self.resets_on_error,
-            counter: Some(ConnCounter::new(reactor, self.max_connections)),
+            counter: Some(ConnCounter::new(
+                reactor,
+                self.max_connections,
+                self.max_per_peer,
+            )),
+            policies: SharedPolicies::of(&self.policies, reactor.now()),
             ..ConnConfig::new(reactor, location)
         })
     }
@@ -443,6 +526,7 @@ impl ConnectOptions {
             limits: self.limits.or(other.limits),
             send_timeout: self.send_timeout.or(other.send_timeout),
             close_timeout: self.close_timeout.or(other.close_timeout),
+            policies: self.policies.or(&other.policies),
             hook: self.hook.or_else(|| other.hook.clone()),
         }
     }
@@ -460,6 +544,7 @@ impl ConnectOptions {
             bind: self.bind,
             lock_file: self.lock_file.unwrap_or(false),
             limits: self.limits.unwrap_or_default(),
+            policies: self.policies,
             hook: self.hook,
         }
     }

@@ -153,6 +153,7 @@ fn keep<P: Protocol>(
     }
     is_held |= slot.put_back(unused);
     link.set_partly_used(slot.has_unused());
+    link.note_unfinished(slot.has_unused() && !is_held, used > 0);
     link.note_buffered(|| slot.unused_len());
     link.set_held(is_held);
     if !is_held && link.has_eof_to_tell() && !link.is_handing_on() {

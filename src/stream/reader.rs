@@ -185,6 +185,8 @@ impl Reader {
             let (found, used) = first_frame(decoder, &ahead.buffer[ahead.start..ahead.end]);
             let result = found.map(|found| call(f, found));
             ahead.start += used;
+            let is_unfinished = result.is_none() && ahead.start < ahead.end;
+            self.conn.link().note_unfinished(is_unfinished, used > 0);
             if result.is_some() {
                 budget::spend(used);
                 return Poll::Ready(Ok(result));

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::counter::ConnCounter;
 use super::linger::PATIENCE;
+use super::policy::SharedPolicies;
 use crate::bytes::BufferPool;
 use crate::driver::Socket;
 use crate::reactor::Reactor;
@@ -60,6 +61,8 @@ pub(crate) struct ConnConfig {
     pub(crate) patience: Patience,
     /// The connection is reset when the handler that serves it fails.
     pub(crate) resets_on_error: bool,
+    /// The policies that a connection begins with.
+    pub(crate) policies: Option<Rc<SharedPolicies>>,
     /// Provides and takes back write queues.
     pub(crate) buffers: Rc<BufferPool>,
 }
@@ -77,6 +80,7 @@ impl ConnConfig {
             counter: None,
             patience: Patience::default(),
             resets_on_error: false,
+            policies: None,
             buffers: reactor.inner().buffers().clone(),
         }
     }

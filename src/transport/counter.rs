@@ -9,9 +9,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::address::Address;
 use crate::cells;
 use crate::clock::DelayedCall;
 use crate::defer::{Deferred, Listeners, Resolver};
@@ -23,6 +25,10 @@ pub(crate) struct ConnCounter {
     reactor: WeakReactor,
     count: Cell<usize>,
     limit: Cell<Option<usize>>,
+    /// The limit on the number of connections from one IP address.
+    per_peer: Option<usize>,
+    /// The number of connections from each IP address, where that is limited.
+    peers: RefCell<Index>,
     /// Makes the port check whether it may accept; `Some` while it is open. Runs no user code.
     port: Cell<Option<Rc<dyn Fn()>>>,
     /// The Deferreds that wait until the port is closed.
@@ -44,14 +50,21 @@ struct Ending {
 pub(super) struct Counted {
     counter: Rc<ConnCounter>,
     key: usize,
+    peer: Address,
 }
 
 impl ConnCounter {
-    pub(crate) fn new(reactor: &Reactor, limit: Option<usize>) -> Rc<Self> {
+    pub(crate) fn new(
+        reactor: &Reactor,
+        limit: Option<usize>,
+        per_peer: Option<usize>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             reactor: reactor.downgrade(),
             count: Cell::new(0),
             limit: Cell::new(limit),
+            per_peer,
+            peers: RefCell::default(),
             port: Cell::new(None),
             closed: Listeners::default(),
             ending: RefCell::default(),
@@ -161,13 +174,36 @@ impl ConnCounter {
         std::ptr::from_ref(self).cast()
     }
 
+    /// Returns whether another connection from this peer may be accepted.
+    pub(crate) fn admits(&self, peer: &Address) -> bool {
+        match (self.per_peer, number_of(peer)) {
+            (Some(limit), Some(number)) => self.peers.borrow().get(number).unwrap_or(0) < limit,
+            _ => true,
+        }
+    }
+
+    /// Counts one more connection, or one less, from a peer.
+    fn count_peer(&self, peer: &Address, is_added: bool) {
+        let number = number_of(peer).filter(|_| self.per_peer.is_some());
+        let Some(number) = number else { return };
+        let mut peers = self.peers.borrow_mut();
+        let count = peers.get(number).unwrap_or(0);
+        match is_added {
+            true => peers.insert(number, count + 1),
+            false if count > 1 => peers.insert(number, count - 1),
+            false => peers.remove(number),
+        };
+    }
+
     /// Counts one more connection.
-    pub(super) fn connection_added(&self) {
+    pub(super) fn connection_added(&self, peer: &Address) {
         self.count.set(self.count.get() + 1);
+        self.count_peer(peer, true);
     }
 
     /// Counts one connection less.
-    pub(super) fn connection_ended(&self, key: usize) {
+    pub(super) fn connection_ended(&self, key: usize, peer: &Address) {
+        self.count_peer(peer, false);
         let was_full = self.is_full();
         self.count.set(self.count.get().saturating_sub(1));
         if was_full && !self.is_full() {
@@ -194,6 +230,14 @@ impl ConnCounter {
     }
 }
 
+/// Returns the number by which the connections from an IP address are counted.
+fn number_of(peer: &Address) -> Option<u128> {
+    match peer.inet()?.ip() {
+        IpAddr::V4(ip) => Some(ip.to_ipv6_mapped().to_bits()),
+        IpAddr::V6(ip) => Some(ip.to_bits()),
+    }
+}
+
 impl Ending {
     fn stop_timer(&self) {
         if let Some(timer) = self.timer.take() {
@@ -203,11 +247,20 @@ impl Ending {
 }
 
 impl Counted {
-    pub(super) fn new(counter: &Rc<ConnCounter>, key: usize) -> Self {
+    pub(super) fn new(counter: &Rc<ConnCounter>, key: usize, peer: Address) -> Self {
         Self {
             counter: counter.clone(),
             key,
+            peer,
         }
+    }
+
+    /// Counts the connection as one from another peer.
+    #[cfg(any(doc, feature = "proxy-protocol"))]
+    pub(super) fn set_peer(&mut self, peer: &Address) {
+        self.counter.count_peer(&self.peer, false);
+        self.counter.count_peer(peer, true);
+        self.peer = peer.clone();
     }
 
     /// Replaces the key of a connection in the groups whose end is awaited.
@@ -223,7 +276,7 @@ impl Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.counter.connection_ended(self.key);
+        self.counter.connection_ended(self.key, &self.peer);
     }
 }
 

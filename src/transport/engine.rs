@@ -30,7 +30,9 @@ use super::flags::Flag;
 use super::life::{Action, Event as Lived};
 use super::linger;
 use super::link::{Addresses, ConnCore};
+use super::policy::Policies;
 use crate::address::Address;
+use crate::clock::Clock;
 use crate::driver::{Event, Interest, Socket};
 use crate::failure::Failure;
 use crate::reactor::{Handler, Reactor, ReactorError, Registration, Stopped, Tracked};
@@ -148,10 +150,13 @@ impl<S: ConnHandler> Conn<S> {
         let ends = ends.into();
         let conn = reactor.register(|registration| {
             let link = ConnCore::new(socket, registration, ends, config.clone(), reactor);
+            if let Some(shared) = &config.policies {
+                link.set_policies(Some(Policies::of_shared(shared, reactor.now())));
+            }
             Self { link, handler }
         })?;
         if let Some(counter) = &config.counter {
-            counter.connection_added();
+            counter.connection_added(&conn.link.peer());
         }
         Ok(conn)
     }
@@ -159,7 +164,7 @@ impl<S: ConnHandler> Conn<S> {
     /// Removes the connection from the count of its port.
     fn left(&self) {
         if let Some(counter) = &self.link.config.counter {
-            counter.connection_ended(self.link.key());
+            counter.connection_ended(self.link.key(), &self.link.peer());
         }
     }
 
@@ -186,6 +191,9 @@ impl<S: ConnHandler> Conn<S> {
     /// requests.
     pub(crate) fn begin(self: &Rc<Self>, reactor: &Reactor, hook: impl FnOnce()) {
         self.link.flags.set(Flag::BEGUN, true);
+        if self.link.flags.has(Flag::POLICED) {
+            self.begin_policies();
+        }
         hook();
         self.settle(reactor);
     }
@@ -198,6 +206,9 @@ impl<S: ConnHandler> Conn<S> {
             return;
         }
         self.link.flags.set(Flag::BEGUN, true);
+        if self.link.flags.has(Flag::POLICED) {
+            self.begin_policies();
+        }
         hook();
         if let Err(error) = self.watch(reactor) {
             self.link.broken_by(error);
@@ -242,6 +253,9 @@ impl<S: ConnHandler> Conn<S> {
         let link = &self.link;
         // From here on hooks may record requests; all are carried out at the end.
         link.registration.begin_busy();
+        if link.flags.has(Flag::POLICED) {
+            self.check_policies(reactor);
+        }
         let mut rounds = 0;
         self.flush_all(reactor, &mut rounds);
         if link.is_handing_on() && link.dismiss_producer() {
@@ -261,6 +275,9 @@ impl<S: ConnHandler> Conn<S> {
         self.watch_stall(reactor);
         if link.life().is_over() {
             return self.close(Some(reactor));
+        }
+        if link.flags.has(Flag::POLICED) {
+            self.watch_policies(reactor);
         }
         link.registration.end_busy();
         // The peer reads as fast as this end writes, or has sent more than its share: other
@@ -305,7 +322,8 @@ impl<S: ConnHandler> Conn<S> {
     fn flush(self: &Rc<Self>, reactor: &Reactor) -> bool {
         let link = &self.link;
         let queued = link.queued();
-        if queued > 0 && !link.flags.has(Flag::BLOCKED) && !self.send() && link.life().is_over() {
+        let is_held = link.flags.has(Flag::BLOCKED) || link.flags.has(Flag::WRITE_HELD);
+        if queued > 0 && !is_held && !self.send() && link.life().is_over() {
             return false;
         }
         let left = link.queued();
@@ -423,7 +441,8 @@ impl<S: ConnHandler> Conn<S> {
         if let Some(source) = source {
             source.stop(link, reason.clone());
         }
-        S::lost(self, reason);
+        S::lost(self, reason.clone());
+        self.end_policies(&reason);
         self.left();
         if let Some(loss) = loss {
             loss.tell(reactor, link.location());

@@ -68,6 +68,22 @@ pub enum ConnectionError {
         /// Time for which the peer had accepted nothing.
         limit: Duration,
     },
+    /// No byte was received or sent for too long.
+    ///
+    /// See [`ListenOptions::idle_timeout`](crate::net::ListenOptions::idle_timeout) and
+    /// [`Transport::set_idle_timeout`](crate::Transport::set_idle_timeout).
+    Idle {
+        /// Time for which there was no traffic.
+        limit: Duration,
+    },
+    /// A frame of which a part had arrived was not complete in time.
+    ///
+    /// See [`ListenOptions::frame_timeout`](crate::net::ListenOptions::frame_timeout) and
+    /// [`Transport::set_frame_timeout`](crate::Transport::set_frame_timeout).
+    FrameTimedOut {
+        /// Time that the frame had.
+        limit: Duration,
+    },
     /// The connection was to close while file descriptors were queued that no byte was written
     /// for.
     #[doc(alias = "FileDescriptorOverrun")]
@@ -128,7 +144,9 @@ impl ConnectionError {
         match self {
             Self::Done => io::ErrorKind::NotConnected,
             Self::Aborted => io::ErrorKind::ConnectionAborted,
-            Self::SendTimedOut { .. } => io::ErrorKind::TimedOut,
+            Self::SendTimedOut { .. } | Self::Idle { .. } | Self::FrameTimedOut { .. } => {
+                io::ErrorKind::TimedOut
+            }
             _ => self
                 .io_error()
                 .map_or(io::ErrorKind::Other, io::Error::kind),
@@ -146,6 +164,8 @@ errors! {
             "the peer does not read: {queued} bytes are queued and the limit is {limit}";
         SendTimedOut { queued, limit }:
             "the peer accepted no byte for {limit:?} while {queued} bytes were queued";
+        Idle { limit }: "no byte was received or sent for {limit:?}";
+        FrameTimedOut { limit }: "the peer has not completed a frame within {limit:?}";
         DescriptorOverrun { left }:
             "the connection was to close with {left} descriptors queued that no byte was written for";
         NotSent { bytes, descriptors, peer, kind }:

@@ -16,9 +16,12 @@
 //! | `PARTIAL`         | its handler has left some of the bytes read       | it has taken them                         |
 //! | `PAUSED`          | its handler has paused delivery                   | it resumes                                |
 //! | `PEER_DONE`       | the peer has sent the end of file                 | the end                                   |
+//! | `POLICED`         | it has policies: see `policy`                     | the end                                   |
 //! | `PRODUCING`       | it has a producer                                 | that has ended                            |
+//! | `READ_HELD`       | a rate limit allows no byte to be read            | it does again                             |
 //! | `STALLED`         | it is stalled, or the end of the reactor waits for it: see `stall` | it goes on, or has ended |
 //! | `SUCCEEDED`       | its handler has named a successor                 | the end                                   |
+//! | `WRITE_HELD`      | a rate limit allows no byte to be sent            | it does again                             |
 //!
 //! A connection with none of [`Flags::UNUSUAL`] reads when bytes have arrived and writes what its
 //! handler writes; the hot path checks nothing else.
@@ -49,6 +52,9 @@ impl Flag {
     pub(super) const PRODUCING: Self = Self(1 << 14);
     pub(super) const STALLED: Self = Self(1 << 15);
     pub(super) const SUCCEEDED: Self = Self(1 << 16);
+    pub(super) const POLICED: Self = Self(1 << 17);
+    pub(super) const READ_HELD: Self = Self(1 << 18);
+    pub(super) const WRITE_HELD: Self = Self(1 << 19);
 
     /// The flags that a write has to check.
     pub(super) const CHECKED_WRITES: Self =
@@ -63,6 +69,7 @@ impl Flag {
             | Self::FULL.0
             | Self::HELD.0
             | Self::PAUSED.0
+            | Self::POLICED.0
             | Self::PRODUCING.0
             | Self::STALLED.0
             | Self::SUCCEEDED.0,

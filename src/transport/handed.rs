@@ -11,6 +11,7 @@ use super::life::{Event, Life};
 use super::link::Addresses;
 #[allow(unused_imports, reason = "the docs name it")]
 use super::link::ConnCore;
+use super::policy::Policies;
 
 use crate::address::Address;
 use crate::bytes::Outgoing;
@@ -39,6 +40,7 @@ struct Parts {
     out: Option<Box<Outgoing>>,
     /// The error of a write that did not end the connection: see [`ConnCore::writing_failed`].
     failure: Option<(Failure, bool)>,
+    policies: Option<Box<Policies>>,
     /// The number of queued bytes that the end of the reactor waits for.
     drain_bytes: usize,
     /// The count in its port, which continues.
@@ -80,12 +82,13 @@ impl<S: ConnHandler> Conn<S> {
                 link.out.take()
             },
             failure: link.take_write_failure(),
+            policies: link.take_policies(),
             drain_bytes,
             counted: link
                 .config
                 .counter
                 .as_ref()
-                .map(|counter| Counted::new(counter, link.key())),
+                .map(|counter| Counted::new(counter, link.key(), link.peer())),
         })))
     }
 
@@ -113,6 +116,9 @@ impl<S: ConnHandler> Conn<S> {
         link.set_descriptors_asked(true);
         link.out.set(handed.out);
         link.note_queued(0, link.queued());
+        if handed.policies.is_some() {
+            link.set_policies(handed.policies);
+        }
         if let Some(limits) = handed.limits {
             link.set_limits(limits);
         }
@@ -159,12 +165,24 @@ impl Handed {
     /// Replaces the addresses of its ends.
     #[cfg(any(doc, feature = "proxy-protocol"))]
     pub(crate) fn set_addresses(&mut self, ends: Addresses) {
-        self.parts_mut().ends = ends;
+        let parts = self.parts_mut();
+        if let Some(counted) = &mut parts.counted {
+            counted.set_peer(&ends.peer);
+        }
+        parts.ends = ends;
     }
 
     /// Moves the connection to the settings and the count of another port.
     pub(crate) fn set_config(&mut self, config: &Rc<ConnConfig>) {
         let parts = self.parts_mut();
+        let is_kept = match (&parts.config.policies, &config.policies) {
+            (Some(old), Some(new)) => Rc::ptr_eq(old, new),
+            (None, None) => true,
+            _ => false,
+        };
+        if !is_kept {
+            parts.policies = None;
+        }
         let same = match (&parts.config.counter, &config.counter) {
             (Some(old), Some(new)) => Rc::ptr_eq(old, new),
             _ => false,

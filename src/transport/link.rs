@@ -226,7 +226,10 @@ impl ConnCore {
     /// Reads once; `None` when no bytes are available. An end or error changes the life.
     #[inline(always)]
     pub(crate) fn read(&self, buf: &mut [u8]) -> Option<usize> {
-        let result = self.socket.read(buf)?;
+        let result = match self.flags.has(Flag::POLICED) {
+            false => self.socket.read(buf)?,
+            true => self.read_policed(buf)?,
+        };
         if !self.socket.is_plain() {
             self.note_descriptors();
         }
@@ -258,6 +261,9 @@ impl ConnCore {
         let Some(mut out) = self.out.take() else {
             return Ok(true);
         };
+        if self.flags.has(Flag::POLICED) {
+            return self.flush_policed(out);
+        }
         // Nearly always there is one piece, and the socket accepts it.
         if out.is_short() {
             let sent = self.socket.write(out.front()).unwrap_or(Ok(0));
@@ -356,7 +362,8 @@ impl ConnCore {
 
     /// Writes directly to the socket, when the queue is empty; `None` if no byte was written.
     pub(crate) fn write_through(&self, bytes: &[u8]) -> Option<usize> {
-        if self.queued() > 0 || self.flags.has(Flag::BLOCKED) || !self.life.get().takes_writes() {
+        let is_held = self.flags.has(Flag::BLOCKED) || self.flags.has(Flag::POLICED);
+        if self.queued() > 0 || is_held || !self.life.get().takes_writes() {
             return None;
         }
         let write = |socket: &Socket| socket.takes_at_once().then(|| socket.write(bytes));
@@ -504,6 +511,9 @@ impl ConnCore {
         if self.flags.has(Flag::STALLED) {
             self.note_progress(count);
         }
+        if self.flags.has(Flag::POLICED) {
+            self.note_sent_policed(count);
+        }
     }
 
     /// Borrows the socket, for one statement that runs no user code; `None` once it is closed.
@@ -613,7 +623,8 @@ impl ConnCore {
     }
 
     fn takes_bytes_unusually(&self, is_held_when_full: bool) -> bool {
-        if self.is_handing_on() || self.flags.has(Flag::PAUSED) {
+        let is_held = self.flags.has(Flag::PAUSED) || self.flags.has(Flag::READ_HELD);
+        if self.is_handing_on() || is_held {
             return false;
         }
         let is_held = is_held_when_full && !self.config.is_filter;
@@ -782,7 +793,7 @@ impl From<Address> for Addresses {
 
 /// Returns whether a write may succeed later: the socket is full, or the system is short of buffers
 /// for the moment.
-fn is_for_later(error: &io::Error) -> bool {
+pub(super) fn is_for_later(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(ENOBUFS)
 }
 

@@ -50,6 +50,7 @@ mod keep_alive;
 mod life;
 mod linger;
 mod link;
+mod policy;
 mod producer;
 mod stall;
 mod unsent;
@@ -79,6 +80,8 @@ pub use self::keep_alive::KeepAlive;
 use self::life::Event;
 pub(crate) use self::linger::PATIENCE;
 pub(crate) use self::link::{Addresses, ConnCore};
+pub(crate) use self::policy::{MakePolicy, PolicyConfig, SharedPolicies};
+pub use self::policy::{Policy, RateLimits, Recording, TrafficLog};
 pub use self::producer::{Consumer, Flow, Producer};
 
 use crate::address::Address;

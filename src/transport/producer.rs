@@ -34,6 +34,7 @@ use super::errors::ConnectionError;
 use super::flags::Flag;
 use super::life::Event;
 use super::link::ConnCore;
+use super::policy::Policies;
 use super::stall::Stall;
 use crate::cells;
 use crate::clock::DelayedCall;
@@ -100,6 +101,8 @@ pub(super) struct Extras {
     pub(super) buffered: usize,
     /// See `stall`.
     pub(super) stall: Option<Stall>,
+    /// See `policy`.
+    pub(super) policies: Option<Box<Policies>>,
     source: Option<Source>,
     /// The close that was requested and waits for the source (invariant 3).
     then: Option<Event>,
@@ -143,7 +146,11 @@ impl Sending {
         if self.is_read {
             return self.read_and_write(link);
         }
-        let sent = link.with_socket(|socket| socket.send_file(&self.file, PIECE));
+        let most = link.write_allowance().min(PIECE);
+        if most == 0 {
+            return Sent::Wait;
+        }
+        let sent = link.with_socket(|socket| socket.send_file(&self.file, most));
         match sent {
             None => Sent::Wait,
             Some(Ok(0)) => Sent::Done,
@@ -340,7 +347,8 @@ impl ConnCore {
             return false;
         };
         let (is_full, location) = (self.is_full(), self.location());
-        let is_drained = self.queued() == 0 && !self.flags.has(Flag::BLOCKED);
+        let is_held = self.flags.has(Flag::BLOCKED) || self.flags.has(Flag::WRITE_HELD);
+        let is_drained = self.queued() == 0 && !is_held;
         let called = match &mut source {
             Source::Producer {
                 producer,

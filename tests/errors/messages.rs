@@ -279,6 +279,8 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
         CooperateError::SchedulerStopped;
         LockError::SemaphoreClosed;
         ConnectionError::SendTimedOut = ConnectionError::SendTimedOut { queued: 1, limit: MS };
+        ConnectionError::Idle = ConnectionError::Idle { limit: MS };
+        ConnectionError::FrameTimedOut = ConnectionError::FrameTimedOut { limit: MS };
         ReactorError::StillRunning;
         Stopped;
         CooperateError::TaskDone;

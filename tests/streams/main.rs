@@ -10,6 +10,7 @@ mod frames;
 mod handles;
 mod lines;
 mod over_byte_streams;
+mod policies;
 mod producers;
 mod protocol_switch;
 mod shutdown_drain;

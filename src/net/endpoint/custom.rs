@@ -328,7 +328,7 @@ impl Shared {
             if let Ok((handed, unread)) = connection.hand_over(&reactor) {
                 let accepted = Accepted::Handed(handed, unread);
                 report::contain_rarely(Origin::Protocol, self.conn_config.location, || {
-                    acceptor.accepted(&reactor, accepted, &self.conn_config);
+                    accept::pass(&mut *acceptor, &reactor, accepted, &self.conn_config);
                 });
             }
             if self.is_closed.get() {

@@ -105,6 +105,10 @@ impl Acceptor for Proxied {
         }
     }
 
+    fn knows_the_peer(&self) -> bool {
+        false
+    }
+
     fn wants(&self) -> bool {
         cells::with(&self.0.inner, |inner| {
             inner.as_ref().is_none_or(|inner| inner.wants())
@@ -226,7 +230,7 @@ impl HeaderReader {
             return accepted.reset();
         };
         report::contain_rarely(Origin::Protocol, shared.location, || {
-            inner.accepted(reactor, accepted, &conn_config);
+            accept::pass(&mut *inner, reactor, accepted, &conn_config);
         });
         shared.inner.set(Some(inner));
     }

@@ -31,6 +31,10 @@ pub(in crate::net) trait Acceptor {
     fn wants(&self) -> bool {
         true
     }
+    /// Returns whether the address of an accepted connection is that of its peer, not of a proxy.
+    fn knows_the_peer(&self) -> bool {
+        true
+    }
     /// Called when the port is open. Fails with the panic of user code.
     fn started(&mut self, _location: &'static Location<'static>) -> Result<(), Failure> {
         Ok(())
@@ -39,6 +43,23 @@ pub(in crate::net) trait Acceptor {
     fn stopped(&mut self, _location: &'static Location<'static>) -> Result<(), Failure> {
         Ok(())
     }
+}
+
+/// Passes a connection to an acceptor, unless its peer has as many connections as it may.
+pub(in crate::net) fn pass(
+    acceptor: &mut dyn Acceptor,
+    reactor: &Reactor,
+    accepted: Accepted,
+    conn_config: &Rc<ConnConfig>,
+) {
+    let counter = conn_config.counter.as_ref();
+    let is_admitted = counter.is_none_or(|counter| counter.admits(accepted.peer()));
+    if is_admitted || !acceptor.knows_the_peer() {
+        return acceptor.accepted(reactor, accepted, conn_config);
+    }
+    let peer = accepted.peer();
+    tracing::debug!(target: "torsade::net", %peer, "a peer has too many connections: closed");
+    drop(accepted);
 }
 
 /// Calls an acceptor's `stopped` and drops it; does nothing if there is none.

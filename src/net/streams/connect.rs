@@ -20,6 +20,7 @@ use std::time::Duration;
 use super::accept::Accepted;
 use super::race::{Done, Race};
 use crate::address::Address;
+use crate::clock::Clock;
 use crate::defer::{Deferred, Resolver};
 use crate::failure::{Cancelled, Failure};
 #[cfg(unix)]
@@ -31,7 +32,7 @@ use crate::reactor::Reactor;
 use crate::repeat::defer_later;
 use crate::report;
 use crate::stream::Connection;
-use crate::transport::ConnConfig;
+use crate::transport::{ConnConfig, SharedPolicies};
 
 impl Reactor {
     /// Connects to an endpoint with a protocol. The Deferred fires with the protocol's [`Handle`]
@@ -173,16 +174,22 @@ impl Reactor {
         };
         let options = endpoint.options;
         let config = options.clone().config();
+        #[cfg(unix)]
+        let is_adopted = matches!(endpoint.to, Destination::AdoptedFd(_));
+        #[cfg(not(unix))]
+        let is_adopted = false;
         let conn_config = Rc::new(ConnConfig {
             limits: config.limits,
             linger: config.linger,
             patience: config.patience,
+            policies: SharedPolicies::of(&config.policies, self.now()),
+            is_shared: is_adopted,
             ..ConnConfig::new(self, location)
         });
         let to = match endpoint.to {
             #[cfg(unix)]
             Destination::AdoptedFd(adopted) => {
-                return self.connect_adopted(&adopted, location, make);
+                return self.connect_adopted(&adopted, location, conn_config, make);
             }
             Destination::Custom(custom) => {
                 return self.connect_custom(&custom, options, config.overall, conn_config, make);
@@ -211,6 +218,7 @@ impl Reactor {
         &self,
         adopted: &AdoptedFd,
         location: &'static Location<'static>,
+        conn_config: Rc<ConnConfig>,
         make: impl FnOnce(&Self, Accepted, &Rc<ConnConfig>) -> Result<T, Failure> + 'static,
     ) -> Deferred<T> {
         let (socket, peer) = match adopted.connection(self, location) {
@@ -220,10 +228,6 @@ impl Reactor {
                 return Deferred::fail(failure);
             }
         };
-        let conn_config = Rc::new(ConnConfig {
-            is_shared: true,
-            ..ConnConfig::new(self, location)
-        });
         let (deferred, resolver) = Deferred::pair();
         let slot = Rc::new(Cell::new(Some((socket, make, resolver))));
         let (later, reactor) = (slot.clone(), self.downgrade());

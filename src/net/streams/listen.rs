@@ -241,7 +241,7 @@ impl Reactor {
             if let Some(reactor) = reactor.upgrade() {
                 report::contain_rarely(Origin::Protocol, location, || {
                     let accepted = Accepted::Socket(socket, Address::Unnamed.into());
-                    acceptor.accepted(&reactor, accepted, &conn_config)
+                    accept::pass(&mut *acceptor, &reactor, accepted, &conn_config);
                 });
             }
             notify_stopped(Vec::new(), accept::end(Some(acceptor), location), location);

@@ -435,7 +435,7 @@ impl Listening {
         let location = self.conn_config.location;
         report::contain_rarely(Origin::Protocol, location, || {
             let accepted = Accepted::Socket(socket, peer.into());
-            acceptor.accepted(reactor, accepted, &self.conn_config)
+            accept::pass(&mut *acceptor, reactor, accepted, &self.conn_config);
         });
         self.acceptor.set(Some(acceptor));
     }
