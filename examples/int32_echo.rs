@@ -31,7 +31,9 @@ impl FrameProtocol for Echo {
 }
 
 fn main() -> Result<(), Failure> {
-    let address = env::args().nth(1).unwrap_or("127.0.0.1:4012".into());
+    let address = env::args()
+        .nth(1)
+        .unwrap_or_else(|| "127.0.0.1:4012".into());
     torsade::run(async |reactor| {
         let port = reactor.listen(address, |_peer| Echo(LengthCodec::u32()))?;
         println!("listening on {}", port.local_addr());

@@ -21,7 +21,9 @@ impl LineProtocol for Echo {
 }
 
 fn main() -> Result<(), Failure> {
-    let address = env::args().nth(1).unwrap_or("127.0.0.1:4010".into());
+    let address = env::args()
+        .nth(1)
+        .unwrap_or_else(|| "127.0.0.1:4010".into());
     torsade::run(async |reactor| {
         let port = reactor.listen(address, |_peer| Lines::new(Echo))?;
         println!("listening on {}", port.local_addr());

@@ -18,7 +18,9 @@ async fn echo(conn: Connection) -> Result<(), Failure> {
 }
 
 fn main() -> Result<(), Failure> {
-    let address = env::args().nth(1).unwrap_or("127.0.0.1:4011".into());
+    let address = env::args()
+        .nth(1)
+        .unwrap_or_else(|| "127.0.0.1:4011".into());
     torsade::run(async |reactor| {
         let port = reactor.serve(address, echo)?;
         println!("listening on {}", port.local_addr());

@@ -67,7 +67,9 @@ async fn add_up(conn: Connection) -> Result<(), Failure> {
 }
 
 fn main() -> Result<(), Failure> {
-    let address = env::args().nth(1).unwrap_or("127.0.0.1:4013".into());
+    let address = env::args()
+        .nth(1)
+        .unwrap_or_else(|| "127.0.0.1:4013".into());
     torsade::run(async |reactor| {
         let port = reactor.serve(address, add_up)?;
         println!("listening on {}", port.local_addr());

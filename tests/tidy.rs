@@ -374,7 +374,7 @@ const CIRCLES: [(&str, &str, &str); 6] = [
     ),
     (
         "transport",
-        "engine link producer stall",
+        "engine link policed producer stall",
         "a link holds its producer and its stall timer, which act on the link and the engine's seat",
     ),
 ];

@@ -204,7 +204,7 @@ impl<T: AsRef<[u8]>> Encoder<T> for LengthCodec {
         let most = (1_u64 << (8 * self.width)) - 1;
         let value = (body as u64).checked_add_signed(self.adjust.saturating_neg());
         let value = value.filter(|value| *value <= most);
-        let value = value.ok_or(FrameError::FrameTooLong {
+        let value = value.ok_or_else(|| FrameError::FrameTooLong {
             length: frame.len() as u64,
             limit: usize::try_from(most).unwrap_or(usize::MAX),
         })?;

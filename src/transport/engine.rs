@@ -30,7 +30,7 @@ use super::flags::Flag;
 use super::life::{Action, Event as Lived};
 use super::linger;
 use super::link::{Addresses, ConnCore};
-use super::policy::Policies;
+use super::policed::Policies;
 use crate::address::Address;
 use crate::clock::Clock;
 use crate::driver::{Event, Interest, Socket};

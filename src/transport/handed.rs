@@ -11,7 +11,7 @@ use super::life::{Event, Life};
 use super::link::Addresses;
 #[allow(unused_imports, reason = "the docs name it")]
 use super::link::ConnCore;
-use super::policy::Policies;
+use super::policed::Policies;
 
 use crate::address::Address;
 use crate::bytes::Outgoing;

@@ -6,8 +6,6 @@
 use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
-#[cfg(unix)]
-use std::os::fd::OwnedFd;
 use std::panic::Location;
 use std::rc::Rc;
 
@@ -20,8 +18,6 @@ use crate::address::Address;
 use crate::bytes::Outgoing;
 use crate::cells;
 use crate::debug::{DumpItem, Id};
-#[cfg(unix)]
-use crate::driver::Passing;
 use crate::driver::{Interest, Socket, SocketCell};
 use crate::failure::Failure;
 use crate::reactor::{Reactor, Registration, WeakReactor};
@@ -424,76 +420,6 @@ impl ConnCore {
         }
     }
 
-    #[inline(never)]
-    fn note_descriptors(&self) {
-        let have_come = self.with_socket(Socket::has_descriptors).unwrap_or(false);
-        if have_come != self.flags.has(Flag::DESCRIPTORS) {
-            self.flags.set(Flag::DESCRIPTORS, have_come);
-        }
-    }
-
-    /// Returns whether descriptors have arrived that were not taken.
-    #[inline]
-    pub(crate) fn has_descriptors(&self) -> bool {
-        self.flags.has(Flag::DESCRIPTORS)
-    }
-
-    /// Sets whether the handler takes received descriptors. Default: true.
-    pub(crate) fn set_descriptors_asked(&self, asked: bool) {
-        #[cfg(unix)]
-        let _ = self.with_socket(|socket| {
-            if let Some(passing) = socket.passing() {
-                passing.set_asked(asked);
-            }
-        });
-        let _ = asked;
-    }
-
-    /// Takes the next descriptor that arrived.
-    #[cfg(unix)]
-    pub(crate) fn take_descriptor(&self) -> Option<OwnedFd> {
-        if !self.flags.has(Flag::DESCRIPTORS) {
-            return None;
-        }
-        let taken = self.with_socket(|socket| socket.passing().and_then(Passing::take));
-        let taken = taken.flatten();
-        self.flags.set(Flag::DESCRIPTORS, taken.is_some());
-        taken
-    }
-
-    /// Queues a descriptor for the next byte. It is dropped when the connection is ending.
-    #[cfg(unix)]
-    pub(super) fn send_descriptor(&self, descriptor: OwnedFd) -> io::Result<()> {
-        if !self.life.get().takes_writes() {
-            return Ok(());
-        }
-        let sent = self.with_socket(|socket| {
-            let Some(passing) = socket.passing() else {
-                return Err(io::Error::new(
-                    io::ErrorKind::Unsupported,
-                    "descriptors are passed over UNIX sockets only",
-                ));
-            };
-            passing.send(descriptor)?;
-            Ok(passing.waiting())
-        });
-        // Only bytes take descriptors along; without bytes there is nothing to wait for.
-        if sent.unwrap_or(Ok(0))? > MANY && self.queued() > 0 {
-            self.note_full();
-        }
-        Ok(())
-    }
-
-    /// Returns the number of queued descriptors.
-    pub(super) fn descriptors_left(&self) -> usize {
-        #[cfg(unix)]
-        return self
-            .with_socket(|socket| socket.passing().map_or(0, Passing::waiting))
-            .unwrap_or(0);
-        #[cfg(not(unix))]
-        return 0;
-    }
-
     /// Returns whether this is the process's own standard input and output.
     pub(super) fn is_standard(&self) -> bool {
         self.with_socket(Socket::is_standard).unwrap_or(false)
@@ -799,10 +725,6 @@ pub(super) fn is_for_later(error: &io::Error) -> bool {
 
 /// Largest number of bytes of one flush, so that one connection does not keep the loop.
 const FLUSH: usize = 1024 * 1024;
-
-/// The number of queued descriptors above which a connection counts as full.
-#[cfg(unix)]
-const MANY: usize = 64;
 
 #[cfg(unix)]
 const ENOBUFS: i32 = libc::ENOBUFS;

@@ -41,6 +41,7 @@ mod config;
 mod counter;
 #[cfg(unix)]
 mod credentials;
+mod descriptors;
 mod engine;
 mod errors;
 mod flags;
@@ -50,6 +51,7 @@ mod keep_alive;
 mod life;
 mod linger;
 mod link;
+mod policed;
 mod policy;
 mod producer;
 mod stall;

@@ -34,7 +34,7 @@ use super::errors::ConnectionError;
 use super::flags::Flag;
 use super::life::Event;
 use super::link::ConnCore;
-use super::policy::Policies;
+use super::policed::Policies;
 use super::stall::Stall;
 use crate::cells;
 use crate::clock::DelayedCall;

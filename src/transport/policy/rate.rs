@@ -32,20 +32,20 @@ pub struct RateLimits {
 }
 
 impl RateLimits {
-    pub(super) fn is_empty(self) -> bool {
+    pub(in crate::transport) fn is_empty(self) -> bool {
         self == Self::default()
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Direction {
+pub(in crate::transport) enum Direction {
     Read = 0,
     Write = 1,
 }
 
 /// The buckets of both directions; `None` where there is no limit.
 #[derive(Debug)]
-pub(super) struct Buckets {
+pub(in crate::transport) struct Buckets {
     read: Option<Bucket>,
     write: Option<Bucket>,
 }
@@ -62,7 +62,7 @@ struct Bucket {
 }
 
 impl Buckets {
-    pub(super) fn new(limits: RateLimits, now: Instant) -> Self {
+    pub(in crate::transport) fn new(limits: RateLimits, now: Instant) -> Self {
         let bucket = |rate: Option<u32>| rate.map(|rate| Bucket::new(rate, now));
         Self {
             read: bucket(limits.read),
@@ -79,19 +79,19 @@ impl Buckets {
 
     /// Returns how many bytes may pass now; none while less than half of the bucket has been filled
     /// since it was empty, so that a slow connection does not move byte by byte.
-    pub(super) fn allowance(&self, direction: Direction, now: Instant) -> usize {
+    pub(in crate::transport) fn allowance(&self, direction: Direction, now: Instant) -> usize {
         self.of(direction)
             .map_or(usize::MAX, |bucket| bucket.allowance(now))
     }
 
-    pub(super) fn spend(&self, direction: Direction, count: usize) {
+    pub(in crate::transport) fn spend(&self, direction: Direction, count: usize) {
         if let Some(bucket) = self.of(direction) {
             bucket.tokens.set(bucket.tokens.get() - count as i64);
         }
     }
 
     /// Returns how long it takes until bytes may pass.
-    pub(super) fn wait(&self, direction: Direction, now: Instant) -> Duration {
+    pub(in crate::transport) fn wait(&self, direction: Direction, now: Instant) -> Duration {
         self.of(direction)
             .map_or(Duration::ZERO, |bucket| bucket.wait(now))
     }
@@ -100,14 +100,14 @@ impl Buckets {
 /// The limits for several connections together. Those that have to wait get their shares in the
 /// order in which they began to wait.
 #[derive(Debug)]
-pub(super) struct Total {
+pub(in crate::transport) struct Total {
     buckets: Buckets,
     /// The keys of the connections that wait, for each direction.
     waiting: [RefCell<VecDeque<usize>>; 2],
 }
 
 impl Total {
-    pub(super) fn new(limits: RateLimits, now: Instant) -> Self {
+    pub(in crate::transport) fn new(limits: RateLimits, now: Instant) -> Self {
         Self {
             buckets: Buckets::new(limits, now),
             waiting: Default::default(),
@@ -116,7 +116,12 @@ impl Total {
 
     /// Takes a share out of the bucket for a connection, and returns how many bytes it is. Returns
     /// none if the connection has to wait, which it does from now on.
-    pub(super) fn grant(&self, direction: Direction, key: usize, now: Instant) -> usize {
+    pub(in crate::transport) fn grant(
+        &self,
+        direction: Direction,
+        key: usize,
+        now: Instant,
+    ) -> usize {
         let Some(bucket) = self.buckets.of(direction) else {
             return usize::MAX;
         };
@@ -137,7 +142,12 @@ impl Total {
     }
 
     /// Returns how long it takes until it is a connection's turn.
-    pub(super) fn wait(&self, direction: Direction, key: usize, now: Instant) -> Duration {
+    pub(in crate::transport) fn wait(
+        &self,
+        direction: Direction,
+        key: usize,
+        now: Instant,
+    ) -> Duration {
         let Some(bucket) = self.buckets.of(direction) else {
             return Duration::ZERO;
         };
@@ -152,7 +162,7 @@ impl Total {
     }
 
     /// Removes a connection that waits no longer.
-    pub(super) fn forget(&self, key: usize) {
+    pub(in crate::transport) fn forget(&self, key: usize) {
         for waiting in &self.waiting {
             waiting.borrow_mut().retain(|other| *other != key);
         }
