@@ -26,7 +26,7 @@ impl Decoder for Messages {
                 broken(input)
             };
         };
-        match str::from_utf8(&input[1.min(end)..end]).map(str::parse) {
+        match std::str::from_utf8(&input[1.min(end)..end]).map(str::parse) {
             Ok(Ok(value)) => Decoded::Frame {
                 frame: (input[0], value),
                 length: end + 1,

@@ -81,7 +81,7 @@ use crate::protocol::{Context, Input, Protocol};
 ///     }
 ///
 ///     fn frame_received(&mut self, cx: &mut Context<'_, Self>, line: &[u8]) {
-///         match str::from_utf8(line).ok().and_then(|line| line.parse().ok()) {
+///         match std::str::from_utf8(line).ok().and_then(|line| line.parse().ok()) {
 ///             Some(length) => {
 ///                 self.left = length;
 ///                 self.lines.set_raw_mode();

@@ -93,7 +93,7 @@ pub trait LineProtocol: Sized + 'static {
     }
 
     /// Called for a descriptor that was received over a UNIX socket. The default closes the
-    /// descriptor. See [`Protocol::descriptor_received`].
+    /// descriptor. See [`Protocol::descriptor_received`](crate::Protocol::descriptor_received).
     #[cfg(unix)]
     #[doc(alias = "fileDescriptorReceived")]
     fn descriptor_received(&mut self, cx: &mut Context<'_, Self>, descriptor: OwnedFd) {
@@ -112,7 +112,7 @@ pub trait LineProtocol: Sized + 'static {
     }
 
     /// Called when the writing side is closed and all bytes were sent. See
-    /// [`Protocol::write_closed`].
+    /// [`Protocol::write_closed`](crate::Protocol::write_closed).
     #[doc(alias = "writeConnectionLost")]
     fn write_closed(&mut self, cx: &mut Context<'_, Self>) {
         let _ = cx;
@@ -166,6 +166,11 @@ impl<P: LineProtocol> Lines<P> {
             codec: LineCodec::new().limit(limit),
             inside: None,
         }
+    }
+
+    /// Returns the inner protocol.
+    pub fn get_mut(&mut self) -> &mut P {
+        &mut self.protocol
     }
 
     /// Returns the inner protocol and a context for it.

@@ -353,7 +353,7 @@ fn the_state_of_a_conversation_decides_who_receives_a_frame() {
     }
     impl Sums {
         fn add(&mut self, cx: &mut Context<'_, Self>, number: &[u8]) -> State<Self> {
-            match str::from_utf8(number).unwrap().parse::<u32>() {
+            match std::str::from_utf8(number).unwrap().parse::<u32>() {
                 Ok(number) => self.sum += number,
                 Err(_) => return State::<Self>::new(Self::multiply),
             }
@@ -361,7 +361,7 @@ fn the_state_of_a_conversation_decides_who_receives_a_frame() {
             self.state
         }
         fn multiply(&mut self, cx: &mut Context<'_, Self>, number: &[u8]) -> State<Self> {
-            self.sum *= str::from_utf8(number).unwrap().parse::<u32>().unwrap();
+            self.sum *= std::str::from_utf8(number).unwrap().parse::<u32>().unwrap();
             self.send(cx, self.sum.to_string()).unwrap();
             State::DONE
         }

@@ -384,8 +384,8 @@ fn advance_inside_a_turn_says_what_to_do_instead() {
     let reactor = Reactor::in_memory().unwrap();
     let inner = reactor.clone();
     let panic = reactor.run_until(async move {
-        let advanced = std::panic::AssertUnwindSafe(|| inner.advance(MS));
-        std::panic::catch_unwind(advanced).unwrap_err()
+        let advanced = AssertUnwindSafe(|| inner.advance(MS));
+        catch_unwind(advanced).unwrap_err()
     });
     let panic = panic.unwrap();
     let text = panic.downcast_ref::<&str>().unwrap();

@@ -287,11 +287,14 @@ fn the_protocol_on_a_wire_can_be_reached() {
     wire.send("3\r\n");
     let first = wire.with_protocol(|lines, cx| {
         cx.send_line("extra");
-        lines.first.replace(9)
+        lines.get_mut().first.replace(9)
     });
     assert_eq!(first, None);
     assert_eq!(wire.take_received(), b"2\r\nextra\r\n");
-    assert_eq!(wire.with_protocol(|lines, _| lines.first), Some(9));
+    assert_eq!(
+        wire.with_protocol(|lines, _| lines.get_mut().first),
+        Some(9)
+    );
     wire.with_protocol(|_, cx| cx.lose_connection());
     assert!(wire.is_closed());
     let text = panic_of(|| wire.with_protocol(|_, _| ()));
