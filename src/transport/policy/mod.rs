@@ -62,7 +62,8 @@ use crate::failure::Failure;
 /// testing::run(async |reactor| {
 ///     let port = reactor.serve("127.0.0.1:0", async |mut conn| {
 ///         conn.transport().add_policy(Quota { left: 1024, transport: None });
-///         conn.read_to_end(&mut Vec::new()).await?;
+///         let all = conn.read_to_end(&mut Vec::new()).await;
+///         assert!(all.is_err());
 ///         Ok(())
 ///     })?;
 ///     let mut conn = reactor.connect_stream(port.local_addr()).await?;
