@@ -1,19 +1,22 @@
-//! Ten callbacks, built and fired: ours beside a vector of boxed closures. A thousand Deferreds at once: `gather`
-//! beside `join_all`.
+//! Ten callbacks, built and fired: ours beside a vector of boxed closures. A thousand Deferreds at
+//! once: `gather` beside `join_all`.
 //!
-//! Measured is one life of a chain: it is made, ten callbacks are added of which each captures a number, it is
-//! fired, and it is dropped. The neighbour is the least that does the same work: a `Vec` of boxed closures over
-//! the same `Result`, built and run. It has no panics caught, no failures told, no Deferreds to wait for. Both
-//! run in turns, and the best of all rounds counts, so that a busy machine disturbs both alike or neither.
-//! Then allocations are counted, and, where Python has Twisted, its Deferred does the same (set `PYTHONPATH` if
-//! need be). What is left out: awaiting, which the bench `spawn` is for.
+//! Measured is one life of a chain: it is made, ten callbacks are added of which each captures a
+//! number, it is fired, and it is dropped. The neighbour is the least that does the same work: a
+//! `Vec` of boxed closures over the same `Result`, built and run. It has no panics caught, no
+//! failures told, no Deferreds to wait for. Both run in turns, and the best of all rounds counts,
+//! so that a busy machine disturbs both alike or neither. Then allocations are counted, and, where
+//! Python has Twisted, its Deferred does the same (set `PYTHONPATH` if need be). What is left out:
+//! awaiting, which the bench `spawn` is for.
 //!
-//! Then a thousand Deferreds are made, gathered, fired one after the other and taken; the neighbour is `join_all` of the
-//! crate `futures` over the same Deferreds, polled by one task before and after the firing. And the same of a thousand
-//! futures that yield once, on our reactor, where `gather` makes tasks of them and `join_all` does not.
+//! Then a thousand Deferreds are made, gathered, fired one after the other and taken; the neighbour
+//! is `join_all` of the crate `futures` over the same Deferreds, polled by one task before and
+//! after the firing. And the same of a thousand futures that yield once, on our reactor, where
+//! `gather` makes tasks of them and `join_all` does not.
 //!
-//! A good number, on any machine: 0.8 of the neighbour's time or less, 12 allocations or fewer, 30 times as
-//! fast as Twisted; `gather` of Deferreds no slower than `join_all`, and with no more allocations.
+//! A good number, on any machine: 0.8 of the neighbour's time or less, 12 allocations or fewer, 30
+//! times as fast as Twisted; `gather` of Deferreds no slower than `join_all`, and with no more
+//! allocations.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -180,8 +183,8 @@ fn main() {
     }
 }
 
-/// Runs workloads in turns, as many lives a round as given; prints and gives what the best round of each has taken for
-/// one, in nanoseconds.
+/// Runs workloads in turns, as many lives a round as given; prints and gives what the best round of
+/// each has taken for one, in nanoseconds.
 fn measure<const N: usize>(work: &[(&str, Work); N], rounds: usize, lives: u64) -> [f64; N] {
     let mut best = [f64::MAX; N];
     for _ in 0..rounds {

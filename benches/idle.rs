@@ -1,9 +1,10 @@
 //! What an idle connection costs in memory.
 //!
-//! Run `cargo bench --bench idle`. Ten thousand connections, made by another process, are held by a server that does
-//! nothing with them; what the server's allocator has handed out is counted before and after, with nothing rounded
-//! up or hidden in caches. What the protocol and the handler hold themselves is shown apart: the rest is the runtime's
-//! part. Left out: the kernel's sockets (about 2.4 KiB each), and what the allocator adds.
+//! Run `cargo bench --bench idle`. Ten thousand connections, made by another process, are held by a
+//! server that does nothing with them; what the server's allocator has handed out is counted before
+//! and after, with nothing rounded up or hidden in caches. What the protocol and the handler hold
+//! themselves is shown apart: the rest is the runtime's part. Left out: the kernel's sockets (about
+//! 2.4 KiB each), and what the allocator adds.
 //!
 //! | kind                 | goal             | the best and the usual elsewhere (resident memory)  |
 //! |----------------------|------------------|------------------------------------------------------|

@@ -2,8 +2,8 @@
 //! once, on one thread. One of the servers dies half-way, and one does not exist. A server is a
 //! protocol, a client an async function.
 //!
-//! Run `cargo run --example poetry`; it takes about five seconds. Prints what it is about, each line
-//! when it arrives, then a table (each poem with the number of its lines, the time, and the
+//! Run `cargo run --example poetry`; it takes about five seconds. Prints what it is about, each
+//! line when it arrives, then a table (each poem with the number of its lines, the time, and the
 //! result), and what to try next.
 //!
 //! The halves alone: `poetry serve ADDR FILE` prints `listening on ADDR` and sends a file slowly to

@@ -229,6 +229,29 @@ fn no_file_is_too_long() {
 }
 
 #[test]
+fn no_comment_is_too_wide() {
+    let mut wide = Vec::new();
+    for folder in ["src", "tests", "examples", "benches"] {
+        for file in rust_files(folder) {
+            for (number, line) in file.text.lines().enumerate() {
+                let text = line.trim_start();
+                let words = text.trim_start_matches(['/', '!', ' ']);
+                // Tables, and links that are longer than a line.
+                let may_be_wide = words.starts_with('|') || !words.trim_end().contains(' ');
+                let is_wide = text.starts_with("//") && line.chars().count() > MOST_COLUMNS;
+                if is_wide && !may_be_wide {
+                    wide.push(format!("{}:{}", file.path, number + 1));
+                }
+            }
+        }
+    }
+    assert!(
+        wide.is_empty(),
+        "wider than {MOST_COLUMNS} columns: {wide:#?}"
+    );
+}
+
+#[test]
 fn every_doc_alias_is_a_known_word() {
     let known: Vec<&str> = include_str!("aliases.txt").lines().collect();
     assert!(known.is_sorted(), "tests/aliases.txt is sorted");
@@ -437,6 +460,9 @@ const SLEEPERS: [(&str, &str); 2] = [
 
 const MOST_LINES: usize = 800;
 
+/// The width of a comment, in columns. Tables may be wider.
+const MOST_COLUMNS: usize = 100;
+
 /// A file of the project, by its path from the project's root.
 struct File {
     path: String,
@@ -461,7 +487,8 @@ impl File {
         code_lines(&self.text)
     }
 
-    /// The modules that a line names: after `crate::`, or after as many `super::` as lead to the crate.
+    /// The modules that a line names: after `crate::`, or after as many `super::` as lead to the
+    /// crate.
     fn modules_used(&self, text: &str) -> Vec<String> {
         let mut named = Vec::new();
         for (at, _) in text.match_indices("crate::") {
@@ -511,7 +538,8 @@ fn first_names(path: &str) -> Vec<String> {
     names.iter().map(|name| first(name)).collect()
 }
 
-/// The module that a name of the crate's root belongs to: the module itself, or the one that lib.rs re-exports it from.
+/// The module that a name of the crate's root belongs to: the module itself, or the one that lib.rs
+/// re-exports it from.
 fn behind_the_door(name: &str) -> String {
     let door = fs::read_to_string(root().join("src/lib.rs")).unwrap();
     if level_of(name).is_some() {
@@ -532,8 +560,8 @@ fn level_of(module: &str) -> Option<usize> {
     LAYERS.iter().position(|name| *name == module)
 }
 
-/// Fails with each line of the source and the tests that is `bad`, outside the files that may have it; and with each
-/// file that may have it and has not.
+/// Fails with each line of the source and the tests that is `bad`, outside the files that may have
+/// it; and with each file that may have it and has not.
 #[track_caller]
 fn forbid(what: &str, allowed: &[(&str, &str)], bad: impl Fn(&str) -> bool) {
     let mut found = String::new();
@@ -554,7 +582,8 @@ fn forbid(what: &str, allowed: &[(&str, &str)], bad: impl Fn(&str) -> bool) {
     );
 }
 
-/// The lines of a text that are not comments, with their numbers. A `use` that fills several lines counts as one.
+/// The lines of a text that are not comments, with their numbers. A `use` that fills several lines
+/// counts as one.
 fn code_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut rest = text;
     let mut number = 1;

@@ -190,7 +190,8 @@ pub trait Clock: sealed::HasTimers {
     ///     })?;
     ///     let mut conn = reactor.connect_stream(port.local_addr()).await?;
     ///     let (mut buf, limit) = ([0; 8], Duration::from_secs(1));
-    ///     let count = reactor.timeout(limit, conn.read(&mut buf)).await??; // borrows `conn` and `buf`
+    ///     // It borrows `conn` and `buf`.
+    ///     let count = reactor.timeout(limit, conn.read(&mut buf)).await??;
     ///     assert_eq!(&buf[..count], b"hi");
     ///     let count = match reactor.timeout(limit, conn.read(&mut buf)).await {
     ///         Err(late) if late.is::<TimedOut>() => 0, // silent for a second

@@ -670,8 +670,8 @@ impl SourceCanceller {
         })
     }
 
-    /// Makes a canceller like `new`; the core that `by_source` returns is cancelled next, before the
-    /// source.
+    /// Makes a canceller like `new`; the core that `by_source` returns is cancelled next, before
+    /// the source.
     pub(super) fn with_next(by_source: impl FnOnce() -> Option<Rc<Core>> + 'static) -> Box<Self> {
         Box::new(Self {
             by_source: Box::new(by_source),

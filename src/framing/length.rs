@@ -184,9 +184,9 @@ impl Decoder for LengthCodec {
 impl<T: AsRef<[u8]>> Encoder<T> for LengthCodec {
     type Error = FrameError;
 
-    /// Appends the frame with its header. Bytes of the header before the length field are zero; with
-    /// [`keep_header`](LengthCodec::keep_header) the frame begins with its header, in which only the
-    /// length field is set.
+    /// Appends the frame with its header. Bytes of the header before the length field are zero;
+    /// with [`keep_header`](LengthCodec::keep_header) the frame begins with its header, in which
+    /// only the length field is set.
     ///
     /// # Errors
     ///

@@ -14,9 +14,9 @@ use super::{Decoded, Decoder, Encoder, FrameError};
 ///
 /// # Raw data
 ///
-/// After [`set_raw_mode`](Self::set_raw_mode) a
-/// [`FrameProtocol`](crate::protocols::FrameProtocol) gets the bytes that follow as they come, until
-/// [`set_line_mode`](Self::set_line_mode), which may be called in the middle of a chunk.
+/// After [`set_raw_mode`](Self::set_raw_mode) a [`FrameProtocol`](crate::protocols::FrameProtocol)
+/// gets the bytes that follow as they come, until [`set_line_mode`](Self::set_line_mode), which may
+/// be called in the middle of a chunk.
 ///
 /// # Examples
 ///

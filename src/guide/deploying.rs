@@ -28,7 +28,8 @@
 //!             if port.connections() == 0 {
 //!                 return Ok(());
 //!             }
-//!             reactor.sleep(Duration::from_millis(100)).await?; // let the handlers finish, for ten seconds
+//!             // Lets the handlers finish, for ten seconds.
+//!             reactor.sleep(Duration::from_millis(100)).await?;
 //!         }
 //!         port.lose_connections(Duration::from_secs(1)).await?; // then close what is left
 //!         Ok(())

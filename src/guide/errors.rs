@@ -20,7 +20,7 @@
 //! let failure = parse("x").unwrap_err();
 //! let error = failure.trap::<std::num::ParseIntError>()?;
 //! assert_eq!(error.to_string(), "invalid digit found in string");
-//! assert!(failure.location().file().ends_with("errors.rs") || !failure.location().file().is_empty());
+//! assert!(!failure.location().file().is_empty());
 //!
 //! let failure = failure.context("reading the port");
 //! assert_eq!(failure.to_string(), "reading the port");

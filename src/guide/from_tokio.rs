@@ -13,8 +13,8 @@
 //! * Channels of the crate stay on one thread. Between threads use `futures::channel::mpsc`, or a
 //!   [`RemoteResolver`](crate::reactor::RemoteResolver) for one value.
 //! * `select!`, `join!` and `try_join!` are those of the crate `futures`. A server ends with
-//!   [`stopped`](crate::Reactor::stopped), awaited in `main` or in a spawned task: the shutdown waits
-//!   for both.
+//!   [`stopped`](crate::Reactor::stopped), awaited in `main` or in a spawned task: the shutdown
+//!   waits for both.
 //! * A connection is a [`Connection`](crate::Connection), whatever it connects (TCP, UNIX, a
 //!   child's pipes, standard input and output); it implements `futures`' I/O traits.
 //! * Instead of a stream, a connection can be a [`Protocol`](crate::Protocol) with hooks, which

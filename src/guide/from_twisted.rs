@@ -12,16 +12,19 @@
 //! * A protocol gets its transport with each hook, as [`Context`](crate::Context), and `&mut self`
 //!   is real. Other code holds a [`Handle`](crate::Handle) and posts to it.
 //! * `write` and `loseConnection` never call back into your code.
-//! * A failure that nobody handled is reported at the moment its Deferred is dropped; no garbage collector has to come by. A
-//!   Deferred that you keep in a field keeps its failure silent, as in Twisted.
-//! * There is no `self.factory`: keep shared state in an `Rc<Shared>` with `Cell`s, and clone it into each protocol in
-//!   `build_protocol`. To count connections there is [`Port::connections`](crate::Port::connections).
-//! * Twisted's class `Clock` is [`VirtualClock`](crate::VirtualClock); [`Clock`](crate::Clock) is the trait of everything that has
-//!   timers. A protocol's repeated work is a method that calls `cx.call_later(period, Self::tick)` again: it ends with the connection.
+//! * A failure that nobody handled is reported at the moment its Deferred is dropped; no garbage
+//!   collector has to come by. A Deferred that you keep in a field keeps its failure silent, as in
+//!   Twisted.
+//! * There is no `self.factory`: keep shared state in an `Rc<Shared>` with `Cell`s, and clone it
+//!   into each protocol in `build_protocol`. To count connections there is
+//!   [`Port::connections`](crate::Port::connections).
+//! * Twisted's class `Clock` is [`VirtualClock`](crate::VirtualClock); [`Clock`](crate::Clock) is
+//!   the trait of everything that has timers. A protocol's repeated work is a method that calls
+//!   `cx.call_later(period, Self::tick)` again: it ends with the connection.
 //! * Options go with the endpoint, as a pair: `reactor.listen(("tcp:80", options), ..)`.
 //!
-//! [Futures for those who know Deferreds](super::futures) has the names that most programs use, with links. The long table here
-//! is for looking up; it is made from the aliases by which the documentation's search finds our items under
-//! Twisted's names.
+//! [Futures for those who know Deferreds](super::futures) has the names that most programs use,
+//! with links. The long table here is for looking up; it is made from the aliases by which the
+//! documentation's search finds our items under Twisted's names.
 //!
 #![doc = include_str!("from_twisted.md")]

@@ -98,8 +98,8 @@
 //!   `cx.when(deferred, |me, cx, result| ..)` and `cx.call_later(..)` get `&mut self`.
 //! * **Do not keep a `RefCell` borrowed across an `await`.** Other tasks run meanwhile, and their
 //!   borrow would panic. Take what you need out, then await.
-//! * **An unhandled failure is reported when the Deferred's chain ends**, as soon as the Deferred is
-//!   dropped; there is no garbage collector that might come later. Of a task that is not awaited
+//! * **An unhandled failure is reported when the Deferred's chain ends**, as soon as the Deferred
+//!   is dropped; there is no garbage collector that might come later. Of a task that is not awaited
 //!   ([`spawn`](crate::spawn)) only a panic and an error in `Result<(), Failure>` or the other
 //!   types that [`Task`](crate::Task) lists are reported; in place of `ensureDeferred` use
 //!   [`Deferred::from_future`](crate::Deferred::from_future), whose failure always is.

@@ -17,8 +17,8 @@
 //!
 //! ## Event
 //! An *I/O event* says that a socket or descriptor is ready; the driver reports it, and the turn
-//! handles it. A *system event* has a name (`startup`, `shutdown`, or one of the program's own), and
-//! *triggers* run before, during and after it; see
+//! handles it. A *system event* has a name (`startup`, `shutdown`, or one of the program's own),
+//! and *triggers* run before, during and after it; see
 //! [`Reactor::add_system_event_trigger`](crate::Reactor::add_system_event_trigger). The type
 //! [`locks::Event`](crate::locks::Event) is neither: it is a flag that Deferreds wait for.
 //!
@@ -186,8 +186,8 @@
 //!
 //! ## Cancel safety
 //! What dropping the future of a method does, before the future is ready. Methods whose futures may
-//! be dropped have a section of this name; "nothing is lost" means that another call continues as if
-//! the first had not been made.
+//! be dropped have a section of this name; "nothing is lost" means that another call continues as
+//! if the first had not been made.
 //!
 //! ## Budget
 //! The number of operations, and of bytes, that a task may do in a row before other tasks get their

@@ -62,9 +62,10 @@
 //! });
 //! ```
 //!
-//! Inside an async test the time moves by `reactor.sleep(step).await`. A test that is not async drives the reactor with
-//! [`testing::settle`](crate::testing::settle) and [`Reactor::advance`](crate::Reactor::advance). A test that stops its
-//! reactor waits for [`stopped`](crate::Reactor::stopped) in its own future:
+//! Inside an async test the time moves by `reactor.sleep(step).await`. A test that is not async
+//! drives the reactor with [`testing::settle`](crate::testing::settle) and
+//! [`Reactor::advance`](crate::Reactor::advance). A test that stops its reactor waits for
+//! [`stopped`](crate::Reactor::stopped) in its own future:
 //! `futures::try_join!(server(reactor.clone()), async { …; Ok(reactor.stop()?) })?`.
 //!
 //! # A bad network: faults from a seed

@@ -22,8 +22,9 @@
 //! [`Reactor::remote`](crate::Reactor::remote) returns a handle that is `Send`:
 //! [`Remote::call`](crate::Remote::call) runs a closure in the loop,
 //! [`Remote::spawn`](crate::Remote::spawn) starts a task there, and
-//! [`Remote::blocking_call`](crate::Remote::blocking_call) waits for a result. The closure must be `Send`, so it cannot hold a
-//! transport or a connection: send values through `futures::channel::mpsc` to the task that has it.
+//! [`Remote::blocking_call`](crate::Remote::blocking_call) waits for a result. The closure must be
+//! `Send`, so it cannot hold a transport or a connection: send values through
+//! `futures::channel::mpsc` to the task that has it.
 //!
 //! # Child processes
 //!

@@ -14,9 +14,9 @@
 //! # Order
 //!
 //! ```text
-//!   connection_made ──▶ child_data_received*  ──▶ child_connection_lost    each pipe by itself ──┐
-//!                  └──▶ process_exited                                                           ├──▶ process_ended
-//!                                 the process has exited ────────────────────────────────────────┘
+//! connection_made ──▶ child_data_received* ──▶ child_connection_lost (each pipe) ─┐
+//!                └──▶ process_exited                                              ├▶ process_ended
+//!                     the process has exited ─────────────────────────────────────┘
 //! ```
 //!
 //! 1. `connection_made` is called first, in the loop's next batch.

@@ -459,7 +459,9 @@ impl<P: 'static> Handle<P, Transport> {
     /// # use torsade::{Context, Protocol};
     /// # struct Echo;
     /// # impl Protocol for Echo {
-    /// #     fn data_received(&mut self, cx: &mut Context<'_, Self>, data: &[u8]) { cx.write(data) }
+    /// #     fn data_received(&mut self, cx: &mut Context<'_, Self>, data: &[u8]) {
+    /// #         cx.write(data)
+    /// #     }
     /// # }
     /// let mut wire = Wire::new(Echo);
     /// let handle = wire.handle();

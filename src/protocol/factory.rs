@@ -9,8 +9,8 @@ use crate::address::Address;
 
 /// Makes a protocol for each connection of a port, and keeps the state that they share.
 ///
-/// A protocol has no `self.factory`: keep shared state in an `Rc` with `Cell`s, and clone it into each
-/// protocol.
+/// A protocol has no `self.factory`: keep shared state in an `Rc` with `Cell`s, and clone it into
+/// each protocol.
 ///
 /// A closure is enough for most servers: see [`Reactor::listen`](crate::Reactor::listen). A factory
 /// is for servers that act when the port opens and closes.

@@ -166,7 +166,8 @@ pub trait FrameProtocol: Sized + 'static {
     ///         cx: &mut Context<'_, Self>,
     ///         rejected: Rejected<'_, FrameError>,
     ///     ) {
-    ///         cx.send_line(format!("{}...: {}", rejected.bytes[..3].escape_ascii(), rejected.error));
+    ///         let start = rejected.bytes[..3].escape_ascii();
+    ///         cx.send_line(format!("{start}...: {}", rejected.error));
     ///     }
     /// }
     ///

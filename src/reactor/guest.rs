@@ -77,7 +77,8 @@ impl Reactor {
     ///
     /// let mut turns = 0;
     /// while !reactor.has_ended() {
-    ///     let timeout = reactor.poll_timeout().and_then(|timeout| Timespec::try_from(timeout).ok());
+    ///     let timeout = reactor.poll_timeout();
+    ///     let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
     ///     match poll(&mut [PollFd::new(&reactor, PollFlags::IN)], timeout.as_ref()) {
     ///         Ok(_) | Err(Errno::INTR) => {} // after a signal the reactor looks for it
     ///         Err(error) => return Err(std::io::Error::from(error).into()),

@@ -2,8 +2,9 @@
 //!
 //! The reactor has two tables. The first holds what is registered with the driver, one [`Handler`]
 //! for each I/O source, found by the key that an event carries. The second holds what is only
-//! [`Tracked`]: results that other threads bring, and tasks and look-ups that must be notified of the
-//! reactor's end. Keys of the second table have their highest bit set, so no key names two things.
+//! [`Tracked`]: results that other threads bring, and tasks and look-ups that must be notified of
+//! the reactor's end. Keys of the second table have their highest bit set, so no key names two
+//! things.
 
 use std::any::Any;
 use std::io;

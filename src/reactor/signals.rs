@@ -150,8 +150,8 @@ impl SignalState {
 }
 
 impl Inner {
-    /// Adds a listener: `target` is called when one of these signals has arrived, and `PendingSignals`
-    /// then holds them. [`Inner::stop_listening`] removes the listener by its key.
+    /// Adds a listener: `target` is called when one of these signals has arrived, and
+    /// `PendingSignals` then holds them. [`Inner::stop_listening`] removes the listener by its key.
     ///
     /// # Errors
     ///

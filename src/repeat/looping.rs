@@ -67,7 +67,8 @@ use crate::report::{self, Origin};
 ///
 /// let (clock, ticks) = (VirtualClock::new(), Rc::new(Cell::new(0)));
 /// let count = ticks.clone();
-/// let (ticking, done) = LoopingCall::new(move || count.set(count.get() + 1)).start(&clock, SECOND);
+/// let call = LoopingCall::new(move || count.set(count.get() + 1));
+/// let (ticking, done) = call.start(&clock, SECOND);
 /// clock.advance(SECOND * 10);
 /// assert_eq!(ticks.get(), 11); // at 0, 1, 2, …, 10
 ///

@@ -36,15 +36,22 @@ use crate::report;
 ///
 /// ```
 /// # use torsade::net::datagram::{DatagramPort, DatagramProtocol};
-/// # use torsade::{Address, Context};
+/// # use torsade::{Address, Context, Reactor};
 /// # struct Sink;
 /// # impl DatagramProtocol for Sink {
-/// #     fn datagram_received(&mut self, _: &mut Context<'_, Self, DatagramPort>, _: &[u8], _: Address) {}
+/// #     fn datagram_received(
+/// #         &mut self,
+/// #         _: &mut Context<'_, Self, DatagramPort>,
+/// #         _: &[u8],
+/// #         _: Address,
+/// #     ) {
+/// #     }
 /// # }
 /// use torsade::services::{PortService, Service};
 ///
 /// torsade::testing::run(async |reactor| {
-///     let service = PortService::new(&reactor, |reactor| reactor.listen_datagram("127.0.0.1:7000", Sink));
+///     let open = |reactor: &Reactor| reactor.listen_datagram("127.0.0.1:7000", Sink);
+///     let service = PortService::new(&reactor, open);
 ///     service.start()?;
 ///     assert_eq!(service.port().unwrap().local_addr().port(), Some(7000));
 ///     service.stop().await

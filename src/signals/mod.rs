@@ -107,7 +107,8 @@ impl Reactor {
     ///     assert_eq!(signals.next().await, Some(Signal::TERM));
     ///     Signal::INT.raise()?;
     ///     Signal::INT.raise()?;
-    ///     assert_eq!(signals.next().await, Some(Signal::INT)); // two before the loop runs are merged
+    ///     // Two signals that arrive before the loop runs are merged.
+    ///     assert_eq!(signals.next().await, Some(Signal::INT));
     ///     Ok(())
     /// });
     /// ```

@@ -16,8 +16,8 @@ use super::{Connection, ReadHalf, WriteHalf, writer};
 use crate::framing::{Decoder, Encoder, Found, LineCodec};
 use crate::transport::Conn;
 
-/// A connection, or a half of one, whose bytes are frames: a stream of those that are received and a
-/// sink for those that are sent.
+/// A connection, or a half of one, whose bytes are frames: a stream of those that are received and
+/// a sink for those that are sent.
 ///
 /// Bytes that were received and belong to no frame yet stay with the connection, so
 /// [`get_mut`](Self::get_mut) and [`into_inner`](Self::into_inner) can read on where the last frame
@@ -299,8 +299,8 @@ macro_rules! reads {
             ///     let conn = reactor.connect_stream(port.local_addr()).await?;
             ///     let mut lines = conn.framed(LineCodec::new());
             ///     let mut bytes = 0;
-            ///     while let Some(length) = lines.next_with(|line| line.map_or(0, <[u8]>::len)).await {
-            ///         bytes += length?;
+            ///     while let Some(n) = lines.next_with(|line| line.map_or(0, <[u8]>::len)).await {
+            ///         bytes += n?;
             ///     }
             ///     assert_eq!(bytes, 11);
             ///     port.stop().await

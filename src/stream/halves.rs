@@ -139,9 +139,9 @@ macro_rules! reads {
             /// # Errors
             ///
             /// Fails with [`io::ErrorKind::InvalidData`], which holds a
-            /// [`FrameError::LineTooLong`](crate::protocols::FrameError::LineTooLong), when the line is longer: that line
-            /// is dropped up to its end, and the next call reads the next line. Fails with the
-            /// reason for which the connection broke.
+            /// [`FrameError::LineTooLong`](crate::protocols::FrameError::LineTooLong), when the
+            /// line is longer: that line is dropped up to its end, and the next call reads the next
+            /// line. Fails with the reason for which the connection broke.
             ///
             /// # Cancel safety
             ///

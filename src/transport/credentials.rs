@@ -59,7 +59,8 @@ impl Transport {
     ///
     /// impl Protocol for Librarian {
     ///     fn data_received(&mut self, cx: &mut Context<'_, Self>, _data: &[u8]) {
-    ///         let given = std::fs::File::open("/dev/null").and_then(|book| cx.send_descriptor(book));
+    ///         let file = std::fs::File::open("/dev/null");
+    ///         let given = file.and_then(|file| cx.send_descriptor(file));
     ///         cx.write(if given.is_ok() { "+" } else { "-" });
     ///     }
     /// }

@@ -4,9 +4,9 @@
 //!
 //! Most programs look at `is_full` and wait for `write_ready`, or await their writes. A *producer*
 //! does the same as a separate object, which can be registered with any connection. It is a layer
-//! over the same two states of the write queue, [`Flag::FULL`] and empty: [`ConnCore::produce`] runs
-//! in each round of flushing and calls the producer when they have changed. A file that is sent
-//! ([`Transport::send_file`](super::Transport::send_file)) is a producer that the engine moves
+//! over the same two states of the write queue, [`Flag::FULL`] and empty: [`ConnCore::produce`]
+//! runs in each round of flushing and calls the producer when they have changed. A file that is
+//! sent ([`Transport::send_file`](super::Transport::send_file)) is a producer that the engine moves
 //! without the bytes passing through the program.
 //!
 //! | kind | acts | `is_waiting` |

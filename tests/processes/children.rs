@@ -289,7 +289,8 @@ fn an_output_that_takes_too_long_ends_and_the_program_is_killed() {
 
 #[test]
 fn many_children_give_every_byte_and_their_own_codes() {
-    // 100 of 1 MB; `TORSADE_CHILDREN=1000 cargo test --release --test processes many` for a thousand of 10 MB.
+    // 100 of 1 MB; `TORSADE_CHILDREN=1000 cargo test --release --test processes many` for a
+    // thousand of 10 MB.
     let chosen = std::env::var("TORSADE_CHILDREN").ok();
     let size = if chosen.is_some() {
         10_000_000

@@ -1,4 +1,5 @@
-//! Programs that do not behave: what they hold on to, flood, ignore and leave; and very many of them at once.
+//! Programs that do not behave: what they hold on to, flood, ignore and leave; and very many of
+//! them at once.
 #![cfg(target_os = "linux")]
 
 use std::cell::{Cell, RefCell};

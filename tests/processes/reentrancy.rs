@@ -1,4 +1,5 @@
-//! Every method of a process from inside every hook; others started, dropped and stopped there; panics in each.
+//! Every method of a process from inside every hook; others started, dropped and stopped there;
+//! panics in each.
 #![cfg(target_os = "linux")]
 
 use std::cell::{Cell, RefCell};

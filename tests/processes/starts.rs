@@ -1,4 +1,5 @@
-//! How other programs begin: their environment, directory, user, descriptors and signals; and why they do not.
+//! How other programs begin: their environment, directory, user, descriptors and signals; and why
+//! they do not.
 #![cfg(target_os = "linux")]
 
 use std::collections::BTreeMap;
@@ -477,7 +478,8 @@ async fn deal(reactor: &Reactor) -> Result<(), Failure> {
         .iter()
         .map(|path| File::create(path).unwrap().into())
         .collect();
-    // Where these are free here, a copy of one would take the number of another; the last is placed first.
+    // Where these are free here, a copy of one would take the number of another; the last is placed
+    // first.
     let numbers = 3..400;
     let given = |mut command: Command| {
         for number in numbers.clone().rev() {

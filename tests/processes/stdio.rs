@@ -1,6 +1,7 @@
 //! Standard input and output, and other descriptors, as connections: pipes, files, sockets.
 //!
-//! What needs its own standard input and output runs in a child: this very program, playing a `role`.
+//! What needs its own standard input and output runs in a child: this very program, playing a
+//! `role`.
 #![cfg(target_os = "linux")]
 
 use std::fs::{self, File, OpenOptions};
@@ -350,7 +351,8 @@ fn the_end_does_not_wait_for_a_thread_that_reads_another_users_file() {
     let folder = Folder::new();
     let words = role::words();
     let exe = folder.path("exe");
-    // By another program: one that is being written cannot be run, and those that start here meanwhile would hold it open.
+    // By another program: one that is being written cannot be run, and those that start here
+    // meanwhile would hold it open.
     let copied = Command::new("cp").arg(&words[0]).arg(&exe).status();
     assert!(copied.unwrap().success());
     // Our pipes may not be opened again by somebody else, so a thread has to block on them.
@@ -599,7 +601,8 @@ fn the_end_of_the_reactor_reaches_the_protocol() {
     assert_eq!(log.all(), ["made", "lost stopped"]);
 }
 
-/// A protocol with a user: on the machine by two pipes, in memory by what stands for standard input and output.
+/// A protocol with a user: on the machine by two pipes, in memory by what stands for standard input
+/// and output.
 fn used(reactor: &Reactor, protocol: Spy) -> Result<(Handle<Spy>, Connection), Failure> {
     if let Ok(stdio) = testing::Stdio::new(reactor) {
         let handle = torsade::net::Stdio::new().connect(reactor, protocol)?;

@@ -1,6 +1,7 @@
 //! A terminal: as standard input and output, in raw mode and in line mode, and restored.
 //!
-//! `tmux` and `socat` have the terminals; what runs in them is this very program, playing a `role`, and an example.
+//! `tmux` and `socat` have the terminals; what runs in them is this very program, playing a `role`,
+//! and an example.
 #![cfg(target_os = "linux")]
 
 use std::fs;

@@ -407,7 +407,8 @@ fn the_watchdog_does_not_report_quick_calls() {
     assert_eq!(told, []);
 }
 
-/// Not a test of its own: what `the_watchdog_reports_a_call_that_never_returns` and `sigusr1_writes_the_tree` look at from outside.
+/// Not a test of its own: what `the_watchdog_reports_a_call_that_never_returns` and
+/// `sigusr1_writes_the_tree` look at from outside.
 #[test]
 fn play() {
     match std::env::var("PLAY").as_deref() {

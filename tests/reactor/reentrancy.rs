@@ -1,7 +1,8 @@
-//! Every public method from every hook: nothing panics or hangs but what is documented to, and the loop goes on.
+//! Every public method from every hook: nothing panics or hangs but what is documented to, and the
+//! loop goes on.
 //!
-//! A cell of the matrix is a hook and an action. Each has a reactor of its own, on which one scenario is played
-//! that comes by all the hooks; the action is done in the one.
+//! A cell of the matrix is a hook and an action. Each has a reactor of its own, on which one
+//! scenario is played that comes by all the hooks; the action is done in the one.
 
 use std::cell::{Cell, RefCell};
 use std::future::pending;

@@ -412,7 +412,8 @@ on_both_by_hand! {
                 std::thread::park_timeout(MS * 10);
                 Ok(())
             };
-            // A task waits, and so does main; and one that handles its failures is told of this one.
+            // A task waits, and so does main; and one that handles its failures is told of this
+            // one.
             let task = main.clone();
             main.spawn(async move { task.spawn_blocking(work).await }).detach();
             let noted = main.spawn_blocking(work).add_errback(move |failure| {

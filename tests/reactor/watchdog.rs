@@ -1,4 +1,5 @@
-//! The watchdog sees user code of every kind: whatever blocks the loop is named by the line that registered it.
+//! The watchdog sees user code of every kind: whatever blocks the loop is named by the line that
+//! registered it.
 
 use std::cell::RefCell;
 use std::future::{pending, poll_fn};
@@ -649,7 +650,8 @@ fn start(
     }
 }
 
-/// Where that was registered which a reactor blames for `kind`, if it is not all that the reactor was run for.
+/// Where that was registered which a reactor blames for `kind`, if it is not all that the reactor
+/// was run for.
 fn blamed(kind: &Kind) -> Vec<Blocked> {
     let told = Rc::new(RefCell::new(Vec::new()));
     let log = told.clone();

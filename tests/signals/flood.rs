@@ -1,4 +1,5 @@
-//! A flood of signals, all of them on the loop's own thread while it moves megabytes: none of those is lost.
+//! A flood of signals, all of them on the loop's own thread while it moves megabytes: none of those
+//! is lost.
 #![cfg(unix)]
 #![allow(unsafe_code, reason = "a signal is sent to one thread")]
 
@@ -34,7 +35,8 @@ impl Flood {
             while !over.load(Ordering::SeqCst) {
                 while f64::from(sent) < start.elapsed().as_secs_f64() * PER_SECOND {
                     let signal = signals[sent as usize % 2].number();
-                    // SAFETY: the thread lives: it joins this one, and has a handler for the signal.
+                    // SAFETY: the thread lives: it joins this one, and has a handler for the
+                    // signal.
                     assert_eq!(unsafe { libc::pthread_kill(target, signal) }, 0);
                     sent += 1;
                 }

@@ -272,7 +272,8 @@ fn a_second_signal_ends_a_shutdown_that_hangs() {
 
 #[test]
 fn stop_signals_that_come_together_stop_it_in_good_order_once() {
-    // Whoever ends a whole group of processes may send two; and a loop that is busy obeys when it can.
+    // Whoever ends a whole group of processes may send two; and a loop that is busy obeys when it
+    // can.
     for mode in ["slow", "blocked"] {
         let mut child = Started::new(mode);
         for signal in [Signal::TERM, Signal::INT, Signal::TERM] {
@@ -338,7 +339,8 @@ fn the_first_ctrl_c_stops_gracefully_and_the_second_at_once() {
             if mode == "stuck" {
                 child.ends_by(signal);
             } else {
-                // The system's own doing, for which not all of them have the same number; ours would be 3.
+                // The system's own doing, for which not all of them have the same number; ours
+                // would be 3.
                 assert_ne!(child.0.wait().unwrap().code(), Some(3));
             }
         }

@@ -1,4 +1,5 @@
-//! Signals as Deferreds and streams. What could upset other tests is done by children, which are this very program.
+//! Signals as Deferreds and streams. What could upset other tests is done by children, which are
+//! this very program.
 #![cfg(any(target_os = "linux", windows))]
 
 use std::cell::RefCell;

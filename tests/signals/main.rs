@@ -1,5 +1,5 @@
-//! Signals: a graceful stop, listeners, and floods. A process of its own: signals and their handlers
-//! are the process's, and whoever else is in it would be told and stopped.
+//! Signals: a graceful stop, listeners, and floods. A process of its own: signals and their
+//! handlers are the process's, and whoever else is in it would be told and stopped.
 
 #[macro_use]
 #[path = "../support/mod.rs"]

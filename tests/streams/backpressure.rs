@@ -1,4 +1,5 @@
-//! Limits: what a connection may queue, who is held when it is full, and who is told when it is not any more.
+//! Limits: what a connection may queue, who is held when it is full, and who is told when it is not
+//! any more.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

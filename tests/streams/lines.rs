@@ -1,5 +1,6 @@
-//! Protocols that receive lines and other frames: wherever the bytes are cut and wherever a frame pauses, closes or hands
-//! on the connection, each frame is delivered once, in order, before the end.
+//! Protocols that receive lines and other frames: wherever the bytes are cut and wherever a frame
+//! pauses, closes or hands on the connection, each frame is delivered once, in order, before the
+//! end.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -1,4 +1,5 @@
-//! What goes over a connection: bytes, lines, limits, producers, hand-over to another protocol, and its end.
+//! What goes over a connection: bytes, lines, limits, producers, hand-over to another protocol, and
+//! its end.
 
 #[macro_use]
 #[path = "../support/mod.rs"]

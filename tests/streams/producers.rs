@@ -1,4 +1,5 @@
-//! Producers: told to go on and to pause, in step with what the connection takes; files; and ends that wait for them.
+//! Producers: told to go on and to pause, in step with what the connection takes; files; and ends
+//! that wait for them.
 
 use std::cell::RefCell;
 use std::fs::File;

@@ -1,5 +1,5 @@
-//! Handing a live connection to another protocol: what is queued leaves first, what came is delivered, and only the last one
-//! is told of the end.
+//! Handing a live connection to another protocol: what is queued leaves first, what came is
+//! delivered, and only the last one is told of the end.
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -1,4 +1,5 @@
-//! What a program writes before it returns arrives; what does not is reported, and does not look whole.
+//! What a program writes before it returns arrives; what does not is reported, and does not look
+//! whole.
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
@@ -395,7 +396,8 @@ on_both! {
     }
 }
 
-/// Runs `main` with a client of a server that waits before it reads; gives how many bytes the server got.
+/// Runs `main` with a client of a server that waits before it reads; gives how many bytes the
+/// server got.
 fn late_reader(
     reactor: Reactor,
     delay: Duration,
@@ -586,7 +588,8 @@ fn unread_bytes_of_the_peer_do_not_destroy_bytes_written_before_the_stop() {
     }
 }
 
-/// A peer in another thread that sends so much, says when that is done, and then reads slowly to the end.
+/// A peer in another thread that sends so much, says when that is done, and then reads slowly to
+/// the end.
 #[allow(clippy::type_complexity, reason = "one use")]
 fn peer_that_sends_and_then_reads(
     count: usize,

@@ -19,7 +19,8 @@ const BUDGET: usize = 16 << 20;
 const SIZE: usize = 12 << 20;
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A server that answers with much, and closes when its peer is done; and the reason of its connections' ends.
+/// A server that answers with much, and closes when its peer is done; and the reason of its
+/// connections' ends.
 fn big_answers(reactor: &Reactor, options: &ListenOptions) -> Result<(Port, Ends), Failure> {
     let ends = Ends::default();
     let to = ends.clone();
@@ -158,7 +159,8 @@ fn attack(reactor: &Reactor) {
                 })
                 .on_lost(move |reason| to.borrow_mut().push(reason.clone()))
         })?;
-        // What the system holds for each of them is little, so that most of it is the program's to hold.
+        // What the system holds for each of them is little, so that most of it is the program's to
+        // hold.
         let small = ConnectOptions::new().receive_buffer(4096);
         let mut good = inner.connect_stream(port.local_addr()).await?;
         let mut deaf = Vec::new();

@@ -1,4 +1,5 @@
-//! What the behaviour tests share: each behaviour on both drivers, a protocol that notes its hooks, and waiting.
+//! What the behaviour tests share: each behaviour on both drivers, a protocol that notes its hooks,
+//! and waiting.
 #![allow(dead_code, unused_macros, reason = "each area uses some of it")]
 
 pub(crate) mod debugged;

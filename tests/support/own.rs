@@ -1,4 +1,5 @@
-//! This very test program, run again for one test of the caller's file: for what needs a process of its own.
+//! This very test program, run again for one test of the caller's file: for what needs a process of
+//! its own.
 
 use std::env;
 use std::panic::Location;

@@ -1,6 +1,8 @@
-//! Children that are the test's own program, playing a role: for what needs standard input and output of its own.
+//! Children that are the test's own program, playing a role: for what needs standard input and
+//! output of its own.
 //!
-//! The test called `role` in the file that asks plays it, when it finds its name in the environment.
+//! The test called `role` in the file that asks plays it, when it finds its name in the
+//! environment.
 
 #[cfg(unix)]
 use std::fs::File;

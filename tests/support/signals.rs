@@ -1,7 +1,8 @@
 //! Signals for children that are the test's own program, and what is done about signals.
 //!
-//! On Windows nobody can send another process a SIGTERM: there a child is asked, on its standard input, to raise it itself.
-//! Ctrl-C and Ctrl-Break can be pressed for a child with a process group of its own, where there is a console.
+//! On Windows nobody can send another process a SIGTERM: there a child is asked, on its standard
+//! input, to raise it itself. Ctrl-C and Ctrl-Break can be pressed for a child with a process group
+//! of its own, where there is a console.
 
 #[cfg(target_os = "linux")]
 use std::fs;

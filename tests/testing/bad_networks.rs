@@ -1,5 +1,6 @@
-//! Streams, frames and datagrams on bad networks in memory: slow, in pieces, breaking off, losing things. Each test
-//! runs for many seeds; one that fails says how to run its seed again (`TORSADE_SEED=…`).
+//! Streams, frames and datagrams on bad networks in memory: slow, in pieces, breaking off, losing
+//! things. Each test runs for many seeds; one that fails says how to run its seed again
+//! (`TORSADE_SEED=…`).
 //!
 //! A long run, with a million frames and 20,000 seeds, takes a minute or two:
 //!

@@ -1,5 +1,6 @@
-//! The network in memory tells what the machine's tells: scripts of operations, generated from seeds, are played on
-//! both, and each end's hooks and the reason of its end are compared after each step.
+//! The network in memory tells what the machine's tells: scripts of operations, generated from
+//! seeds, are played on both, and each end's hooks and the reason of its end are compared after
+//! each step.
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
@@ -264,7 +265,8 @@ fn both_drivers_tell_the_same_of_other_scripts() {
     check(1_000..1_150);
 }
 
-/// On UNIX sockets what was left unread is a reset for whoever reads, and a broken pipe for whoever writes.
+/// On UNIX sockets what was left unread is a reset for whoever reads, and a broken pipe for whoever
+/// writes.
 #[cfg(unix)]
 #[test]
 fn both_drivers_tell_the_same_of_bytes_that_were_left_unread() {
@@ -273,8 +275,8 @@ fn both_drivers_tell_the_same_of_bytes_that_were_left_unread() {
     }
 }
 
-/// A count of bytes. What was under way when a connection broke is no more than the buffers hold, and the system's are
-/// larger than those in memory.
+/// A count of bytes. What was under way when a connection broke is no more than the buffers hold,
+/// and the system's are larger than those in memory.
 fn how_many(bytes: usize) -> String {
     match bytes {
         0..60_000 => format!("{bytes} bytes"),

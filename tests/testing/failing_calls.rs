@@ -1,9 +1,11 @@
-//! Every system call of a small conversation fails once, in every way it may: nothing hangs, nothing panics, nothing is left
-//! behind, and only those whose call it was are harmed. There are five: over TCP, over a UNIX socket with a descriptor
-//! passed, with datagrams, behind a proxy's header, and with other programs. (Those have their own calls fail too.)
+//! Every system call of a small conversation fails once, in every way it may: nothing hangs,
+//! nothing panics, nothing is left behind, and only those whose call it was are harmed. There are
+//! five: over TCP, over a UNIX socket with a descriptor passed, with datagrams, behind a proxy's
+//! header, and with other programs. (Those have their own calls fail too.)
 //!
-//! strace makes them fail (<https://man7.org/linux/man-pages/man1/strace.1.html>, `--inject`), in a process of its own for
-//! each: the first call with the first error, the second, and so on until the conversation makes no more of them.
+//! strace makes them fail (<https://man7.org/linux/man-pages/man1/strace.1.html>, `--inject`), in a
+//! process of its own for each: the first call with the first error, the second, and so on until
+//! the conversation makes no more of them.
 #![cfg(target_os = "linux")]
 
 use std::collections::BTreeMap;
@@ -159,7 +161,8 @@ fn each_system_call_fails_once_and_only_its_own_connection_is_harmed() {
     assert!(points.len() == 5 && points.values().all(|count| *count > 30));
 }
 
-/// Runs the conversation with the `nth` call failing. Did it come to that call? `None` if strace cannot be used.
+/// Runs the conversation with the `nth` call failing. Did it come to that call? `None` if strace
+/// cannot be used.
 #[track_caller]
 fn run(strace: &Path, talk: &str, call: &str, error: &str, nth: usize) -> Option<bool> {
     let name = format!("faults-{talk}-{call}-{error}-{nth}");
@@ -207,7 +210,8 @@ fn the_conversation() {
     // What fails here is to be a call of the conversation, so what comes before it is tried again.
     let reactor = Reactor::new().or_else(|_| Reactor::new()).unwrap();
     testing::run_on(reactor, async |reactor| {
-        // A failure may be told, where nobody could be given it: a connection that the server could not keep.
+        // A failure may be told, where nobody could be given it: a connection that the server could
+        // not keep.
         let harmed = match &*kind {
             "udp" => datagrams(&reactor).await?,
             "programs" => programs(&reactor).await?,
@@ -295,7 +299,8 @@ async fn asked(reactor: &Reactor, socket: &UdpSocket, to: Option<Address>) -> Re
     }
 }
 
-/// Several are started, one after another. What comes of them may be an error, but not something that is not so.
+/// Several are started, one after another. What comes of them may be an error, but not something
+/// that is not so.
 async fn programs(reactor: &Reactor) -> Result<usize, Failure> {
     // What is made once is there, and a call of these may fail already.
     let (before, _) = (mine(), limited(reactor, sh("exit").status(reactor)).await);

@@ -1,5 +1,5 @@
-//! What tests are written with: looking at Deferreds, two protocols connected to each other, waiting for a condition, and
-//! reaching into a protocol on a wire.
+//! What tests are written with: looking at Deferreds, two protocols connected to each other,
+//! waiting for a condition, and reaching into a protocol on a wire.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};

@@ -1,6 +1,8 @@
-//! A guest of tokio: both loops on one thread, where tokio waits and turns the reactor when there is something to do.
+//! A guest of tokio: both loops on one thread, where tokio waits and turns the reactor when there
+//! is something to do.
 //!
-//! Run `cargo run --example guest_of_tokio` in `benches/rivals`. Prints `tokio reads: hello`, `torsade calls later`, `torsade has ended`.
+//! Run `cargo run --example guest_of_tokio` in `benches/rivals`. Prints `tokio reads: hello`,
+//! `torsade calls later`, `torsade has ended`.
 
 use std::error::Error;
 use std::future::pending;
@@ -28,7 +30,8 @@ impl Protocol for Echo {
     reason = "tokio has its users promise that a descriptor stays open"
 )]
 async fn drive(reactor: &Reactor) -> io::Result<()> {
-    // SAFETY: the reactor is borrowed for longer than the registration lives, and its descriptor never changes.
+    // SAFETY: the reactor is borrowed for longer than the registration lives, and its descriptor
+    // never changes.
     let descriptor =
         unsafe { AsyncFd::register_with_interest(reactor.as_fd(), Interest::READABLE)? };
     while !reactor.has_ended() {

@@ -33,7 +33,8 @@ impl Client {
         for made in 1..=connections {
             let stream = TcpStream::connect(address)?;
             if made % ACCEPTED_AT_ONCE == 0 {
-                // A server with a short backlog accepts these first: a refused SYN is sent again after a second.
+                // A server with a short backlog accepts these first: a refused SYN is sent again
+                // after a second.
                 thread::sleep(Duration::from_millis(2));
             }
             stream.set_nodelay(true)?;

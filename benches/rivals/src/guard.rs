@@ -1,8 +1,10 @@
-//! The guard: instruction counts of torsade's hot paths, compared with those written down in `counts.txt`.
+//! The guard: instruction counts of torsade's hot paths, compared with those written down in
+//! `counts.txt`.
 //!
-//! A count that is more than [`MARGIN`] above the one in the file fails. One that is as much below is to be written down
-//! too, so that what was won is kept: `guard --write` writes the file anew, and the commit says why. Counts hold for one compiler: with
-//! another the table is printed and nothing fails.
+//! A count that is more than [`MARGIN`] above the one in the file fails. One that is as much below
+//! is to be written down too, so that what was won is kept: `guard --write` writes the file anew,
+//! and the commit says why. Counts hold for one compiler: with another the table is printed and
+//! nothing fails.
 
 use std::fmt::Write;
 use std::fs;
@@ -12,8 +14,8 @@ use crate::contenders::Contender;
 use crate::measure::{self, Error};
 use crate::rows::{ROWS, Row};
 
-/// What is counted. Each row does the same steps in every run; more connections would make the turns of the loop, and
-/// so the counts, depend on the machine.
+/// What is counted. Each row does the same steps in every run; more connections would make the
+/// turns of the loop, and so the counts, depend on the machine.
 const GUARDED: [(&str, Contender); 8] = [
     ("echo-1", Contender::Protocol),
     ("echo-1", Contender::Async),

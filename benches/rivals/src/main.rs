@@ -11,10 +11,11 @@
 //! | `cargo run --release --no-default-features -- guard` | torsade's counts beside those in `counts.txt`; fails where one has grown by more than 3 % |
 //! | the same, with `--write` | writes `counts.txt` |
 //!
-//! **Measured**: the time that the thread with the event loop spends on a processor, for one operation; the median of
-//! [`ROUNDS`] rounds in which the contenders take turns. A server and its clients are two processes, pinned to
-//! different processors where there are two. **Left out**: the start and the end of each runtime, and the time that
-//! the clients take. The kernel's work is most of an echo, and the same for all.
+//! **Measured**: the time that the thread with the event loop spends on a processor, for one
+//! operation; the median of [`ROUNDS`] rounds in which the contenders take turns. A server and its
+//! clients are two processes, pinned to different processors where there are two. **Left out**: the
+//! start and the end of each runtime, and the time that the clients take. The kernel's work is most
+//! of an echo, and the same for all.
 
 mod chart;
 mod client;

@@ -34,8 +34,8 @@ pub fn sample(contender: Contender, row: &Row) -> Result<Sample, Error> {
     Ok((server.busy()? - before) / count as f64)
 }
 
-/// User instructions of one operation: what twice as many operations take, less what they take once, so that the
-/// start and the end do not count.
+/// User instructions of one operation: what twice as many operations take, less what they take
+/// once, so that the start and the end do not count.
 pub fn instructions(contender: Contender, row: &Row) -> Result<f64, Error> {
     let counted = |count: usize| -> Result<f64, Error> {
         if row.unit != Unit::Messages {
@@ -51,7 +51,8 @@ pub fn instructions(contender: Contender, row: &Row) -> Result<f64, Error> {
     Ok((twice - once) / row.counted as f64)
 }
 
-/// Runs work that needs no client; gives what it printed, and the instructions where they are counted.
+/// Runs work that needs no client; gives what it printed, and the instructions where they are
+/// counted.
 fn run(contender: Contender, row: &Row, count: usize, under: &[&str]) -> Result<(f64, f64), Error> {
     let count = count.to_string();
     let arguments = ["run", contender.name(), row.name, &count];

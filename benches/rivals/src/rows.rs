@@ -13,7 +13,8 @@ pub struct Row {
     pub count: usize,
     /// Operations when instructions are counted, where each takes fifty times as long.
     pub counted: usize,
-    /// The goals of a protocol and of async code, as ratios to tokio. Rows without connections have one.
+    /// The goals of a protocol and of async code, as ratios to tokio. Rows without connections have
+    /// one.
     pub goals: (f64, f64),
 }
 
@@ -31,7 +32,8 @@ pub enum Unit {
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
-    /// A server sends back what it gets: messages of so many bytes, over so many connections, of which so many are used.
+    /// A server sends back what it gets: messages of so many bytes, over so many connections, of
+    /// which so many are used.
     Echo {
         size: usize,
         connections: usize,

@@ -1,8 +1,8 @@
 //! The in-memory network: its listeners, its connections, and the watches on them.
 //!
 //! Everything is in one table, indexed by [`SocketId`]; sockets and listeners only hold their ID.
-//! Each change of a socket's state adds its ID to `changed`; [`Net::append_ready`] looks only at those, and
-//! keeps the ones that are still ready, which makes readiness level-triggered.
+//! Each change of a socket's state adds its ID to `changed`; [`Net::append_ready`] looks only at
+//! those, and keeps the ones that are still ready, which makes readiness level-triggered.
 //!
 //! # Invariants
 //!

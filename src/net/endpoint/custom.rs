@@ -63,7 +63,8 @@ use crate::transport::{ConnConfig, ConnCounter};
 /// torsade::testing::run(async |reactor| {
 ///     let mut listener = reactor.bind("127.0.0.1:0")?;
 ///     let to = listener.local_addr().to_string();
-///     let conn = reactor.connect_stream(WithPassword { to, password: "open sesame".into() }).await?;
+///     let endpoint = WithPassword { to, password: "open sesame".into() };
+///     let conn = reactor.connect_stream(endpoint).await?;
 ///     let mut server = listener.accept().await?;
 ///     assert_eq!(server.read_line(80).await?.as_deref(), Some(&b"open sesame"[..]));
 ///     drop(conn);

@@ -37,7 +37,8 @@ use crate::address::{Address, literal};
 /// let failure = ServerEndpoint::parse("tcp:http").unwrap_err();
 /// assert_eq!(
 ///     failure.to_string(),
-///     "\"tcp:http\" is not an endpoint: at byte 4: the port must be a number up to 65535, not \"http\""
+///     "\"tcp:http\" is not an endpoint: at byte 4: \
+///      the port must be a number up to 65535, not \"http\""
 /// );
 /// # Ok::<(), torsade::Failure>(())
 /// ```
@@ -262,7 +263,9 @@ impl ClientEndpoint {
     /// # use torsade::{Context, Failure, Protocol};
     /// # struct Echo;
     /// # impl Protocol for Echo {
-    /// #     fn data_received(&mut self, cx: &mut Context<'_, Self>, data: &[u8]) { cx.write(data) }
+    /// #     fn data_received(&mut self, cx: &mut Context<'_, Self>, data: &[u8]) {
+    /// #         cx.write(data)
+    /// #     }
     /// # }
     /// use torsade::net::ClientEndpoint;
     ///

@@ -105,7 +105,8 @@ pub(crate) struct Retry {
 }
 
 impl Retry {
-    /// Counts a retry and returns the delay before it; `None` if there were as many as there may be.
+    /// Counts a retry and returns the delay before it; `None` if there were as many as there may
+    /// be.
     pub(crate) fn next(&self, reactor: &Reactor) -> Option<Duration> {
         let count = self.count.get();
         if self.most.get().is_some_and(|most| count >= most) {

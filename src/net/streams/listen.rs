@@ -42,7 +42,9 @@ impl Reactor {
     /// # use torsade::{Context, Failure, Protocol};
     /// # struct Echo;
     /// # impl Protocol for Echo {
-    /// #     fn data_received(&mut self, cx: &mut Context<'_, Self>, data: &[u8]) { cx.write(data) }
+    /// #     fn data_received(&mut self, cx: &mut Context<'_, Self>, data: &[u8]) {
+    /// #         cx.write(data)
+    /// #     }
     /// # }
     /// # fn main() -> Result<(), Failure> {
     /// torsade::run(async |reactor| {
@@ -119,7 +121,8 @@ impl Reactor {
     ///
     /// torsade::testing::run(async |reactor| {
     ///     let inner = reactor.clone();
-    ///     let port = reactor.serve("127.0.0.1:0", async move |conn| slowly(inner.clone(), conn).await)?;
+    ///     let handler = async move |conn| slowly(inner.clone(), conn).await;
+    ///     let port = reactor.serve("127.0.0.1:0", handler)?;
     /// #   let mut conn = reactor.connect_stream(port.local_addr()).await?;
     /// #   assert_eq!(conn.read_line(80).await?.as_deref(), Some(&b"hello"[..]));
     /// #   drop(conn);

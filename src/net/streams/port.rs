@@ -38,9 +38,9 @@ use std::panic::Location;
 ///
 /// # Examples
 ///
-/// A stop in good order: the server accepts no more connections and closes those that it has. What is
-/// queued is sent for up to ten seconds. A handler is not waited for: its next read is the end of file,
-/// and what it writes after that is dropped.
+/// A stop in good order: the server accepts no more connections and closes those that it has. What
+/// is queued is sent for up to ten seconds. A handler is not waited for: its next read is the end
+/// of file, and what it writes after that is dropped.
 ///
 /// ```
 /// # use std::time::Duration;

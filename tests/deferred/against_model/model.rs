@@ -71,7 +71,8 @@ struct One<'a> {
     pauses: usize,
     /// The one that a callback returned.
     waits_for: Option<Id>,
-    /// It is that other one, as nothing of its own was left when that was returned: so it shows itself.
+    /// It is that other one, as nothing of its own was left when that was returned: so it shows
+    /// itself.
     is_that_one: bool,
     consumer: Consumer,
     canceller: Option<Canceller<'a>>,

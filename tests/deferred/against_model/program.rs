@@ -12,7 +12,8 @@ pub(crate) const SLOTS: usize = 4;
 /// How many wakers there are.
 pub(crate) const WAKERS: usize = 2;
 
-/// One thing done. What cannot be done, since the slot has not got it, is left out by both sides alike.
+/// One thing done. What cannot be done, since the slot has not got it, is left out by both sides
+/// alike.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     Pair(Slot),

@@ -1,6 +1,7 @@
 //! The behaviour of cooperators.
 //!
-//! A script is a list of commands, separated by `;`. There is a cooperator whose slices are a second apart.
+//! A script is a list of commands, separated by `;`. There is a cooperator whose slices are a
+//! second apart.
 //!
 //! | command                        | does                                                                     |
 //! |--------------------------------|--------------------------------------------------------------------------|
@@ -16,9 +17,10 @@
 //! | `running`, `timers`            | logs `yes` or `no`; the number of timers                                 |
 //! | `log L`                        | logs `L`                                                                 |
 //!
-//! An iterator yields one thing a step: nothing (`1`, which it logs with its name), a Deferred (`@x`), a failure (`!E`);
-//! `panic` panics, and `{…}` runs commands first, separated by `,`, and then yields nothing. It logs `-a` when it is
-//! dropped. `ask a` logs `a=done` or `a=E` in time, `iter a` logs `a:done(left)` or `a:E`.
+//! An iterator yields one thing a step: nothing (`1`, which it logs with its name), a Deferred
+//! (`@x`), a failure (`!E`); `panic` panics, and `{…}` runs commands first, separated by `,`, and
+//! then yields nothing. It logs `-a` when it is dropped. `ask a` logs `a=done` or `a=E` in time,
+//! `iter a` logs `a:done(left)` or `a:E`.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};

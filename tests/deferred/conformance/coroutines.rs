@@ -1,4 +1,5 @@
-//! The behaviour of futures that run as Deferreds, where Twisted has coroutines and `inlineCallbacks`.
+//! The behaviour of futures that run as Deferreds, where Twisted has coroutines and
+//! `inlineCallbacks`.
 //!
 //! A script is a list of commands, separated by `;`.
 //!
@@ -34,7 +35,8 @@
 //! | `return N`, `raise E`, `panic` | ends it                                                          |
 //! | `var`, `log L`             | as above                                                             |
 //!
-//! The task-local is logged with the name of who looks, as `f<V>` or `f<>`; a failure that is reported as `!E`.
+//! The task-local is logged with the name of who looks, as `f<V>` or `f<>`; a failure that is
+//! reported as `!E`.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

@@ -1,7 +1,7 @@
 //! The behaviour of Deferreds.
 //!
-//! A script is a list of commands, separated by `;`. Most take `@name` as their last word, the Deferred they are
-//! about; without it they are about `@d`.
+//! A script is a list of commands, separated by `;`. Most take `@name` as their last word, the
+//! Deferred they are about; without it they are about `@d`.
 //!
 //! | command                        | does                                                                 |
 //! |--------------------------------|----------------------------------------------------------------------|
@@ -24,7 +24,8 @@
 //! | `advance N`, `calls`           | lets seconds go by; logs how many calls are pending                  |
 //! | `log L`                        | logs `L`                                                             |
 //!
-//! After a callback's label comes what it does and returns, in that order: `do {…}` runs commands, `-> N` returns that, `-> +N` adds to what it got, `-> !E` fails, `-> @x` returns that Deferred,
+//! After a callback's label comes what it does and returns, in that order: `do {…}` runs commands,
+//! `-> N` returns that, `-> +N` adds to what it got, `-> !E` fails, `-> @x` returns that Deferred,
 //! `-> panic` panics. Without `->` it passes on what it got.
 
 use std::cell::RefCell;

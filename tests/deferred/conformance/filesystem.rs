@@ -1,6 +1,7 @@
 //! The behaviour of the lock between processes.
 //!
-//! A script is a list of commands, separated by `;`. Each name is a handle of its own for one and the same lock.
+//! A script is a list of commands, separated by `;`. Each name is a handle of its own for one and
+//! the same lock.
 //!
 //! | command                | does                                                                               |
 //! |------------------------|------------------------------------------------------------------------------------|

@@ -1,7 +1,7 @@
 //! The behaviour of locks, semaphores and queues.
 //!
-//! A script is a list of commands, separated by `;`. The first says what it is about: `lock`, `semaphore N`, or `queue`
-//! with a size and a backlog, each a number or `-`.
+//! A script is a list of commands, separated by `;`. The first says what it is about: `lock`,
+//! `semaphore N`, or `queue` with a size and a backlog, each a number or `-`.
 //!
 //! | command             | does                                                                            |
 //! |---------------------|---------------------------------------------------------------------------------|

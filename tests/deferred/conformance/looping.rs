@@ -16,8 +16,9 @@
 //! | `running`, `timers`     | logs `yes` or `no`; the number of timers                                    |
 //! | `log L`                 | logs `L`                                                                    |
 //!
-//! In a call the commands are separated by `,` and there are `fail E` and `panic` besides. The function logs the time
-//! since the beginning, and `:n` if it is counting; the loop's Deferred logs `done` or `done(E)`.
+//! In a call the commands are separated by `,` and there are `fail E` and `panic` besides. The
+//! function logs the time since the beginning, and `:n` if it is counting; the loop's Deferred logs
+//! `done` or `done(E)`.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

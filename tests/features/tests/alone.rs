@@ -1,4 +1,5 @@
-//! What each feature adds works without the others, and what a network program needs works with none.
+//! What each feature adds works without the others, and what a network program needs works with
+//! none.
 
 use std::time::Duration;
 

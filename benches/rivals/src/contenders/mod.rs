@@ -90,8 +90,8 @@ impl Contender {
         vec![this.to_string_lossy().into_owned()]
     }
 
-    /// Serves until SIGTERM, or until the program that started it ends. There is no second thread: the calls of the C library
-    /// would take longer beside one.
+    /// Serves until SIGTERM, or until the program that started it ends. There is no second thread:
+    /// the calls of the C library would take longer beside one.
     pub fn serve(self, work: Work) -> Result<(), Error> {
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
         match self {
@@ -148,7 +148,8 @@ impl Busy {
 }
 
 #[cfg(feature = "rivals")]
-/// Appends the lines of `unread` and what follows them to `out`; what is left is the beginning of a line.
+/// Appends the lines of `unread` and what follows them to `out`; what is left is the beginning of a
+/// line.
 fn take_lines(unread: &mut Vec<u8>, out: &mut Vec<u8>) {
     let mut taken = 0;
     while let Some(length) = memchr::memchr(b'\n', &unread[taken..]) {

@@ -1,7 +1,7 @@
 //! A loop around epoll: one `recv` and one `send` for a message, and nothing else.
 //!
-//! What it takes is what the kernel takes; nobody can do with less. It is not a server to be used: a peer that does not
-//! read ends its connection.
+//! What it takes is what the kernel takes; nobody can do with less. It is not a server to be used:
+//! a peer that does not read ends its connection.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
