@@ -1,20 +1,20 @@
-//! Ten callbacks, built and fired: ours beside a vector of boxed closures. A thousand Deferreds at
-//! once: `gather` beside `join_all`.
+//! Ten callbacks, built and fired: torsade's beside a vector of boxed closures. A thousand
+//! Deferreds at once: `gather` beside `join_all`.
 //!
-//! Measured is one life of a chain: it is made, ten callbacks are added of which each captures a
-//! number, it is fired, and it is dropped. The neighbour is the least that does the same work: a
-//! `Vec` of boxed closures over the same `Result`, built and run. It has no panics caught, no
-//! failures told, no Deferreds to wait for. Both run in turns, and the best of all rounds counts,
-//! so that a busy machine disturbs both alike or neither. Then allocations are counted, and, where
-//! Python has Twisted, its Deferred does the same (set `PYTHONPATH` if need be). What is left out:
-//! awaiting, which the bench `spawn` is for.
+//! One life of a chain is measured: it is made, ten callbacks are added of which each captures a
+//! number, it is fired, and it is dropped. The reference is the least that does the same work: a
+//! `Vec` of boxed closures over the same `Result`, built and run. It catches no panics, reports no
+//! failures and waits for no Deferreds. Both run in turns, and the best of all rounds counts, so
+//! that a busy machine disturbs both alike or neither. Then allocations are counted, and, where
+//! Python has Twisted, its Deferred does the same (set `PYTHONPATH` if necessary). Awaiting is left
+//! out: the bench `spawn` measures that.
 //!
-//! Then a thousand Deferreds are made, gathered, fired one after the other and taken; the neighbour
+//! Then a thousand Deferreds are made, gathered, fired one after the other and taken; the reference
 //! is `join_all` of the crate `futures` over the same Deferreds, polled by one task before and
-//! after the firing. And the same of a thousand futures that yield once, on our reactor, where
-//! `gather` makes tasks of them and `join_all` does not.
+//! after the firing. The same is done with a thousand futures that yield once, on torsade's
+//! reactor, where `gather` makes tasks of them and `join_all` does not.
 //!
-//! A good number, on any machine: 0.8 of the neighbour's time or less, 12 allocations or fewer, 30
+//! Good numbers, on any machine: 0.8 of the reference's time or less, 12 allocations or fewer, 30
 //! times as fast as Twisted; `gather` of Deferreds no slower than `join_all`, and with no more
 //! allocations.
 
@@ -44,7 +44,7 @@ const WORK: [(&str, Work); 4] = [
     ("one made, fired and awaited", ours_awaited),
 ];
 
-/// The same for many at once.
+/// The same for many Deferreds at once.
 const MANY: [(&str, Work); 2] = [
     ("gather of 1,000 Deferreds", gathered),
     ("join_all of 1,000 Deferreds", joined),
@@ -59,7 +59,7 @@ fn ours(seed: u64) {
         let n = black_box(seed + n);
         deferred = deferred.add_callback(move |sum: u64| Ok(sum + n));
     }
-    // It runs on by itself.
+    // The chain runs on by itself.
     drop(deferred);
     resolver.callback(1);
 }
@@ -95,7 +95,7 @@ fn ours_awaited(seed: u64) {
     assert!(Future::poll(std::pin::Pin::new(&mut deferred), &mut cx).is_ready());
 }
 
-/// A thousand that have not fired.
+/// Returns a thousand Deferreds that have not fired.
 fn pairs() -> (Vec<Deferred<u64>>, Vec<Resolver<u64>>) {
     (0..MEMBERS).map(|_| Deferred::pair()).unzip()
 }
@@ -122,7 +122,7 @@ fn joined(seed: u64) {
     assert!(black_box(all.poll(&mut cx)).is_ready());
 }
 
-/// A thousand futures that yield once.
+/// Returns a thousand futures that yield once.
 fn yielding() -> impl Iterator<Item = impl Future<Output = Result<u64, Failure>>> {
     (0..MEMBERS).map(|n| async move {
         yield_now().await;
@@ -130,7 +130,7 @@ fn yielding() -> impl Iterator<Item = impl Future<Output = Result<u64, Failure>>
     })
 }
 
-/// What `gather` and `join_all` take for those, in nanoseconds.
+/// Measures `gather` and `join_all` of those futures, in nanoseconds.
 async fn yielded() -> Result<[f64; 2], Failure> {
     let mut best = [Duration::MAX; 2];
     for _ in 0..ROUNDS_OF_MEMBERS {
@@ -145,7 +145,7 @@ async fn yielded() -> Result<[f64; 2], Failure> {
 }
 
 fn main() {
-    // For a profiler: this many lives of the first workload that is named so, and nothing else.
+    // For a profiler: runs this many lives of the first workload of this name, and nothing else.
     if let Ok(name) = std::env::var("ONLY") {
         let (_, work) = WORK
             .iter()
@@ -183,8 +183,8 @@ fn main() {
     }
 }
 
-/// Runs workloads in turns, as many lives a round as given; prints and gives what the best round of
-/// each has taken for one, in nanoseconds.
+/// Runs workloads in turns, with this many lives in each round; prints and returns the time of one
+/// life in each one's best round, in nanoseconds.
 fn measure<const N: usize>(work: &[(&str, Work); N], rounds: usize, lives: u64) -> [f64; N] {
     let mut best = [f64::MAX; N];
     for _ in 0..rounds {
@@ -203,7 +203,7 @@ fn measure<const N: usize>(work: &[(&str, Work); N], rounds: usize, lives: u64) 
     best
 }
 
-/// What Twisted takes for the same, in nanoseconds.
+/// Returns Twisted's time for the same, in nanoseconds.
 fn twisted() -> Option<f64> {
     let script = "
 from time import perf_counter_ns as now
@@ -220,7 +220,7 @@ def round():
     return (now() - start) / 1000
 print(min(round() for _ in range(50)))
 ";
-    // The one that the tests install, or else the machine's.
+    // The Python that the tests install, or else the machine's.
     let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("twisted-venv/bin/python");
     let time = |python: &Path| {
         let output = Command::new(python).args(["-c", script]).output().ok()?;
@@ -229,26 +229,26 @@ print(min(round() for _ in range(50)))
     time(&venv).or_else(|| time(Path::new("python3")))
 }
 
-/// The system's allocator, counting.
+/// The system's allocator, with a counter.
 struct Counting;
 
-// SAFETY: everything is passed on to the system's allocator, which keeps the promises.
+// SAFETY: every call is passed on to the system's allocator, which keeps the contract.
 #[allow(unsafe_code, reason = "an allocator is unsafe by nature")]
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's promises are the system's.
+        // SAFETY: the caller keeps the same contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, location: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises are the system's.
+        // SAFETY: the caller keeps the same contract.
         unsafe { System.dealloc(location, layout) }
     }
 
     unsafe fn realloc(&self, location: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's promises are the system's.
+        // SAFETY: the caller keeps the same contract.
         unsafe { System.realloc(location, layout, size) }
     }
 }

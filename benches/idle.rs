@@ -1,10 +1,10 @@
 //! What an idle connection costs in memory.
 //!
 //! Run `cargo bench --bench idle`. Ten thousand connections, made by another process, are held by a
-//! server that does nothing with them; what the server's allocator has handed out is counted before
-//! and after, with nothing rounded up or hidden in caches. What the protocol and the handler hold
-//! themselves is shown apart: the rest is the runtime's part. Left out: the kernel's sockets (about
-//! 2.4 KiB each), and what the allocator adds.
+//! server that does nothing with them; the bytes that the server's allocator has handed out are
+//! counted before and after, with nothing rounded up or hidden in caches. The memory of the
+//! protocol or handler itself is shown separately: the rest belongs to the runtime. Left out: the
+//! kernel's sockets (about 2.4 KiB each), and the allocator's overhead.
 //!
 //! | kind                 | goal             | the best and the usual elsewhere (resident memory)  |
 //! |----------------------|------------------|------------------------------------------------------|
@@ -45,13 +45,13 @@ fn main() -> Result<(), Failure> {
         400,
         |reactor, options| reactor.serve(("127.0.0.1:0", options), idle),
     )?;
-    // All that it has, its own part too.
+    // All of its memory, the handler's included.
     measure("an async echo", 0, 400, |reactor, options| {
         reactor.serve(("127.0.0.1:0", options), echo)
     })
 }
 
-/// As the example `echo_async`: it has no buffer while it waits.
+/// Like the example `echo_async`: it has no buffer while it waits.
 async fn echo(mut conn: Connection) -> Result<(), Failure> {
     MADE.fetch_add(1, Ordering::Relaxed);
     let out = conn.transport();
@@ -79,7 +79,8 @@ async fn idle(mut conn: Connection) -> Result<(), Failure> {
     Ok(())
 }
 
-/// How big a handler's future is: what its author wrote, as the compiler lays it out.
+/// Returns the size of a handler's future: the code that its author wrote, as the compiler lays it
+/// out.
 fn size_of_future<F: Future>(_handler: impl Fn(Connection) -> F) -> usize {
     size_of::<F>()
 }
@@ -93,7 +94,7 @@ fn measure(
     torsade::run(async |reactor| {
         let port = open(&reactor, &ListenOptions::new().backlog(4096))?;
         MADE.store(0, Ordering::Relaxed);
-        // The first connection pays for what is there once only.
+        // The first connection pays for memory that is allocated once only.
         let warm = TcpStream::connect(port.local_addr())?;
         wait_for(&reactor, 1).await?;
         let before = LIVE.load(Ordering::Relaxed);
@@ -114,7 +115,7 @@ async fn wait_for(reactor: &Reactor, connections: usize) -> Result<(), Failure> 
     while MADE.load(Ordering::Relaxed) < connections {
         reactor.sleep(Duration::from_millis(10)).await?;
     }
-    // And for what they do next.
+    // And for the memory of what they do next.
     reactor.sleep(Duration::from_millis(200)).await
 }
 
@@ -148,10 +149,10 @@ fn hold(address: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// How many connections there were.
+/// The number of connections.
 static MADE: AtomicUsize = AtomicUsize::new(0);
 
-/// Counts what is handed out and not given back.
+/// Counts bytes that are handed out and not given back.
 struct Counting;
 
 static LIVE: AtomicUsize = AtomicUsize::new(0);
@@ -163,7 +164,7 @@ static ALLOCATOR: Counting = Counting;
     unsafe_code,
     reason = "an allocator is unsafe to implement; this one passes everything on"
 )]
-// SAFETY: every call is passed on to the system's allocator as it came.
+// SAFETY: every call is passed on to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         LIVE.fetch_add(layout.size(), Ordering::Relaxed);

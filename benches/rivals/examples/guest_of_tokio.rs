@@ -36,7 +36,7 @@ async fn drive(reactor: &Reactor) -> io::Result<()> {
         unsafe { AsyncFd::register_with_interest(reactor.as_fd(), Interest::READABLE)? };
     while !reactor.has_ended() {
         tokio::select! {
-            // Cleared before the turn, so that what comes during it is told again.
+            // Cleared before the turn, so that events during the turn are reported again.
             readable = descriptor.readable() => readable?.clear_ready(),
             () = timeout(reactor.poll_timeout()) => {}
         }
@@ -54,7 +54,7 @@ async fn timeout(timeout: Option<Duration>) {
     }
 }
 
-/// One of tokio's tasks, which asks the reactor for things as it likes.
+/// One of tokio's tasks, which makes requests of the reactor at any time.
 async fn talk(reactor: Reactor, address: String) -> io::Result<()> {
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(b"hello").await?;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::contenders::Contender;
 use crate::{Outcome, ROUNDS};
 
-/// The picture of `results`.
+/// Draws `results`.
 pub fn svg(results: &[Outcome]) -> String {
     let bars: Vec<_> = results.iter().map(bars_of).collect();
     let height = TOP
@@ -32,7 +32,7 @@ pub fn svg(results: &[Outcome]) -> String {
         );
         y += GROUP - BAR / 2;
         for (who, ratio) in bars {
-            // What is far off the scale is cut; its number says how far.
+            // A bar beyond the scale is cut; its number shows the ratio.
             let width = (ratio.min(MOST) * SCALE) as usize;
             let _ = writeln!(
                 svg,
@@ -81,6 +81,6 @@ const LEFT: usize = 110;
 const TOP: usize = 34;
 const BAR: usize = 17;
 const GROUP: usize = 26;
-/// How wide a ratio of one is, and where bars are cut.
+/// The width of a ratio of one, and the ratio at which bars are cut.
 const SCALE: f64 = 240.0;
 const MOST: f64 = 2.4;

@@ -13,7 +13,7 @@ pub struct Client {
     address: SocketAddr,
     work: Work,
     active: Vec<TcpStream>,
-    /// Connections that are there and do nothing.
+    /// Connections that stay open and do nothing.
     _idle: Vec<TcpStream>,
 }
 
@@ -84,7 +84,7 @@ impl Client {
             stream.write_all(&message)?;
             stream.read_exact(&mut [0; 64])?;
             stream.shutdown(Shutdown::Write)?;
-            // The server closes; so it, and not the client, keeps the port in TIME_WAIT.
+            // The server closes, so the server, and not the client, keeps the port in TIME_WAIT.
             stream.read_to_end(&mut Vec::new())?;
         }
         Ok(count)

@@ -1,9 +1,9 @@
-//! The guard: instruction counts of torsade's hot paths, compared with those written down in
+//! The guard: instruction counts of torsade's hot paths, compared with the recorded ones in
 //! `counts.txt`.
 //!
-//! A count that is more than [`MARGIN`] above the one in the file fails. One that is as much below
-//! is to be written down too, so that what was won is kept: `guard --write` writes the file anew,
-//! and the commit says why. Counts hold for one compiler: with another the table is printed and
+//! A count that is more than [`MARGIN`] above the recorded one fails. A count that is as much below
+//! has to be recorded too, so that the gain is kept: `guard --write` writes the file again, and the
+//! commit says why. Counts are valid for one compiler: with another one the table is printed and
 //! nothing fails.
 
 use std::fmt::Write;
@@ -14,8 +14,8 @@ use crate::contenders::Contender;
 use crate::measure::{self, Error};
 use crate::rows::{ROWS, Row};
 
-/// What is counted. Each row does the same steps in every run; more connections would make the
-/// turns of the loop, and so the counts, depend on the machine.
+/// The rows that are counted. Each row takes the same steps in every run; more connections would
+/// make the turns of the loop, and so the counts, depend on the machine.
 const GUARDED: [(&str, Contender); 8] = [
     ("echo-1", Contender::Protocol),
     ("echo-1", Contender::Async),
@@ -27,7 +27,7 @@ const GUARDED: [(&str, Contender); 8] = [
     ("reset", Contender::Ours),
 ];
 
-/// So much more is too much: 3 %.
+/// The allowed increase: 3 %.
 const MARGIN: f64 = 1.03;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/counts.txt");
@@ -78,14 +78,14 @@ fn row(name: &str) -> Result<&'static Row, Error> {
     found.ok_or_else(|| format!("no row {name}").into())
 }
 
-/// The count that was written down.
+/// Returns the recorded count.
 fn known(file: &str, key: &str) -> Result<f64, Error> {
     let found = file.lines().find_map(|line| line.strip_prefix(key));
     let found = found.ok_or_else(|| format!("{FILE} has no {key}"))?;
     Ok(found.trim().parse()?)
 }
 
-/// What the counts hold for.
+/// Returns the compiler for which the counts are valid.
 fn compiler() -> Result<String, Error> {
     let output = Command::new("rustc").arg("--version").output()?;
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())

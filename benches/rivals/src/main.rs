@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words[..] {
-        // The next two are how this program starts itself.
+        // This program starts itself with the next two.
         ["serve", contender, row] => find(contender, row).and_then(|(c, row)| c.serve(row.work)),
         ["run", contender, row, count] => find(contender, row).and_then(|(contender, row)| {
             let count = count.parse().map_err(|_| format!("not a count: {count}"))?;
@@ -67,7 +67,7 @@ fn find(contender: &str, row: &str) -> Result<(Contender, &'static Row), Error> 
     Ok((found, row.ok_or("no such row")?))
 }
 
-/// The rows with these names; all of them when there are none.
+/// Returns the rows of these names; all rows when there are none.
 fn chosen(names: &[&str]) -> Result<Vec<&'static Row>, Error> {
     for name in names {
         if !ROWS.iter().any(|row| row.name == *name) {
@@ -79,14 +79,14 @@ fn chosen(names: &[&str]) -> Result<Vec<&'static Row>, Error> {
     Ok(ROWS.iter().filter(is_chosen).collect())
 }
 
-/// One row's figures: what each contender took.
+/// The figures of one row: the time of each contender.
 struct Outcome {
     row: &'static Row,
     figures: Vec<(Contender, f64)>,
 }
 
 impl Outcome {
-    /// The figure of `contender` over tokio's.
+    /// Returns the figure of `contender` over tokio's.
     fn ratio(&self, contender: Contender) -> Option<f64> {
         let figure = |wanted| {
             let found = self.figures.iter().find(|(who, _)| *who == wanted);

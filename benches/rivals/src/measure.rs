@@ -1,4 +1,4 @@
-//! Starts contenders as processes of their own, and reads off what they cost.
+//! Starts contenders as processes, and reads their cost.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -34,8 +34,8 @@ pub fn sample(contender: Contender, row: &Row) -> Result<Sample, Error> {
     Ok((server.busy()? - before) / count as f64)
 }
 
-/// User instructions of one operation: what twice as many operations take, less what they take
-/// once, so that the start and the end do not count.
+/// Counts user instructions of one operation: those of twice as many operations, less those of the
+/// operations once, so that the start and the end do not count.
 pub fn instructions(contender: Contender, row: &Row) -> Result<f64, Error> {
     let counted = |count: usize| -> Result<f64, Error> {
         if row.unit != Unit::Messages {
@@ -51,8 +51,8 @@ pub fn instructions(contender: Contender, row: &Row) -> Result<f64, Error> {
     Ok((twice - once) / row.counted as f64)
 }
 
-/// Runs work that needs no client; gives what it printed, and the instructions where they are
-/// counted.
+/// Runs work that needs no client; returns the number that it printed, and the instructions where
+/// they are counted.
 fn run(contender: Contender, row: &Row, count: usize, under: &[&str]) -> Result<(f64, f64), Error> {
     let count = count.to_string();
     let arguments = ["run", contender.name(), row.name, &count];
@@ -68,7 +68,7 @@ fn run(contender: Contender, row: &Row, count: usize, under: &[&str]) -> Result<
     Ok((printed, total))
 }
 
-/// The total that callgrind writes at the end.
+/// Returns the total that callgrind writes at the end.
 fn collected(text: &str) -> Result<f64, Error> {
     let line = text
         .lines()
@@ -111,13 +111,13 @@ impl Server {
         Ok(server)
     }
 
-    /// How long its main thread has been on a processor, in nanoseconds.
+    /// Returns how long its main thread has been on a processor, in nanoseconds.
     fn busy(&self) -> Result<f64, Error> {
         let stat = fs::read_to_string(format!("/proc/{}/schedstat", self.child.id()))?;
         Ok(stat.split(' ').next().unwrap_or_default().parse()?)
     }
 
-    /// Ends it; gives the instructions it took.
+    /// Ends it; returns its instructions.
     fn end(mut self) -> Result<f64, Error> {
         let id = rustix::process::Pid::from_raw(self.child.id() as i32);
         if let Some(id) = id {
@@ -138,7 +138,7 @@ impl Drop for Server {
     }
 }
 
-/// Pins a process (none: this one) to a processor, where there are enough of them.
+/// Pins a process (`None`: this one) to a processor, where there are enough of them.
 fn pin(process: Option<u32>, processor: usize) {
     let many = std::thread::available_parallelism().is_ok_and(|count| count.get() > 1);
     if many || process.is_none() {

@@ -1,4 +1,5 @@
-//! The rows of the table: what is done, by whom, how often, and the ratio that torsade aims at.
+//! The rows of the table: the work, the contenders, the number of operations, and the ratio that
+//! torsade aims at.
 
 use crate::contenders::Contender;
 
@@ -25,37 +26,37 @@ pub enum Unit {
     Messages,
     /// Operations inside one process.
     Operations,
-    /// Timers that fire at their time, which a slow simulator would not meet.
+    /// Timers that fire at their time, which would measure nothing in a slow simulator.
     Idle,
 }
 
-/// What is done.
+/// The work of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
-    /// A server sends back what it gets: messages of so many bytes, over so many connections, of
-    /// which so many are used.
+    /// A server echoes messages of this many bytes, over this many connections, of which some are
+    /// used.
     Echo {
         size: usize,
         connections: usize,
         active: usize,
     },
-    /// A server sends back each line; so many lines are sent at once.
+    /// A server echoes each line; `depth` lines are sent at once.
     Lines { connections: usize, depth: usize },
     /// Connect, one message, close.
     Churn,
-    /// A task gives up its turn again and again.
+    /// A task yields again and again.
     Yield,
-    /// So many tasks are started, then awaited.
+    /// This many tasks are started, then awaited.
     Spawn(usize),
     /// Two tasks wake each other by their wakers alone.
     Wake,
-    /// Two tasks pass a token through two queues of the runtime's own.
+    /// Two tasks pass a token through two queues of the runtime.
     Queue,
     /// Another thread sends through `futures`' unbounded channel.
     Channel,
     /// Another thread has a closure called on the loop's thread.
     Remote,
-    /// One of 100,000 sleeps is put off, and polled.
+    /// One of 100,000 sleeps is delayed, and polled.
     Reset,
     /// Timers that fire within a second.
     Timers,
@@ -219,7 +220,7 @@ pub const ROWS: [Row; 17] = [
 ];
 
 impl Row {
-    /// Who takes part.
+    /// Returns the contenders of the row.
     pub fn contenders(&self) -> Vec<Contender> {
         use Contender::{Async, Asyncio, Ours, Protocol, Raw, Smol, Tokio, Twisted, Uvloop};
         let all: &[Contender] = match (self.unit, self.work) {
@@ -239,7 +240,7 @@ impl Row {
         all.filter(|who| who.is_available()).collect()
     }
 
-    /// The ratio that `contender` aims at.
+    /// Returns the ratio that `contender` aims at.
     pub fn goal(&self, contender: Contender) -> Option<f64> {
         match contender {
             Contender::Protocol | Contender::Ours => Some(self.goals.0),

@@ -1,4 +1,4 @@
-//! Who takes part, and how each is started.
+//! The contenders, and how each is started.
 
 mod ours;
 #[cfg(feature = "rivals")]
@@ -24,7 +24,7 @@ pub enum Contender {
     Protocol,
     /// torsade, with an async function for each connection.
     Async,
-    /// tokio's current-thread runtime: what all ratios are to.
+    /// tokio's current-thread runtime, the reference of all ratios.
     Tokio,
     Smol,
     /// A loop around epoll, with nothing else.
@@ -69,7 +69,7 @@ impl Contender {
         matches!(self, Self::Twisted | Self::Asyncio | Self::Uvloop)
     }
 
-    /// Whether it can run here: Python may lack the module.
+    /// Returns whether the contender can run here: Python may lack the module.
     pub fn is_available(self) -> bool {
         if !self.is_python() {
             return true;
@@ -80,7 +80,7 @@ impl Contender {
         python.status().is_ok_and(|status| status.success())
     }
 
-    /// The program that is this contender, with its first arguments.
+    /// Returns the program of this contender, with its first arguments.
     pub fn program(self) -> Vec<String> {
         if self.is_python() {
             let script = concat!(env!("CARGO_MANIFEST_DIR"), "/python/echo.py");
@@ -120,7 +120,7 @@ impl Contender {
     }
 }
 
-/// Tells the parent process where a server listens.
+/// Writes the address of a server for the parent process.
 fn announce(address: SocketAddr) {
     println!("{address}");
 }
@@ -133,7 +133,7 @@ impl Busy {
         Self(Self::now())
     }
 
-    /// Nanoseconds, as the scheduler counts them.
+    /// Returns the scheduler's count, in nanoseconds.
     fn now() -> f64 {
         let stat = std::fs::read_to_string("/proc/thread-self/schedstat");
         let stat = stat.expect("Linux counts the time of threads");
@@ -141,15 +141,14 @@ impl Busy {
         first.expect("the first word is a number")
     }
 
-    /// The nanoseconds since the start, for each of `count` operations.
+    /// Returns the nanoseconds since the start, for each of `count` operations.
     fn each(&self, count: usize) -> f64 {
         (Self::now() - self.0) / count as f64
     }
 }
 
 #[cfg(feature = "rivals")]
-/// Appends the lines of `unread` and what follows them to `out`; what is left is the beginning of a
-/// line.
+/// Appends the complete lines of `unread` to `out`; the beginning of a line is left.
 fn take_lines(unread: &mut Vec<u8>, out: &mut Vec<u8>) {
     let mut taken = 0;
     while let Some(length) = memchr::memchr(b'\n', &unread[taken..]) {
@@ -159,17 +158,17 @@ fn take_lines(unread: &mut Vec<u8>, out: &mut Vec<u8>) {
     unread.drain(..taken);
 }
 
-/// Which of 100,000 sleeps is put off next: an order without a pattern.
+/// Returns which of 100,000 sleeps is delayed next: an order without a pattern.
 fn scrambled(number: usize) -> usize {
     number.wrapping_mul(2_654_435_761) % SLEEPS
 }
 
 const SLEEPS: usize = 100_000;
 
-/// How far off a sleep is that never ends here.
+/// The distance of a sleep that never ends here.
 const FAR: Duration = Duration::from_secs(3_600);
 
-/// The middle one of `count` times, in nanoseconds.
+/// Returns the median of `count` times, in nanoseconds.
 fn median(mut times: Vec<Duration>, count: usize) -> f64 {
     assert_eq!(times.len(), count);
     times.sort_unstable();

@@ -129,7 +129,7 @@ async fn spawns(count: usize, batch: usize) -> f64 {
     busy.each(count)
 }
 
-/// Whose turn it is, and how to wake the other.
+/// The task whose turn it is, and the waker of the other one.
 #[derive(Default)]
 struct Token {
     turn: Cell<usize>,
@@ -222,7 +222,7 @@ async fn remote(reactor: &Reactor, count: usize) -> f64 {
 type LastCall = Rc<RefCell<Option<torsade::Resolver<()>>>>;
 
 thread_local! {
-    /// What the last call from the other thread fires.
+    /// The resolver that the last call from the other thread fires.
     static RESOLVER: Cell<Option<LastCall>> = const { Cell::new(None) };
 }
 
@@ -267,7 +267,7 @@ async fn timers(reactor: &Reactor, count: usize) -> f64 {
     busy.each(count)
 }
 
-/// How late half of the timers are, or later.
+/// Returns the median lateness of the timers.
 async fn late(reactor: &Reactor, count: usize) -> f64 {
     let start = reactor.now() + Duration::from_secs(1);
     let step = Duration::from_secs(1) / count as u32;

@@ -1,7 +1,7 @@
 //! A loop around epoll: one `recv` and one `send` for a message, and nothing else.
 //!
-//! What it takes is what the kernel takes; nobody can do with less. It is not a server to be used:
-//! a peer that does not read ends its connection.
+//! Its time is that of the kernel, and so the least possible. It is not a server for use: a peer
+//! that does not read ends its connection.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -17,7 +17,7 @@ struct Conn {
     stream: TcpStream,
     /// The beginning of a line.
     unread: Vec<u8>,
-    /// What a full socket has not taken.
+    /// Bytes that a full socket has not accepted.
     unsent: Vec<u8>,
 }
 
@@ -91,7 +91,7 @@ fn accept(
 }
 
 impl Conn {
-    /// Answers once; `false` at the end.
+    /// Answers once; returns `false` at the end of file.
     fn turn(
         &mut self,
         poller: &impl std::os::fd::AsFd,

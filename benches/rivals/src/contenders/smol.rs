@@ -98,7 +98,7 @@ async fn spawns(executor: &LocalExecutor<'_>, count: usize, batch: usize) -> f64
     busy.each(count)
 }
 
-/// Whose turn it is, and how to wake the other.
+/// The task whose turn it is, and the waker of the other one.
 #[derive(Default)]
 struct Token {
     turn: Cell<usize>,

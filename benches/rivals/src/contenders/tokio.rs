@@ -108,7 +108,7 @@ async fn spawns(count: usize, batch: usize) -> f64 {
     busy.each(count)
 }
 
-/// Whose turn it is, and how to wake the other.
+/// The task whose turn it is, and the waker of the other one.
 #[derive(Default)]
 struct Token {
     turn: Cell<usize>,
@@ -174,7 +174,7 @@ async fn channel(count: usize) -> f64 {
     busy.each(count)
 }
 
-/// tokio has no calls from other threads: its own channel of closures comes nearest.
+/// tokio has no calls from other threads: its own channel of closures is the closest.
 async fn remote(count: usize) -> f64 {
     type Call = Box<dyn FnOnce() + Send>;
     let (sender, mut receiver) = mpsc::unbounded_channel::<Call>();
