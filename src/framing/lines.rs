@@ -26,7 +26,7 @@ use super::{Decoded, Decoder, Encoder, FrameError};
 /// let mut lines = LineCodec::new();
 /// assert_eq!(lines.decode(b"on"), Decoded::More);
 /// let found = lines.decode(b"one\r\ntwo");
-/// assert_eq!(found, Decoded::Frame { frame: b"one", length: 5 });
+/// assert_eq!(found, Decoded::Frame { frame: &b"one"[..], length: 5 });
 /// ```
 #[derive(Clone, Debug)]
 #[doc(alias("LineReceiver", "LineOnlyReceiver", "LinesCodec"))]

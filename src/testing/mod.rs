@@ -26,6 +26,7 @@ mod wire;
 
 use std::fmt;
 use std::panic::Location;
+use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -132,6 +133,15 @@ pub fn settle(reactor: &Reactor) {
 /// [`take_reports`] do not count.
 #[track_caller]
 pub fn run_on(reactor: Reactor, test: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) {
+    let own = reactor.clone();
+    run_boxed(reactor, Box::pin(async move { test(own).await }));
+}
+
+type Test<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + 'a>>;
+
+/// The rest of [`run_on`], with one copy for all tests.
+#[track_caller]
+fn run_boxed(reactor: Reactor, test: Test<'_>) {
     let reports = reports::collect(&reactor);
     reactor.set_on_panic(OnPanic::Unwind);
     reactor.close_world();
@@ -139,7 +149,7 @@ pub fn run_on(reactor: Reactor, test: impl AsyncFnOnce(Reactor) -> Result<(), Fa
     let is_virtual = reactor.inner().driver().is_virtual();
     let mut left = Vec::new();
     let result = reactor.run_until(async {
-        let result = test(reactor.clone()).await;
+        let result = test.await;
         let patience = Instant::now() + LEFTOVER_LIMIT;
         let mut turns = 0;
         loop {
