@@ -135,7 +135,7 @@ fn snake(word: &str) -> String {
     snake
 }
 
-/// Each word of a `doc(alias)`, with the items that have it.
+/// Returns each word of a `doc(alias)`, with the items that have it.
 fn words() -> BTreeMap<String, Vec<String>> {
     let mut all = BTreeMap::<String, Vec<String>>::new();
     let mut files = Vec::new();
@@ -194,8 +194,8 @@ fn words() -> BTreeMap<String, Vec<String>> {
     all
 }
 
-/// The type that a declaration or an `impl` at the left margin is about; for a macro that makes
-/// methods, a type that has them.
+/// Returns the type that a declaration or an `impl` at the left margin is about; for a macro that
+/// makes methods, a type that has them.
 fn owner_of(line: &str) -> Option<String> {
     if let Some(name) = line.strip_prefix("macro_rules! ") {
         return Some(match name.trim_end_matches(" {") {

@@ -322,7 +322,7 @@ fn every_link_of_the_readme_leads_somewhere_there_and_in_the_docs() {
     assert_eq!(count, rust_files("examples").len());
 }
 
-/// The words of each `doc(alias)` in a text.
+/// Returns the words of each `doc(alias)` in a text.
 fn aliases(text: &str) -> impl Iterator<Item = &str> {
     text.split("doc(alias").skip(1).flat_map(|after| {
         let list = after.split_once(")]").map_or(after, |(list, _)| list);
@@ -367,7 +367,7 @@ const LAYERS: [&str; 33] = [
     "guide",
 ];
 
-/// The circles between files of a module that stand: all their members, and what closes the circle.
+/// The accepted circles between files of a module: all their members, and what closes the circle.
 const CIRCLES: [(&str, &str, &str); 6] = [
     (
         "defer",
@@ -402,7 +402,7 @@ const CIRCLES: [(&str, &str, &str); 6] = [
     ),
 ];
 
-/// Who may say `unsafe`, and why.
+/// The files that may contain `unsafe`, and why.
 const UNSAFE_FILES: [(&str, &str); 16] = [
     (
         "src/defer/callback_queue.rs",
@@ -446,7 +446,7 @@ const UNSAFE_FILES: [(&str, &str); 16] = [
     ("tests/support/signals.rs", "Windows is asked as C does"),
 ];
 
-/// Who may put a thread to sleep, and why.
+/// The files that may put a thread to sleep, and why.
 const SLEEPERS: [(&str, &str); 2] = [
     (
         "tests/net/descriptors_run_out.rs",
@@ -470,14 +470,15 @@ struct File {
 }
 
 impl File {
-    /// The top-level module that the file belongs to; `None` for `lib.rs`.
+    /// Returns the top-level module that the file belongs to; `None` for `lib.rs`.
     fn module(&self) -> Option<String> {
         let inside = self.path.strip_prefix("src/")?;
         let module = inside.split('/').next()?.trim_end_matches(".rs");
         (module != "lib").then(|| module.to_owned())
     }
 
-    /// The depth of the file's module: 1 for a top-level module, 2 for a file in its folder.
+    /// Returns the depth of the file's module: 1 for a top-level module, 2 for a file in its
+    /// folder.
     fn depth(&self) -> usize {
         let names = self.path.split('/').count() - 1;
         names - usize::from(self.path.ends_with("/mod.rs"))
@@ -487,8 +488,8 @@ impl File {
         code_lines(&self.text)
     }
 
-    /// The modules that a line names: after `crate::`, or after as many `super::` as lead to the
-    /// crate.
+    /// Returns the modules that a line names: after `crate::`, or after as many `super::` as lead
+    /// to the crate.
     fn modules_used(&self, text: &str) -> Vec<String> {
         let mut named = Vec::new();
         for (at, _) in text.match_indices("crate::") {
@@ -499,7 +500,7 @@ impl File {
         for path in text.split(|c: char| !(c == ':' || c == '_' || c.is_alphanumeric())) {
             let supers = path.split("::").take_while(|name| *name == "super").count();
             if supers >= self.depth() {
-                // Of an inner module `super` is the file itself, so only modules count.
+                // In an inner module `super` is the file itself, so only modules count.
                 let name = path.split("::").nth(supers).unwrap_or_default();
                 named.extend(level_of(name).map(|_| name.to_owned()));
             }
@@ -512,7 +513,7 @@ impl File {
     }
 }
 
-/// The names a path begins with: one, or those in its braces.
+/// Returns the names with which a path begins: one, or those in its braces.
 fn first_names(path: &str) -> Vec<String> {
     let first = |path: &str| {
         path.trim()
@@ -538,8 +539,8 @@ fn first_names(path: &str) -> Vec<String> {
     names.iter().map(|name| first(name)).collect()
 }
 
-/// The module that a name of the crate's root belongs to: the module itself, or the one that lib.rs
-/// re-exports it from.
+/// Returns the module of a name of the crate's root: the module of that name, or the one from which
+/// `lib.rs` re-exports it.
 fn behind_the_door(name: &str) -> String {
     let door = fs::read_to_string(root().join("src/lib.rs")).unwrap();
     if level_of(name).is_some() {
@@ -560,8 +561,8 @@ fn level_of(module: &str) -> Option<usize> {
     LAYERS.iter().position(|name| *name == module)
 }
 
-/// Fails with each line of the source and the tests that is `bad`, outside the files that may have
-/// it; and with each file that may have it and has not.
+/// Fails with each line of the source and the tests that is `bad`, outside the allowed files; and
+/// with each allowed file that has no such line.
 #[track_caller]
 fn forbid(what: &str, allowed: &[(&str, &str)], bad: impl Fn(&str) -> bool) {
     let mut found = String::new();
@@ -582,8 +583,8 @@ fn forbid(what: &str, allowed: &[(&str, &str)], bad: impl Fn(&str) -> bool) {
     );
 }
 
-/// The lines of a text that are not comments, with their numbers. A `use` that fills several lines
-/// counts as one.
+/// Iterates over the lines of a text that are not comments, with their numbers. A `use` over
+/// several lines counts as one.
 fn code_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut rest = text;
     let mut number = 1;
@@ -613,14 +614,14 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| c != '_' && !c.is_alphanumeric())
 }
 
-/// All files of Rust in a folder and its folders, in order.
+/// Returns all Rust files in a folder and its subfolders, in order.
 fn rust_files(folder: &str) -> Vec<File> {
     let (mut files, mut folders) = (Vec::new(), vec![root().join(folder)]);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).into_iter().flatten() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                // What a package of its own has built is not ours.
+                // Build output of nested packages is not part of the project.
                 if path.file_name().is_none_or(|name| name != "target") {
                     folders.push(path);
                 }

@@ -461,9 +461,9 @@ impl Transport {
         })?
     }
 
-    /// Ends the connection when a frame of which a part has arrived is not complete after this long,
-    /// however many bytes of it arrive in between; `None` means no limit. Returns the previous
-    /// limit.
+    /// Ends the connection when a frame of which a part has arrived is not complete after this
+    /// long, however many bytes of it arrive in between; `None` means no limit. Returns the
+    /// previous limit.
     ///
     /// It counts for protocols that leave bytes in their [`Input`](crate::protocol::Input), and for
     /// async code that waits for a line or another frame. The connection is lost with

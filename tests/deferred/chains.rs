@@ -97,7 +97,7 @@ fn each_value_is_dropped_exactly_once() {
     drop(result(deferred));
     check(1);
 
-    // One that fails half-way, and one whose last value is not taken.
+    // One fails half-way, and one has a last value that is not taken.
     let (deferred, resolver) = Deferred::pair();
     let (first, second) = (counted(), counted());
     let deferred = deferred

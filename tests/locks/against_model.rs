@@ -32,13 +32,14 @@ impl Rng {
     }
 }
 
-/// What is handed out, as the model sees it: numbered things. A permit has no number, so all are 0.
+/// The values that are granted, as the model sees them: numbered. A permit has no number, so all
+/// are 0.
 struct Model {
     things: VecDeque<u32>,
     waiters: Vec<Waiter>,
     /// Which waiter got what, in order.
     given: Vec<(usize, Vec<u32>)>,
-    /// What callbacks give back at once is free again when they have returned.
+    /// Values that callbacks give back at once are free again when the callbacks have returned.
     returned: usize,
 }
 
@@ -126,7 +127,7 @@ impl Model {
     }
 }
 
-/// A type under test, with what it gives made comparable.
+/// A type under test, whose granted values are made comparable.
 trait Subject: Sized + 'static {
     type Given: Any;
 
@@ -134,7 +135,7 @@ trait Subject: Sized + 'static {
     fn try_take(&self) -> Option<Self::Given>;
     fn left(&self) -> usize;
     fn waiting(&self) -> usize;
-    /// Returns the numbers of what was given.
+    /// Returns the numbers of the granted values.
     fn things(given: &Self::Given) -> Vec<u32>;
 }
 

@@ -1,4 +1,4 @@
-//! Debug mode: which task holds what others wait for.
+//! Debug mode: which task holds what other tasks wait for.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -214,7 +214,7 @@ fn a_lock_that_a_chain_holds_shows_what_the_chain_waits_for() {
             .iter()
             .filter(|line| *line == "lock, held by a Deferred");
         assert_eq!(held.count(), 2, "{tree:#?}");
-        // Members that hold what others in their list wait for.
+        // Members that hold values for which other members of their list wait.
         for is_free in [true, false] {
             let (pen, page) = (DeferredLock::new(()), DeferredLock::new(()));
             let held = (!is_free).then(|| pen.try_acquire());

@@ -266,7 +266,7 @@ fn a_cancel_removes_the_timers_and_does_not_try_again() {
     waits.cancel();
     waits.add_both(|result| assert!(result.unwrap_err().is::<Cancelled>()));
     assert!(clock.delayed_calls().is_empty() && owner(&path).is_none());
-    // Inside the callback, waiting can begin anew.
+    // Inside the callback, another wait can begin.
     assert!(holder.lock().unwrap());
     let again = lock.clone();
     let waits = watch(lock.defer_until_locked(None));
@@ -432,7 +432,7 @@ fn each_implementation_removes_the_stale_lock_of_the_other() {
     assert_eq!(other.ask("unlock"), "done");
 }
 
-/// Not a test of its own: a process that ends while it holds the lock.
+/// Not a test by itself: a process that ends while it holds the lock.
 #[test]
 fn play() {
     if let Some(path) = std::env::var_os("PLAY") {

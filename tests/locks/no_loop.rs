@@ -384,7 +384,7 @@ fn the_limits_of_a_queue() {
     assert_eq!(queue.put('c'), Err(QueueOverflow('c')));
     assert_eq!((queue.len(), now(waits)), (1, 'b'));
 
-    // A Deferred that waits for room is served by one that waits for an item.
+    // A Deferred that waits for space is served by one that waits for an item.
     let put = queue.put_when_room('d');
     let log = Log::new();
     let note = log.clone();

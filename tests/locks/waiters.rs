@@ -259,7 +259,7 @@ on_both! {
     }
 
     async fn members_of_lists_and_scopes_stand_in_line_like_anybody(reactor) {
-        // The first of a race that gets it wins; the others leave the queue, or run on.
+        // The first of a race that gets the lock wins; the others leave the queue, or run on.
         for lets_run in [false, true] {
             let (lock, log) = (DeferredLock::new(()), Log::new());
             let guard = lock.try_acquire();
@@ -497,7 +497,7 @@ fn without_a_loop_all_waiters_get_an_offer_at_once() {
     }
     drop(guard);
     assert!(bells.iter().all(|bell| bell.count() == 1));
-    // The first to ask has it; the others are in the queue, in their old positions.
+    // The first to ask has the lock; the others are in the queue, in their old positions.
     let guard = now(waits.remove(1));
     let log = Log::new();
     for (deferred, name) in waits.into_iter().zip(["first", "third"]) {
@@ -641,7 +641,7 @@ fn a_big_request_that_leaves_the_queue_lets_small_ones_in() {
     }
     assert!(log.is_empty());
     big.cancel();
-    // A Deferred that was dropped drops what it has.
+    // A Deferred that was dropped drops its guard.
     assert_eq!(log.take(), ["a", "b", "c"]);
     assert_eq!(semaphore.available(), 2);
     drop(big.add_both(|_| ()));

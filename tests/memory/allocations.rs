@@ -121,7 +121,7 @@ fn gathering_allocates_a_handful_however_many_members_there_are() {
             }
             all
         });
-        // The members, their slots, those that wait, the outcome's core, and the block that holds
+        // The members, their slots, the waiting ones, the outcome's core, and the block that holds
         // it.
         assert!(allocations <= 6, "{allocations}");
         assert!(poll(&mut all).is_ready());

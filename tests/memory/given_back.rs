@@ -79,7 +79,7 @@ fn a_loop_inside_another() {
     assert!(outer.is_settled());
 }
 
-/// Runs in memory, in a reactor; returns what was reported.
+/// Runs in memory, in a reactor; returns the reports.
 fn reports_of(main: impl AsyncFnOnce(&Reactor)) -> Vec<String> {
     let reports = Rc::new(RefCell::new(Vec::new()));
     let log = reports.clone();
@@ -422,7 +422,7 @@ fn a_destructor_that_panics_does_no_harm_and_everything_is_freed() {
     done.unwrap();
 }
 
-/// What is dropped because the reactor has ended, or has dropped it.
+/// Values that are dropped because the reactor has ended, or was dropped.
 #[test]
 fn at_the_end_of_a_reactor_a_panicking_destructor_does_not_stop_the_others() {
     let before = DROPPED.get();

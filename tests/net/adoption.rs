@@ -38,7 +38,7 @@ fn adopting_a_listener_of_std_works_and_stop_only_closes_it() {
         conn.read_exact(&mut [0]).await?;
         drop(conn);
         port.stop().await?;
-        // The other owner of the socket goes on; the socket is non-blocking for both.
+        // The other owner of the socket continues; the socket is non-blocking for both.
         let client = TcpStream::connect(address)?;
         until(|| other.accept().is_ok()).await;
         drop(client);
@@ -133,7 +133,7 @@ fn datagram_sockets_are_adopted_too() {
         assert_eq!(asker.recv(&mut [0; 8]).await?, 5);
         port.stop().await?;
         assert_eq!(log.take(), ["hello", "stopped"]);
-        // The other owner of the socket goes on.
+        // The other owner of the socket continues.
         asker.send(b"still there?").await?;
         until(|| copy.recv(&mut [0; 20]).is_ok_and(|count| count == 12)).await;
 

@@ -140,7 +140,7 @@ fn a_failed_attempt_beside_a_silent_one_starts_the_next_at_once() {
         ];
         let start = reactor.now();
         drop(reactor.connect_stream(&all[..]).await?);
-        // One delay for the silent address, and none for the one that refused.
+        // One delay for the silent address, and none for the address that refused.
         assert_eq!(reactor.now() - start, DELAY);
         port.stop().await
     });

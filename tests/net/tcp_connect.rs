@@ -280,7 +280,7 @@ fn stopping_the_reactor_fails_connecting_attempts() {
     assert_eq!(log.take(), ["stopped"]);
 }
 
-/// TCP connects a client whose own port is the one that it connects to to itself, when nothing
+/// TCP connects a client to itself whose own port is the one that it connects to, when nothing
 /// listens there.
 #[cfg(unix)]
 mod to_itself {

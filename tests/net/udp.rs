@@ -476,7 +476,7 @@ on_both! {
             sender.send_to(b"x", port.local_addr()).await?;
         }
         port.resume_producing();
-        // The machine may have had no room for all of them.
+        // The machine may have dropped some of them for lack of space.
         let (mut most, mut all) = (0, 0);
         for _ in 0..10_000 {
             torsade::yield_now().await;

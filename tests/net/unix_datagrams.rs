@@ -219,7 +219,7 @@ on_both! {
     }
 }
 
-/// The system reports room of the address that the port is connected to.
+/// The system reports space only for the address that the port is connected to.
 #[test]
 fn a_connected_port_that_writes_to_another_address_does_not_spin() {
     let reactor = Reactor::new().unwrap();

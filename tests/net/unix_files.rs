@@ -426,7 +426,7 @@ fn a_bound_client_may_try_again() {
             );
             assert!(folder.files().is_empty());
         }
-        // A queue of one, and no accept: the others retry until there is room.
+        // A queue of one, and no accept: the others retry until there is space.
         let listener = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
         listener.bind(&socket2::SockAddr::unix(folder.path("socket"))?)?;
         listener.listen(0)?;

@@ -1,4 +1,4 @@
-//! Other programs for async code: streams, outputs, ends, terminals; and what is left behind.
+//! Child processes for async code: streams, outputs, exits, terminals, and leftovers.
 #![cfg(target_os = "linux")]
 
 use std::fs;
@@ -43,7 +43,7 @@ fn exists(pid: u32) -> bool {
 /// How long something may take.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// What a child does.
+/// Runs the child's role.
 #[test]
 fn role() {
     role::play(async |reactor, name| match name {
@@ -53,7 +53,7 @@ fn role() {
     });
 }
 
-/// A command that plays a role.
+/// Returns a command that runs a role.
 fn actor(role: &str) -> Command {
     let [program, words @ ..] = role::words();
     Command::new(program).args(words).env("TORSADE_ROLE", role)
@@ -68,7 +68,7 @@ fn pipes_are_streams() {
         let failure = child.take_stdin().unwrap_err();
         assert_failure!(failure, ProcessError::NoSuchPipe { fd: 0 });
         assert!(child.take_pipe(4).is_err());
-        // Nobody writes to it but the child, which does not.
+        // Only the child has its other end, and the child does not write.
         let mut third = child.take_pipe(3)?;
         let sent: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
         let all = sent.clone();
@@ -228,7 +228,7 @@ fn output_returns_the_written_bytes_and_the_exit_status() {
             "{:?}",
             sum.out.escape_ascii().to_string()
         );
-        // One that does not read its input is not waited for.
+        // A child that does not read its input is not waited for.
         let deaf = Command::new("true").input(vec![b'x'; 3_000_000]);
         assert!(deaf.output(&reactor).await?.status.success());
         Ok(())
@@ -246,7 +246,7 @@ fn an_output_that_is_too_long_is_an_error_and_its_end() {
             .await
             .unwrap_err();
         assert_failure!(failure, ProcessError::OutputTooLong { limit: 100_000 });
-        // It was killed: nothing goes on by itself.
+        // The process group was killed: no process of it continues.
         until(|| testing::leftovers(&reactor).is_empty()).await;
         Ok(())
     });

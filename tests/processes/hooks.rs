@@ -202,7 +202,7 @@ on_both! {
         handle.transport().unwrap().signal_process(Signal::TERM)?;
         handle.closed().await?;
         assert!(log.has("ended with code 3"), "{:?}", log.all());
-        // One that does not catch it ends by it.
+        // A program that does not catch the signal ends by it.
         let child = stage.command("wait").spawn(&reactor)?;
         child.signal_process("HUP")?;
         assert_eq!(child.status().await?.signal(), Some(1));
@@ -261,10 +261,10 @@ on_both! {
         peer.closed().await?;
         assert_eq!(log.take(), ["made", "data ping", "eof", "lost done"]);
         assert!(child.status().await?.success());
-        // One that ends by itself, badly.
+        // A program that fails by itself.
         let (peer, child) = stage.command("say").connect(&reactor, Spy::new(&log))?;
         peer.closed().await?;
-        // What it did not read is closed as well, and which is found first is not said.
+        // Its unread input is closed as well; the order of the two is not defined.
         assert_eq!(log.take()[..2], ["made", "data out\\n"]);
         assert_eq!(child.status().await?.code(), Some(6));
     }
@@ -292,7 +292,7 @@ on_both! {
             let failure = process.write_to_child(fd, "x").unwrap_err();
             assert!(matches!(failure.downcast_ref(), Some(ProcessError::NoSuchPipe { fd: lost }) if *lost == fd));
         }
-        // Whoever does it all the same does no harm, however much it is.
+        // Writing there all the same does no harm, whatever the amount.
         for length in [1, 100_000] {
             process.pipe(1).unwrap().write(vec![b'x'; length]);
             some_turns().await;
@@ -401,7 +401,7 @@ fn a_part_that_does_not_end_is_killed_when_its_time_is_over() -> Result<(), Fail
     Ok(())
 }
 
-/// Whoever waits for a signal no longer does not keep it from others.
+/// A dropped wait for a signal does not keep the signal from other waits.
 #[test]
 fn a_signal_that_is_no_longer_caught_ends_a_fake_process() -> Result<(), Failure> {
     testing::run_on(Reactor::in_memory()?, async |reactor| {

@@ -1,5 +1,5 @@
-//! Programs that do not behave: what they hold on to, flood, ignore and leave; and very many of
-//! them at once.
+//! Programs that misbehave: they hold descriptors, flood, ignore signals, and leave processes
+//! behind; and very many of them at once.
 #![cfg(target_os = "linux")]
 
 use std::cell::{Cell, RefCell};
@@ -25,7 +25,7 @@ fn sh(script: &str) -> Command {
     Command::new("sh").args(["-c", script]).kill_on_drop(true)
 }
 
-/// What a child does.
+/// Runs the child's role.
 #[test]
 fn role() {
     role::play(async |reactor, name| match name {
@@ -36,7 +36,7 @@ fn role() {
     });
 }
 
-/// A command that plays a role.
+/// Returns a command that runs a role.
 fn actor(role: &str) -> Command {
     let [program, words @ ..] = role::words();
     Command::new(program)
@@ -247,7 +247,7 @@ fn a_process_that_writes_endlessly_and_is_not_read_costs_nothing() {
         let handle = sh("yes >&2 & exec yes").spawn_protocol(&reactor, noted)?;
         until(|| log.has("made")).await;
         let before = cpu_time();
-        // A loop that is told of the same thing again and again would be busy all the time.
+        // A loop that gets the same event again and again would be busy all the time.
         let sleep = torsade::Clock::sleep(&reactor, Duration::from_millis(300));
         sleep.await?;
         assert!(cpu_time() - before < 100_000);
@@ -265,7 +265,7 @@ fn a_terminal_that_floods_gives_all_of_it_and_ends() {
         let output = sh("yes | head -n 200000").pty().output(&reactor).await?;
         assert_eq!(output.out.len(), 600_000);
         assert!(output.out.chunks(3).all(|line| line == b"y\r\n"));
-        // One that nobody reads, and that is closed in the middle.
+        // A child that is not read, and is closed half-way.
         let log = Log::new();
         let noted = Noted::new(&log)
             .quiet()

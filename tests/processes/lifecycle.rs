@@ -23,7 +23,8 @@ fn sh(script: &str) -> Command {
     Command::new("sh").args(["-c", script])
 }
 
-/// What a process notes in its whole life; its pipes and its exit in any order, so they are sorted.
+/// Records the hooks of a process; its pipes and its exit may come in any order, so they are
+/// sorted.
 async fn life(reactor: &Reactor, command: Command) -> Result<Vec<String>, Failure> {
     let log = Log::new();
     let closes = Noted::new(&log).on_made(|process| process.close_stdin());
@@ -142,7 +143,7 @@ fn an_exit_is_reported_while_another_process_holds_the_pipes() {
         let closed = handle.closed();
         until(|| log.has("exited with code 7") && grandchild.borrow().ends_with('\n')).await;
         some_turns().await;
-        // Its input is closed: what a shell runs beside itself has none.
+        // Its input is closed: a background process of a shell has none.
         let mut notes = log.all();
         notes.retain(|note| note != "0 closed");
         assert_eq!(notes, ["made", "exited with code 7"]);
@@ -257,7 +258,7 @@ fn closing_its_errors_leaves_its_output() {
             2 => process.close_stderr(),
             _ => assert_eq!(data, b"still\n"),
         });
-        // One that goes on after the signal which the other one ends by.
+        // A child that continues after the signal by which the other one ends.
         let command = sh("echo err >&2; yes >&2; echo still; exit 5");
         command
             .spawn_protocol(&reactor, noted.quiet())?
@@ -535,7 +536,7 @@ fn a_child_that_other_code_has_waited_for_ends_all_the_same() {
         let pid = process.pid().unwrap();
         let stat = format!("/proc/{pid}/stat");
         process.kill();
-        // The loop stands still until somebody else has it.
+        // The loop waits until another process has it.
         while !fs::read_to_string(&stat)?.contains(") Z ") {
             std::thread::yield_now();
         }
@@ -570,7 +571,7 @@ fn one_that_is_traced_when_it_ends_is_waited_for_without_turning_in_circles() {
             tracer.take_stdout()?.read_line(80).await?.as_deref(),
             Some(&b"up"[..])
         );
-        // It ends; but its tracer, who is to know first, sleeps.
+        // The child ends; but its tracer, which has to see that first, sleeps.
         child.kill();
         let stat = format!("/proc/{pid}/stat");
         until(|| fs::read_to_string(&stat).unwrap().contains(") Z ")).await;
@@ -603,7 +604,7 @@ fn a_reactor_that_ends_first_reports_it_and_leaves_no_zombie() {
     notes.sort();
     assert_eq!(notes, ["0 closed", "1 closed", "2 closed", "made"]);
     assert!(!handle.is_connected());
-    // Its input is closed, so it ends by itself; and somebody has waited for it.
+    // Its input is closed, so it ends by itself; and other code has waited for it.
     run(async |reactor| {
         let _ = reactor;
         until(|| crate::support::children().is_empty() || !crate::support::has_zombies()).await;

@@ -39,7 +39,7 @@ fn a_terminal_that_is_played_can_be_resized() -> Result<(), Failure> {
         assert_eq!(terminal.read_line(80).await?.unwrap(), b"24 80");
         child.process().set_window_size(50, 132)?;
         assert_eq!(terminal.read_line(80).await?.unwrap(), b"50 132");
-        // It is told of a change, and this is none.
+        // A program is notified of a change only, and this is none.
         child.process().set_window_size(50, 132)?;
         some_turns().await;
         child.process().set_window_size(10, 20)?;

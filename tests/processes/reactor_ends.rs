@@ -1,4 +1,4 @@
-//! Processes whose reactor ends: who is told, who is killed, and who is waited for.
+//! Processes whose reactor ends: their hooks, kills, and waits.
 #![cfg(target_os = "linux")]
 
 use std::fs;
@@ -20,7 +20,7 @@ fn run(test: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) {
     testing::run_on(Reactor::new().unwrap(), test);
 }
 
-/// One that does not end when it is asked to, and goes on when its reactor ends.
+/// A child that does not end upon request, and continues when its reactor ends.
 fn stubborn() -> Command {
     let script = "trap '' TERM; echo up; exec sleep 1000";
     Command::new("sh").args(["-c", script])
@@ -107,7 +107,7 @@ on_both_by_hand! {
         drop(reactor);
         assert!(!handle.is_connected());
         assert_eq!(log.take(), ["child: the reactor was stopped"]);
-        // Who asked what comes of one is answered.
+        // Pending results of a process are delivered.
         let told = log.clone();
         drop(output.add_both(move |output| {
             assert!(output.unwrap_err().is::<Stopped>());

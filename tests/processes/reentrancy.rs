@@ -1,5 +1,5 @@
-//! Every method of a process from inside every hook; others started, dropped and stopped there;
-//! panics in each.
+//! Every method of a process from inside every hook; processes that are started, dropped and
+//! stopped there; panics in each.
 #![cfg(target_os = "linux")]
 
 use std::cell::{Cell, RefCell};
@@ -17,7 +17,7 @@ use torsade::{Context, Failure, Handle, Reactor, testing};
 type Cx<'a> = Context<'a, Everywhere, Process>;
 type Act = Rc<dyn Fn(&Process, &'static str)>;
 
-/// Does the same thing in each of its hooks.
+/// Does the same action in each of its hooks.
 struct Everywhere {
     log: Log,
     act: Act,
@@ -43,7 +43,7 @@ impl Everywhere {
 impl ProcessProtocol for Everywhere {
     fn connection_made(&mut self, cx: &mut Cx<'_>) {
         *self.process.borrow_mut() = Some((**cx).clone());
-        // Enough to fill the pipe, so that it has room later.
+        // Enough to fill the pipe, so that it has space later.
         cx.write(vec![b'x'; 300_000]);
         self.at(cx, "made");
     }
@@ -96,7 +96,7 @@ const HOOKS: [&str; 9] = [
     "made", "out", "err", "ready", "in lost", "out lost", "err lost", "exited", "ended",
 ];
 
-/// What comes once comes once, and in its place.
+/// Hooks that are called once are called once, in their order.
 #[track_caller]
 fn check(log: &Log, what: &str) {
     let notes = log.all();
@@ -107,7 +107,7 @@ fn check(log: &Log, what: &str) {
     }
 }
 
-/// What may be asked of a process, by name.
+/// The methods of a process, by name.
 type Wish = (&'static str, fn(&Process));
 
 /// All that may be asked of a process.

@@ -32,7 +32,7 @@ fn text(output: &Output) -> &str {
     std::str::from_utf8(&output.out).unwrap().trim_end()
 }
 
-/// What a child does.
+/// Runs the child's role.
 #[test]
 fn role() {
     role::play(async |reactor, name| match name {
@@ -46,7 +46,7 @@ fn role() {
     });
 }
 
-/// A command that plays a role.
+/// Returns a command that runs a role.
 fn actor(role: &str) -> Command {
     let [program, words @ ..] = role::words();
     Command::new(program).args(words).env("TORSADE_ROLE", role)
@@ -109,10 +109,10 @@ fn a_program_is_looked_for_along_the_path_that_the_child_has() {
         }
         let both = format!("/nowhere:{}:{}", first.display(), second.display());
         let found = Command::new("torsade-tool").env("PATH", &both);
-        // The one that may not be run is passed over.
+        // A program that may not be executed is skipped.
         let output = found.output(&reactor).await?;
         assert_eq!(text(&output), second.to_str().unwrap());
-        // When there is no other, it is what is told of.
+        // If there is no other, it decides the error.
         let forbidden = Command::new("torsade-tool").env("PATH", &first);
         let failure = forbidden.output(&reactor).await.unwrap_err();
         let error = start_error(&failure);
@@ -137,7 +137,7 @@ fn a_child_has_the_requested_user_and_groups() {
         let grouped = who.uid(65534).gid(65533).groups([7, 9]);
         let output = grouped.output(&reactor).await?;
         assert_eq!(text(&output), "65534\n65533\n65533 7 9");
-        // Ours is as it was, and who is not root any more is told so.
+        // This process's identity is unchanged, and a process without root gets an error.
         assert!(rustix::process::geteuid().is_root());
         let failure = sh("exit").uid(u32::MAX).output(&reactor).await.unwrap_err();
         assert_eq!(
@@ -169,7 +169,7 @@ async fn print_signals(reactor: &Reactor) -> Result<(), Failure> {
 fn no_signal_is_ignored_or_blocked_in_a_child() {
     run(async |reactor| {
         let [program, words @ ..] = role::words();
-        // The shell ignores SIGHUP and SIGINT, and so does what it becomes.
+        // The shell ignores SIGHUP and SIGINT, and so does the program that it executes.
         let actor = sh("trap '' HUP INT; exec \"$0\" \"$@\"")
             .arg(program)
             .args(words)
@@ -195,7 +195,7 @@ fn no_signal_is_ignored_or_blocked_in_a_child() {
     });
 }
 
-/// The descriptors of a child, as it sees them, with what they are.
+/// The descriptors of a child, as it sees them, with their kinds.
 async fn descriptors(
     reactor: &Reactor,
     command: Command,
@@ -222,7 +222,7 @@ fn lister() -> Command {
 #[test]
 fn a_child_has_the_requested_descriptors_and_no_others() {
     run(async |reactor| {
-        // What must not leak: sockets, and files that other threads open all the time.
+        // Descriptors that must not leak: sockets, and files that other threads open all the time.
         let sockets: Vec<_> = (0..1000)
             .map(|_| UdpSocket::bind("127.0.0.1:0").unwrap())
             .collect();
@@ -403,7 +403,7 @@ fn a_program_that_cannot_be_started_is_an_error_of_the_call() {
     });
 }
 
-/// Has few descriptors left, starts what it can, and says how that went.
+/// Starts what it can with few descriptors left, and prints the results.
 async fn starve(reactor: &Reactor) -> Result<(), Failure> {
     let limit = rustix::process::Rlimit {
         current: Some(64),
@@ -470,7 +470,8 @@ fn children_that_failed_are_not_left_behind() {
     });
 }
 
-/// Gives a child each number that may be free here. (Nobody else opens anything in this process.)
+/// Gives a child each number that may be free here. (No other code in this process opens a
+/// descriptor.)
 async fn deal(reactor: &Reactor) -> Result<(), Failure> {
     let folder = Folder::new();
     let paths = [folder.path("even"), folder.path("odd")];
@@ -494,7 +495,7 @@ async fn deal(reactor: &Reactor) -> Result<(), Failure> {
         let expected = paths[number as usize % 2].to_str().unwrap();
         assert_eq!(found[&number], expected, "{number}");
     }
-    // Nor is the news of a failure written to one of them.
+    // The report of a failure is not written to one of them either.
     let failure = given(Command::new("/no/such")).output(reactor).await;
     assert!(matches!(
         failure.unwrap_err().downcast_ref(),
@@ -518,7 +519,7 @@ fn descriptors_are_right_where_the_free_numbers_are_the_requested_ones() {
     });
 }
 
-/// Gives a child the highest numbers that there are.
+/// Gives a child the highest descriptor numbers.
 async fn reach_limit(reactor: &Reactor) -> Result<(), Failure> {
     let limit = rustix::process::Rlimit {
         current: Some(64),
@@ -549,7 +550,7 @@ fn a_child_may_have_the_highest_number_that_there_is() {
     });
 }
 
-/// Is of a user who has no process to spare.
+/// Runs as a user who may have no more processes.
 async fn crowd(reactor: &Reactor) -> Result<(), Failure> {
     let limit = rustix::process::Rlimit {
         current: Some(1),
@@ -576,7 +577,7 @@ fn where_no_process_is_to_be_had_nothing_is_started_and_nothing_is_left() {
     }
     run(async |reactor| {
         let [_, words @ ..] = role::words();
-        // Whoever that is may not reach us by our path.
+        // That user may not be allowed to reach this program by its path.
         let program = File::open("/proc/self/exe")?;
         let actor = Command::new("/proc/self/fd/9")
             .child_fd(9, program)
@@ -595,7 +596,7 @@ fn where_no_process_is_to_be_had_nothing_is_started_and_nothing_is_left() {
 fn our_own_signals_are_as_they_were() {
     let signals = || {
         let status = fs::read_to_string("/proc/thread-self/status").unwrap();
-        // Not those that are pending: others of this user have some as well.
+        // Not pending signals: other processes of this user have some as well.
         let names = ["SigBlk:", "SigIgn:", "SigCgt:"];
         let told = |name: &str| status.lines().find(|line| line.starts_with(name));
         names.map(|name| told(name).unwrap().to_owned())
@@ -617,7 +618,7 @@ fn our_own_signals_are_as_they_were() {
     });
 }
 
-/// Says who we are, and who a child is that is another user.
+/// Prints this process's identity, and that of a child of another user.
 async fn print_groups(reactor: &Reactor) -> Result<(), Failure> {
     let who = Command::new("sh").args(["-c", "id -u; id -g; id -G"]);
     let output = who.uid(65534).gid(65533).output(reactor).await?;

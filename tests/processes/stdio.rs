@@ -30,7 +30,7 @@ fn run(test: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) {
     testing::run_on(Reactor::new().unwrap(), test);
 }
 
-/// What a child does.
+/// Runs the child's role.
 #[test]
 fn role() {
     role::play(async |reactor, name| match name {
@@ -92,7 +92,7 @@ async fn twice(reactor: &Reactor) -> Result<(), Failure> {
     eprint!("{failure}");
     assert!(matches!(failure.trap()?, ListenError::StdioInUse));
     drop(first);
-    // What is dropped is closed in the next turn.
+    // A dropped connection is closed in the next turn.
     loop {
         match torsade::net::Stdio::new().open(reactor) {
             Err(failure) => {
@@ -114,7 +114,7 @@ async fn stay(reactor: &Reactor) -> Result<(), Failure> {
     std::future::pending().await
 }
 
-/// Is over while its input is not: nothing may wait for that.
+/// Ends while its input is open: nothing may wait for that.
 async fn over(reactor: &Reactor) -> Result<(), Failure> {
     let handle = torsade::net::Stdio::new().connect(
         reactor,
@@ -351,11 +351,11 @@ fn the_end_does_not_wait_for_a_thread_that_reads_another_users_file() {
     let folder = Folder::new();
     let words = role::words();
     let exe = folder.path("exe");
-    // By another program: one that is being written cannot be run, and those that start here
-    // meanwhile would hold it open.
+    // Written by another program: a file that is being written cannot be executed, and children
+    // that are started here meanwhile would hold it open.
     let copied = Command::new("cp").arg(&words[0]).arg(&exe).status();
     assert!(copied.unwrap().success());
-    // Our pipes may not be opened again by somebody else, so a thread has to block on them.
+    // Another user may not open our pipes again, so a thread has to block on them.
     let mut command = Command::new(setpriv);
     command.args(["--reuid=65534", "--clear-groups"]).arg(&exe);
     command.args(&words[1..]).env("TORSADE_ROLE", "over");
@@ -365,7 +365,7 @@ fn the_end_does_not_wait_for_a_thread_that_reads_another_users_file() {
     let mut output = child.stdout.take().unwrap();
     await_text(&mut output, READY);
     let id = child.id().to_string();
-    // A thread gives itself its name when it runs.
+    // A thread sets its name when it runs.
     await_that(|| has_thread(&id, "torsade-input") && has_thread(&id, "torsade-output"));
     input.write_all(b"x").unwrap();
     assert_eq!(end(child), "");
@@ -462,7 +462,7 @@ fn output_of_a_child_that_has_closed_its_input_is_read_to_the_end() {
     let much = a_megabyte();
     run(async |reactor| {
         for wait in [0, 20] {
-            // It closes its input before it says what it has read.
+            // The child closes its input before it writes what it has read.
             let mut child = Command::new("sh")
                 .args(["-c", "read line; exec 0<&-; sleep 0.05; echo heard $line"])
                 .stdin(Stdio::piped())
@@ -473,7 +473,7 @@ fn output_of_a_child_that_has_closed_its_input_is_read_to_the_end() {
             conn.write_all(b"one\ntwo\n").await?;
             let before = cpu_time();
             reactor.sleep(crate::support::MS * wait).await?;
-            // What nobody listens to goes nowhere, and holds nobody up.
+            // Bytes without a reader are discarded, and delay nothing.
             conn.write_all(&much).await?;
             conn.flush().await?;
             let said = conn.read_line(80).await?;
@@ -537,7 +537,7 @@ fn the_thread_of_an_unpollable_descriptor_ends_with_its_connection() {
     });
 }
 
-/// Has a process a thread of that name?
+/// Returns whether a process has a thread of that name.
 fn has_thread(process: &str, name: &str) -> bool {
     let mut tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap();
     tasks.any(|task| {
@@ -697,7 +697,7 @@ on_both! {
             let _ = user.write_all(b"x").await;
             let _ = user.close().await;
             until(|| log.all().last().is_some_and(|last| last.starts_with("lost panicked"))).await;
-            // What was connected is closed.
+            // The connected descriptors are closed.
             assert_eq!(user.read(&mut [0]).await.unwrap_or(0), 0, "{bad}");
         }
         assert_eq!(reports.borrow().len(), 3);
@@ -737,7 +737,7 @@ fn a_pipe_is_no_terminal() {
     });
 }
 
-/// What stands for a shell: the other side of a pseudo-terminal whose controlling side is given.
+/// The far side of a pseudo-terminal whose controlling side is given, in the role of a shell.
 fn terminal_of_ours() -> (OwnedFd, File) {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&master).unwrap();
@@ -750,7 +750,7 @@ fn terminal_of_ours() -> (OwnedFd, File) {
     (master, slave.unwrap())
 }
 
-/// To open such a side anew makes another one, with nobody there.
+/// Opening such a side again makes another one, without a far side.
 #[test]
 fn the_controlling_side_of_a_terminal_is_itself() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {

@@ -17,7 +17,7 @@ use crate::support::program::{Client, PATIENCE, Program, example_path};
 use crate::support::role::{self, READY, await_text};
 use torsade::{Failure, Reactor, process};
 
-/// What a child does.
+/// Runs the child's role.
 #[test]
 fn role() {
     role::play(async |reactor, name| match name {
@@ -46,7 +46,7 @@ async fn raw(reactor: &Reactor) -> Result<(), Failure> {
     user.write_all(&[b"line ", &line[..], b"\r\n"].concat())
         .await?;
     user.flush().await?;
-    // The end of the reactor restores what is never dropped.
+    // The end of the reactor restores a terminal that is never dropped.
     std::mem::forget(terminal);
     Ok(())
 }
@@ -121,7 +121,7 @@ impl Tmux {
         self.tmux(&[&["send-keys"], keys].concat());
     }
 
-    /// Has the shell note the terminal's mode before and after a program.
+    /// Has the shell record the terminal's mode before and after a program.
     #[track_caller]
     fn start(&self, program: &str) {
         let [before, after] = ["before", "after"].map(|name| self.folder.path(name));

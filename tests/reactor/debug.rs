@@ -1,4 +1,4 @@
-//! Debug mode: the way a failure has come, the tree of what is alive, and the watchdog.
+//! Debug mode: the trace of a failure, the live tree, and the watchdog.
 
 use std::cell::RefCell;
 #[cfg(unix)]
@@ -15,7 +15,7 @@ use torsade::failure::TraceFrame;
 use torsade::reactor::{Blocked, RemoteResolver};
 use torsade::{Clock, Deferred, Failure, Reactor, fail, testing, yield_now};
 
-/// What each step of a failure's way is, and its line.
+/// The steps of a failure's trace, each with its line.
 fn way(failure: &Failure) -> Vec<(&'static str, u32)> {
     let step = |hop: &TraceFrame| match hop {
         TraceFrame::Callback { added } => ("callback", added.line()),
@@ -47,7 +47,7 @@ fn each_receiver_of_a_failure_has_its_own_trace() {
         for other in many {
             assert_eq!(way(&other.await.unwrap_err()).len(), way(&first).len());
         }
-        // They are the same failure all the same, and whoever kept a clone sees what it was.
+        // They are the same failure all the same, and a holder of a clone sees its state.
         assert!(first.ptr_eq(&last) && first.ptr_eq(&failure));
         assert_eq!(way(&failure), []);
         let text = "no answer";
@@ -314,7 +314,7 @@ fn connections_and_ports_are_shown_with_their_readers() {
     }
 }
 
-/// What a reactor whose limit is `limit` blames for `work`.
+/// Returns the calls that a reactor with this limit reports for `work`.
 fn blamed(limit: Duration, work: impl AsyncFnOnce(Reactor)) -> Vec<Blocked> {
     let told = Rc::new(RefCell::new(Vec::new()));
     let log = told.clone();
@@ -353,7 +353,7 @@ fn the_watchdog_names_each_callback_and_task_that_blocks_the_loop() {
         reactor.call_soon(move || resolver.callback(()));
         reactor.sleep(MS).await.unwrap();
     });
-    // A machine that is busy may have kept others as well.
+    // A busy machine may have delayed others as well.
     let named: Vec<u32> = told
         .iter()
         .filter(|blocked| blocked.took >= limit * 2)
@@ -407,8 +407,8 @@ fn the_watchdog_does_not_report_quick_calls() {
     assert_eq!(told, []);
 }
 
-/// Not a test of its own: what `the_watchdog_reports_a_call_that_never_returns` and
-/// `sigusr1_writes_the_tree` look at from outside.
+/// Not a test by itself: `the_watchdog_reports_a_call_that_never_returns` and
+/// `sigusr1_writes_the_tree` run it and read its output.
 #[test]
 fn play() {
     match std::env::var("PLAY").as_deref() {

@@ -205,7 +205,7 @@ fn the_watched_descriptors_are_listed_and_removed_together() {
             && reading.is_watched()
     );
 
-    // What is wanted by way of the list takes effect in the loop.
+    // A request through the list takes effect in the loop.
     all[0].add_reader();
     reactor.iterate(MS);
     (&others.borrow()[0]).write_all(b"x").unwrap();
@@ -243,7 +243,7 @@ fn the_watched_descriptors_are_listed_and_removed_together() {
             .collect::<Vec<_>>()
             .is_empty()
     );
-    // What is the reactor's own stays.
+    // The reactor's own sources stay.
     let client = std::net::TcpStream::connect(port.local_addr().inet().unwrap()).unwrap();
     (&client).write_all(b"ping").unwrap();
     client.set_nonblocking(true).unwrap();

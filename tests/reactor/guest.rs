@@ -48,14 +48,14 @@ fn a_foreign_loop_can_drive_it_by_its_descriptor() {
     REMOTE.with(|slot| drop(slot.take()));
 }
 
-/// Waits as a host loop does, but not for ever.
+/// Waits like a host loop, with a limit.
 fn wait_as_a_host(reactor: &Reactor) {
     let timeout = reactor.poll_timeout().unwrap_or(MS * 1000);
     let mut fds = [PollFd::new(reactor, PollFlags::IN)];
     poll(&mut fds, Some(&timespec(timeout))).unwrap();
 }
 
-/// What a host loop does when it has waited.
+/// Does what a host loop does after a wait.
 fn turn(reactor: &Reactor) {
     reactor.run_until_current();
     reactor.do_iteration(Some(Duration::ZERO));
@@ -298,7 +298,7 @@ fn an_edge_triggered_host_gets_every_event() {
     for counter in counters {
         rustix::io::write(counter, &1_u64.to_ne_bytes()).unwrap();
     }
-    // One edge brings all of it; the reactor itself says when to look again.
+    // One edge brings all of it; the reactor itself says when to check again.
     let nothing = epoll::Event {
         flags: epoll::EventFlags::empty(),
         data: epoll::EventData::new_u64(0),
@@ -314,7 +314,7 @@ fn an_edge_triggered_host_gets_every_event() {
     }
     assert_eq!(log.count("read"), MANY);
 
-    // What is left in the kernel when a hook has had its share is no new edge either.
+    // Bytes that are left in the kernel when a hook has had its share cause no new edge either.
     let (end, mut other) = UnixStream::pair().unwrap();
     reactor
         .watch(
@@ -484,7 +484,7 @@ fn a_panic_that_unwinds_ends_a_hosted_run() {
 
 #[test]
 fn a_signal_stops_a_hosted_run() {
-    // It would stop others as well.
+    // The signal would stop other tests as well.
     own::alone("a_signal_stops_a_hosted_run", || {
         let reactor = Reactor::builder().stops_on_signals(true).build().unwrap();
         reactor.start().unwrap();

@@ -59,7 +59,7 @@ fn where_epoll_is_refused_the_reactor_uses_poll_unless_epoll_was_chosen() {
     );
 }
 
-/// Runs in a process of its own: says which poller it has, once another thread has woken it.
+/// Runs in a process of its own: prints its poller, once another thread has woken it.
 #[test]
 fn says_its_poller() {
     if std::env::var_os(ROLE).is_none() {
@@ -91,7 +91,7 @@ fn with<'a>(command: &'a mut Command, name: &str) -> &'a mut Command {
         .env("TORSADE_POLLER", name)
 }
 
-/// What it says.
+/// Returns its output.
 #[track_caller]
 fn said(command: &mut Command) -> String {
     let output = command.output().unwrap();

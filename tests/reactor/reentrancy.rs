@@ -1,8 +1,8 @@
-//! Every public method from every hook: nothing panics or hangs but what is documented to, and the
-//! loop goes on.
+//! Every public method from every hook: nothing panics or hangs except where documented, and the
+//! loop continues.
 //!
-//! A cell of the matrix is a hook and an action. Each has a reactor of its own, on which one
-//! scenario is played that comes by all the hooks; the action is done in the one.
+//! A cell of the matrix is a hook and an action. Each has its own reactor, on which one scenario
+//! runs that reaches all the hooks; the action is done in one of them.
 
 use std::cell::{Cell, RefCell};
 use std::future::pending;
@@ -26,7 +26,7 @@ use torsade::{
     Phase, Port, Protocol, Reactor, Resolver, Task, Transport, spawn, testing, yield_now,
 };
 
-/// What an action finds. Some of it is not there yet, or not any more.
+/// The objects that an action finds. Some do not exist yet, or no longer.
 struct World {
     reactor: Reactor,
     hook: &'static str,
@@ -184,7 +184,7 @@ const HOOKS: &[&str] = &[
     "descriptor",
 ];
 
-/// Does something with what may not be there.
+/// Uses an object that may not exist.
 fn with<T>(location: &RefCell<Option<T>>, f: impl FnOnce(&T))
 where
     T: Clone,
@@ -195,7 +195,7 @@ where
     }
 }
 
-/// What a method returns is of no interest.
+/// Ignores the result of a method.
 fn ignore<T>(_: T) {}
 
 fn panics(f: impl FnOnce()) {
@@ -205,7 +205,7 @@ fn panics(f: impl FnOnce()) {
 type Action = (&'static str, fn(&World));
 type ContextAction = (&'static str, fn(&mut Context<'_, Probe>));
 
-/// What is done in a cell.
+/// The action of a cell.
 #[derive(Clone, Copy)]
 enum Do {
     Anywhere(fn(&World)),
@@ -613,7 +613,7 @@ const ACTIONS: &[Action] = &[
     }),
 ];
 
-/// Lets what has been set going come about.
+/// Runs the consequences to their end.
 async fn a_while(reactor: &Reactor) {
     for _ in 0..3 {
         let _ = reactor.sleep(Duration::from_micros(60)).await;
@@ -686,7 +686,7 @@ async fn scenario(reactor: &Reactor, world: &World) {
     a_while(reactor).await;
 }
 
-/// Somebody else's connection is still served.
+/// The connection of another client is still served.
 async fn goes_on(reactor: &Reactor) -> Result<(), Failure> {
     let port = reactor.listen(HERE, |_| Echo)?;
     let mut conn = reactor.connect_stream(port.local_addr()).await?;
@@ -749,7 +749,7 @@ fn cell(reactor: Reactor, hook: &'static str, name: &str, action: Do) {
     if let Some(deferred) = world.deferred.take() {
         drop(deferred.add_both(|_| {}));
     }
-    // What the world keeps goes while nothing is looked up in it any more.
+    // The world's values are dropped while nothing is looked up in it any more.
     WORLD.with(|location| drop(location.take()));
     reactor.on_report(|_| {});
 }

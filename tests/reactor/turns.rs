@@ -321,7 +321,7 @@ mod reports_and_limits {
     }
 }
 
-/// Gives a protocol to the first connection.
+/// Attaches a protocol to the first connection.
 fn once(protocol: Spy) -> impl FnMut(torsade::Address) -> Option<Spy> {
     let mut protocol = Some(protocol);
     move |_| protocol.take()
@@ -412,8 +412,7 @@ on_both_by_hand! {
                 std::thread::park_timeout(MS * 10);
                 Ok(())
             };
-            // A task waits, and so does main; and one that handles its failures is told of this
-            // one.
+            // A task waits, and so does main; and a task that handles its failures gets this one.
             let task = main.clone();
             main.spawn(async move { task.spawn_blocking(work).await }).detach();
             let noted = main.spawn_blocking(work).add_errback(move |failure| {
@@ -686,7 +685,7 @@ fn time_that_is_manual_moves_by_advance_only() {
     assert_eq!(log.take(), ["3 at 3s"]);
 }
 
-/// What ends a wait that nobody was in must not be forgotten.
+/// A wake while no wait is in progress must not be forgotten.
 #[test]
 fn a_host_loop_is_woken_for_events_between_the_two_halves_of_a_turn() {
     let reactor = Reactor::new().unwrap();

@@ -40,7 +40,7 @@ fn block() {
     }
 }
 
-/// Everything that has hooks: it blocks in one of them, and answers what it gets.
+/// A type with all hooks: it blocks in one of them, and echoes.
 struct Slow(&'static str);
 
 impl Slow {
@@ -717,7 +717,7 @@ fn a_blocking_main_future_is_named_without_debug_mode() {
     assert_eq!(*told.borrow(), [line]);
 }
 
-/// A hook that blocks would have itself named for ever.
+/// A blocking hook would be reported for ever.
 #[test]
 fn a_hook_of_the_watchdog_that_blocks_is_not_named_itself() {
     let count = Rc::new(std::cell::Cell::new(0));

@@ -15,7 +15,7 @@ use torsade::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A service that records its calls, and stops when told to.
+/// A service that records its calls, and stops upon request.
 #[derive(Clone)]
 struct Part {
     name: &'static str,

@@ -26,7 +26,7 @@ struct Flood {
 
 impl Flood {
     fn begin(signals: [Signal; 2]) -> Self {
-        // SAFETY: it takes nothing and only says who we are.
+        // SAFETY: the call takes nothing and only returns a number.
         let target = unsafe { libc::pthread_self() };
         let is_finished = Arc::new(AtomicBool::new(false));
         let (over, start) = (is_finished.clone(), Instant::now());
@@ -135,7 +135,7 @@ fn a_blocking_call_continues_after_each_signal() {
         there.write_all(b"!").unwrap();
     });
     let mut byte = [0];
-    // The standard library does not try again by itself.
+    // The standard library does not retry by itself.
     assert_eq!(here.read(&mut byte).unwrap(), 1);
     writer.join().unwrap();
     let (sent, _) = flood.end();

@@ -9,7 +9,7 @@ use crate::support::{own, signals};
 use rustix::process::{Pid, kill_process};
 use torsade::{Clock, Context, Deferred, Phase, Protocol, Reactor, Signal};
 
-/// What the child does; does nothing in the parent.
+/// Runs the child's role; does nothing in the parent.
 #[test]
 fn child() {
     let Ok(mode) = std::env::var("TORSADE_CHILD") else {
@@ -105,7 +105,7 @@ fn child() {
     let _ = reactor.run();
 }
 
-/// What a child does with a reactor of its builder's.
+/// Runs the child's role on a reactor of this builder.
 fn run_built(way: &str, say: fn(&str)) {
     let builder = Reactor::builder().ends_by_signal(true);
     match way {
@@ -237,7 +237,7 @@ impl Started {
 
 impl Drop for Started {
     fn drop(&mut self) {
-        // Nobody waits for one that did not end; who has ended is not killed.
+        // A child that did not end is not waited for; one that has ended is not killed.
         let _ = self.0.kill();
     }
 }
@@ -272,7 +272,7 @@ fn a_second_signal_ends_a_shutdown_that_hangs() {
 
 #[test]
 fn stop_signals_that_come_together_stop_it_in_good_order_once() {
-    // Whoever ends a whole group of processes may send two; and a loop that is busy obeys when it
+    // A program that ends a whole process group may send two signals; and a busy loop obeys when it
     // can.
     for mode in ["slow", "blocked"] {
         let mut child = Started::new(mode);
@@ -293,7 +293,7 @@ fn a_loop_that_hangs_is_ended_by_the_second_signal_as_well() {
     assert!(signals::is_end_by(Signal::INT, status), "{status}");
 }
 
-/// As a program is started by one that keeps SIGINT from itself, and so from those it starts.
+/// Starts a program as a parent does that ignores SIGINT, and so has its children ignore it.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_signal_blocked_by_the_parent_stops_the_program_all_the_same() {
@@ -372,7 +372,7 @@ fn a_builder_can_say_that_the_program_ends_by_the_signal() {
         child.expect("stopped");
         child.ends_by_closing_its_output(signal);
     }
-    // What `run` does on its own can be wished away.
+    // The default of `run` can be switched off.
     let mut child = Started::new("built: left alone");
     child.kill(Signal::INT);
     child.ends_by_closing_its_output(Signal::INT);

@@ -93,7 +93,7 @@ on_both! {
 
     async fn letting_go_ends_listening(reactor) {
         let _alone = alone();
-        // Dropped, with nobody to hear of it.
+        // Dropped while no listener is left.
         let told = USR1.wait(&reactor);
         assert!(is_caught(USR1));
         drop(told);
@@ -113,7 +113,7 @@ on_both! {
         assert!(told.await.is_err());
         assert!(!is_caught(USR1));
         assert!(testing::leftovers(&reactor).is_empty());
-        // One that has something to do runs on.
+        // A handler that has more to do runs on.
         let (deferred, resolver) = Deferred::pair();
         drop(USR1.wait(&reactor).add_callback(|signal| resolver.callback(signal)));
         assert!(is_caught(USR1));
@@ -262,7 +262,7 @@ on_both_by_hand! {
         assert_eq!(reactor.poll_timeout(), None);
         let signals = reactor.signals([USR1]).unwrap();
         assert!(testing::deliver_signal(&reactor, USR1));
-        // Whoever comes finds what came noted for those who were there.
+        // A new listener finds earlier signals recorded for the earlier listeners only.
         let others = reactor.signals([USR2]).unwrap();
         drop((signals, others));
         assert_eq!(reactor.poll_timeout(), None);
@@ -381,7 +381,7 @@ fn when_one_of_two_reactors_ends_the_other_still_gets_signals() {
     assert!(!is_caught(signal));
 }
 
-/// What a child does.
+/// Runs the child's role.
 #[test]
 fn role() {
     #[cfg(windows)]
@@ -442,7 +442,7 @@ fn role() {
                 }
             }
             #[cfg(unix)]
-            // Each SIGUSR1 is heard, and has the reactor dump while it runs.
+            // Each SIGUSR1 is delivered, and makes the reactor dump while it runs.
             "dumps" => {
                 let other = thread::spawn(move || {
                     let reactor = Reactor::builder().dumps_on_signal(true).build().unwrap();
@@ -491,7 +491,7 @@ fn role() {
     });
 }
 
-/// May it be listened to without harm?
+/// Returns whether a listener to the signal does no harm.
 #[cfg(target_os = "linux")]
 fn reactor_may(signal: Signal) -> bool {
     ![
@@ -552,7 +552,7 @@ fn a_listener_to_stop_signals_does_not_prevent_a_second_signal_from_ending_a_han
         role::await_text(&mut errors, "SIGTERM\n");
     }
     role::await_text(&mut errors, "before\n");
-    // The first since then is told, and noted; the second ends it.
+    // The first one since then is delivered and recorded; the second ends the process.
     signals::send(&mut child, Signal::TERM);
     role::await_text(&mut errors, "SIGTERM\n");
     let status = signals::insist(&mut child, Signal::INT);
@@ -586,7 +586,7 @@ fn every_day() -> [Signal; 4] {
     return [USR1, HUP, Signal::ABRT, Signal::TERM];
 }
 
-// On Windows nothing but these and SIGABRT can be heard; by number they come in the same order.
+// On Windows only these and SIGABRT can be listened to; by number they come in the same order.
 #[cfg(unix)]
 const HUP: Signal = Signal::HUP;
 #[cfg(unix)]

@@ -1,5 +1,5 @@
-//! Signals: a graceful stop, listeners, and floods. A process of its own: signals and their
-//! handlers are the process's, and whoever else is in it would be told and stopped.
+//! Signals: a graceful stop, listeners, and floods. A process of its own, because signals and
+//! handlers belong to the process and would affect every other test in it.
 
 #[macro_use]
 #[path = "../support/mod.rs"]
@@ -11,7 +11,7 @@ mod listeners;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Signals are the process': those who send some take turns.
+/// Signals belong to the process: tests that send some take turns.
 pub(crate) struct Alone {
     _turn: MutexGuard<'static, ()>,
 }

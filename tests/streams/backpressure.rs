@@ -1,5 +1,5 @@
-//! Limits: what a connection may queue, who is held when it is full, and who is told when it is not
-//! any more.
+//! Limits: how much a connection may queue, which reads are held while it is full, and who is
+//! called when it no longer is.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -15,7 +15,7 @@ const SMALL: Limits = Limits {
     hard: 1000,
 };
 
-/// Fills the socket, so that what is written from now on stays queued.
+/// Fills the socket, so that later writes stay queued.
 async fn stuff(transport: &Transport) {
     transport.set_limits(Limits {
         low: 0,
@@ -267,14 +267,14 @@ on_both! {
             assert!(flush.await.is_err());
         }
         assert!(conn.write(b"x").await.is_err());
-        // The peer might have said something before.
+        // The peer might have sent something before.
         assert!(conn.read(&mut [0]).await.is_err());
         assert!(how(&conn.transport().reason().unwrap()).starts_with("broken"));
         port.stop().await?;
     }
 
     async fn a_producer_whose_peer_accepts_everything_leaves_the_others_their_turn(reactor) {
-        // The pusher goes on for ever; the timer must get its turn.
+        // The producer never stops; the timer must get its turn.
         let port = reactor.listen(HERE, |_| Spy::new(&Log::new()))?;
         let pusher = Spy::new(&Log::new())
             .on_made(|cx| {

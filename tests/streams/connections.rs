@@ -16,7 +16,7 @@ on_both! {
         let (kept, said) = (Rc::new(Cell::new(None)), Rc::new(Cell::new(false)));
         let (keep, says) = (kept.clone(), said.clone());
         let port = reactor.serve(HERE, async move |mut conn| {
-            // It has heard enough, answers, and goes.
+            // It has received enough, answers, and closes.
             conn.read_exact(&mut [0; 1000]).await?;
             conn.write_all(b"too much").await?;
             says.set(true);

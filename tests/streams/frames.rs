@@ -20,7 +20,7 @@ use torsade::{Connection, Context, Failure, Reactor};
 
 type Act<C> = Rc<dyn Fn(&mut Noting<C>, &mut Context<'_, Noting<C>>, usize)>;
 
-/// Notes what it receives, and then does something that depends on how many frames there were.
+/// Records what it receives, and then does something that depends on the number of frames so far.
 struct Noting<C: 'static> {
     log: Log,
     codec: C,
@@ -50,7 +50,7 @@ impl<C> Noting<C> {
     }
 }
 
-/// What the tests ask of a codec.
+/// The requirements of the tests on a codec.
 trait Codec:
     for<'a> Decoder<Frame<'a> = &'a [u8], Owned = Vec<u8>, Error = FrameError>
     + for<'a> Encoder<&'a [u8], Error = FrameError>

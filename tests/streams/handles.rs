@@ -1,4 +1,4 @@
-//! Reaching a protocol from outside: posting, asking, waiting, timers of its own.
+//! Reaching a protocol from outside: posting, asking, waiting, and its timers.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -11,7 +11,7 @@ use torsade::{
     Clock, ConnectionError, Context, Deferred, Failure, Group, Handle, Port, Protocol, Reactor,
 };
 
-/// A protocol with nothing of its own but a log.
+/// A protocol that only keeps a log.
 struct Plain(Log);
 
 impl Protocol for Plain {
@@ -89,7 +89,7 @@ on_both! {
         let there: Vec<_> = group.iter().map(|member| member.peer()).collect();
         let here: Vec<_> = peers.iter().map(|peer| peer.transport().local_addr().unwrap()).collect();
         assert_eq!(there, here, "in the order they joined");
-        // Ended ones fall out, also while somebody iterates.
+        // Ended members leave, also during an iteration.
         for (number, member) in (&group).into_iter().enumerate() {
             assert!(group.contains(&member));
             if number == 0 {

@@ -198,7 +198,7 @@ fn resuming_in_the_same_hook_changes_nothing() {
     );
 }
 
-/// Each byte as a note of its own.
+/// Records each byte separately.
 fn bytes(log: &Log) -> Spy {
     let to = log.clone();
     Spy::new(&Log::new()).on_data(move |_, data| {
@@ -563,7 +563,7 @@ on_both! {
         conn.write_all("\n".repeat(2000).as_bytes()).await?;
         conn.close().await?;
         until(|| !log.is_empty()).await;
-        // Whoever is woken by the first line runs long before the last one, and so do timers.
+        // Tasks that the first line wakes run long before the last line, and so do timers.
         assert!(log.all().len() < 1000, "{} lines in a row", log.all().len());
         reactor.sleep(Duration::ZERO).await?;
         assert!(log.all().len() < 1000, "{} lines before a timer", log.all().len());

@@ -1,5 +1,5 @@
-//! What goes over a connection: bytes, lines, limits, producers, hand-over to another protocol, and
-//! its end.
+//! The streams of connections: bytes, lines, limits, producers, hand-over to another protocol, and
+//! the end.
 
 #[macro_use]
 #[path = "../support/mod.rs"]

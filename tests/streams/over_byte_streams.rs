@@ -88,7 +88,7 @@ impl AsyncRead for Silent {
     }
 }
 
-/// Takes so many bytes and then none, or fails.
+/// Accepts this many bytes and then none, or fails.
 struct Takes {
     room: usize,
     fails: bool,
@@ -118,7 +118,7 @@ impl AsyncWrite for Takes {
     }
 }
 
-/// Deciphers what another endpoint's peers say.
+/// Decrypts the bytes of another endpoint's peers.
 struct Cipher;
 
 impl StreamServerEndpoint for Cipher {

@@ -29,7 +29,7 @@ impl LineProtocol for Echo {
     }
 }
 
-/// Is in order only if the connection ended with this kind of error.
+/// Succeeds only if the connection ended with this kind of error.
 async fn ends_with(conn: &mut Connection, kind: ErrorKind) -> Result<(), Failure> {
     match conn.read_to_end(&mut Vec::new()).await {
         Err(error) if error.kind() == kind => Ok(()),
@@ -359,7 +359,7 @@ on_both! {
         let mut third = reactor.connect_stream(port.local_addr()).await?;
         assert_eq!(third.read(&mut [0]).await.unwrap_or(0), 0);
         assert_eq!(port.connections(), 2);
-        // From another address, and once there is room again.
+        // From another address, and once there is space again.
         let elsewhere = ConnectOptions::new().bind(([127, 0, 0, 2], 0));
         let mut other = reactor.connect_stream((port.local_addr(), elsewhere)).await?;
         drop(first);

@@ -1,5 +1,4 @@
-//! Producers: told to go on and to pause, in step with what the connection takes; files; and ends
-//! that wait for them.
+//! Producers: paused and resumed in step with the connection; files; and ends that wait for them.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -10,7 +9,7 @@ use crate::support::{HERE, Log, Spy, until};
 use torsade::transport::{ConnectionError, Consumer, Flow, Limits, Producer};
 use torsade::{Cancelled, Connection, Failure, Reactor, Transport, yield_now};
 
-/// Notes what it is told, and does what it was told to.
+/// Records its calls, and does what it was told to do in them.
 struct Telling {
     log: Log,
     on_resume: Box<dyn FnMut(&Transport)>,

@@ -1,5 +1,5 @@
-//! Handing a live connection to another protocol: what is queued leaves first, what came is
-//! delivered, and only the last one is told of the end.
+//! Handing a live connection to another protocol: queued bytes are sent first, received bytes are
+//! delivered, and only the last protocol sees the end.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use torsade::{
 
 type Made = Box<dyn FnOnce(&mut Context<'_, Door>)>;
 
-/// Notes its hooks. What comes up to a star is its own; then it becomes a [`Spy`] with the rest.
+/// Records its hooks. It uses the bytes up to a star; then it becomes a [`Spy`] with the rest.
 struct Door {
     log: Log,
     made: Option<Made>,
@@ -379,7 +379,7 @@ mod unix {
     }
 }
 
-/// What a protocol had set going when it named its successor.
+/// The timers and posts of a protocol that has named its successor.
 #[cfg(unix)]
 mod sources {
     use std::fs::File;
@@ -390,7 +390,7 @@ mod sources {
 
     use super::*;
 
-    /// Notes what it is told.
+    /// Records its hooks.
     struct Source(Log);
 
     impl Producer for Source {

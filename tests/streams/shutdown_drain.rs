@@ -1,5 +1,5 @@
-//! What a program writes before it returns arrives; what does not is reported, and does not look
-//! whole.
+//! Bytes that a program writes before it returns arrive; lost bytes are reported, and the stream
+//! does not look complete.
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
@@ -173,7 +173,7 @@ fn an_abort_is_not_reported() -> Result<(), Failure> {
 
 on_both_by_hand! {
     fn bytes_that_the_last_hooks_write_to_others_are_no_loss(reactor) {
-        /// Says to all others that it has left.
+        /// Tells all others that it has left.
         struct Member(torsade::Group);
         impl torsade::Protocol for Member {
             fn connection_made(&mut self, cx: &mut torsade::Context<'_, Self>) {
@@ -209,7 +209,8 @@ on_both_by_hand! {
     fn bytes_written_before_the_stop_are_sent_by_open_connections_too(reactor) {
         let reports = expect_reports(&reactor);
         let got = late_reader(reactor, MS * 10, async |conn| conn.transport().write(vec![7; 4 << 20]));
-        // What the system has by then is the system's to deliver; the reader ends with the reactor.
+        // Bytes that the system has accepted are the system's to deliver; the reader ends with the
+        // reactor.
         assert!(got > 3 << 20, "{got}");
         assert!(reports.borrow().is_empty(), "{reports:?}");
     }
@@ -396,7 +397,7 @@ on_both! {
     }
 }
 
-/// Runs `main` with a client of a server that waits before it reads; gives how many bytes the
+/// Runs `main` with a client of a server that waits before it reads; returns how many bytes the
 /// server got.
 fn late_reader(
     reactor: Reactor,
@@ -433,7 +434,7 @@ fn file_size(file: &File) -> usize {
     file.metadata().unwrap().len() as usize
 }
 
-/// Runs `main` to its end, and what follows; gives what was reported.
+/// Runs `main` to its end, and what follows; returns the reports.
 fn run_for(
     grace: Grace,
     main: impl AsyncFnOnce(&Reactor) -> Result<(), Failure>,
@@ -462,7 +463,7 @@ fn only(reports: &[Report], is_cause: impl FnOnce(&Failure) -> bool) -> String {
     report.failure().to_string()
 }
 
-/// How a stream ends for one who reads it.
+/// The end of a stream as its reader sees it.
 fn end_of(mut stream: TcpStream) -> Result<usize, ErrorKind> {
     let mut all = Vec::new();
     stream.read_to_end(&mut all).map_err(|error| error.kind())
@@ -588,8 +589,8 @@ fn unread_bytes_of_the_peer_do_not_destroy_bytes_written_before_the_stop() {
     }
 }
 
-/// A peer in another thread that sends so much, says when that is done, and then reads slowly to
-/// the end.
+/// A peer in another thread that sends this many bytes, signals when that is done, and then reads
+/// slowly to the end.
 #[allow(clippy::type_complexity, reason = "one use")]
 fn peer_that_sends_and_then_reads(
     count: usize,

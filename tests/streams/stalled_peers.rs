@@ -40,7 +40,7 @@ on_both! {
         let reports = expect_reports(&reactor);
         let options = ListenOptions::new().close_timeout(MS * 50);
         let (port, ends) = big_answers(&reactor, &options)?;
-        // It says that it is done, so that the answer is the last word, and never reads.
+        // It sends the end of file, so that the answer is the last word, and never reads.
         let mut conn = reactor.connect_stream(port.local_addr()).await?;
         conn.write_all(b"x").await?;
         conn.close().await?;
@@ -60,7 +60,7 @@ on_both! {
         assert_eq!(bytes, queued);
         assert_eq!(Some(peer), conn.transport().local_addr().ok().as_ref());
         assert!(is_of_a_stall(&reported));
-        // What has arrived may be read; then it does not look whole.
+        // Bytes that have arrived may be read; then the stream does not look complete.
         let end = conn.read_to_end(&mut Vec::new()).await;
         assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset);
         drop(conn);
@@ -142,7 +142,7 @@ fn many_peers_that_never_read_cost_no_more_than_the_budget_in_memory() {
     );
 }
 
-/// 60 peers ask for 3 MiB each and read nothing; one that behaves is served all the while.
+/// 60 peers request 3 MiB each and read nothing; one that behaves is served all the while.
 fn attack(reactor: &Reactor) {
     let reports = expect_reports(reactor);
     let inner = reactor.clone();
@@ -159,8 +159,7 @@ fn attack(reactor: &Reactor) {
                 })
                 .on_lost(move |reason| to.borrow_mut().push(reason.clone()))
         })?;
-        // What the system holds for each of them is little, so that most of it is the program's to
-        // hold.
+        // The system's buffers are small, so that the program has to hold most of it.
         let small = ConnectOptions::new().receive_buffer(4096);
         let mut good = inner.connect_stream(port.local_addr()).await?;
         let mut deaf = Vec::new();
@@ -237,7 +236,7 @@ fn bytes_read_and_not_used_count_for_the_budget() {
 
 #[test]
 fn unused_bytes_of_a_closed_connection_no_longer_count() {
-    /// Answers its first line at length, and has heard enough.
+    /// Answers its first line at length, and then closes.
     struct Answers(Rc<Cell<Option<Transport>>>);
     impl LineProtocol for Answers {
         fn line_received(&mut self, cx: &mut Context<'_, Self>, _line: &[u8]) {

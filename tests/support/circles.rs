@@ -13,7 +13,7 @@ pub(crate) type Circle = (String, Vec<String>);
 /// with its path in `src`.
 ///
 /// A re-exported name counts as a use of the file that defines it; a re-export by itself is no use.
-/// Tests and models of a file are not looked at.
+/// Tests and models of a file are ignored.
 pub(crate) fn circles<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<Circle> {
     let sources = Sources::read(files);
     let uses: BTreeMap<&Module, BTreeSet<Module>> = sources
@@ -57,7 +57,7 @@ struct Sources {
 struct Source {
     /// The paths it names outside of re-exports, as written.
     used: Vec<Vec<String>>,
-    /// What its `use` items bring into scope: the name here, and the path as written.
+    /// The names that its `use` items bring into scope: the name here, and the path as written.
     imports: Vec<(String, Vec<String>)>,
 }
 
@@ -85,8 +85,8 @@ impl Sources {
             .collect()
     }
 
-    /// Returns a path from the crate's root; none for one that leads to other crates, or to names
-    /// of the file itself.
+    /// Returns a path from the crate's root; `None` for a path that leads to other crates, or to
+    /// names of the file itself.
     fn absolute(&self, file: &Module, path: &[String]) -> Option<Module> {
         let supers = path.iter().take_while(|name| *name == "super").count();
         let (mut whole, rest) = match path[0].as_str() {
@@ -108,8 +108,8 @@ impl Sources {
         Some(whole)
     }
 
-    /// The files that define what a path leads to, through whatever imports lie between. They are
-    /// several where an import depends on the system.
+    /// Returns the files that define the target of a path, through whatever imports lie between.
+    /// There are several where an import depends on the system.
     fn files_of(&self, path: &[String], seen: &mut BTreeSet<Module>) -> Vec<Module> {
         let mut lengths = (1..=path.len()).rev();
         let Some(length) = lengths.find(|length| self.files.contains_key(&path[..*length])) else {

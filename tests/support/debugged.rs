@@ -1,11 +1,11 @@
-//! Debug mode in tests: a reactor that has it, and what its tree looks like.
+//! Debug mode in tests: a reactor in debug mode, and the shape of its tree.
 
 use std::panic::Location;
 
 use torsade::Reactor;
 use torsade::reactor::Node;
 
-/// A reactor in debug mode, with a network of its own.
+/// Returns a reactor in debug mode, with its own network.
 pub(crate) fn debugged() -> Reactor {
     Reactor::builder().in_memory().debug(true).build().unwrap()
 }

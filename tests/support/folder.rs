@@ -19,7 +19,7 @@ impl Folder {
             let path = std::env::temp_dir().join(name);
             match fs::create_dir(&path) {
                 Ok(()) => return Self(path),
-                // Left by one that was killed and had this number before.
+                // Left behind by a killed process that had this number before.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => panic!("{}: {error}", path.display()),
             }
@@ -36,7 +36,7 @@ impl Folder {
         Address::from_path(self.path("socket"))
     }
 
-    /// What is in it.
+    /// Returns its contents.
     pub(crate) fn files(&self) -> Vec<String> {
         let files = fs::read_dir(&self.0).unwrap();
         let mut names: Vec<_> = files

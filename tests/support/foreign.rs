@@ -1,4 +1,4 @@
-//! Programs that nobody here wrote: where they are, or a word that they are missing.
+//! Foreign programs: their paths, or a note that they are missing.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -64,7 +64,7 @@ pub(crate) fn twisted() -> Option<PathBuf> {
     found.clone()
 }
 
-/// Does a program end well, within a minute?
+/// Returns whether a program ends successfully within a minute.
 fn succeeds(command: &mut Command) -> bool {
     let mut timed = Command::new("timeout");
     timed

@@ -1,5 +1,5 @@
-//! What the behaviour tests share: each behaviour on both drivers, a protocol that notes its hooks,
-//! and waiting.
+//! Shared code of the behaviour tests: each behaviour on both drivers, a protocol that records its
+//! hooks, and waiting.
 #![allow(dead_code, unused_macros, reason = "each area uses some of it")]
 
 pub(crate) mod debugged;
@@ -116,7 +116,7 @@ macro_rules! on_both_by_hand {
 pub(crate) const HERE: &str = "127.0.0.1:0";
 pub(crate) const MS: Duration = Duration::from_millis(1);
 
-/// What happened, in order.
+/// The events, in order.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Rc<RefCell<Vec<String>>>);
 
@@ -154,7 +154,7 @@ type DataHook = Box<dyn FnMut(&Transport, &[u8])>;
 type LostHook = Box<dyn FnMut(&Failure)>;
 type Hook = Box<dyn FnMut(&Transport)>;
 
-/// A protocol that notes its hooks, and does what it was told to.
+/// A protocol that records its hooks, and acts as it was told.
 pub(crate) struct Spy {
     log: Log,
     name: &'static str,
@@ -182,7 +182,7 @@ impl Spy {
         }
     }
 
-    /// Notes nothing, and answers with what it gets.
+    /// A protocol that records nothing, and echoes.
     pub(crate) fn echo() -> Self {
         Self::new(&Log::new()).on_data(|cx, data| cx.write(data))
     }
@@ -281,7 +281,7 @@ impl Protocol for Spy {
     }
 }
 
-/// Is a peer that accepted nothing the cause of a loss?
+/// Returns whether a loss was caused by a peer that accepted nothing.
 pub(crate) fn is_of_a_stall(loss: &Failure) -> bool {
     let Some(ConnectionError::NotSent { cause, .. }) = loss.downcast_ref() else {
         return false;
@@ -308,7 +308,7 @@ pub(crate) fn how(reason: &Failure) -> String {
     }
 }
 
-/// Waits for something to come about by itself, without letting time in memory go by.
+/// Waits for an event without letting time in memory pass.
 #[track_caller]
 pub(crate) fn until(mut cond: impl FnMut() -> bool) -> impl Future<Output = ()> {
     let location = std::panic::Location::caller();
@@ -358,14 +358,14 @@ pub(crate) async fn ends(
     }
 }
 
-/// Where nobody listens.
+/// An address at which nothing listens.
 pub(crate) async fn nowhere(reactor: &Reactor) -> Result<SocketAddr, Failure> {
     let port = reactor.listen(HERE, |_| Spy::echo())?;
     port.stop().await?;
     Ok(port.local_addr().inet().unwrap())
 }
 
-/// How many microseconds this thread has computed for; only Linux says.
+/// Returns the microseconds of CPU time of this thread; only Linux provides them.
 pub(crate) fn cpu_time() -> u128 {
     if cfg!(not(target_os = "linux")) {
         return 0;
@@ -375,13 +375,13 @@ pub(crate) fn cpu_time() -> u128 {
     nanoseconds.parse::<u128>().unwrap() / 1000
 }
 
-/// Has panics and unhandled failures noted instead of failing the test.
+/// Records panics and unhandled failures instead of failing the test.
 pub(crate) fn expect_reports(reactor: &Reactor) -> Rc<RefCell<Vec<Report>>> {
     let reports = Rc::new(RefCell::new(Vec::new()));
     let log = reports.clone();
     reactor.on_report(move |report| {
         log.borrow_mut().push(report.clone());
-        // Not a handle of its own: the reactor owns the hook.
+        // Not a strong handle: the reactor owns the hook.
         if let Some(reactor) = Reactor::current() {
             testing::take_reports(&reactor);
         }
@@ -390,7 +390,7 @@ pub(crate) fn expect_reports(reactor: &Reactor) -> Rc<RefCell<Vec<Report>>> {
     reports
 }
 
-/// Kinds of what is alive, but for ports.
+/// Returns the kinds of everything that is alive, except ports.
 pub(crate) fn alive(reactor: &Reactor) -> Vec<&'static str> {
     let mut kinds: Vec<_> = testing::leftovers(reactor)
         .iter()
@@ -422,7 +422,7 @@ pub(crate) fn children() -> Vec<u32> {
     children
 }
 
-/// Has one of them exited?
+/// Returns whether one of them has exited.
 #[cfg(target_os = "linux")]
 pub(crate) fn has_zombies() -> bool {
     children().iter().any(|pid| {

@@ -10,7 +10,7 @@ use super::Log;
 type Cx<'a> = Context<'a, Noted, Process>;
 type Hook<A> = Option<Box<dyn FnMut(&Process, A)>>;
 
-/// Notes its hooks, and does what it was told to.
+/// Records its hooks, and acts as it was told.
 pub(crate) struct Noted {
     log: Log,
     made: Hook<()>,
@@ -34,7 +34,7 @@ impl Noted {
         }
     }
 
-    /// Does not note what is received.
+    /// Does not record received bytes.
     pub(crate) fn quiet(mut self) -> Self {
         self.is_quiet = true;
         self

@@ -1,5 +1,5 @@
-//! This very test program, run again for one test of the caller's file: for what needs a process of
-//! its own.
+//! This test program itself, run again for one test of the caller's file: for tests that need a
+//! process of their own.
 
 use std::env;
 use std::panic::Location;
@@ -17,7 +17,7 @@ pub(crate) fn path_of(test: &str) -> String {
     path.join("::")
 }
 
-/// What the harness is told so that it runs nothing but that test of the caller's file.
+/// Arguments by which the harness runs only that test of the caller's file.
 #[track_caller]
 pub(crate) fn words(test: &str) -> [String; 4] {
     only(&path_of(test))

@@ -37,7 +37,7 @@ pub(crate) fn now<T>(mut deferred: Deferred<T>) -> T {
     }
 }
 
-/// Asks what has come of a poll.
+/// Returns the result of a poll.
 pub(crate) trait ReadyAnd<T> {
     fn comes_ready_and(self, f: impl FnOnce(T) -> bool) -> bool;
 }

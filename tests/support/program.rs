@@ -1,4 +1,4 @@
-//! Other programs: started, listened to, and ended; and a plain client for those that are servers.
+//! Other programs: started, read from, and ended; and a plain client for servers.
 
 use std::env;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -28,7 +28,7 @@ impl Program {
         Self::start_with(command.stdin(Stdio::null()))
     }
 
-    /// The same for one that reads what it was given.
+    /// Starts a program that reads the given input.
     pub(crate) fn start_with(command: &mut Command) -> Self {
         let path = PathBuf::from(command.get_program());
         let mut child = command
@@ -70,7 +70,7 @@ impl Program {
         self.child.id()
     }
 
-    /// Where a server listens: the first thing it says.
+    /// Returns the address of a server: the first thing that it prints.
     #[track_caller]
     pub(crate) fn address(&self) -> String {
         let line = self.line();
@@ -80,19 +80,19 @@ impl Program {
             .into()
     }
 
-    /// The next thing it says.
+    /// Returns its next line.
     #[track_caller]
     pub(crate) fn line(&self) -> String {
         let line = self.line_within(PATIENCE);
         line.unwrap_or_else(|| panic!("{} says nothing", self.name))
     }
 
-    /// The next thing it says, if it does so in time.
+    /// Returns its next line, if it comes in time.
     pub(crate) fn line_within(&self, patience: Duration) -> Option<String> {
         self.lines.recv_timeout(patience).ok()
     }
 
-    /// Waits until it has ended, and gives its lines and what it wrote to standard error.
+    /// Waits until it has ended, and returns its lines and its standard error.
     #[track_caller]
     pub(crate) fn end(self) -> (Vec<String>, String) {
         self.end_within(PATIENCE)

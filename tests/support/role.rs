@@ -1,7 +1,7 @@
-//! Children that are the test's own program, playing a role: for what needs standard input and
-//! output of its own.
+//! Children that are the test's own program in a role: for tests that need their own standard input
+//! and output.
 //!
-//! The test called `role` in the file that asks plays it, when it finds its name in the
+//! The test called `role` in the caller's file runs the role, when it finds its name in the
 //! environment.
 
 #[cfg(unix)]
@@ -19,7 +19,7 @@ use super::program::PATIENCE;
 #[cfg(unix)]
 use super::{Log, Spy};
 
-/// What a child says first, after the harness's own words.
+/// The first output of a child, after the harness's own.
 pub(crate) const READY: &str = "READY\n";
 
 /// Plays the role that this process was given, if it was, and ends it.
@@ -27,7 +27,7 @@ pub(crate) fn play(act: impl AsyncFnOnce(&Reactor, &str) -> Result<(), Failure>)
     let Ok(name) = env::var("TORSADE_ROLE") else {
         return;
     };
-    // Nobody waits for one that hangs.
+    // A child that hangs is not waited for.
     thread::spawn(|| {
         thread::park_timeout(PATIENCE);
         process::exit(124);
@@ -47,7 +47,7 @@ pub(crate) fn spy(log: &Log) -> Spy {
     Spy::new(log).on_made(|cx| cx.write(READY))
 }
 
-/// Answers with what comes, until its end.
+/// Echoes until the end.
 #[cfg(unix)]
 pub(crate) async fn echo(reactor: &Reactor) -> Result<(), Failure> {
     let handle = torsade::net::Stdio::new()
@@ -67,7 +67,7 @@ pub(crate) fn child(role: &str) -> Command {
     command
 }
 
-/// What starts this program so that it plays.
+/// Returns the command that starts this program in a role.
 #[track_caller]
 pub(crate) fn words() -> [String; 5] {
     let [exact, path, no_capture, threads] = own::words("role");
@@ -75,7 +75,7 @@ pub(crate) fn words() -> [String; 5] {
     [exe, exact, path, no_capture, threads]
 }
 
-/// What a child said after it was ready.
+/// Returns a child's output after it was ready.
 #[track_caller]
 pub(crate) fn after_ready(said: &[u8]) -> &[u8] {
     let at = said
@@ -85,7 +85,7 @@ pub(crate) fn after_ready(said: &[u8]) -> &[u8] {
     &said[at + READY.len()..]
 }
 
-/// Reads until a child has said this.
+/// Reads until a child has written this.
 #[track_caller]
 pub(crate) fn await_text(from: &mut impl Read, text: &str) {
     let mut said = Vec::new();
@@ -97,7 +97,7 @@ pub(crate) fn await_text(from: &mut impl Read, text: &str) {
     }
 }
 
-/// Waits for a child's end, and gives what it wrote to standard error.
+/// Waits for a child's end, and returns its standard error.
 #[track_caller]
 pub(crate) fn end(child: Child) -> String {
     let output = child.wait_with_output().unwrap();

@@ -1,8 +1,8 @@
-//! Signals for children that are the test's own program, and what is done about signals.
+//! Signals for children that are the test's own program, and dispositions.
 //!
-//! On Windows nobody can send another process a SIGTERM: there a child is asked, on its standard
-//! input, to raise it itself. Ctrl-C and Ctrl-Break can be pressed for a child with a process group
-//! of its own, where there is a console.
+//! On Windows no process can send another one a SIGTERM: there a child is asked, on its standard
+//! input, to raise it itself. Ctrl-C and Ctrl-Break can be sent to a child with its own process
+//! group, where there is a console.
 
 #[cfg(target_os = "linux")]
 use std::fs;
@@ -23,7 +23,7 @@ use windows_sys::Win32::System::Console::{
 
 use torsade::Signal;
 
-/// Has what it starts take signals from [`send`].
+/// Makes the command take signals from [`send`].
 pub(crate) fn takes_signals(command: &mut Command) -> &mut Command {
     #[cfg(windows)]
     command
@@ -36,8 +36,7 @@ pub(crate) fn takes_signals(command: &mut Command) -> &mut Command {
 pub(crate) fn obey() {
     #[cfg(windows)]
     {
-        // One with a group of its own ignores Ctrl-C to begin with.
-        // SAFETY: no handler is given.
+        // A process with its own group ignores Ctrl-C at first. SAFETY: no handler is given.
         unsafe { SetConsoleCtrlHandler(None, FALSE) };
         thread::spawn(|| {
             for line in stdin().lines() {
@@ -59,7 +58,8 @@ pub(crate) fn send(child: &mut Child, signal: Signal) {
     writeln!(child.stdin.as_mut().unwrap(), "{signal}").unwrap();
 }
 
-/// Sends a signal to a child as often as it takes to end it: those that come together count as one.
+/// Sends a signal to a child as often as necessary to end it: signals that come together count as
+/// one.
 #[track_caller]
 pub(crate) fn insist(child: &mut Child, signal: Signal) -> ExitStatus {
     let patience = Instant::now() + Duration::from_secs(20);
@@ -87,7 +87,7 @@ pub(crate) fn press(child: &Child, signal: Signal) -> bool {
     unsafe { GenerateConsoleCtrlEvent(event, child.id()) != FALSE }
 }
 
-/// Is this how one ends by a signal?
+/// Returns whether the status is that of a process that ended by this signal.
 pub(crate) fn is_end_by(signal: Signal, status: ExitStatus) -> bool {
     #[cfg(unix)]
     return std::os::unix::process::ExitStatusExt::signal(&status) == Some(signal.number());
@@ -99,7 +99,7 @@ pub(crate) fn is_end_by(signal: Signal, status: ExitStatus) -> bool {
         });
 }
 
-/// Is there a handler for it?
+/// Returns whether a handler is installed.
 #[cfg(target_os = "linux")]
 pub(crate) fn is_caught(signal: Signal) -> bool {
     status("SigCgt", signal)
@@ -118,7 +118,7 @@ fn status(what: &str, signal: Signal) -> bool {
     set >> (signal.number() - 1) & 1 == 1
 }
 
-/// Is there a handler for it?
+/// Returns whether a handler is installed.
 #[cfg(windows)]
 pub(crate) fn is_caught(signal: Signal) -> bool {
     ![libc::SIG_DFL, libc::SIG_IGN].contains(&handler(signal))
@@ -143,7 +143,7 @@ fn handler(signal: Signal) -> libc::sighandler_t {
 
 #[cfg(windows)]
 fn set_handler(signal: Signal, handler: libc::sighandler_t) -> libc::sighandler_t {
-    // SAFETY: what is set is C's own, or was there before.
+    // SAFETY: the disposition is C's own, or was there before.
     unsafe { libc::signal(signal.number(), handler) }
 }
 

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 
 use torsade::{Descriptor, Watch};
 
-/// One end of a pair of sockets, with the other, and whom it tells that it may be written to: once.
+/// One end of a pair of sockets, with the other, and the notice of the first writability.
 pub(crate) struct Pipe {
     end: UnixStream,
     _other: UnixStream,

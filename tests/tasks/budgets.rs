@@ -15,7 +15,7 @@ use torsade::{Clock, Context, Deferred, Failure, Port, Reactor, Task, yield_now}
 
 /// More operations than any budget allows.
 const MANY: usize = 5_000;
-/// How many operations others may have to wait for, with room for rounds of two or three.
+/// The number of operations that others may have to wait for, with a margin of two or three rounds.
 const IN_A_ROW: usize = 300;
 
 /// The number of connections that flood, and of lines each.
@@ -271,7 +271,7 @@ fn an_item_that_a_task_may_not_take_any_more_stays_in_the_queue() {
         let (gotten, streamed) = (queue.clone(), queue.clone());
         let task = reactor.spawn(poll_fn(move |cx| {
             let mut taken = 0;
-            // The refused future is dropped, as one that loses a `select` is.
+            // The refused future is dropped, like one that loses a `select`.
             while let Poll::Ready(item) = gotten.get().poll_unpin(cx) {
                 assert_eq!(item.unwrap(), taken);
                 taken += 1;

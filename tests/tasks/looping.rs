@@ -435,7 +435,7 @@ fn a_tick_that_was_given_up_is_still_to_come() {
         for _ in 0..3 {
             assert!(poll_once(&mut Box::pin(ticks.tick())).await.is_pending());
         }
-        reactor.sleep(SECOND * 3 / 2).await?; // it comes when nobody waits
+        reactor.sleep(SECOND * 3 / 2).await?; // it is due while nothing waits
         assert_eq!(ticks.tick().await?, start + SECOND);
         assert_eq!(ticks.tick().await?, start + SECOND * 2);
         Ok(())

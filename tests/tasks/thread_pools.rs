@@ -1,5 +1,5 @@
-//! Thread pools by themselves: how they grow, how they treat work, and what they leave behind. What
-//! needs a process of its own is run by children, which are this program.
+//! Thread pools: how they grow, how they treat work, and what they leave behind. Tests that need a
+//! process of their own run in children, which are this program.
 
 use std::collections::HashSet;
 use std::panic::{self, AssertUnwindSafe};
@@ -327,7 +327,7 @@ mod children {
             });
             other.join().unwrap();
         }
-        // Idle threads of the resolvers' pools were told to end, which takes a moment.
+        // Idle threads of the resolvers' pools were asked to end, which takes a moment.
         await_that(|| count() == before);
         let _ = reactor;
         Ok(())

@@ -277,8 +277,7 @@ on_both! {
             Ok::<_, Failure>([first.await?, second.await?])
         }));
         assert_eq!(seen.await?, [(Some(7), None), (Some(9), None)]);
-        // The thread keeps nothing of it, and calls of other threads bring only what they were
-        // asked to.
+        // The thread keeps nothing of it, and calls from other threads only do what was requested.
         assert_eq!(pool.spawn_blocking(&reactor, move || Ok(here())).await?, (None, None));
         let remote = reactor.remote();
         let came = TRACE.scope(7, async {

@@ -45,8 +45,8 @@ fn then_work(reactor: &Reactor, f: impl FnOnce() + 'static) {
     });
 }
 
-/// Calls `f` from a hook of a connection, and keeps the loop busy right after that. What happens
-/// meanwhile is seen by the next poll of I/O; timers come before that. Keep what it returns.
+/// Calls `f` from a hook of a connection, and keeps the loop busy right after that. The next poll
+/// of I/O sees the events of that time; timers come before it. The caller keeps the result.
 async fn work_in_a_hook(
     reactor: &Reactor,
     f: impl FnOnce() + 'static,
@@ -306,8 +306,8 @@ on_both! {
     }
 
     async fn a_due_limit_that_is_delayed_counts_from_then(reactor) {
-        // Progress is seen at the moment of the limit: the limit of the whole is `timeout`, so it
-        // is set anew.
+        // Progress is seen at the moment of the limit: the total limit is `timeout`, so it is set
+        // again.
         let clock = reactor.clone();
         let steps = Rc::new(Cell::new(0));
         let count = steps.clone();
@@ -461,7 +461,7 @@ fn a_connection_that_is_closed_within_a_limit_is_not_aborted_when_its_peer_took_
         let (conn, mut peer) = pair(&reactor).await?;
         let transport = conn.transport();
         let mut written = 0;
-        // Until the system accepts no more: what is left is little.
+        // Until the system accepts no more: little is left.
         while transport.queued() == 0 {
             transport.write([b'a'; 16 * 1024]);
             written += 16 * 1024;

@@ -354,7 +354,7 @@ fn a_thread_that_wakes_the_test_late_is_waited_for() {
     });
 }
 
-/// What the child does; does nothing in the parent.
+/// Runs the child's role; does nothing in the parent.
 #[test]
 fn role() {
     if std::env::var("TORSADE_ROLE").as_deref() != Ok("stuck") {

@@ -1,6 +1,5 @@
-//! Streams, frames and datagrams on bad networks in memory: slow, in pieces, breaking off, losing
-//! things. Each test runs for many seeds; one that fails says how to run its seed again
-//! (`TORSADE_SEED=…`).
+//! Streams, frames and datagrams on bad networks in memory: slow, in pieces, breaking, lossy. Each
+//! test runs for many seeds; a failing one prints how to run its seed again (`TORSADE_SEED=…`).
 //!
 //! A long run, with a million frames and 20,000 seeds, takes a minute or two:
 //!
@@ -37,7 +36,7 @@ fn some_size(random: &mut Random) -> usize {
     random.below(1 << power)
 }
 
-/// What one end of a connection has seen.
+/// The events at one end of a connection.
 #[derive(Default)]
 struct Seen {
     received: RefCell<Vec<u8>>,
@@ -45,7 +44,7 @@ struct Seen {
     lost: RefCell<Vec<String>>,
 }
 
-/// Sends what it is given, in pieces; ends the connection when all of it has come back.
+/// Sends its bytes in pieces; ends the connection when all of them have come back.
 struct Asker {
     sends: Vec<Vec<u8>>,
     expects: usize,
@@ -77,7 +76,7 @@ impl Protocol for Asker {
     }
 }
 
-/// Answers with what it gets.
+/// Echoes.
 struct Echo(Rc<Seen>);
 
 impl Protocol for Echo {
@@ -159,7 +158,7 @@ fn bytes_are_echoed_exactly_on_a_lossless_network() {
     });
 }
 
-/// A queue of more than one piece, which the system may take only a part of each of.
+/// A queue of more than one piece, each of which the system may accept in part.
 #[test]
 fn a_queue_of_many_pieces_arrives_in_order_though_little_is_taken_at_a_time() {
     let faults = |seed| {
@@ -295,7 +294,7 @@ fn async_code_sees_every_broken_connection() {
     });
 }
 
-/// Notes when what came, in which pieces.
+/// Records when which pieces came.
 struct Tape(Reactor, Instant, Rc<RefCell<Vec<String>>>);
 
 impl Tape {
@@ -377,7 +376,7 @@ fn the_same_seed_makes_the_same_run() {
     );
 }
 
-/// Counts lines, each of which says its own number.
+/// Counts lines, each of which contains its own number.
 struct Counter {
     lines: Rc<Cell<usize>>,
     size: usize,
@@ -407,7 +406,7 @@ fn frames_are_exact_whatever_pieces_they_come_in() {
     let (mut sent, mut seed) = (0, 0);
     while sent < all {
         seed += 1;
-        // One byte a read, one byte of room, and what a seed makes of it.
+        // One byte a read, one byte of buffer, and a choice by the seed.
         let (faults, most) = match seed % 4 {
             0 => (NetworkFaults::new(seed).split_reads(1), 500),
             1 => (

@@ -1,6 +1,5 @@
-//! The network in memory tells what the machine's tells: scripts of operations, generated from
-//! seeds, are played on both, and each end's hooks and the reason of its end are compared after
-//! each step.
+//! The in-memory network behaves like the machine's: scripts of operations, generated from seeds,
+//! run on both, and each end's hooks and the reason of its end are compared after each step.
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
@@ -12,7 +11,7 @@ use torsade::net::ListenOptions;
 use torsade::testing::Random;
 use torsade::{Address, Context, Failure, Port, Protocol, Reactor, Transport};
 
-/// What is done to one end.
+/// An operation on one end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Op {
     Write(usize),
@@ -24,7 +23,7 @@ enum Op {
     Advance(u64),
 }
 
-/// What is done with the end of file.
+/// The reaction to the end of file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum OnEof {
     Lose,
@@ -37,7 +36,7 @@ enum OnEof {
 struct Script {
     is_unix: bool,
     on_eof: [OnEof; 2],
-    /// What is in one step is done without letting the loops turn in between.
+    /// The operations of one step are done without a turn of the loops in between.
     steps: Vec<Vec<(usize, Op)>>,
 }
 
@@ -73,12 +72,12 @@ impl Script {
     }
 }
 
-/// One end: its transport, and what it was told.
+/// One end: its transport, and its hooks so far.
 #[derive(Default)]
 struct Seen {
     transport: Option<Transport>,
     told: Vec<String>,
-    /// How many bytes came since something else was told.
+    /// The number of bytes since the last other hook.
     came: usize,
 }
 
@@ -155,7 +154,7 @@ struct Played {
 
 impl Played {
     fn new(reactor: Reactor, script: &Script, seed: u64) -> Self {
-        // What is lost is told by the reasons; here the reports would be noise.
+        // The reasons show what is lost; the reports would be noise here.
         reactor.on_report(|_| {});
         let ends = [Rc::default(), Rc::default()];
         let end = |number: usize| End {
@@ -192,7 +191,7 @@ impl Played {
         })
     }
 
-    /// Lets the system take its time until what is expected has come about, or it clearly does not.
+    /// Waits until the expected events have come, or clearly do not.
     fn wait_for(&self, expected: &[Vec<String>; 2]) -> [Vec<String>; 2] {
         let patience = Instant::now() + Duration::from_secs(2);
         loop {
@@ -219,7 +218,7 @@ impl Played {
     }
 }
 
-/// Plays a script on both; what was told differently, if anything was.
+/// Runs a script on both; returns the differences, if there are any.
 fn compare(seed: u64) -> Option<String> {
     let script = Script::new(seed);
     let memory = Played::new(Reactor::in_memory().unwrap(), &script, seed);
@@ -265,8 +264,7 @@ fn both_drivers_tell_the_same_of_other_scripts() {
     check(1_000..1_150);
 }
 
-/// On UNIX sockets what was left unread is a reset for whoever reads, and a broken pipe for whoever
-/// writes.
+/// On UNIX sockets unread bytes are a reset for the reader, and a broken pipe for the writer.
 #[cfg(unix)]
 #[test]
 fn both_drivers_tell_the_same_of_bytes_that_were_left_unread() {
@@ -275,7 +273,7 @@ fn both_drivers_tell_the_same_of_bytes_that_were_left_unread() {
     }
 }
 
-/// A count of bytes. What was under way when a connection broke is no more than the buffers hold,
+/// A number of bytes. Bytes in flight when a connection broke are at most the size of the buffers,
 /// and the system's are larger than those in memory.
 fn how_many(bytes: usize) -> String {
     match bytes {

@@ -201,16 +201,16 @@ fn run(strace: &Path, talk: &str, call: &str, error: &str, nth: usize) -> Option
     Some(text.contains("(INJECTED)"))
 }
 
-/// What is run under strace: does nothing unless it is told to.
+/// The program under strace: does nothing unless requested.
 #[test]
 fn the_conversation() {
     let Ok(kind) = env::var("TORSADE_FAULTS") else {
         return;
     };
-    // What fails here is to be a call of the conversation, so what comes before it is tried again.
+    // The call that fails has to belong to the conversation, so the calls before it are retried.
     let reactor = Reactor::new().or_else(|_| Reactor::new()).unwrap();
     testing::run_on(reactor, async |reactor| {
-        // A failure may be told, where nobody could be given it: a connection that the server could
+        // A failure may be reported that no code could receive: a connection that the server could
         // not keep.
         let harmed = match &*kind {
             "udp" => datagrams(&reactor).await?,
@@ -299,10 +299,9 @@ async fn asked(reactor: &Reactor, socket: &UdpSocket, to: Option<Address>) -> Re
     }
 }
 
-/// Several are started, one after another. What comes of them may be an error, but not something
-/// that is not so.
+/// Several are started, one after another. The result may be an error, but not a wrong one.
 async fn programs(reactor: &Reactor) -> Result<usize, Failure> {
-    // What is made once is there, and a call of these may fail already.
+    // The objects are made once, and a call of these may fail already.
     let (before, _) = (mine(), limited(reactor, sh("exit").status(reactor)).await);
     let mut harmed = 0;
     for n in 0..4 {
@@ -395,7 +394,7 @@ fn twice<T>(mut make: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> 
     make().or_else(|_| make())
 }
 
-/// What comes of it, within its time.
+/// Returns its result, within its time.
 async fn limited<T>(
     reactor: &Reactor,
     talk: impl Future<Output = Result<T, Failure>>,
@@ -406,7 +405,7 @@ async fn limited<T>(
     }
 }
 
-/// A connection that has said who it is for, where it has to.
+/// A connection that has said for whom it is, where it has to.
 async fn connected(
     reactor: &Reactor,
     kind: &str,

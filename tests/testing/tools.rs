@@ -17,7 +17,7 @@ use torsade::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What a panic says.
+/// Returns the text of a panic.
 fn panic_of<R>(f: impl FnOnce() -> R) -> String {
     let panic = catch_unwind(AssertUnwindSafe(|| drop(f()))).unwrap_err();
     let text = panic.downcast_ref::<String>().cloned();
@@ -106,7 +106,7 @@ fn a_condition_is_waited_for_to_the_moment_it_holds_and_no_longer_than_the_limit
             .unwrap_err();
         failure.downcast_ref::<TimedOut>().unwrap();
         assert_eq!(reactor.now() - start, SECOND * 17 / 2);
-        // What holds at the limit holds.
+        // A condition that holds at the limit holds.
         wait_until(&reactor, SECOND * 3 / 2, || count.get() == 10).await?;
         wait_until(&reactor, SECOND * 1000, || count.get() == 100).await
     });

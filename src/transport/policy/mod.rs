@@ -3,9 +3,9 @@
 //! # The idea
 //!
 //! A policy belongs to the connection, not to its protocol. So it applies in the same way to a
-//! protocol, to the protocols of a factory and to an async handler, and it stays when the connection
-//! is handed to another protocol. Here are the observer trait and the settings from which the
-//! connections of a port begin; `policed` carries them out.
+//! protocol, to the protocols of a factory and to an async handler, and it stays when the
+//! connection is handed to another protocol. Here are the observer trait and the settings from
+//! which the connections of a port begin; `policed` carries them out.
 
 mod log;
 mod rate;
@@ -24,8 +24,8 @@ use crate::failure::Failure;
 /// An observer of a connection's traffic, which may also end the connection.
 ///
 /// It is added to one connection with [`Transport::add_policy`], or to all connections of a port or
-/// a connect with [`ListenOptions::policy`](crate::net::ListenOptions::policy). It sees the bytes of
-/// protocols and of async handlers alike, and stays when the connection is handed to another
+/// a connect with [`ListenOptions::policy`](crate::net::ListenOptions::policy). It sees the bytes
+/// of protocols and of async handlers alike, and stays when the connection is handed to another
 /// protocol. Bytes of a file that [`Transport::send_file`] sends are not seen.
 ///
 /// # Order

@@ -12,8 +12,8 @@
 //!
 //! | variable            | does                                                                    |
 //! |---------------------|-------------------------------------------------------------------------|
-//! | `TORSADE_SEEDS=N`   | plays the seeds below N, not below 20 000; with `--nocapture` it counts |
-//! | `TORSADE_SEED=N`    | plays that one alone, and prints it and what the model says             |
+//! | `TORSADE_SEEDS=N`   | runs the seeds below N, not below 20 000; with `--nocapture` it counts  |
+//! | `TORSADE_SEED=N`    | runs that one alone, and prints it and the model's trace                |
 //!
 //! Each kind of event ([`reached`]) must have happened often enough, or the test fails. Programs in
 //! which a future awaits what waits for that future are skipped: the Deferreds cannot detect that,

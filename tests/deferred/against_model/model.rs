@@ -1,5 +1,5 @@
-//! The side that defines what is right: the rules of the `defer` module, word by word, and nothing
-//! else.
+//! The side that defines the correct behaviour: the rules of the `defer` module, word by word, and
+//! nothing else.
 //!
 //! A Deferred is a result that is there or not, a list of callbacks, and the consumer of the
 //! result. Everything that a call causes, it causes by a call, all the way down: the model ignores
@@ -24,20 +24,20 @@ pub(crate) struct Model<'a> {
     futures: Vec<Future<'a>>,
     /// The futures that will run in the next turn, in order.
     ready: VecDeque<usize>,
-    /// A future is acting.
+    /// Whether a future is acting.
     is_inside: bool,
-    /// The future whose turn it is.
+    /// The future that is being polled.
     polled: Option<usize>,
-    /// It was woken in its own turn.
+    /// Whether it was woken during its own poll.
     woken: bool,
-    /// Lost while another one that was lost is being told.
+    /// The Deferreds that were abandoned while another one is being abandoned.
     lost: Option<VecDeque<Id>>,
-    /// How deep in cancels that were passed on.
+    /// The number of nested cancels that were passed on.
     cancels: usize,
     pub(crate) trace: Vec<Event>,
     /// How often futures ran in each turn.
     pub(crate) turns: Vec<usize>,
-    /// Some of it waits for itself by way of a future, which nobody can see.
+    /// Whether a Deferred waits for itself by way of a future, which cannot be detected.
     pub(crate) is_absurd: bool,
     pub(crate) reached: Reached,
 }
@@ -51,28 +51,28 @@ enum Place {
     There(Handle),
 }
 
-/// A Deferred as somebody has it.
+/// A Deferred as a slot holds it.
 #[derive(Clone, Copy)]
 struct Handle {
-    /// None if its result was taken.
+    /// `None` if its result was taken.
     id: Option<Id>,
     was_polled: bool,
 }
 
 /// One Deferred.
 struct One<'a> {
-    /// Has its source brought something?
+    /// Whether its source has fired.
     fired: bool,
-    /// From then on what has come of it, unless it is elsewhere.
+    /// The result from then on, unless it is elsewhere.
     result: Option<Seen>,
     steps: VecDeque<What<'a>>,
-    /// A callback of its own is running.
+    /// Whether one of its callbacks is running.
     running: bool,
     pauses: usize,
-    /// The one that a callback returned.
+    /// The Deferred that a callback returned.
     waits_for: Option<Id>,
-    /// It is that other one, as nothing of its own was left when that was returned: so it shows
-    /// itself.
+    /// Whether it has become that other Deferred, because none of its own callbacks was left when
+    /// that was returned; `Debug` then shows that one.
     is_that_one: bool,
     consumer: Consumer,
     canceller: Option<Canceller<'a>>,
@@ -81,19 +81,19 @@ struct One<'a> {
 
 enum What<'a> {
     Call(Kind, &'a Body),
-    /// Fires that one.
+    /// Fires that Deferred.
     Pass(Id),
 }
 
-/// Who gets the result in the end.
+/// The final consumer of the result.
 #[derive(Clone, Copy, PartialEq)]
 enum Consumer {
     Holder,
-    /// The holder, who is to be woken with that waker.
+    /// The holder, which is woken with that waker.
     Waker(usize),
-    /// The same, a future.
+    /// The holder, which is a future.
     Future(usize),
-    /// The callback that returned it, of that one.
+    /// The callback of that Deferred, which has returned this one.
     Callback(Id),
     Nobody {
         gave_up: bool,
@@ -102,29 +102,29 @@ enum Consumer {
 
 enum Canceller<'a> {
     Call(&'a Body),
-    /// The future that brings it.
+    /// The future that provides the result.
     Future(usize),
 }
 
 struct Future<'a> {
     body: &'a Body,
     brings: Id,
-    /// How many of those that it is to await it has come to.
+    /// The index of the Deferred that it awaits.
     at: usize,
     started: bool,
     awaits: Option<Handle>,
     last: Option<Seen>,
     running: bool,
-    /// It was asked to stop when it could not be told.
+    /// Whether a stop was requested when it could not be delivered.
     asked: bool,
     over: bool,
 }
 
-/// What came of a callback.
+/// The outcome of a callback.
 enum Came {
     Ready(Seen),
     Wait(Handle),
-    /// Nothing that anybody could have.
+    /// No result that any code could have.
     Nothing,
 }
 
@@ -269,7 +269,7 @@ impl<'a> Model<'a> {
         }
     }
 
-    // What is where.
+    // The content of slots.
 
     fn is_free(&self, slot: Slot) -> bool {
         self.resolvers[slot].is_none() && matches!(self.places[slot], Place::Empty)
@@ -303,7 +303,7 @@ impl<'a> Model<'a> {
         self.deferreds.len() - 1
     }
 
-    /// The one that it is.
+    /// Returns the Deferred that this one has become.
     fn itself(&self, mut id: Id) -> Id {
         while let (true, Some(inner)) =
             (self.deferreds[id].is_that_one, self.deferreds[id].waits_for)
@@ -313,7 +313,7 @@ impl<'a> Model<'a> {
         id
     }
 
-    // What can be done with a Deferred.
+    // The operations on a Deferred.
 
     /// Adds a callback. It is called at once if the result is there.
     fn add(&mut self, handle: Handle, what: What<'a>) -> Handle {
@@ -338,7 +338,7 @@ impl<'a> Model<'a> {
         Handle::new(id)
     }
 
-    /// Fires `target` with the result, as the last callback. Nobody has it then.
+    /// Fires `target` with the result, as the last callback. The Deferred has no holder then.
     fn chain(&mut self, handle: Handle, target: Id) {
         self.reached.note(Way::Chained);
         let handle = self.add(handle, What::Pass(target));
@@ -455,7 +455,7 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// The source brings something. What comes after a cancel is dropped.
+    /// Fires the source. A result that comes after a cancel is dropped.
     fn fire(&mut self, id: Id, result: Seen) {
         self.deferreds[id].canceller = None;
         if self.deferreds[id].fired {
@@ -467,7 +467,7 @@ impl<'a> Model<'a> {
         self.go(id);
     }
 
-    /// The resolver is dropped. Those that this loses in its turn are told after it.
+    /// Drops the resolver. Resolvers that this drops in turn are handled after it.
     fn lose(&mut self, id: Id) {
         if self.deferreds[id].cancelling {
             self.reached.note(Way::CancellerLost);
@@ -488,9 +488,9 @@ impl<'a> Model<'a> {
         self.lost = None;
     }
 
-    // How it runs.
+    // Running callbacks.
 
-    /// Is the result there for the taking?
+    /// Returns whether the result can be taken.
     fn is_settled(&self, id: Id) -> bool {
         let one = &self.deferreds[id];
         self.can_run(id) && one.steps.is_empty()
@@ -501,7 +501,7 @@ impl<'a> Model<'a> {
         one.result.is_some() && !one.running && one.pauses == 0
     }
 
-    /// Runs all callbacks that can run, and gives what came of them to who is to have it.
+    /// Runs all callbacks that can run, and gives their result to the consumer.
     fn go(&mut self, id: Id) {
         while self.can_run(id) {
             let Some(step) = self.deferreds[id].steps.pop_front() else {
@@ -535,7 +535,7 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// A callback of `id` has returned `inner`.
+    /// Handles a callback of `id` that has returned `inner`.
     fn wait(&mut self, id: Id, inner: Id) {
         let mut next = Some(inner);
         while let Some(one) = next {
@@ -569,7 +569,7 @@ impl<'a> Model<'a> {
         self.go(inner);
     }
 
-    /// There is nothing more to run.
+    /// Gives the result to the consumer, because nothing is left to run.
     fn deliver(&mut self, id: Id) {
         match self.deferreds[id].consumer {
             Consumer::Holder => {}
@@ -581,7 +581,7 @@ impl<'a> Model<'a> {
             Consumer::Future(future) => {
                 self.deferreds[id].consumer = Consumer::Holder;
                 match self.polled {
-                    // It is put into the line again when it comes back.
+                    // It is queued again when its poll returns.
                     Some(polled) if polled == future => self.woken = true,
                     _ => self.ready.push_back(future),
                 }
@@ -714,7 +714,7 @@ impl<'a> Model<'a> {
         self.fire(brings, give(&body.gives, body.label, last));
     }
 
-    // What is told.
+    // The log.
 
     fn look(&mut self, slot: Slot) {
         let looked = match self.places[slot] {

@@ -3,27 +3,27 @@
 use std::fmt;
 use std::rc::Rc;
 
-/// A place that has a Deferred, its resolver, and the pauses that are held of what was there.
+/// A place for a Deferred, its resolver, and the pauses that are held of earlier content.
 pub(crate) type Slot = usize;
 
-/// How many slots there are.
+/// The number of slots.
 pub(crate) const SLOTS: usize = 4;
 
-/// How many wakers there are.
+/// The number of wakers.
 pub(crate) const WAKERS: usize = 2;
 
-/// One thing done. What cannot be done, since the slot has not got it, is left out by both sides
-/// alike.
+/// One operation. An operation that is impossible, because the slot has no such content, is skipped
+/// by both sides.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     Pair(Slot),
-    /// One that has its result from the start.
+    /// Makes a Deferred that has its result from the start.
     Make(Slot, Gives, u32),
-    /// One that a future brings.
+    /// Makes a Deferred of a future.
     Future(Slot, Rc<Body>),
     OnCancel(Slot, Rc<Body>),
     Add(Slot, Kind, Size, Rc<Body>),
-    /// Uses the resolver of the second on the first.
+    /// Chains the first to the resolver of the second.
     Chain(Slot, Slot),
     Callback(Slot, u32),
     Errback(Slot, u32),
@@ -31,12 +31,12 @@ pub(crate) enum Step {
     Cancel(Slot),
     Pause(Slot),
     Unpause(Slot),
-    /// With this waker.
+    /// Polls with this waker.
     Poll(Slot, usize),
     Drop(Slot),
-    /// Looks at it, and at its resolver.
+    /// Looks at the Deferred and at its resolver.
     Look(Slot),
-    /// Lets the futures run. Not inside others.
+    /// Runs the futures. Not inside others.
     Turn,
 }
 
@@ -46,12 +46,12 @@ pub(crate) enum Kind {
     Callback,
     Errback,
     Both,
-    /// The second of a pair does no more than to say that it ran.
+    /// The second of a pair only records that it ran.
     Pair,
     Map,
 }
 
-/// How much room a callback takes: some lie in a block beside others, some alone, some in a box.
+/// The size of a callback: some are in a block beside others, some alone in a block, some in a box.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Size {
     Small,
@@ -60,27 +60,27 @@ pub(crate) enum Size {
     Aligned,
 }
 
-/// A callback, a canceller or a future. It has its own number, and says so when it runs.
+/// A callback, a canceller or a future. It has its own number, which it records when it runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Body {
     pub(crate) label: u32,
-    /// What it does.
+    /// The operations that it does.
     pub(crate) acts: Vec<Step>,
-    /// What it awaits then, if it is a future.
+    /// The slots that it awaits then, if it is a future.
     pub(crate) awaits: Vec<Slot>,
-    /// What it returns at last.
+    /// The result that it returns.
     pub(crate) gives: Gives,
 }
 
-/// What a callback returns. Values and failures of its own bear its number.
+/// The result of a callback. New values and failures have its number.
 #[derive(Clone, Debug)]
 pub(crate) enum Gives {
-    /// What it got.
+    /// The input.
     Same,
     Value,
     Failure,
     Panic,
-    /// What is in that slot; what it got if there is nothing.
+    /// The Deferred in that slot; the input if the slot is empty.
     Deferred(Slot),
     Future(Rc<Body>),
 }
@@ -116,7 +116,7 @@ impl Rng {
     /// A program.
     pub(crate) fn program(&mut self) -> Vec<Step> {
         let length = 4 + self.below(MOST_STEPS - 4);
-        // Some programs play in few places, where more happens to each.
+        // Some programs use few slots, where more happens to each.
         let slots = 2 + self.below(SLOTS - 1);
         let mut program: Vec<_> = (0..slots).map(Step::Pair).collect();
         while program.len() < length {
@@ -128,7 +128,7 @@ impl Rng {
         program
     }
 
-    /// Steps that seldom come together by chance alone.
+    /// Returns steps that seldom come together by chance.
     fn phrase(&mut self, slots: usize) -> Vec<Step> {
         let one = self.below(slots);
         let other = (one + 1 + self.below(slots - 1)) % slots;
@@ -142,7 +142,7 @@ impl Rng {
             Step::Add(slot, Kind::Both, Size::Small, Rc::new(body))
         };
         match self.below(5) {
-            // One future is asked to stop when what it awaits has woken it.
+            // A stop is requested of a future that what it awaits has woken.
             0 => {
                 let body = Body {
                     label: self.label(),
@@ -160,14 +160,14 @@ impl Rng {
                     Step::Cancel(one),
                 ]
             }
-            // Each returns the other.
+            // Each callback returns the other Deferred.
             1 => vec![
                 returns(self, one, Vec::new(), other),
                 returns(self, other, Vec::new(), one),
                 Step::Callback(one, self.label()),
                 Step::Callback(other, self.label()),
             ],
-            // One is held back by its own last callback, and left to itself.
+            // One Deferred is paused by its own last callback, and dropped.
             2 => vec![
                 returns(self, one, vec![Step::Pause(one), Step::Drop(one)], other),
                 Step::Callback(one, self.label()),
@@ -175,7 +175,8 @@ impl Rng {
                 Step::Errback(other, self.label()),
                 Step::Unpause(one),
             ],
-            // A future is asked to stop too late, when the chain after it waits for another one.
+            // A stop is requested of a future too late, when the chain after it waits for another
+            // Deferred.
             3 => {
                 let [label, canceller, late] = [self.label(), self.label(), self.label()];
                 let body = |label, awaits, gives| {
@@ -287,7 +288,7 @@ impl Rng {
     fn canceller(&mut self, slot: Slot, slots: usize, depth: usize) -> Rc<Body> {
         let label = self.label();
         let mut acts = self.acts(slots, depth);
-        // Most of those that do something bring something of their own.
+        // Most bodies with operations return a result of their own.
         match self.below(8) {
             0 | 1 => acts.push(Step::Callback(slot, label)),
             2 => acts.push(Step::Errback(slot, label)),
@@ -327,7 +328,7 @@ impl Rng {
     }
 }
 
-/// All programs that are a little smaller.
+/// Returns all programs that are a little smaller.
 pub(crate) fn smaller(program: &[Step]) -> Vec<Vec<Step>> {
     let mut all = Vec::new();
     for half in [0..program.len() / 2, program.len() / 2..program.len()] {
@@ -352,7 +353,7 @@ pub(crate) fn smaller(program: &[Step]) -> Vec<Vec<Step>> {
     all
 }
 
-/// The same step with less in it.
+/// Returns smaller versions of a step.
 fn simpler(step: &Step) -> Vec<Step> {
     match step {
         Step::Future(slot, body) => bodies(body, |body| Step::Future(*slot, body)),
@@ -378,7 +379,7 @@ fn bodies(body: &Body, make: impl Fn(Rc<Body>) -> Step) -> Vec<Step> {
         .collect()
 }
 
-/// The same body with less in it.
+/// Returns smaller versions of a body.
 fn less(body: &Body) -> Vec<Body> {
     let mut all = Vec::new();
     for acts in smaller(&body.acts) {
@@ -409,7 +410,7 @@ fn less(body: &Body) -> Vec<Body> {
     all
 }
 
-/// Writes a program down, one step a line.
+/// Writes a program as text, one step a line.
 pub(crate) fn write_down(program: &[Step]) -> String {
     program.iter().map(|step| format!("    {step}\n")).collect()
 }
@@ -475,5 +476,5 @@ impl fmt::Display for Gives {
 
 const MOST_STEPS: usize = 40;
 
-/// How deep callbacks act inside what callbacks do.
+/// The depth to which callbacks act inside the operations of callbacks.
 const DEPTH: usize = 3;

@@ -10,7 +10,7 @@ pub(crate) enum Event {
     Canceller(u32),
     /// A future ran for the first time.
     Started(u32),
-    /// The result of what a future awaited.
+    /// The result of an awaited Deferred in a future.
     Resumed(u32, Seen),
     /// The result of a poll, if any.
     Polled(Slot, Option<Seen>),
@@ -18,11 +18,11 @@ pub(crate) enum Event {
     Woke(usize),
     /// An unhandled failure, and whether a canceller caused it.
     Reported(bool, Seen),
-    /// What a Deferred shows of itself, and whether its resolver knows of a cancel.
+    /// The `Debug` text of a Deferred, and whether its resolver knows of a cancel.
     Looked(Slot, Option<(bool, &'static str)>, Option<bool>),
     /// Which Deferreds are settled, and the counts, at the end of a step.
     Stands(u32, Live),
-    /// What should never happen.
+    /// An event that should never happen.
     Broke(String),
 }
 

@@ -172,7 +172,7 @@ impl World {
                     pause.unpause();
                 }
             }
-            // Inside a future it would be the one that awaits.
+            // Inside a future the poll would record the future as awaiting.
             Step::Poll(..) if self.is_inside.get() => {}
             Step::Poll(slot, waker) => {
                 let Some(mut deferred) = self.take(*slot) else {
@@ -312,7 +312,7 @@ impl World {
         }
     }
 
-    /// Does what a callback does.
+    /// Runs the body of a callback.
     fn call(self: &Rc<Self>, body: &Body, result: Outcome) -> Returned {
         say(Event::Called(body.label, seen(&result)));
         self.act(&body.acts);
@@ -373,7 +373,7 @@ fn give(gives: &Gives, label: u32, result: Outcome) -> Outcome {
     }
 }
 
-/// The second of a pair.
+/// Records the second callback of a pair.
 fn say_failed(label: u32, failure: Failure) -> Outcome {
     say(Event::Called(label, seen_failure(&failure)));
     Err(failure)
@@ -411,7 +411,7 @@ fn seen_failure(failure: &Failure) -> Seen {
     }
 }
 
-/// Returns the state that it shows.
+/// Returns the state in its `Debug` text.
 fn word(deferred: &Deferred<Value>) -> &'static str {
     let shown = format!("{deferred:?}");
     let state = shown.trim_start_matches("Deferred(");

@@ -35,8 +35,8 @@
 //! | `return N`, `raise E`, `panic` | ends it                                                          |
 //! | `var`, `log L`             | as above                                                             |
 //!
-//! The task-local is logged with the name of who looks, as `f<V>` or `f<>`; a failure that is
-//! reported as `!E`.
+//! The task-local is logged with the name of the code that reads it, as `f<V>` or `f<>`; a failure
+//! that is reported as `!E`.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -199,7 +199,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "pair a; go f {await a}; step; fire a 1; step; cancel f; turn",
         "f:1 f=1",
     ),
-    // What it waited for has come, and it has not had its turn yet.
+    // The awaited result has come, and the future has not had its turn yet.
     (
         "a cancel before its turn loses nothing of what has come, and reaches what it awaits next",
         "pair a b; on_cancel b nothing; go f {await a,await b}; step; fire a 1; cancel f; log then; step; step",
@@ -310,7 +310,7 @@ fn every_row_gives_its_trace() {
             }
             world.log.take()
         });
-        // What is left over ends without a trace.
+        // The rest ends without a trace.
         std::mem::forget(world.resolvers.take());
         played.unwrap()
     });
@@ -323,7 +323,7 @@ type Number = i64;
 struct World {
     deferreds: RefCell<HashMap<String, Deferred<Number>>>,
     resolvers: RefCell<HashMap<String, Resolver<Number>>>,
-    /// What `go` has made: it may be cancelled from inside.
+    /// The Deferred that `go` has made: it may be cancelled from inside.
     running: RefCell<HashMap<String, Rc<Deferred<()>>>>,
     log: RefCell<Vec<String>>,
 }

@@ -450,7 +450,7 @@ impl Drop for Held {
     }
 }
 
-/// Does what a callback does, and returns its result.
+/// Runs a callback's actions, and returns its result.
 #[derive(Clone, Default)]
 struct Act {
     label: String,
@@ -668,7 +668,7 @@ impl World {
         self.put(name, changed);
     }
 
-    /// Ends a row without reports of what it has left over.
+    /// Ends a row without reports of leftovers.
     fn clear(&self) {
         self.pauses.take();
         for (_, kept) in self.deferreds.take() {

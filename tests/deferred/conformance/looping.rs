@@ -5,7 +5,7 @@
 //! | command                 | does                                                                        |
 //! |-------------------------|-----------------------------------------------------------------------------|
 //! | `every S`, `later S`    | makes a looping call and starts it, now or an interval later                |
-//! | `counting`, `waiting`   | said before: the function notes its count; it returns a Deferred            |
+//! | `counting`, `waiting`   | come first: the function logs its count; it returns a Deferred              |
 //! | `on N {…}`              | what the function does in its call number N                                 |
 //! | `go S`                  | lets so many seconds pass                                                   |
 //! | `stop`, `reset`         | uses the handle; a refusal is logged as `no`                                |

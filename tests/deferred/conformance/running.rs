@@ -13,7 +13,7 @@
 //! | `stop`             | stops the reactor; a refusal is logged as `no`                         |
 //! | `forever`          | never ends                                                             |
 //! | `fail E`, `panic`  | ends it                                                                |
-//! | `code N`           | said first: it is run by `run_until`, and is to end with this code     |
+//! | `code N`           | comes first: the script is run by `run_until`, and has to end with this code |
 //!
 //! Last comes the code that a `main` that returns this ends with, or `panic`.
 
