@@ -245,6 +245,18 @@ fn no_comment_is_too_wide() {
             }
         }
     }
+    for path in ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"] {
+        for (number, line) in fs::read_to_string(root().join(path))
+            .unwrap()
+            .lines()
+            .enumerate()
+        {
+            let is_exempt = line.trim_start().starts_with(['|', '!', '[']);
+            if line.chars().count() > MOST_COLUMNS && !is_exempt {
+                wide.push(format!("{path}:{}", number + 1));
+            }
+        }
+    }
     assert!(
         wide.is_empty(),
         "wider than {MOST_COLUMNS} columns: {wide:#?}"

@@ -38,7 +38,7 @@
 //! | `stream` | `Connection` for async code, over the same engine |
 //! | `process` | child processes, their pipes and terminals |
 //! | `net` | endpoints, listening, connecting, datagrams, names, standard input and output |
-//! | `protocols` | line protocols |
+//! | `protocols` | messages instead of bytes: lines, netstrings, frames with a length field |
 //! | `services` | parts of a program that start and stop in order |
 //! | `testing` | `Wire`, `testing::run`, faults, fake processes |
 //!

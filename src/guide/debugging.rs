@@ -36,7 +36,7 @@
 //!
 //! In debug mode `{failure:?}` shows the trace: the callbacks, Deferreds and tasks that the failure
 //! went through. Debug mode is on in debug builds that have the feature; the environment variable
-//! `TORSADE_DEBUG` (`1` or `0`) decides otherwise.
+//! `TORSADE_DEBUG` (`1` or `0`) overrides that.
 //!
 //! # Logs
 //!

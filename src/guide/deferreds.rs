@@ -70,13 +70,13 @@
 //! });
 //! answer.cancel();
 //! assert!(answer.is_settled());
-//! resolver.callback(42); // too late, and no harm
+//! resolver.callback(42); // too late: it is ignored
 //! # drop(answer);
 //! ```
 //!
 //! # What dropping does
 //!
-//! | dropped | what becomes of the work |
+//! | dropped | what happens to the work |
 //! |---|---|
 //! | a future | it stops where it was |
 //! | a Deferred that was never polled | it runs on; its callbacks run; a failure at its end is reported |

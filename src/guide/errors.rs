@@ -28,7 +28,7 @@
 //! # Ok::<(), Failure>(())
 //! ```
 //!
-//! | of | the error is |
+//! | operation | error |
 //! |---|---|
 //! | connecting | [`ConnectError`](crate::net::ConnectError); with several addresses `AllFailed`, with each attempt inside |
 //! | a look-up | [`LookupError`](crate::net::LookupError) |
@@ -39,7 +39,7 @@
 //! | cancelling | [`Cancelled`](crate::Cancelled) |
 //! | locks and queues | [`LockError`](crate::locks::LockError) |
 //!
-//! # What nobody handles
+//! # Unhandled failures
 //!
 //! A failure at the end of a dropped chain, the `Err` of a detached task that ends in `Result<(),
 //! Failure>` or another type that [`Task`](crate::Task) lists, and every panic are reported once:

@@ -8,8 +8,8 @@
 //!
 //! User instructions for one operation, counted by callgrind (`cargo run --release -- instructions`
 //! in `benches/rivals`). What the kernel does is not counted, and is most of an echo. Those of the
-//! hot paths stand in `benches/rivals/counts.txt`; `.ci/run` fails when one has grown by more than
-//! 3 %.
+//! hot paths are recorded in `benches/rivals/counts.txt`; `.ci/run` fails when one has grown by
+//! more than 3 %.
 //!
 //! | operation | torsade | tokio | smol | bare |
 //! |---|--:|--:|--:|--:|

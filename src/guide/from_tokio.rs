@@ -1,4 +1,4 @@
-//! From tokio: its words, and ours.
+//! From tokio: its terms, and the terms here.
 //!
 //! What differs from a current-thread runtime with a `LocalSet`:
 //!
@@ -38,7 +38,7 @@
 //! | `Instant::now` | [`Clock::now`](crate::Clock::now), which is virtual in tests |
 //! | `tokio::time::pause` | [`testing::run`](crate::testing::run), [`VirtualClock`](crate::VirtualClock) |
 //!
-//! More words, made from the aliases by which the documentation's search finds our items under
-//! tokio's names:
+//! More names, generated from the aliases under which the documentation's search finds items of
+//! this crate by tokio's names:
 //!
 #![doc = include_str!("from_tokio.md")]

@@ -1,7 +1,7 @@
 //! Futures for those who know Deferreds.
 //!
 //! You have written Twisted programs, perhaps with `inlineCallbacks`, and want to know what
-//! `async`, `await` and futures are in Rust, and what the names that you know are called here.
+//! `async`, `await` and futures are in Rust, and which names here stand for those of Twisted.
 //!
 //! # What a future is
 //!
@@ -56,7 +56,7 @@
 //! use std::num::ParseIntError;
 //! use torsade::{Deferred, Failure};
 //!
-//! // The two faces of one thing.
+//! // The same twice: with callbacks, and with `await`.
 //! fn with_callbacks(word: Deferred<String>) -> Deferred<u32> {
 //!     word.add_callback(|word| Ok(word.parse::<u32>()?))
 //!         .add_errback(|failure| {

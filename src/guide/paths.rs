@@ -61,7 +61,7 @@
 //! | `Deferred::pair` | `defer/mod.rs` | makes the two ends |
 //! | `Deferred::add_callback` | `defer/mod.rs` | appends a step |
 //! | `CallbackQueue::push` | `defer/callback_queue.rs` | stores the step, in one block of memory with the others |
-//! | `Resolver::callback` | `defer/mod.rs` | brings the result |
+//! | `Resolver::callback` | `defer/mod.rs` | fires the Deferred with a value |
 //! | `Core::fire` | `defer/core.rs` | gives the result to the steps, or stores it and wakes the task that awaits it |
 //! | `advance` | `defer/core/work.rs` | continues with one core after the other, so that depth needs no stack |
 //! | `CallbackQueue::run` | `defer/callback_queue.rs` | runs the steps until one returns a Deferred that is not settled |
@@ -72,7 +72,7 @@
 //!
 //! | function | file | what it does |
 //! |---|---|---|
-//! | `Reactor::spawn_blocking` | `reactor/threads.rs` | makes the Deferred and the way back |
+//! | `Reactor::spawn_blocking` | `reactor/threads.rs` | makes the Deferred, and the sender of its result |
 //! | `Pool::submit` | `threads/pool.rs` | queues the job, and starts a thread if one is missing |
 //! | `Pool::work` | `threads/pool.rs` | the loop of each thread |
 //! | `AwaitedWork::run` | `task/waiting.rs` | runs the job; virtual time stands still meanwhile |

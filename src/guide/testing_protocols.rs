@@ -77,4 +77,4 @@
 //! # The same test on the machine
 //!
 //! [`testing::run_on`](crate::testing::run_on) takes any reactor. A test that passes in memory and
-//! fails on the machine is a fault of the crate.
+//! fails on the machine has found a defect of the crate.
