@@ -226,7 +226,7 @@ macro_rules! connection_options {
             /// # Examples
             ///
             /// See [`TrafficLog`](crate::transport::TrafficLog).
-            #[doc(alias("WrappingFactory", "TrafficLoggingFactory"))]
+            #[doc(alias = "TrafficLoggingFactory")]
             pub fn policy<P: Policy>(mut self, make: impl Fn(&Address) -> P + 'static) -> Self {
                 let make = MakePolicy(Rc::new(move |peer| Box::new(make(peer))));
                 self.policies.make.push(make);

@@ -10,6 +10,8 @@
 //! - [`Framed`]: a stream and a sink of frames, for async code;
 //! - [`FrameBuffer`]: frames out of bytes that come from elsewhere.
 //!
+//! A [`ProtocolWrapper`] is a layer around any protocol.
+//!
 //! There are codecs of lines ([`LineCodec`]), netstrings ([`NetstringCodec`]) and frames with a
 //! length field ([`LengthCodec`]). A codec of one's own takes less than thirty lines: see
 //! [`Decoder`].
@@ -17,10 +19,12 @@
 mod frames;
 mod lines;
 mod state;
+mod wrapper;
 
 pub use self::frames::FrameProtocol;
 pub use self::lines::{LineProtocol, Lines};
 pub use self::state::State;
+pub use self::wrapper::{Inner, ProtocolWrapper, Wrapped, WrappingFactory};
 pub use crate::framing::{
     Decoded, Decoder, Encoder, FrameBuffer, FrameError, LengthCodec, LineCodec, NetstringCodec,
     Rejected,

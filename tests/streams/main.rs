@@ -16,3 +16,4 @@ mod producers;
 mod protocol_switch;
 mod shutdown_drain;
 mod stalled_peers;
+mod wrapping;

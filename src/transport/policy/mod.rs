@@ -73,7 +73,7 @@ use crate::failure::Failure;
 ///     port.stop().await
 /// });
 /// ```
-#[doc(alias("ProtocolWrapper", "WrappingFactory", "policies"))]
+#[doc(alias = "policies")]
 pub trait Policy: 'static {
     /// Called when the connection begins, and again with the next transport when it has been handed
     /// to another protocol.
