@@ -1,6 +1,6 @@
 //! Many connections that are written to together: [`Group`].
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
@@ -30,7 +30,13 @@ use super::Transport;
 /// ```
 #[derive(Clone, Default)]
 pub struct Group {
-    members: Rc<RefCell<Vec<Transport>>>,
+    members: Rc<RefCell<Vec<Member>>>,
+}
+
+#[derive(Clone)]
+struct Member {
+    transport: Transport,
+    name: Option<Rc<str>>,
 }
 
 impl Group {
@@ -41,18 +47,103 @@ impl Group {
 
     /// Adds a connection. In a hook, pass `cx`.
     pub fn join(&self, member: &Transport) {
-        let mut members = self.members.borrow_mut();
-        members.retain(Transport::is_connected);
-        if !members.iter().any(|other| other.ptr_eq(member)) {
-            members.push(member.clone());
+        self.add(member, None);
+    }
+
+    /// Adds a connection under a name, unless another member has that name; returns whether it was
+    /// added. A connection that is in the group already gets the name. The name is free again when
+    /// the connection has ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade::testing::Wire;
+    /// use torsade::{Context, Group, Protocol};
+    ///
+    /// struct Member(Group);
+    ///
+    /// impl Protocol for Member {
+    ///     fn data_received(&mut self, cx: &mut Context<'_, Self>, name: &[u8]) {
+    ///         if !self.0.join_as(cx, &String::from_utf8_lossy(name)) {
+    ///             cx.write("that name is taken");
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let room = Group::new();
+    /// let (mut ann, mut other) = (Wire::new(Member(room.clone())), Wire::new(Member(room.clone())));
+    /// ann.send("ann");
+    /// other.send("ann");
+    /// assert_eq!(other.take_received(), b"that name is taken");
+    /// assert_eq!(room.names(), ["ann"]);
+    /// ann.send_eof();
+    /// other.send("ann");
+    /// assert_eq!(room.names(), ["ann"]);
+    /// ```
+    pub fn join_as(&self, member: &Transport, name: &str) -> bool {
+        self.add(member, Some(name))
+    }
+
+    fn add(&self, transport: &Transport, name: Option<&str>) -> bool {
+        let mut members = self.present();
+        let mut is_there = false;
+        for member in members.iter_mut() {
+            let is_same = member.transport.ptr_eq(transport);
+            if !is_same && name.is_some() && member.name.as_deref() == name {
+                return false;
+            }
+            is_there |= is_same;
         }
+        if !is_there {
+            members.push(Member {
+                transport: transport.clone(),
+                name: None,
+            });
+        }
+        let member = members
+            .iter_mut()
+            .find(|member| member.transport.ptr_eq(transport));
+        if let (Some(member), Some(name)) = (member, name) {
+            member.name = Some(name.into());
+        }
+        true
+    }
+
+    /// Returns the names of the members that have one, in the order in which they joined.
+    pub fn names(&self) -> Vec<String> {
+        let members = self.present();
+        let names = members.iter().filter_map(|member| member.name.as_deref());
+        names.map(String::from).collect()
+    }
+
+    /// Returns the name of a member, if it has one.
+    pub fn name_of(&self, member: &Transport) -> Option<String> {
+        let members = self.present();
+        let found = members.iter().find(|other| other.transport.ptr_eq(member));
+        found.and_then(|member| member.name.as_deref().map(String::from))
+    }
+
+    /// Returns the connection of the member with a name.
+    pub fn find(&self, name: &str) -> Option<Transport> {
+        let members = self.present();
+        let found = members
+            .iter()
+            .find(|member| member.name.as_deref() == Some(name));
+        found.map(|member| member.transport.clone())
+    }
+
+    /// Borrows the members that are connected, for statements that run no user code.
+    fn present(&self) -> RefMut<'_, Vec<Member>> {
+        let mut members = self.members.borrow_mut();
+        members.retain(|member| member.transport.is_connected());
+        members
     }
 
     /// Removes a connection.
     pub fn leave(&self, member: &Transport) {
         self.members
             .borrow_mut()
-            .retain(|other| !other.ptr_eq(member));
+            .retain(|other| !other.transport.ptr_eq(member));
     }
 
     /// Writes to all connections of the group.
@@ -115,22 +206,22 @@ impl Group {
     }
 
     fn connected(&self) -> Vec<Transport> {
-        let mut members = self.members.borrow_mut();
-        members.retain(Transport::is_connected);
-        members.clone()
+        let members = self.present();
+        members
+            .iter()
+            .map(|member| member.transport.clone())
+            .collect()
     }
 
     fn take(&self) -> Vec<Transport> {
-        let mut members = self.members.take();
-        members.retain(Transport::is_connected);
+        let members = self.connected();
+        self.members.take();
         members
     }
 
     /// Returns the number of connections in the group.
     pub fn len(&self) -> usize {
-        let mut members = self.members.borrow_mut();
-        members.retain(Transport::is_connected);
-        members.len()
+        self.present().len()
     }
 
     /// Returns whether no connection is in the group.
@@ -139,11 +230,11 @@ impl Group {
     }
 
     fn write_where(&self, bytes: &[u8], wanted: impl Fn(&Transport) -> bool) {
-        let mut members = self.members.borrow_mut();
-        members.retain(Transport::is_connected);
         // Writing runs no user code, so the set may stay borrowed.
-        for member in members.iter().filter(|member| wanted(member)) {
-            member.write(bytes);
+        for member in self.present().iter() {
+            if wanted(&member.transport) {
+                member.transport.write(bytes);
+            }
         }
     }
 }

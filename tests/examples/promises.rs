@@ -2,7 +2,8 @@
 //! tested over real sockets.
 
 use std::collections::HashSet;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::{fs, thread};
 
 #[cfg(target_os = "linux")]
@@ -459,4 +460,25 @@ fn promised(name: &str) -> Vec<String> {
 fn row_of<'a>(table: &'a [String], title: &str) -> &'a str {
     let row = table.iter().find(|line| line.contains(title));
     row.unwrap_or_else(|| panic!("{title} is not in the table: {table:#?}"))
+}
+
+/// Sends bytes to an example, closes that side, and returns the answer.
+fn answer(name: &str, sent: &[u8]) -> Vec<u8> {
+    let server = Program::example(name, &["127.0.0.1:0"]);
+    let mut client = TcpStream::connect(server.address()).unwrap();
+    client.write_all(sent).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn the_echoes_of_frames_answer_frame_by_frame() {
+    assert_eq!(answer("line_echo", b"one\ntwo\r\nquit\nmore\n"), b"one\r\ntwo\r\n");
+    assert_eq!(answer("netstring_echo", b"5:hello,0:,3:no!x"), b"5:hello,0:,");
+    let sent = b"\0\0\0\x05hello\0\0\0\0\xff\xff\xff\xffx";
+    assert_eq!(answer("int32_echo", sent), b"\0\0\0\x05hello\0\0\0\0");
+    assert_eq!(answer("own_codec", b"a40;a2;s;a1;s;"), b"42;43;");
+    assert_eq!(answer("own_codec", b"a40;s;anything"), b"40;");
 }
