@@ -71,7 +71,8 @@ impl Group {
     /// }
     ///
     /// let room = Group::new();
-    /// let (mut ann, mut other) = (Wire::new(Member(room.clone())), Wire::new(Member(room.clone())));
+    /// let mut ann = Wire::new(Member(room.clone()));
+    /// let mut other = Wire::new(Member(room.clone()));
     /// ann.send("ann");
     /// other.send("ann");
     /// assert_eq!(other.take_received(), b"that name is taken");

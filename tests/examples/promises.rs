@@ -475,8 +475,14 @@ fn answer(name: &str, sent: &[u8]) -> Vec<u8> {
 
 #[test]
 fn the_echoes_of_frames_answer_frame_by_frame() {
-    assert_eq!(answer("line_echo", b"one\ntwo\r\nquit\nmore\n"), b"one\r\ntwo\r\n");
-    assert_eq!(answer("netstring_echo", b"5:hello,0:,3:no!x"), b"5:hello,0:,");
+    assert_eq!(
+        answer("line_echo", b"one\ntwo\r\nquit\nmore\n"),
+        b"one\r\ntwo\r\n"
+    );
+    assert_eq!(
+        answer("netstring_echo", b"5:hello,0:,3:no!x"),
+        b"5:hello,0:,"
+    );
     let sent = b"\0\0\0\x05hello\0\0\0\0\xff\xff\xff\xffx";
     assert_eq!(answer("int32_echo", sent), b"\0\0\0\x05hello\0\0\0\0");
     assert_eq!(answer("own_codec", b"a40;a2;s;a1;s;"), b"42;43;");
