@@ -90,25 +90,25 @@ pub trait Consumer {
     fn unregister_producer(&self);
 }
 
-/// State that few connections have.
+/// State that few connections need, allocated when it is first used.
 #[derive(Default)]
 pub(super) struct Extras {
-    /// Aborts it when the end takes too long.
+    /// Aborts the connection when its end takes too long.
     pub(super) deadline: Option<DelayedCall>,
-    /// Limits of its own, when they were changed.
+    /// The connection's own limits, when they differ from the shared ones.
     pub(super) limits: Option<Limits>,
-    /// How many bytes have been read and not been used; only where that is counted.
+    /// Number of bytes that have been read and not been used; counted only where a budget needs it.
     pub(super) buffered: usize,
-    /// See `stall`.
+    /// The limit for a peer that accepts nothing: see `stall`.
     pub(super) stall: Option<Stall>,
-    /// See `policy`.
+    /// The policies of the connection: see `policy`.
     pub(super) policies: Option<Box<Policies>>,
     source: Option<Source>,
-    /// The close that was requested and waits for the source (invariant 3).
+    /// The close that was requested and waits until the source is removed (invariant 3).
     then: Option<Event>,
     /// The error of a write that did not end the connection, and whether reading ends with it.
     pub(super) failure: Option<(Failure, bool)>,
-    /// Whether the limit for the end of all connections of its port has ended it.
+    /// Whether the limit for closing all connections of the port has ended this one.
     pub(super) was_cut_off: bool,
 }
 
@@ -127,7 +127,8 @@ pub(super) struct Sending {
     file: File,
     resolver: Resolver<u64>,
     sent: u64,
-    /// Whether the system does not send this file to this socket, so that it is read.
+    /// Whether the file is read and written in pieces, because the system cannot send this file to
+    /// this socket.
     is_read: bool,
 }
 
@@ -200,7 +201,7 @@ impl Sending {
 }
 
 impl Source {
-    /// Ends it with the connection.
+    /// Ends the source together with the connection.
     pub(super) fn stop(self, link: &ConnCore, reason: Failure) {
         match self {
             Self::Producer { mut producer, .. } => {
@@ -214,7 +215,7 @@ impl Source {
 }
 
 impl ConnCore {
-    /// Changes the rare state. `f` must run no user code.
+    /// Changes the rarely used state. `f` must run no user code.
     pub(super) fn with_extras<R>(&self, f: impl FnOnce(&mut Extras) -> R) -> R {
         cells::with(&self.extras, |extras| f(extras.get_or_insert_default()))
     }
@@ -233,7 +234,7 @@ impl ConnCore {
         added.map_err(|_| ConnectionError::ProducerRegistered)
     }
 
-    /// Sends a file, unless there is a producer. Returns whether it does.
+    /// Sends a file, unless a producer is registered. Returns whether the file is sent.
     pub(super) fn send_file(&self, file: File, resolver: Resolver<u64>) -> bool {
         let added = self.add_source(Source::File(Sending {
             file,
@@ -258,20 +259,20 @@ impl ConnCore {
         Ok(())
     }
 
-    /// Removes the source. One that is being called is dropped when it returns.
+    /// Removes the source. A source that is being called is dropped when the call returns.
     pub(super) fn unregister(&self) {
         let location = self.location();
         self.release(|source| report::discard(source, location));
     }
 
-    /// Stops a producer whose connection is handed to another protocol; a file is still sent.
+    /// Stops a producer whose connection is handed to another protocol; a file is sent to its end.
     /// Returns whether there was a producer.
     pub(super) fn dismiss_producer(&self) -> bool {
         let reason = || self.failure(ConnectionError::HandedOver);
         !self.sends_file() && self.release(|source| source.stop(self, reason()))
     }
 
-    /// Removes the source, with `end`, and requests the close that waited for it.
+    /// Removes the source, calls `end` with it, and requests the close that waited for it.
     fn release(&self, end: impl FnOnce(Source)) -> bool {
         if !self.flags.has(Flag::PRODUCING) {
             return false;
@@ -288,19 +289,19 @@ impl ConnCore {
         true
     }
 
-    /// Takes the source out for good.
+    /// Removes the source and returns it.
     pub(super) fn take_source(&self) -> Option<Source> {
         self.flags.set(Flag::PRODUCING, false);
         cells::with(&self.extras, |extras| extras.as_mut()?.source.take())
     }
 
-    /// Requests a close, which comes when there is no source (invariant 3).
+    /// Requests a close, which happens when there is no source (invariant 3).
     pub(super) fn end_by(&self, event: Event) {
         if !self.flags.has(Flag::PRODUCING) {
             return self.request(event);
         }
         if event == Event::Lose {
-            // Nothing more is delivered.
+            // No more bytes are delivered.
             self.flags.set(Flag::PAUSED, true);
         }
         self.with_extras(|extras| {
@@ -311,7 +312,7 @@ impl ConnCore {
         self.ask_for_attention();
     }
 
-    /// Returns whether it closes as soon as there is no source.
+    /// Returns whether the connection closes as soon as there is no source.
     pub(super) fn ends_later(&self) -> bool {
         self.flags.has(Flag::PRODUCING)
             && self.with_extras(|extras| extras.then == Some(Event::Lose))
@@ -339,8 +340,8 @@ impl ConnCore {
         }
     }
 
-    /// Calls the producer, or sends a piece of the file, if it is time to. Returns whether there
-    /// may be more to do.
+    /// Calls the producer, or sends a piece of the file, if the state of the queue calls for it.
+    /// Returns whether there may be more to do.
     pub(super) fn produce(&self, transport: impl FnOnce() -> Transport) -> bool {
         let source = self.with_extras(|extras| extras.source.take());
         let Some(mut source) = source else {
@@ -383,7 +384,7 @@ impl ConnCore {
         called.is_some()
     }
 
-    /// Puts the source back, unless it was unregistered meanwhile, or replaced.
+    /// Puts the source back, unless it was unregistered or replaced meanwhile.
     fn put_back(&self, source: Source) {
         let is_registered = self.flags.has(Flag::PRODUCING);
         let left = self.with_extras(|extras| match extras.source {
