@@ -146,12 +146,12 @@ pub(crate) type BlockedHook = Rc<dyn Fn(Blocked)>;
 pub(crate) struct Watchdog {
     limit: Duration,
     hook: BlockedHook,
-    beat: Shared<Beat>,
+    monitor: Shared<Monitor>,
 }
 
 /// The state that the watchdog's thread reads.
 #[derive(Default)]
-struct Beat {
+struct Monitor {
     now: Mutex<Now>,
     over: Condvar,
 }
@@ -171,7 +171,7 @@ impl Watchdog {
         Rc::new(Self {
             limit,
             hook,
-            beat: Shared::default(),
+            monitor: Shared::default(),
         })
     }
 
@@ -185,13 +185,13 @@ impl Watchdog {
     /// Starts the thread that detects calls that never return. The thread ends when the guard is
     /// dropped.
     pub(crate) fn start_thread(&self) -> Guard<'_> {
-        let (beat, limit) = (self.beat.clone(), self.limit);
-        beat.lock().is_over = false;
+        let (monitor, limit) = (self.monitor.clone(), self.limit);
+        monitor.lock().is_over = false;
         let thread = thread::Builder::new().name("torsade-watchdog".to_owned());
-        let body: ThreadBody = Box::new(move || beat.look(limit));
+        let body: ThreadBody = Box::new(move || monitor.look(limit));
         // Without the thread calls are still measured.
         Guard {
-            beat: &self.beat,
+            monitor: &self.monitor,
             thread: thread.spawn(body).ok(),
         }
     }
@@ -200,21 +200,21 @@ impl Watchdog {
 /// The guard of [`Watchdog::start_thread`].
 #[must_use]
 pub(crate) struct Guard<'a> {
-    beat: &'a Beat,
+    monitor: &'a Monitor,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
         if let Some(thread) = self.thread.take() {
-            self.beat.lock().is_over = true;
-            self.beat.over.notify_all();
+            self.monitor.lock().is_over = true;
+            self.monitor.over.notify_all();
             let _ = thread.join();
         }
     }
 }
 
-impl Beat {
+impl Monitor {
     fn lock(&self) -> MutexGuard<'_, Now> {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -302,7 +302,7 @@ impl Measured {
         Some(Box::new(Self {
             location,
             since,
-            outer: watchdog.beat.note(Some((location, since))),
+            outer: watchdog.monitor.note(Some((location, since))),
             blamed: context::with(|thread| thread.blamed.replace(Duration::ZERO)),
             watchdog,
         }))
@@ -323,7 +323,7 @@ impl Drop for Measured {
         // The measurement of the outer call begins anew, because that call was not blocking
         // meanwhile.
         let outer = self.outer.map(|(location, _)| (location, Instant::now()));
-        self.watchdog.beat.note(outer);
+        self.watchdog.monitor.note(outer);
         let inside = context::with(|thread| thread.blamed.get());
         let took = elapsed.saturating_sub(inside);
         let is_slow = took > self.watchdog.limit;

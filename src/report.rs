@@ -166,17 +166,17 @@ pub enum Origin {
 pub(crate) type Sink = Rc<dyn Fn(Report)>;
 
 /// Sets this thread's sink until the guard is dropped.
-pub(crate) fn divert(sink: Sink) -> Diverted {
+pub(crate) fn redirect(sink: Sink) -> SinkGuard {
     begin(Some(sink))
 }
 
 /// Lets panics unwind to the caller until the guard is dropped, even while a reactor runs. Failures
 /// still go to its sink.
-pub(crate) fn unwind_to_caller() -> Diverted {
+pub(crate) fn unwind_to_caller() -> SinkGuard {
     begin(None)
 }
 
-fn begin(sink: Option<Sink>) -> Diverted {
+fn begin(sink: Option<Sink>) -> SinkGuard {
     let frame = Frame {
         sink,
         before: innermost(),
@@ -184,7 +184,7 @@ fn begin(sink: Option<Sink>) -> Diverted {
     drop(context::with(|thread| {
         thread.sink.replace(Some(Rc::new(frame)))
     }));
-    Diverted(())
+    SinkGuard(())
 }
 
 /// A sink, or the setting that panics unwind to the caller; and the frame around it.
@@ -195,9 +195,9 @@ struct Frame {
 
 /// The guard of [`divert`] and [`unwind_to_caller`].
 #[must_use]
-pub(crate) struct Diverted(());
+pub(crate) struct SinkGuard(());
 
-impl Drop for Diverted {
+impl Drop for SinkGuard {
     fn drop(&mut self) {
         let before = innermost().and_then(|frame| frame.before.clone());
         let ended = context::with(|thread| thread.sink.replace(before));
@@ -299,8 +299,8 @@ pub(crate) fn waiting_failed(error: &std::io::Error) {
     if tracing::enabled!(target: "torsade::reactor", tracing::Level::ERROR) {
         tracing::error!(target: "torsade::reactor", %error, "waiting for events failed");
     } else {
-        static SAID: WarnOnce = WarnOnce::new();
-        SAID.write(format_args!(
+        static WARNED: WarnOnce = WarnOnce::new();
+        WARNED.write(format_args!(
             "waiting for events failed: {error} (said once)"
         ));
     }
@@ -500,7 +500,7 @@ mod tests {
     fn a_sink_gets_what_is_delivered_and_may_deliver_itself() {
         let got = Rc::new(RefCell::new(Vec::new()));
         let log = got.clone();
-        let _guard = divert(Rc::new(move |report: Report| {
+        let _guard = redirect(Rc::new(move |report: Report| {
             let text = report.failure().to_string();
             if text == "one" {
                 deliver(Origin::Call, Failure::new("two"), report.location());
@@ -515,7 +515,7 @@ mod tests {
     fn a_panic_is_contained_and_told_with_its_place() {
         let got = Rc::new(RefCell::new(Vec::new()));
         let log = got.clone();
-        let _guard = divert(Rc::new(move |report| log.borrow_mut().push(report)));
+        let _guard = redirect(Rc::new(move |report| log.borrow_mut().push(report)));
         let here = Location::caller();
         assert!(
             contain(Origin::Call, here, || std::panic::resume_unwind(Box::new(
@@ -535,7 +535,7 @@ mod tests {
 
     #[test]
     fn a_sink_that_panics_harms_nobody() {
-        let _guard = divert(Rc::new(|_| std::panic::resume_unwind(Box::new("sink"))));
+        let _guard = redirect(Rc::new(|_| std::panic::resume_unwind(Box::new("sink"))));
         deliver(Origin::Task, Failure::new("one"), Location::caller());
     }
 
@@ -554,7 +554,7 @@ mod tests {
                 std::panic::resume_unwind(Box::new("boom"));
             }
         }
-        let _guard = divert(Rc::new(drop));
+        let _guard = redirect(Rc::new(drop));
         deliver(Origin::Task, Failure::new(Bomb), Location::caller());
     }
 }

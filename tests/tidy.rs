@@ -399,7 +399,7 @@ const CIRCLES: [(&str, &str, &str); 6] = [
     (
         "reactor",
         "mod budget builder descriptor drain ending events extensions handler registration reports requests \
-         share signals strays threads turn",
+         share signals threads turn unknown_keys",
         "mod.rs defines the reactor and uses the files that each do a part of its work on it",
     ),
     (

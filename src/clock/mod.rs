@@ -116,7 +116,7 @@ pub trait Clock: sealed::HasTimers {
     #[track_caller]
     fn call_later(&self, delay: Duration, f: impl FnOnce() + 'static) -> DelayedCall {
         let timers = self.timers();
-        DelayedCall::ask(timers, timers.after(delay), Box::new(f), Location::caller())
+        DelayedCall::request(timers, timers.after(delay), Box::new(f), Location::caller())
     }
 
     /// Calls `f` once, at `deadline`.
@@ -126,7 +126,7 @@ pub trait Clock: sealed::HasTimers {
     #[track_caller]
     fn call_at(&self, deadline: Instant, f: impl FnOnce() + 'static) -> DelayedCall {
         let timers = self.timers();
-        DelayedCall::ask(timers, deadline, Box::new(f), Location::caller())
+        DelayedCall::request(timers, deadline, Box::new(f), Location::caller())
     }
 
     /// Waits for `delay`, counted from this call and not from the first poll.
@@ -299,33 +299,33 @@ impl DelayedCall {
         self.location
     }
 
-    fn ask(
+    fn request(
         timers: &Timers,
         deadline: Instant,
         f: Box<dyn FnOnce()>,
         location: &'static Location<'static>,
     ) -> Self {
-        Self::ask_for(timers, deadline, Action::Call(f), location)
+        Self::request_action(timers, deadline, Action::Call(f), location)
     }
 
-    fn ask_limit(
+    fn request_limit(
         timers: &Timers,
         deadline: Instant,
         f: Box<dyn FnOnce()>,
         location: &'static Location<'static>,
     ) -> Self {
-        Self::ask_for(timers, deadline, Action::Limit(f), location)
+        Self::request_action(timers, deadline, Action::Limit(f), location)
     }
 
-    fn ask_for(
+    fn request_action(
         timers: &Timers,
         deadline: Instant,
         action: Action,
         location: &'static Location<'static>,
     ) -> Self {
-        let asked = timers.ask(deadline, action, location);
+        let requested = timers.request(deadline, action, location);
         // A stopped clock returns the closure, which is dropped here.
-        let key = asked.unwrap_or_else(|action| {
+        let key = requested.unwrap_or_else(|action| {
             report::discard(action, location);
             Key::NONE
         });
@@ -518,12 +518,12 @@ mod tests {
 
     #[test]
     fn a_reference_to_a_clock_is_a_clock() {
-        fn ask(clock: impl Clock) -> DelayedCall {
+        fn request(clock: impl Clock) -> DelayedCall {
             clock.call_later(SECOND, || ())
         }
         let clock = VirtualClock::new();
         let borrowed = &clock;
-        assert!(ask(borrowed).is_pending());
+        assert!(request(borrowed).is_pending());
         assert!(borrowed.call_later(SECOND, || ()).is_pending());
     }
 }

@@ -83,7 +83,7 @@ impl Model {
         Some(self.pending.remove(at).0)
     }
 
-    fn ask(&mut self, deadline: u64) -> bool {
+    fn request(&mut self, deadline: u64) -> bool {
         self.asked += 1;
         self.put(deadline, self.asked - 1);
         true
@@ -100,8 +100,8 @@ impl Model {
     fn perform(&mut self, operation: Operation) -> bool {
         let now = self.now;
         match operation {
-            Operation::Ask(delay) => self.ask(now + delay),
-            Operation::AskAt(deadline) => self.ask(deadline),
+            Operation::Ask(delay) => self.request(now + delay),
+            Operation::AskAt(deadline) => self.request(deadline),
             Operation::Cancel(id) => self.take(id).is_some(),
             Operation::Reset(id, delay) => self.reset(id, |_| now + delay),
             Operation::ResetAt(id, deadline) => self.reset(id, |_| deadline),

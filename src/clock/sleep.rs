@@ -223,7 +223,7 @@ impl Sleep {
                     true => Action::WakeLimit(waker),
                     false => Action::Wake(waker),
                 };
-                let asked = this.timers.ask(this.deadline, waker, this.location);
+                let asked = this.timers.request(this.deadline, waker, this.location);
                 match asked {
                     Ok(key) => {
                         this.state = State::Waiting(key, id);

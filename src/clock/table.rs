@@ -190,7 +190,7 @@ impl Table {
 
     /// Adds a timer.
     #[inline]
-    pub(super) fn ask(
+    pub(super) fn request(
         &mut self,
         deadline: Instant,
         action: Action,
@@ -341,7 +341,7 @@ impl Table {
                 self.held.push_back(item);
             } else {
                 self.heap.pop();
-                if let Some(due) = self.hand_out(item.slot) {
+                if let Some(due) = self.take_due_entry(item.slot) {
                     return Some(due);
                 }
             }
@@ -349,7 +349,7 @@ impl Table {
     }
 
     /// Frees an entry and returns its action as due.
-    fn hand_out(&mut self, slot: u32) -> Option<Due> {
+    fn take_due_entry(&mut self, slot: u32) -> Option<Due> {
         let location = self.entries[slot as usize].location;
         match self.free(slot) {
             Action::Call(f) | Action::Limit(f) => Some(Due::Call(f, location)),
@@ -376,7 +376,7 @@ impl Table {
             }
             let time = &self.times[at];
             if time.order == item.seq && time.surfaces == item.deadline {
-                if let Some(due) = self.hand_out(item.slot) {
+                if let Some(due) = self.take_due_entry(item.slot) {
                     return Some(due);
                 }
                 continue;

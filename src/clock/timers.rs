@@ -211,7 +211,7 @@ impl Timers {
         location: &'static Location<'static>,
         f: impl FnOnce() + 'static,
     ) -> DelayedCall {
-        DelayedCall::ask(self, deadline, Box::new(f), location)
+        DelayedCall::request(self, deadline, Box::new(f), location)
     }
 
     /// Calls `f` when an operation takes longer than `limit`, counted from this call. The owner of
@@ -225,7 +225,7 @@ impl Timers {
         location: &'static Location<'static>,
         f: impl FnOnce() + 'static,
     ) -> DelayedCall {
-        DelayedCall::ask_limit(self, self.after(limit), Box::new(f), location)
+        DelayedCall::request_limit(self, self.after(limit), Box::new(f), location)
     }
 
     /// Returns when to check again: never late, and early only because of a timer that was delayed
@@ -294,7 +294,7 @@ impl Timers {
 
     /// Adds a timer; returns its action if no more are accepted.
     #[inline]
-    pub(super) fn ask(
+    pub(super) fn request(
         &self,
         deadline: Instant,
         action: Action,
@@ -304,7 +304,11 @@ impl Timers {
             return Err(action);
         }
         self.deadline_changed();
-        Ok(self.0.table.borrow_mut().ask(deadline, action, location))
+        Ok(self
+            .0
+            .table
+            .borrow_mut()
+            .request(deadline, action, location))
     }
 
     /// Frees the entry of `key`; returns `false` if it is not pending.
@@ -466,9 +470,9 @@ mod tests {
     }
 
     #[track_caller]
-    fn ask(timers: &Timers, delay: Duration, f: impl FnOnce() + 'static) -> Key {
+    fn request(timers: &Timers, delay: Duration, f: impl FnOnce() + 'static) -> Key {
         let action = Action::Call(Box::new(f));
-        match timers.ask(timers.after(delay), action, Location::caller()) {
+        match timers.request(timers.after(delay), action, Location::caller()) {
             Ok(key) => key,
             Err(_) => panic!("the clock has stopped"),
         }
@@ -494,7 +498,7 @@ mod tests {
             }
             let timers = self.0.clone();
             let action = Action::Call(Box::new(|| ()));
-            drop(timers.ask(timers.after(SECOND), action, Location::caller()));
+            drop(timers.request(timers.after(SECOND), action, Location::caller()));
         }
     }
 
@@ -502,8 +506,8 @@ mod tests {
     fn a_timer_requested_in_a_pass_waits_for_the_next() {
         let timers = timers();
         let again = timers.clone();
-        ask(&timers, Duration::ZERO, move || {
-            ask(&again, Duration::ZERO, || ());
+        request(&timers, Duration::ZERO, move || {
+            request(&again, Duration::ZERO, || ());
             again.absorb();
             again.next_deadline();
         });
@@ -518,12 +522,12 @@ mod tests {
             let timers = timers();
             let (again, sibling) = (timers.clone(), Rc::new(Cell::new(Key::NONE)));
             let its_key = sibling.clone();
-            ask(&timers, SECOND, move || {
+            request(&timers, SECOND, move || {
                 // No delay from now, or earlier: sooner than it was, and later.
                 let deadline = again.after(Duration::ZERO) - back;
                 assert!(again.reset(its_key.get(), |_| deadline));
             });
-            sibling.set(ask(&timers, SECOND + Duration::from_nanos(1), || ()));
+            sibling.set(request(&timers, SECOND + Duration::from_nanos(1), || ()));
             assert_eq!(turn(&timers, SECOND * 2), 1);
             assert_eq!(turn(&timers, Duration::ZERO), 1);
         }
@@ -534,10 +538,10 @@ mod tests {
         let timers = timers();
         let (again, sibling) = (timers.clone(), Rc::new(Cell::new(Key::NONE)));
         let its_key = sibling.clone();
-        ask(&timers, SECOND, move || {
+        request(&timers, SECOND, move || {
             assert!(again.cancel(its_key.get()))
         });
-        sibling.set(ask(&timers, SECOND, || unreachable!()));
+        sibling.set(request(&timers, SECOND, || unreachable!()));
         assert_eq!(turn(&timers, SECOND), 1);
         assert_eq!(timers.next_deadline(), None);
     }
@@ -547,7 +551,7 @@ mod tests {
         let timers = timers();
         let (again, own) = (timers.clone(), Rc::new(Cell::new(Key::NONE)));
         let own_key = own.clone();
-        own.set(ask(&timers, Duration::ZERO, move || {
+        own.set(request(&timers, Duration::ZERO, move || {
             let key = own_key.get();
             assert_eq!(again.deadline(key), None);
             assert!(!again.cancel(key));
@@ -559,9 +563,9 @@ mod tests {
     #[test]
     fn a_key_is_not_valid_for_the_next_timer_in_its_slot() {
         let timers = timers();
-        let old = ask(&timers, SECOND, || ());
+        let old = request(&timers, SECOND, || ());
         assert!(timers.cancel(old));
-        let new = ask(&timers, SECOND, || ());
+        let new = request(&timers, SECOND, || ());
         assert_eq!(old.slot, new.slot);
         assert!(!timers.cancel(old));
         assert!(timers.cancel(new));
@@ -570,20 +574,20 @@ mod tests {
     #[test]
     fn a_slot_whose_generations_are_used_up_is_retired() {
         let timers = timers();
-        timers.cancel(ask(&timers, SECOND, || ()));
+        timers.cancel(request(&timers, SECOND, || ()));
         timers.0.table.borrow_mut().times[0].generation = LAST_GENERATION - 1;
-        let last = ask(&timers, SECOND, || ());
+        let last = request(&timers, SECOND, || ());
         assert_eq!(last.slot, 0);
         assert!(timers.cancel(last));
-        assert_eq!(ask(&timers, SECOND, || ()).slot, 1);
-        assert_eq!(ask(&timers, SECOND, || ()).slot, 2);
+        assert_eq!(request(&timers, SECOND, || ()).slot, 1);
+        assert_eq!(request(&timers, SECOND, || ()).slot, 2);
         assert_eq!(turn(&timers, SECOND), 2);
     }
 
     #[test]
     fn delaying_touches_neither_the_heap_nor_the_fresh_items() {
         let timers = timers();
-        let keys: Vec<_> = (0..100).map(|_| ask(&timers, SECOND, || ())).collect();
+        let keys: Vec<_> = (0..100).map(|_| request(&timers, SECOND, || ())).collect();
         timers.absorb();
         for i in 1..100 {
             for &key in &keys {
@@ -604,7 +608,7 @@ mod tests {
     #[test]
     fn bringing_forward_takes_effect_at_once() {
         let timers = timers();
-        let key = ask(&timers, SECOND * 9, || ());
+        let key = request(&timers, SECOND * 9, || ());
         timers.absorb();
         let base = timers.0.base;
         assert!(timers.reset(key, |_| base + SECOND));
@@ -622,12 +626,12 @@ mod tests {
     fn a_timer_that_gets_the_number_of_a_stale_item_does_not_fire_early() {
         let timers = timers();
         let number = timers.0.table.borrow().seq;
-        let stale = ask(&timers, SECOND, || ());
+        let stale = request(&timers, SECOND, || ());
         timers.absorb();
         timers.cancel(stale);
         // As if 2^32 timers had been requested.
         timers.0.table.borrow_mut().seq = number;
-        ask(&timers, SECOND * 5, || ());
+        request(&timers, SECOND * 5, || ());
         assert_eq!(turn(&timers, SECOND * 4), 0);
         assert_eq!(turn(&timers, SECOND), 1);
         assert_eq!(turn(&timers, SECOND), 0);
@@ -642,7 +646,7 @@ mod tests {
             let mut recent = Vec::new();
             let mut worst = 0;
             for i in 0..200_000 {
-                recent.push(ask(&timers, SECOND * 60, || ()));
+                recent.push(request(&timers, SECOND * 60, || ()));
                 if recent.len() > LIVE {
                     // Neither the newest nor the oldest.
                     let key = recent.swap_remove(i * 7 % LIVE);
@@ -664,8 +668,8 @@ mod tests {
         let room = |timers: &Timers| timers.0.table.borrow().items.capacity();
         for fires in [false, true] {
             let timers = timers();
-            let keys: Vec<_> = (0..PEAK).map(|_| ask(&timers, SECOND, || ())).collect();
-            let last = ask(&timers, SECOND * 2, || ());
+            let keys: Vec<_> = (0..PEAK).map(|_| request(&timers, SECOND, || ())).collect();
+            let last = request(&timers, SECOND * 2, || ());
             timers.absorb();
             if fires {
                 assert_eq!(turn(&timers, SECOND), PEAK);
@@ -683,7 +687,7 @@ mod tests {
             assert!(room(&timers) < 2_000);
             // Old keys are not valid for the timers that have their slots now.
             for _ in 0..PEAK {
-                ask(&timers, SECOND, || ());
+                request(&timers, SECOND, || ());
             }
             assert!(keys.iter().all(|&key| !timers.cancel(key)) && !timers.cancel(last));
             assert_eq!(turn(&timers, SECOND * 2), PEAK);
@@ -693,7 +697,9 @@ mod tests {
     #[test]
     fn bringing_forward_again_and_again_leaves_no_heap_behind() {
         let timers = timers();
-        let keys: Vec<_> = (0..500).map(|_| ask(&timers, SECOND * 60, || ())).collect();
+        let keys: Vec<_> = (0..500)
+            .map(|_| request(&timers, SECOND * 60, || ()))
+            .collect();
         for i in 0..200_000 {
             timers.reset(keys[i % 500], |old| old - Duration::from_nanos(1));
             if i % 1_000 == 0 {
@@ -706,15 +712,15 @@ mod tests {
     #[test]
     fn destructors_find_nothing_borrowed() {
         let timers = timers();
-        let sibling = ask(&timers, SECOND, || unreachable!());
+        let sibling = request(&timers, SECOND, || unreachable!());
         let meddler = ReentrantDrop(timers.clone(), Some(sibling));
-        let key = ask(&timers, SECOND, move || drop(meddler));
+        let key = request(&timers, SECOND, move || drop(meddler));
         assert!(timers.cancel(key));
         assert_eq!(timers.deadline(sibling), None);
         assert_eq!(timers.pending().len(), 1);
 
         let meddler = ReentrantDrop(timers.clone(), None);
-        ask(&timers, SECOND, move || drop(meddler));
+        request(&timers, SECOND, move || drop(meddler));
         timers.clear();
         assert!(timers.is_closed());
         assert!(timers.pending().is_empty());
@@ -722,7 +728,7 @@ mod tests {
         let refused = Action::Call(Box::new(move || drop(meddler)));
         assert!(
             timers
-                .ask(timers.now(), refused, Location::caller())
+                .request(timers.now(), refused, Location::caller())
                 .is_err()
         );
         assert_eq!(timers.items(), 0);
@@ -745,10 +751,10 @@ mod tests {
         let start = Instant::now();
         let timers = Timers::passing(start, || READ.get().expect("it was set"));
         READ.set(Some(start + SECOND * 2));
-        let early = ask(&timers, SECOND, || ());
+        let early = request(&timers, SECOND, || ());
         assert_eq!(timers.deadline(early), Some(start + SECOND * 3));
         READ.set(Some(start + SECOND * 4));
-        let late = ask(&timers, SECOND, || ());
+        let late = request(&timers, SECOND, || ());
         assert_eq!(timers.deadline(late), Some(start + SECOND * 5));
         assert_eq!(timers.now(), start + SECOND * 4);
         READ.set(Some(start + SECOND));
@@ -762,8 +768,8 @@ mod tests {
     fn no_delay_is_too_long_and_no_deadline_too_early() {
         let timers = timers();
         timers.set_now(timers.now() + SECOND);
-        ask(&timers, Duration::MAX, || unreachable!());
-        ask(
+        request(&timers, Duration::MAX, || unreachable!());
+        request(
             &timers,
             Duration::from_secs(u64::MAX / 2),
             || unreachable!(),
@@ -773,7 +779,7 @@ mod tests {
         if let Some(long_ago) = timers.now().checked_sub(SECOND * 60) {
             assert_eq!(timers.0.table.borrow().nanos(long_ago), 0);
         }
-        let key = ask(&timers, SECOND, || unreachable!());
+        let key = request(&timers, SECOND, || unreachable!());
         assert!(timers.reset(key, |old| timers.later(old, Duration::MAX)));
         timers.set_now(timers.instant(NEVER));
         assert_eq!(turn(&timers, Duration::ZERO), 0);

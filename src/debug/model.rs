@@ -44,8 +44,8 @@ fn the_watching_thread_ends_with_its_guard() {
         let location = Location::caller();
         for _ in 0..2 {
             let guard = dog.start_thread();
-            dog.beat.note(Some((location, Instant::now())));
-            dog.beat.note(None);
+            dog.monitor.note(Some((location, Instant::now())));
+            dog.monitor.note(None);
             drop(guard);
         }
     });
@@ -59,10 +59,10 @@ fn what_blocks_is_named_once() {
             let dog = watchdog(Duration::ZERO);
             let long_ago = Instant::now().checked_sub(Duration::from_secs(1));
             let long_ago = long_ago.expect("the machine has been up for a second");
-            dog.beat.note(Some((Location::caller(), long_ago)));
+            dog.monitor.note(Some((Location::caller(), long_ago)));
             let guard = dog.start_thread();
             // Another call runs from here on, and blocks as well.
-            let outer = dog.beat.note(Some((Location::caller(), long_ago)));
+            let outer = dog.monitor.note(Some((Location::caller(), long_ago)));
             assert_eq!(outer.map(|(_, since)| since), Some(long_ago));
             drop(guard);
             let count = count.load(Ordering::Relaxed);

@@ -90,7 +90,7 @@ impl Coroutine {
     }
 
     /// Requests a stop, in a [round](new_round) of cancelling.
-    pub(super) fn ask_to_stop(&self, round: u64) -> StopResult {
+    pub(super) fn request_stop(&self, round: u64) -> StopResult {
         self.clean_records();
         let records = self.records.borrow();
         let cores = records.iter().filter_map(Weak::upgrade);
@@ -240,7 +240,7 @@ impl StopHandle {
             self.0.has_request.set(true);
             return;
         }
-        if let StopResult::Requested { awaited, before } = self.0.ask_to_stop(new_round()) {
+        if let StopResult::Requested { awaited, before } = self.0.request_stop(new_round()) {
             for core in awaited {
                 core::cancel(&core, location);
             }

@@ -275,7 +275,7 @@ impl<T: 'static> DeferredList<T> {
             let index = slots.len();
             let result = match member.into_core() {
                 Err(result) => result,
-                Ok(core) => match core.ask_and_take() {
+                Ok(core) => match core.notify_and_take() {
                     Some(result) => {
                         had.extend(debug::is_on().then_some(core));
                         result
@@ -644,7 +644,7 @@ impl<T: 'static, R: Rule<T>> Group for Gathering<T, R> {
         true
     }
 
-    fn ask_to_stop(&self) -> Vec<Rc<Core>> {
+    fn request_stop(&self) -> Vec<Rc<Core>> {
         self.was_cancelled.set(true);
         self.members()
     }

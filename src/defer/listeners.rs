@@ -21,17 +21,17 @@ use crate::slots::Ordered;
 
 /// The listeners in the order in which they joined, each with a value of its own.
 pub(crate) struct Listeners<T: 'static, X: 'static = ()> {
-    members: Rc<RefCell<Known<T, X>>>,
+    members: Rc<RefCell<Entries<T, X>>>,
 }
 
-type Known<T, X> = Ordered<(Resolver<T>, X)>;
+type Entries<T, X> = Ordered<(Resolver<T>, X)>;
 
 impl<T: 'static, X: 'static> Listeners<T, X> {
     /// Returns the Deferred of a new listener, stored with `known`.
     #[track_caller]
-    pub(crate) fn join_with(&self, known: X) -> Deferred<T> {
+    pub(crate) fn join_with(&self, value: X) -> Deferred<T> {
         let (deferred, resolver) = Deferred::pair_at(Location::caller());
-        let number = self.members.borrow_mut().push((resolver, known));
+        let number = self.members.borrow_mut().push((resolver, value));
         let members = Rc::downgrade(&self.members);
         deferred.listens(move || {
             if let Some(members) = members.upgrade() {
@@ -49,7 +49,7 @@ impl<T: 'static, X: 'static> Listeners<T, X> {
     /// Takes the listeners for which `which` returns `true`.
     pub(crate) fn take_if(&self, which: impl FnMut(&mut X) -> bool) -> Vec<(Resolver<T>, X)> {
         let mut which = which;
-        self.members.borrow_mut().take_if(|(_, known)| which(known))
+        self.members.borrow_mut().take_if(|(_, value)| which(value))
     }
 
     #[cfg(test)]

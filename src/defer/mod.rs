@@ -424,7 +424,7 @@ impl<T: 'static> Deferred<T> {
     #[cfg(any(doc, feature = "testing"))]
     pub(crate) fn take_now(&mut self) -> Option<Result<T, Failure>> {
         if let Some(core) = self.core() {
-            let result = core.ask_and_take()?;
+            let result = core.notify_and_take()?;
             self.state = State::Gone;
             return Some(result);
         }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use super::*;
 use crate::failure::Cancelled;
-use crate::report::{Diverted, Report};
+use crate::report::{Report, SinkGuard};
 use crate::task::{Entered, Executor, yield_now};
 
 /// Collects reports, and runs futures by hand.
@@ -18,7 +18,7 @@ struct Lab {
     executor: Rc<Executor>,
     reports: Rc<RefCell<Vec<Report>>>,
     _entered: Entered,
-    _diverted: Diverted,
+    _sink_guard: SinkGuard,
 }
 
 impl Lab {
@@ -28,7 +28,7 @@ impl Lab {
         let sink = reports.clone();
         Self {
             _entered: executor.enter(),
-            _diverted: report::divert(Rc::new(move |report| sink.borrow_mut().push(report))),
+            _sink_guard: report::redirect(Rc::new(move |report| sink.borrow_mut().push(report))),
             executor,
             reports,
         }

@@ -7,7 +7,7 @@ use std::io;
 use socket2::SockRef;
 
 use super::memory;
-use super::options::{Arrived, Change, Question};
+use super::options::{Arrived, Change, OptionName};
 use super::sockets::{NO_SIGNAL, datagram, names};
 use super::source::{Name, Source};
 use crate::address::Address;
@@ -86,10 +86,10 @@ impl Datagrams {
     }
 
     /// Returns an option.
-    pub(crate) fn ask(&self, question: Question) -> io::Result<u32> {
+    pub(crate) fn option(&self, name: OptionName) -> io::Result<u32> {
         match self {
-            Self::Machine(socket) => datagram::get(&SockRef::from(socket), question),
-            Self::Memory(socket) => Ok(socket.ask(question)),
+            Self::Machine(socket) => datagram::get(&SockRef::from(socket), name),
+            Self::Memory(socket) => Ok(socket.option(name)),
         }
     }
 

@@ -11,7 +11,7 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use super::options::{Arrived, Change, Question};
+use super::options::{Arrived, Change, OptionName};
 use super::poller::{Event, Interest, Waking};
 use super::relay::Relays;
 #[cfg(unix)]
@@ -106,7 +106,7 @@ never! { Datagrams:
     fn take_error(&self) -> Option<io::Error>;
     fn local_addr(&self) -> Address;
     fn change(&self, change: Change) -> io::Result<()>;
-    fn ask(&self, question: Question) -> u32;
+    fn option(&self, name: OptionName) -> u32;
 }
 
 #[cfg(unix)]

@@ -52,7 +52,7 @@ use descriptors::pair::Pair;
 #[cfg(any(doc, feature = "testing"))]
 pub use memory::NetworkFaults;
 pub use options::Interface;
-pub(crate) use options::{Arrived, Bind, Buffers, Change, Question, SocketHook};
+pub(crate) use options::{Arrived, Bind, Buffers, Change, OptionName, SocketHook};
 pub use poller::Interest;
 pub use poller::Poller;
 pub(crate) use poller::{Event, Waking};

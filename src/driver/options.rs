@@ -123,10 +123,10 @@ pub(crate) enum Change {
     Ttl(u32),
 }
 
-/// A question about a socket's options. In answers 1 is yes, 0 is no, and an interface is its index
-/// or the bits of its address.
+/// An option of a socket that can be read. Of its values 1 is yes, 0 is no, and an interface is its
+/// index or the bits of its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Question {
+pub(crate) enum OptionName {
     Broadcast,
     Interface,
     Loopback,

@@ -48,7 +48,7 @@
 //! | function | file | what it does |
 //! |---|---|---|
 //! | `Clock::call_later` | `clock/mod.rs` | counts the delay from now |
-//! | `Timers::ask` | `clock/timers.rs` | gives the timer a slot in the table and a key |
+//! | `Timers::request` | `clock/timers.rs` | gives the timer a slot in the table and a key |
 //! | `Table::absorb` | `clock/table.rs` | moves the new timers into the heap, once a turn |
 //! | `Inner::pass_time` | `reactor/turn.rs` | reads the clock and fires what is due |
 //! | `Timers::fire_due_and_hold_limits` | `clock/timers.rs` | takes one timer after the other out of the heap; time limits wait until I/O was polled |

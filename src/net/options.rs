@@ -15,8 +15,8 @@ use crate::reactor::Reactor;
 #[cfg(unix)]
 use crate::report;
 use crate::transport::{
-    ConnConfig, ConnCounter, Limits, MakePolicy, PATIENCE, Patience, Policy, PolicyConfig,
-    RateLimits, SharedPolicies,
+    ConnConfig, ConnCounter, DEFAULT_LINGER, Limits, MakePolicy, Policy, PolicyConfig, RateLimits,
+    SendLimits, SharedPolicies,
 };
 
 /// The options of listening. By default the backlog is 1024, addresses can be reused at once, and
@@ -98,7 +98,7 @@ pub struct ConnectOptions {
 #[derive(Clone, Debug)]
 pub(super) struct ListenConfig {
     pub(super) linger: Duration,
-    pub(super) patience: Patience,
+    pub(super) send_limits: SendLimits,
     pub(super) resets_on_error: bool,
     pub(super) bind: Bind,
     pub(super) limits: Limits,
@@ -111,7 +111,7 @@ pub(super) struct ListenConfig {
 #[derive(Clone, Debug)]
 pub(super) struct ConnectConfig {
     pub(super) linger: Duration,
-    pub(super) patience: Patience,
+    pub(super) send_limits: SendLimits,
     pub(super) buffers: Buffers,
     pub(super) timeout: Duration,
     pub(super) overall: Duration,
@@ -404,8 +404,8 @@ impl ListenOptions {
     pub(super) fn config(self, locks: bool) -> ListenConfig {
         let default = Bind::default();
         ListenConfig {
-            linger: self.linger.unwrap_or(PATIENCE),
-            patience: patience(self.send_timeout, self.close_timeout),
+            linger: self.linger.unwrap_or(DEFAULT_LINGER),
+            send_limits: send_limits(self.send_timeout, self.close_timeout),
             resets_on_error: self.reset_on_error.unwrap_or(false),
             bind: Bind {
                 backlog: self.backlog.unwrap_or(default.backlog),
@@ -435,7 +435,7 @@ impl ListenConfig {
         Rc::new(ConnConfig {
             limits: self.limits,
             linger: self.linger,
-            patience: self.patience,
+            send_limits: self.send_limits,
             resets_on_error: self.resets_on_error,
             counter: Some(ConnCounter::new(
                 reactor,
@@ -535,8 +535,8 @@ impl ConnectOptions {
     pub(super) fn config(self) -> ConnectConfig {
         let timeout = self.timeout.unwrap_or(TIMEOUT);
         ConnectConfig {
-            linger: self.linger.unwrap_or(PATIENCE),
-            patience: patience(self.send_timeout, self.close_timeout),
+            linger: self.linger.unwrap_or(DEFAULT_LINGER),
+            send_limits: send_limits(self.send_timeout, self.close_timeout),
             buffers: self.buffers,
             timeout,
             overall: self.overall.unwrap_or_else(|| timeout.saturating_mul(2)),
@@ -551,9 +551,9 @@ impl ConnectOptions {
 }
 
 /// Returns the limits that are set, or the defaults.
-fn patience(open: Option<Option<Duration>>, closing: Option<Option<Duration>>) -> Patience {
-    let default = Patience::default();
-    Patience {
+fn send_limits(open: Option<Option<Duration>>, closing: Option<Option<Duration>>) -> SendLimits {
+    let default = SendLimits::default();
+    SendLimits {
         open: open.unwrap_or(default.open),
         closing: closing.unwrap_or(default.closing),
     }

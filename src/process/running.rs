@@ -197,8 +197,8 @@ impl<P: ProcessProtocol> Running<P> {
             if tracing::enabled!(target: "torsade::process", tracing::Level::WARN) {
                 tracing::warn!(target: "torsade::process", %error, "a child is not watched any more");
             } else {
-                static SAID: WarnOnce = WarnOnce::new();
-                SAID.write(format_args!(
+                static WARNED: WarnOnce = WarnOnce::new();
+                WARNED.write(format_args!(
                     "a child is not watched any more, so its end may go unnoticed: {error} (said once)"
                 ));
             }

@@ -140,7 +140,7 @@ fn keep<P: Protocol>(
     let (slot, link) = (conn.handler(), conn.link());
     let is_new = unused.is_empty();
     let came = if is_new { data } else { unused.as_slice() };
-    is_held &= used < came.len() || link.has_eof_to_tell();
+    is_held &= used < came.len() || link.has_eof_to_report();
     if link.life().is_ending() || !link.life().is_reading() {
         // Nothing more is delivered, and nothing is kept.
         link.set_partly_used(false);
@@ -156,7 +156,7 @@ fn keep<P: Protocol>(
     link.note_unfinished(slot.has_unused() && !is_held, used > 0);
     link.note_buffered(|| slot.unused_len());
     link.set_held(is_held);
-    if !is_held && link.has_eof_to_tell() && !link.is_handing_on() {
+    if !is_held && link.has_eof_to_report() && !link.is_handing_on() {
         conn.peer_done(reactor);
     }
 }

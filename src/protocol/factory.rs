@@ -87,14 +87,14 @@ impl<F: Factory> SharedFactory<F> {
     /// Takes the factory out, calls `call` with it, and puts it back, also when the call panics.
     /// Returns `None` when the factory is being called already.
     fn call<R>(&self, call: impl FnOnce(&mut F) -> R) -> Option<R> {
-        struct Back<'a, F>(&'a Cell<Option<F>>, Option<F>);
-        impl<F> Drop for Back<'_, F> {
+        struct PutBack<'a, F>(&'a Cell<Option<F>>, Option<F>);
+        impl<F> Drop for PutBack<'_, F> {
             fn drop(&mut self) {
                 self.0.set(self.1.take());
             }
         }
         let slot = &self.0.factory;
-        let mut back = Back(slot, Some(slot.take()?));
+        let mut back = PutBack(slot, Some(slot.take()?));
         back.1.as_mut().map(call)
     }
 }

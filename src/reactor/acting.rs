@@ -28,7 +28,7 @@ impl Drop for Acting {
 
 impl Inner {
     /// Returns the peer of the connection for which user code runs.
-    pub(super) fn acting_peer(&self) -> Option<Address> {
+    pub(super) fn current_peer(&self) -> Option<Address> {
         let key = context::with(|thread| thread.acting.get());
         self.handler(key)?.peer()
     }

@@ -209,7 +209,7 @@ impl Reactor {
         EnterGuard {
             before: self.make_current(),
             _entered: self.inner().executor.enter(),
-            _diverted: report::divert(self.sink()),
+            _sink_guard: report::redirect(self.sink()),
             local: PhantomData,
         }
     }
@@ -250,7 +250,7 @@ impl Reactor {
 /// The guard that [`Reactor::enter`] returns.
 pub struct EnterGuard {
     before: Option<Reactor>,
-    _diverted: report::Diverted,
+    _sink_guard: report::SinkGuard,
     _entered: Entered,
     /// The guard must stay on its thread.
     local: PhantomData<Rc<()>>,

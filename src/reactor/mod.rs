@@ -76,9 +76,9 @@ mod reports;
 mod requests;
 mod share;
 mod signals;
-mod strays;
 mod threads;
 mod turn;
+mod unknown_keys;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -115,9 +115,9 @@ pub use self::remote_work::RemoteTask;
 use self::requests::Requests;
 use self::signals::SignalState;
 pub(crate) use self::signals::{ListensToSignals, PendingSignals};
-use self::strays::Strays;
 use self::threads::Threads;
 use self::turn::Pace;
+use self::unknown_keys::UnknownKeys;
 use crate::bytes::BufferPool;
 use crate::cells;
 use crate::clock::sealed::HasTimers;
@@ -242,7 +242,7 @@ pub(crate) struct Inner {
     /// Bytes for standard output that were lost.
     lost_output: Cell<Option<Failure>>,
     threads: Threads,
-    strays: Strays,
+    unknown_keys: UnknownKeys,
     ending: Ending,
     signals: SignalState,
     extensions: Extensions,
@@ -369,7 +369,7 @@ impl Reactor {
             budget: Budget::default(),
             lost_output: Cell::new(None),
             threads: Threads::default(),
-            strays: Strays::default(),
+            unknown_keys: UnknownKeys::default(),
             ending: Ending::default(),
             signals: SignalState::default(),
             extensions: Extensions::default(),

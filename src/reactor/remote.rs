@@ -100,7 +100,7 @@ impl Remote {
     }
 
     /// Returns whether the reactor has ended.
-    pub fn is_gone(&self) -> bool {
+    pub fn has_ended(&self) -> bool {
         self.inbox.is_closed()
     }
 }
@@ -108,7 +108,7 @@ impl Remote {
 impl fmt::Debug for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Remote")
-            .field("is_gone", &self.is_gone())
+            .field("has_ended", &self.has_ended())
             .finish()
     }
 }

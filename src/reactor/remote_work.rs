@@ -198,9 +198,9 @@ impl<T: Send + 'static> RemoteTask<T> {
     pub fn join(self) -> Result<T, Failure> {
         self.remote.may_wait()?;
         let location = Location::caller();
-        let is_gone =
+        let has_ended =
             |failure: &Failure| matches!(failure.downcast_ref(), Some(ReactorError::Gone));
-        task::block_on(self).map_err(|failure| match is_gone(&failure) {
+        task::block_on(self).map_err(|failure| match has_ended(&failure) {
             true => failure.moved(location),
             false => failure,
         })

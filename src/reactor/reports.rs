@@ -47,7 +47,7 @@ impl Reactor {
             let Some(reactor) = weak.upgrade() else {
                 return report::by_default(&report);
             };
-            report.set_connection(|| reactor.0.acting_peer());
+            report.set_connection(|| reactor.0.current_peer());
             if reactor.0.is_redundant(&report) {
                 return;
             }

@@ -112,7 +112,7 @@ impl Inner {
             let Some(key) = self.requests.pop() else {
                 break;
             };
-            let weight = self.weigh(|| self.attend_to(reactor, key));
+            let weight = self.measure_visit(|| self.attend_to(reactor, key));
             count += 1;
             if is_enough(weight) {
                 break;
@@ -141,7 +141,7 @@ impl Inner {
     /// Runs `visit` and returns its weight in units of [`MANY`]: a source that has used its share
     /// counts for more.
     #[inline]
-    fn weigh(&self, visit: impl FnOnce()) -> usize {
+    fn measure_visit(&self, visit: impl FnOnce()) -> usize {
         self.requests.has_grown.set(false);
         visit();
         match self.requests.has_grown.get() {
@@ -167,12 +167,12 @@ impl Inner {
         let mut count = 0;
         for event in &events[handled..] {
             // A source may have left because of an earlier event of this very batch.
-            let weight = self.weigh(|| match self.handler(event.key) {
+            let weight = self.measure_visit(|| match self.handler(event.key) {
                 Some(handler) => {
                     budget::renew();
                     handler.ready(reactor, *event);
                 }
-                None => self.strays.note(event.key),
+                None => self.unknown_keys.note(event.key),
             });
             count += 1;
             if slice.is_over_after(weight) {
@@ -181,7 +181,7 @@ impl Inner {
         }
         self.pace.put_events(events, handled + count);
         if !self.pace.has_events() {
-            self.check_strays();
+            self.check_unknown_keys();
         }
         count
     }

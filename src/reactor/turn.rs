@@ -613,7 +613,7 @@ impl Reactor {
         TurnGuard {
             _watching: self.inner().debug.watchdog.as_ref().map(Watchdog::watch),
             _turn: turn,
-            _diverted: report::divert(self.sink()),
+            _sink_guard: report::redirect(self.sink()),
             before: self.make_current(),
         }
     }
@@ -623,7 +623,7 @@ impl Reactor {
 struct TurnGuard {
     before: Option<Reactor>,
     _watching: Option<Watching>,
-    _diverted: report::Diverted,
+    _sink_guard: report::SinkGuard,
     _turn: InTurn,
 }
 

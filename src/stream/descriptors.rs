@@ -65,7 +65,7 @@ macro_rules! receives {
             /// read.
             pub fn take_descriptor(&mut self) -> Option<OwnedFd> {
                 let link = self.reader.conn().link();
-                link.set_descriptors_asked(true);
+                link.set_descriptors_wanted(true);
                 link.take_descriptor()
             }
         }

@@ -103,7 +103,7 @@ impl Connection {
     }
 
     pub(crate) fn new(conn: Rc<Conn<Awaited>>) -> Self {
-        conn.link().set_descriptors_asked(false);
+        conn.link().set_descriptors_wanted(false);
         Self {
             reader: Reader::new(conn),
         }

@@ -17,10 +17,10 @@ use crate::transport::{Conn, ConnectionError, as_io_error};
 pub(super) struct Reader {
     conn: Rc<Conn<Awaited>>,
     /// Bytes that were read ahead. Allocated when first used.
-    ahead: Option<Box<Ahead>>,
+    ahead: Option<Box<ReadAhead>>,
 }
 
-struct Ahead {
+struct ReadAhead {
     /// The space for them: longer than `READ_AHEAD` only while a line needs it.
     buffer: Vec<u8>,
     start: usize,
@@ -53,7 +53,7 @@ impl Reader {
     /// Puts back bytes that another reader has taken with `take_ahead`.
     pub(super) fn put_back(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() {
-            let ahead = self.ahead.get_or_insert_with(Ahead::new);
+            let ahead = self.ahead.get_or_insert_with(ReadAhead::new);
             if ahead.buffer.len() < bytes.len() {
                 ahead.buffer.resize(bytes.len(), 0);
             }
@@ -130,7 +130,7 @@ impl Reader {
     /// Returns the bytes that were read ahead, reading more if there are none. An empty slice is
     /// the end of file.
     pub(super) fn poll_fill_buf(&mut self, cx: &Context<'_>) -> Poll<io::Result<&[u8]>> {
-        let ahead = self.ahead.get_or_insert_with(Ahead::new);
+        let ahead = self.ahead.get_or_insert_with(ReadAhead::new);
         if ahead.start == ahead.end {
             ahead.make_room();
             let room = ahead.buffer.len();
@@ -153,7 +153,7 @@ impl Reader {
         cx: &Context<'_>,
         limit: usize,
     ) -> Poll<io::Result<Option<Vec<u8>>>> {
-        let ahead = self.ahead.get_or_insert_with(Ahead::new);
+        let ahead = self.ahead.get_or_insert_with(ReadAhead::new);
         let mut lines = mem::take(&mut ahead.lines);
         lines.set_limit(limit);
         let own = |found: Found<'_, LineCodec>| found.map(<[u8]>::to_vec).map_err(|no| no.error);
@@ -177,7 +177,7 @@ impl Reader {
         decoder: &mut D,
         f: &mut Option<F>,
     ) -> Poll<io::Result<Option<R>>> {
-        let ahead = self.ahead.get_or_insert_with(Ahead::new);
+        let ahead = self.ahead.get_or_insert_with(ReadAhead::new);
         loop {
             if budget::is_spent(cx) {
                 return Poll::Pending;
@@ -207,7 +207,7 @@ impl Reader {
         &mut self,
         cx: &Context<'_>,
     ) -> Poll<io::Result<Option<OwnedFd>>> {
-        self.conn.link().set_descriptors_asked(true);
+        self.conn.link().set_descriptors_wanted(true);
         loop {
             if budget::is_spent(cx) {
                 return Poll::Pending;
@@ -216,7 +216,7 @@ impl Reader {
                 budget::spend(0);
                 return Poll::Ready(Ok(Some(descriptor)));
             }
-            let ahead = self.ahead.get_or_insert_with(Ahead::new);
+            let ahead = self.ahead.get_or_insert_with(ReadAhead::new);
             ahead.compact();
             if ahead.end == ahead.buffer.len() {
                 let message = format!("{READ_AHEAD} bytes came and no descriptor with them");
@@ -237,7 +237,7 @@ impl Reader {
     }
 }
 
-impl Ahead {
+impl ReadAhead {
     fn new() -> Box<Self> {
         Box::new(Self {
             buffer: vec![0; READ_AHEAD],

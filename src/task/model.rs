@@ -18,7 +18,7 @@ use crate::sync::{AtomicBool, Ordering, Shared, WakeFd, explore};
 struct Loop {
     executor: Rc<Executor>,
     wake_fd: Arc<WakeFd>,
-    seen: Arc<Seen>,
+    seen: Arc<Observed>,
     _entered: Entered,
     /// The most messages that it takes in during a turn.
     most: usize,
@@ -26,7 +26,7 @@ struct Loop {
 
 /// Counts of what happened to values.
 #[derive(Default)]
-struct Seen {
+struct Observed {
     /// Dropped by the thread that they belong to.
     at_home: AtomicUsize,
     abroad: AtomicUsize,
@@ -36,7 +36,7 @@ struct Seen {
 /// A value that belongs to the thread it was made on.
 struct Held {
     host_thread: ThreadId,
-    seen: Arc<Seen>,
+    seen: Arc<Observed>,
 }
 
 impl Loop {
@@ -107,13 +107,13 @@ impl Loop {
         (task, waker)
     }
 
-    fn wake_abroad(
+    fn wake_elsewhere(
         &self,
         flag: &Shared<AtomicBool>,
         waker: Waker,
         by_ref: bool,
     ) -> thread::JoinHandle<()> {
-        wake_abroad(Some(self.executor.inbox().clone()), flag, waker, by_ref)
+        wake_elsewhere(Some(self.executor.inbox().clone()), flag, waker, by_ref)
     }
 
     /// Checks that one future was dropped, by this thread, after at most this many polls.
@@ -149,7 +149,7 @@ fn is_up(flag: &Shared<AtomicBool>) -> bool {
 ///
 /// The inbox is read before: whether a wake leads to a push depends on the task's state, which loom
 /// does not see, and it explores only what it knows to matter.
-fn wake_abroad(
+fn wake_elsewhere(
     inbox: Option<Shared<Inbox>>,
     flag: &Shared<AtomicBool>,
     waker: Waker,
@@ -251,8 +251,8 @@ fn two_foreign_wakes_run_a_task_to_its_end() {
         let lap = Loop::new();
         let flags = flags::<2>();
         let (task, waker) = lap.wait_for(&flags);
-        let other = lap.wake_abroad(&flags[0], waker.clone(), true);
-        let another = lap.wake_abroad(&flags[1], waker, false);
+        let other = lap.wake_elsewhere(&flags[0], waker.clone(), true);
+        let another = lap.wake_elsewhere(&flags[1], waker, false);
         lap.run_until(|| task.is_finished());
         other.join().unwrap();
         another.join().unwrap();
@@ -269,7 +269,7 @@ fn a_foreign_wake_of_a_task_that_finishes_just_then_does_nothing() {
         let lap = Loop::new();
         let flags = flags::<1>();
         let (task, waker) = lap.wait_for(&flags);
-        let other = lap.wake_abroad(&flags[0], waker.clone(), false);
+        let other = lap.wake_elsewhere(&flags[0], waker.clone(), false);
         // In either order the flag is set and the task ends.
         flags[0].swap(true, Ordering::AcqRel);
         waker.wake();
@@ -288,7 +288,7 @@ fn a_foreign_wake_of_a_task_that_is_cancelled_drops_its_future_here() {
         let lap = Loop::new();
         let flags = flags::<1>();
         let (task, waker) = lap.wait_for(&flags);
-        let other = lap.wake_abroad(&flags[0], waker, false);
+        let other = lap.wake_elsewhere(&flags[0], waker, false);
         drop(task.cancel());
         lap.run_until(|| lap.executor.tasks().is_empty());
         other.join().unwrap();
@@ -305,7 +305,7 @@ fn the_last_waker_may_go_on_another_thread() {
         let flags = flags::<1>();
         let (task, waker) = lap.wait_for(&flags);
         let last = waker.clone();
-        let other = lap.wake_abroad(&flags[0], waker, true);
+        let other = lap.wake_elsewhere(&flags[0], waker, true);
         let another = thread::spawn(move || drop(last));
         lap.run_until(|| task.is_finished());
         drop(task);
@@ -324,8 +324,8 @@ fn a_foreign_wake_while_the_loop_ends_drops_the_future_here() {
         let flags = flags::<2>();
         let (task, waker) = lap.wait_for(&flags);
         task.detach();
-        let other = lap.wake_abroad(&flags[0], waker.clone(), true);
-        let another = lap.wake_abroad(&flags[1], waker, false);
+        let other = lap.wake_elsewhere(&flags[0], waker.clone(), true);
+        let another = lap.wake_elsewhere(&flags[1], waker, false);
         lap.executor.shut_down();
         lap.check(1);
         drop(lap);
@@ -352,7 +352,7 @@ fn a_foreign_wake_while_a_task_ends_the_loop_drops_the_future_here() {
             Location::caller(),
         );
         ends.detach();
-        let other = lap.wake_abroad(&flags[0], waker, false);
+        let other = lap.wake_elsewhere(&flags[0], waker, false);
         lap.run_until(|| done.get());
         lap.check(2);
         drop(lap);
@@ -367,7 +367,7 @@ fn block_on_never_sleeps_through_a_wake() {
         let mut others = Vec::new();
         block_on(poll_fn(|cx| {
             if others.is_empty() {
-                let wake = |flag| wake_abroad(None, flag, cx.waker().clone(), false);
+                let wake = |flag| wake_elsewhere(None, flag, cx.waker().clone(), false);
                 others.extend(flags.iter().map(wake));
             }
             match flags.iter().all(is_up) {

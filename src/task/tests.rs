@@ -24,7 +24,7 @@ struct Lab {
     reports: Rc<RefCell<Vec<Report>>>,
     wakes: Arc<AtomicUsize>,
     _entered: Entered,
-    _diverted: report::Diverted,
+    _sink_guard: report::SinkGuard,
 }
 
 impl Lab {
@@ -41,7 +41,7 @@ impl Lab {
         Self {
             log: Log::default(),
             _entered: executor.enter(),
-            _diverted: report::divert(Rc::new(move |report| seen.borrow_mut().push(report))),
+            _sink_guard: report::redirect(Rc::new(move |report| seen.borrow_mut().push(report))),
             executor,
             reports,
             wakes,
@@ -221,7 +221,7 @@ fn wakes_from_other_threads_while_the_loop_runs_are_not_lost() {
 }
 
 #[test]
-fn a_foreign_wake_after_the_loop_is_gone_does_nothing() {
+fn a_foreign_wake_after_the_loop_has_ended_does_nothing() {
     let lab = Lab::new();
     let waker = Rc::new(RefCell::new(None));
     lab.spawn(give_waker(waker.clone())).detach();
@@ -414,7 +414,7 @@ fn a_destructor_that_panics_is_reported_wherever_it_runs() {
 #[test]
 fn a_sink_that_panics_ends_nothing() {
     let lab = Lab::new();
-    let _diverted = report::divert(Rc::new(|_| resume_unwind(Box::new("sink"))));
+    let _sink_guard = report::redirect(Rc::new(|_| resume_unwind(Box::new("sink"))));
     lab.spawn(async { Bomb }).detach();
     let bomb = Bomb;
     let task = lab.spawn(async move {
@@ -424,7 +424,7 @@ fn a_sink_that_panics_ends_nothing() {
     lab.turn();
     drop(task.cancel());
     lab.run_until_idle();
-    drop(_diverted);
+    drop(_sink_guard);
     lab.end();
 }
 

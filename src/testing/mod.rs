@@ -247,7 +247,7 @@ impl Guard {
         let remote = reactor.uncounted_remote();
         let name = thread::current().name().unwrap_or("a test").to_owned();
         let body: ThreadBody = Box::new(move || {
-            if outlasts(&is_running, TEST_LIMIT) {
+            if still_runs_after(&is_running, TEST_LIMIT) {
                 let _ = remote.call(move || {
                     let dump = Reactor::current().map(|reactor| reactor.dump().to_string());
                     panic!(
@@ -274,7 +274,7 @@ impl Drop for Guard {
 }
 
 /// Waits until a test is over, or for so long. Returns whether the test is still running.
-fn outlasts(test: &Weak<()>, limit: Duration) -> bool {
+fn still_runs_after(test: &Weak<()>, limit: Duration) -> bool {
     let begin = Instant::now();
     while test.strong_count() > 0 {
         let Some(rest) = limit.checked_sub(begin.elapsed()) else {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::counter::ConnCounter;
-use super::linger::PATIENCE;
+use super::linger::DEFAULT_LINGER;
 use super::policy::SharedPolicies;
 use crate::bytes::BufferPool;
 use crate::driver::Socket;
@@ -58,7 +58,7 @@ pub(crate) struct ConnConfig {
     /// Counts the connections of a port.
     pub(crate) counter: Option<Rc<ConnCounter>>,
     /// Time limits for a peer that accepts none of the queued bytes.
-    pub(crate) patience: Patience,
+    pub(crate) send_limits: SendLimits,
     /// The connection is reset when the handler that serves it fails.
     pub(crate) resets_on_error: bool,
     /// The policies that a connection begins with.
@@ -72,13 +72,13 @@ impl ConnConfig {
     pub(crate) fn new(reactor: &Reactor, location: &'static Location<'static>) -> Self {
         Self {
             limits: Limits::default(),
-            linger: PATIENCE,
+            linger: DEFAULT_LINGER,
             location,
             is_shared: false,
             is_filter: false,
             delayed_close: None,
             counter: None,
-            patience: Patience::default(),
+            send_limits: SendLimits::default(),
             resets_on_error: false,
             policies: None,
             buffers: reactor.inner().buffers().clone(),
@@ -89,7 +89,7 @@ impl ConnConfig {
     pub(crate) fn of_pipes(reactor: &Reactor, location: &'static Location<'static>) -> Self {
         Self {
             is_shared: true,
-            patience: Patience::ENDLESS,
+            send_limits: SendLimits::NONE,
             ..Self::new(reactor, location)
         }
     }
@@ -121,21 +121,21 @@ impl DelayedClose {
 
 /// How long a peer may accept nothing; `None` is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Patience {
+pub(crate) struct SendLimits {
     /// While the connection is open.
     pub(crate) open: Option<Duration>,
     /// After the program, or the peer, has closed its side.
     pub(crate) closing: Option<Duration>,
 }
 
-impl Patience {
-    pub(crate) const ENDLESS: Self = Self {
+impl SendLimits {
+    pub(crate) const NONE: Self = Self {
         open: None,
         closing: None,
     };
 }
 
-impl Default for Patience {
+impl Default for SendLimits {
     fn default() -> Self {
         Self {
             open: None,
@@ -144,5 +144,5 @@ impl Default for Patience {
     }
 }
 
-/// The default of [`Patience::closing`].
+/// The default of [`SendLimits::closing`].
 const CLOSING: Duration = Duration::from_secs(60);

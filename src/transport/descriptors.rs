@@ -26,7 +26,7 @@ impl ConnCore {
     }
 
     /// Sets whether the handler takes received descriptors. Default: true.
-    pub(crate) fn set_descriptors_asked(&self, asked: bool) {
+    pub(crate) fn set_descriptors_wanted(&self, asked: bool) {
         #[cfg(unix)]
         let _ = self.with_socket(|socket| {
             if let Some(passing) = socket.passing() {

@@ -131,7 +131,7 @@ impl<S: ConnHandler> Conn<S> {
         let conn = Self::unwatched(reactor, socket, ends, config, handler)?;
         if let Err(error) = conn.watch(reactor) {
             conn.link.registration.leave(reactor);
-            conn.link.flags.set(Flag::GONE, true);
+            conn.link.flags.set(Flag::LOST, true);
             conn.left();
             return Err(error.into());
         }
@@ -202,7 +202,7 @@ impl<S: ConnHandler> Conn<S> {
     /// watched, that error ends it.
     #[cfg(unix)]
     pub(crate) fn begin_unwatched(self: &Rc<Self>, reactor: &Reactor, hook: impl FnOnce()) {
-        if self.link.flags.has(Flag::GONE) {
+        if self.link.flags.has(Flag::LOST) {
             return;
         }
         self.link.flags.set(Flag::BEGUN, true);
@@ -387,7 +387,7 @@ impl<S: ConnHandler> Conn<S> {
     /// Closes the connection (invariant 1).
     fn close(self: &Rc<Self>, reactor: Option<&Reactor>) {
         let link = &self.link;
-        if link.flags.replace(Flag::GONE, true) {
+        if link.flags.replace(Flag::LOST, true) {
             return;
         }
         link.clear_stall();

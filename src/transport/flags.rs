@@ -9,7 +9,7 @@
 //! | `COUNTED`         | its memory counts for the reactor's budget        | the end                                   |
 //! | `DESCRIPTORS`     | descriptors have arrived that were not taken      | they are taken                            |
 //! | `FULL`            | more is queued than the high-water mark           | no more than the low one is left          |
-//! | `GONE`            | its handler's `lost` was called                   | the end                                   |
+//! | `LOST`            | its handler's `lost` was called                   | the end                                   |
 //! | `HELD`            | bytes that were read wait to be delivered         | they are delivered                        |
 //! | `LENT`            | other code may have a duplicate of the descriptor | the end                                   |
 //! | `OWN_LIMITS`      | it has limits of its own, or unusual ones: see `ConnCore::write` | the end                    |
@@ -43,7 +43,7 @@ impl Flag {
     pub(super) const COUNTED: Self = Self(1 << 5);
     pub(super) const DESCRIPTORS: Self = Self(1 << 6);
     pub(super) const FULL: Self = Self(1 << 7);
-    pub(super) const GONE: Self = Self(1 << 8);
+    pub(super) const LOST: Self = Self(1 << 8);
     pub(super) const HELD: Self = Self(1 << 9);
     pub(super) const LENT: Self = Self(1 << 10);
     pub(super) const PARTIAL: Self = Self(1 << 11);

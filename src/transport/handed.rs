@@ -53,7 +53,7 @@ impl<S: ConnHandler> Conn<S> {
     pub(crate) fn hand_over(&self, reactor: &Reactor) -> Option<Handed> {
         let link = self.link();
         let life = link.life();
-        if life.is_over() || link.flags.replace(Flag::GONE, true) {
+        if life.is_over() || link.flags.replace(Flag::LOST, true) {
             return None;
         }
         link.on(Event::Broken, || link.failure(ConnectionError::HandedOver));
@@ -94,7 +94,7 @@ impl<S: ConnHandler> Conn<S> {
 
     /// Makes a connection with a new handler. [`Conn::begin`] must follow, as after [`Conn::new`];
     /// then [`Conn::peer_done`], if the peer had sent the end of file before
-    /// ([`ConnCore::has_eof_to_tell`]).
+    /// ([`ConnCore::has_eof_to_report`]).
     pub(crate) fn of_handed(
         reactor: &Reactor,
         mut handed: Handed,
@@ -113,7 +113,7 @@ impl<S: ConnHandler> Conn<S> {
         link.flags.set(Flag::FULL, handed.full);
         link.sent.set(handed.sent);
         link.flags.set(Flag::DESCRIPTORS, handed.has_descriptors);
-        link.set_descriptors_asked(true);
+        link.set_descriptors_wanted(true);
         link.out.set(handed.out);
         link.note_queued(0, link.queued());
         if handed.policies.is_some() {

@@ -62,7 +62,7 @@ pub(crate) enum Event {
 /// The action that follows an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    Close(Why),
+    Close(EndCause),
     Flush,
     Nothing,
     ShutWrite,
@@ -71,7 +71,7 @@ pub(crate) enum Action {
 
 /// The way in which a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Why {
+pub(crate) enum EndCause {
     Aborted,
     Broken,
     Done,
@@ -92,8 +92,8 @@ impl Life {
         use {Action as A, Event as E, Reading as R, Writing as W};
         let (next, action) = match (event, self.reading, self.writing) {
             (_, _, W::Over) => return A::Nothing,
-            (E::Abort, ..) => (Self::OVER, A::Close(Why::Aborted)),
-            (E::Broken, ..) => (Self::OVER, A::Close(Why::Broken)),
+            (E::Abort, ..) => (Self::OVER, A::Close(EndCause::Aborted)),
+            (E::Broken, ..) => (Self::OVER, A::Close(EndCause::Broken)),
             (E::PeerDone, R::Open, writing) => (
                 Self {
                     reading: R::Over,
@@ -115,7 +115,7 @@ impl Life {
                 },
                 A::Flush,
             ),
-            (E::Lose, _, W::HalfShut) => (Self::OVER, A::Close(Why::Done)),
+            (E::Lose, _, W::HalfShut) => (Self::OVER, A::Close(EndCause::Done)),
             (E::Drained, reading, W::Flushing(Then::HalfShut)) => (
                 Self {
                     reading,
@@ -123,7 +123,7 @@ impl Life {
                 },
                 A::ShutWrite,
             ),
-            (E::Drained, _, W::Flushing(Then::Over)) => (Self::OVER, A::Close(Why::Done)),
+            (E::Drained, _, W::Flushing(Then::Over)) => (Self::OVER, A::Close(EndCause::Done)),
             _ => return A::Nothing,
         };
         *self = next;
@@ -197,7 +197,7 @@ mod tests {
     fn a_graceful_close_flushes_first() {
         check(
             &[E::Lose, E::Drained, E::Drained],
-            &[A::Flush, A::Close(Why::Done), A::Nothing],
+            &[A::Flush, A::Close(EndCause::Done), A::Nothing],
         );
     }
 
@@ -205,7 +205,7 @@ mod tests {
     fn a_half_close_leaves_the_other_direction_open() {
         check(
             &[E::LoseWrite, E::Drained, E::PeerDone, E::Lose],
-            &[A::Flush, A::ShutWrite, A::TellEof, A::Close(Why::Done)],
+            &[A::Flush, A::ShutWrite, A::TellEof, A::Close(EndCause::Done)],
         );
     }
 
@@ -213,7 +213,7 @@ mod tests {
     fn a_close_after_a_half_close_closes_both_directions() {
         check(
             &[E::LoseWrite, E::Lose, E::Drained],
-            &[A::Flush, A::Flush, A::Close(Why::Done)],
+            &[A::Flush, A::Flush, A::Close(EndCause::Done)],
         );
     }
 
@@ -221,7 +221,7 @@ mod tests {
     fn a_reply_to_a_peer_that_has_sent_the_end_of_file_is_still_written() {
         check(
             &[E::PeerDone, E::Lose, E::Drained],
-            &[A::TellEof, A::Flush, A::Close(Why::Done)],
+            &[A::TellEof, A::Flush, A::Close(EndCause::Done)],
         );
     }
 
@@ -229,11 +229,11 @@ mod tests {
     fn an_abort_or_an_error_ends_every_state() {
         check(
             &[E::Lose, E::Broken, E::Abort],
-            &[A::Flush, A::Close(Why::Broken), A::Nothing],
+            &[A::Flush, A::Close(EndCause::Broken), A::Nothing],
         );
         check(
             &[E::Abort, E::Drained],
-            &[A::Close(Why::Aborted), A::Nothing],
+            &[A::Close(EndCause::Aborted), A::Nothing],
         );
     }
 

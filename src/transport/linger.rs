@@ -30,7 +30,7 @@ struct Lingering {
     registration: Registration,
     /// `None` once closed.
     socket: Cell<Option<Socket>>,
-    patience: Retry,
+    send_limits: Retry,
     location: &'static Location<'static>,
     /// The number of bytes that may still be read and discarded.
     left: Cell<usize>,
@@ -41,7 +41,7 @@ pub(super) fn close(
     reactor: &Reactor,
     socket: Socket,
     sent: u16,
-    patience: Duration,
+    send_limits: Duration,
     location: &'static Location<'static>,
 ) {
     let left = Cell::new(MOST);
@@ -56,7 +56,7 @@ pub(super) fn close(
     }
     let registered = reactor.register(|registration| Lingering {
         registration,
-        patience: Retry::default(),
+        send_limits: Retry::default(),
         location,
         socket: Cell::new(None),
         left,
@@ -72,8 +72,8 @@ pub(super) fn close(
         return;
     }
     lingering.socket.set(Some(socket));
-    let timer = reactor.limit(patience, registration.attention());
-    lingering.patience.set(Some(timer));
+    let timer = reactor.limit(send_limits, registration.attention());
+    lingering.send_limits.set(Some(timer));
 }
 
 impl Lingering {
@@ -83,7 +83,7 @@ impl Lingering {
             self.registration.leave_with(reactor, socket);
         }
         drop(socket);
-        self.patience.cancel();
+        self.send_limits.cancel();
     }
 }
 
@@ -135,7 +135,7 @@ impl Handler for Lingering {
 
     /// Ends the wait when the time limit is over.
     fn attend(self: Rc<Self>, reactor: &Reactor) {
-        if self.patience.take_due() {
+        if self.send_limits.take_due() {
             self.leave(Some(reactor));
         }
     }
@@ -178,7 +178,7 @@ fn discard(reactor: &Reactor, socket: &Socket, left: &Cell<usize>) -> Option<boo
 /// The number of bytes that are certainly on their way once written: TCP's first window.
 const AT_ONCE: u16 = 14_600;
 /// The default time for the peer to send the end of file.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const DEFAULT_LINGER: Duration = Duration::from_secs(2);
 /// The largest number of bytes that are read and discarded.
 const MOST: usize = 1024 * 1024;
 /// The number of reads in a row.

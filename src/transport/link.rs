@@ -12,7 +12,7 @@ use std::rc::Rc;
 use super::config::{ConnConfig, Limits};
 use super::errors::ConnectionError;
 use super::flags::{Flag, Flags};
-use super::life::{Action, Event, Life, Why};
+use super::life::{Action, EndCause, Event, Life};
 use super::producer::Extras;
 use crate::address::Address;
 use crate::bytes::Outgoing;
@@ -111,11 +111,11 @@ impl ConnCore {
         self.set_life(life);
         if let Action::Close(why) = action {
             let failure = match why {
-                Why::Broken => reason(),
-                Why::Aborted => self.failure(ConnectionError::Aborted),
+                EndCause::Broken => reason(),
+                EndCause::Aborted => self.failure(ConnectionError::Aborted),
                 // An end with bytes that could not be written is not in good order, whatever the
                 // program requested later.
-                Why::Done => self
+                EndCause::Done => self
                     .write_failure()
                     .unwrap_or_else(|| self.failure(ConnectionError::Done)),
             };
@@ -141,7 +141,7 @@ impl ConnCore {
     /// Ends the connection because user code panicked, also when that code has ended it before.
     pub(crate) fn panicked(&self, panic: Failure) {
         match self.reason() {
-            Some(reason) if !self.flags.has(Flag::GONE) => {
+            Some(reason) if !self.flags.has(Flag::LOST) => {
                 if matches!(reason.downcast_ref(), Some(ConnectionError::Aborted)) {
                     // The peer sees the end that the program requested.
                     let _ = self.with_socket(Socket::reset_on_close);
@@ -471,7 +471,7 @@ impl ConnCore {
     #[inline(always)]
     pub(crate) fn note_buffered(&self, count: impl FnOnce() -> usize) {
         if self.flags.has(Flag::COUNTED) {
-            let new = if self.flags.has(Flag::GONE) {
+            let new = if self.flags.has(Flag::LOST) {
                 0
             } else {
                 count()
@@ -573,7 +573,7 @@ impl ConnCore {
     }
 
     /// Returns whether the handler has yet to get an end of file that an earlier handler got.
-    pub(crate) fn has_eof_to_tell(&self) -> bool {
+    pub(crate) fn has_eof_to_report(&self) -> bool {
         self.flags.has(Flag::PEER_DONE) && self.life.get().is_reading()
     }
 
@@ -600,7 +600,7 @@ impl ConnCore {
 
     /// Returns whether the handler's `lost` was called.
     pub(crate) fn is_lost(&self) -> bool {
-        self.flags.has(Flag::GONE)
+        self.flags.has(Flag::LOST)
     }
 
     /// Returns the connection's key in the reactor's table.

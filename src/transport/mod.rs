@@ -68,7 +68,7 @@ use std::time::Duration;
 #[cfg(unix)]
 pub(crate) use self::config::DelayedClose;
 pub use self::config::Limits;
-pub(crate) use self::config::{ConnConfig, Patience};
+pub(crate) use self::config::{ConnConfig, SendLimits};
 pub(crate) use self::counter::ConnCounter;
 #[cfg(unix)]
 pub use self::credentials::Credentials;
@@ -80,7 +80,7 @@ pub use self::group::Group;
 pub(crate) use self::handed::Handed;
 pub use self::keep_alive::KeepAlive;
 use self::life::Event;
-pub(crate) use self::linger::PATIENCE;
+pub(crate) use self::linger::DEFAULT_LINGER;
 pub(crate) use self::link::{Addresses, ConnCore};
 pub(crate) use self::policy::{MakePolicy, PolicyConfig, SharedPolicies};
 pub use self::policy::{Policy, RateLimits, Recording, TrafficLog};

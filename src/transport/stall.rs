@@ -7,8 +7,8 @@
 //!
 //! | limit                | applies                                                | default    |
 //! |----------------------|--------------------------------------------------------|------------|
-//! | [`Patience::closing`] | once the program, or the peer, has closed its side    | 60 seconds |
-//! | [`Patience::open`]    | always                                                | none       |
+//! | [`SendLimits::closing`] | once the program, or the peer, has closed its side    | 60 seconds |
+//! | [`SendLimits::open`]    | always                                                | none       |
 //! | [`Grace::stalled`]    | while the reactor is about to end                     | 5 seconds  |
 //!
 //! The peer's end of file is not noticed by reading, because a full connection does not read. So
@@ -26,7 +26,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::config::Patience;
+use super::config::SendLimits;
 use super::engine::{Conn, ConnHandler};
 use super::errors::ConnectionError;
 use super::flags::Flag;
@@ -49,12 +49,12 @@ pub(super) struct Stall {
 }
 
 /// The consequence of being stalled.
-enum Verdict {
+enum StallCheck {
     NoLimit,
     /// None, before this time has passed as well.
     Wait(Duration),
     /// This limit has passed.
-    Cut(Duration),
+    TimedOut(Duration),
 }
 
 impl Stall {
@@ -77,10 +77,10 @@ impl Stall {
         now: Instant,
         ends: Option<Duration>,
         was_notified: bool,
-    ) -> Verdict {
+    ) -> StallCheck {
         let idle = now.saturating_duration_since(self.since);
         let is_blocked = link.flags.has(Flag::BLOCKED);
-        let Patience { open, closing } = link.config.patience;
+        let SendLimits { open, closing } = link.config.send_limits;
         let mut limits = [
             (open.filter(|_| is_blocked), idle),
             (ends, idle),
@@ -102,7 +102,7 @@ impl Stall {
                 // closed its side.
                 None if was_notified && link.peer_has_shut() => {
                     match idle < limit.saturating_mul(2) {
-                        true => return Verdict::Cut(limit),
+                        true => return StallCheck::TimedOut(limit),
                         false => {
                             self.closed = Some(now);
                             wait(limit);
@@ -116,14 +116,14 @@ impl Stall {
         }
         for (limit, idle) in limits {
             match limit {
-                Some(limit) if idle >= limit => return Verdict::Cut(limit),
+                Some(limit) if idle >= limit => return StallCheck::TimedOut(limit),
                 // Checked more often than that: the little space that the socket itself has left is
                 // used up soon, and does not count as the peer's progress at the end.
                 Some(limit) => wait((limit - idle).min(limit / 4)),
                 None => {}
             }
         }
-        next.map_or(Verdict::NoLimit, Verdict::Wait)
+        next.map_or(StallCheck::NoLimit, StallCheck::Wait)
     }
 }
 
@@ -220,15 +220,15 @@ impl<S: ConnHandler> Conn<S> {
         stall.timer.take_due();
         let was_notified = was_stalled && !stall.timer.is_set();
         let left = match stall.check_limits(link, now, ends, was_notified) {
-            Verdict::NoLimit => None,
-            Verdict::Wait(left) => Some(left),
+            StallCheck::NoLimit => None,
+            StallCheck::Wait(left) => Some(left),
             // Only the timer cuts the connection off, after another write was tried.
-            Verdict::Cut(limit) if was_notified => {
+            StallCheck::TimedOut(limit) if was_notified => {
                 let queued = link.queued();
                 link.break_with(link.failure(ConnectionError::SendTimedOut { queued, limit }));
                 None
             }
-            Verdict::Cut(_) => Some(Duration::ZERO),
+            StallCheck::TimedOut(_) => Some(Duration::ZERO),
         };
         let wake = left.and_then(|left| now.checked_add(left));
         let due = stall.timer.deadline();

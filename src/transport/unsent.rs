@@ -59,14 +59,14 @@ impl ConnCore {
     /// Returns the loss that the end causes, if it has to be reported.
     pub(super) fn loss(&self, reason: &Failure, kind: &'static str) -> Option<Loss> {
         let end = reason.downcast_ref();
-        let is_told_already =
+        let is_reported_already =
             reason.is_panic() || matches!(end, Some(ConnectionError::DescriptorOverrun { .. }));
-        if !self.has_unsent() || is_told_already {
+        if !self.has_unsent() || is_reported_already {
             return None;
         }
         let is_output = self.is_standard();
         let system = end.and_then(ConnectionError::io_error);
-        let is_told = match system {
+        let must_report = match system {
             Some(error) => is_output && error.kind() != io::ErrorKind::BrokenPipe,
             None => !matches!(end, Some(ConnectionError::Aborted)) || self.has_passed_deadline(),
         };
@@ -77,7 +77,7 @@ impl ConnCore {
             kind: if is_output { "standard output" } else { kind },
             cause: reason.clone(),
         };
-        if !is_told {
+        if !must_report {
             tracing::debug!(target: "torsade::transport", %error, cause = %reason, "an end with a loss");
             return None;
         }

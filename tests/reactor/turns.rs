@@ -561,7 +561,7 @@ on_both_by_hand! {
         assert!(reactor.connect_stream("127.0.0.1:9").is_settled());
         assert!(reports.borrow().is_empty());
         assert!(matches!(remote.call(|| {}), Err(ReactorError::Gone)));
-        assert!(remote.is_gone() && alive(&reactor).is_empty());
+        assert!(remote.has_ended() && alive(&reactor).is_empty());
         reactor.iterate(Duration::ZERO);
     }
 
@@ -593,7 +593,7 @@ on_both_by_hand! {
         assert_eq!(Rc::strong_count(&held), 7);
         drop(reactor);
         assert_eq!(Rc::strong_count(&held), 1);
-        assert!(remote.is_gone());
+        assert!(remote.has_ended());
     }
 
     fn nothing_is_done_while_the_start_waits(reactor) {

@@ -28,7 +28,7 @@ pub(in crate::defer) trait Group {
     fn accept(&self, index: usize, last: &dyn Slot) -> bool;
 
     /// Handles a stop request: returns the members that have not given their results.
-    fn ask_to_stop(&self) -> Vec<Rc<Core>>;
+    fn request_stop(&self) -> Vec<Rc<Core>>;
 
     /// Returns the members that have not given their results.
     fn members(&self) -> Vec<Rc<Core>>;

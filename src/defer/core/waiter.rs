@@ -185,7 +185,7 @@ impl Core {
     }
 
     /// Takes the result if the core is settled, or if an offer provides it.
-    pub(in crate::defer) fn ask_and_take<T: 'static>(
+    pub(in crate::defer) fn notify_and_take<T: 'static>(
         self: &Rc<Self>,
     ) -> Option<Result<T, Failure>> {
         if self.is_offered() {

@@ -91,7 +91,7 @@ pub(in crate::defer) fn end(core: &Rc<Core>, location: &'static Location<'static
         }
         match core.stage.get() {
             Stage::Gathering => {
-                let members = core.with_group(Group::ask_to_stop).unwrap_or_default();
+                let members = core.with_group(Group::request_stop).unwrap_or_default();
                 left.extend(members.into_iter().rev());
             }
             _ => end_source(core, location),
@@ -126,7 +126,7 @@ fn cancel_one(
         core = inner;
     }
     if core.stage.get() == Stage::Gathering {
-        let members = core.with_group(Group::ask_to_stop).unwrap_or_default();
+        let members = core.with_group(Group::request_stop).unwrap_or_default();
         let jobs = members
             .into_iter()
             .map(|member| LaterStep::CancelMember(member, location));
@@ -155,7 +155,7 @@ fn cancel_one(
             waiter.give_up(core, location);
             return None;
         }
-        Some(Canceller::Coroutine(coroutine)) => match coroutine.ask_to_stop(round) {
+        Some(Canceller::Coroutine(coroutine)) => match coroutine.request_stop(round) {
             StopResult::Dropped => {}
             StopResult::Requested { awaited, before } => {
                 // The coroutine gets the request at its `await`, decides, and may get another

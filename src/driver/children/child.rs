@@ -26,7 +26,7 @@ use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 use super::fork::{self, Forked};
 use super::pipe::pipe;
-use super::wait::{Patience, wait};
+use super::wait::{WaitMode, wait};
 use crate::driver::source::{Name, Source};
 use crate::sync::ThreadBody;
 
@@ -60,7 +60,7 @@ impl Child {
             Ok(watch) => Ok(Self { pid, watch }),
             Err(error) => {
                 let _ = fork::signal(pid, libc::SIGKILL, false);
-                let _ = wait(pid, None, Patience::Endless);
+                let _ = wait(pid, None, WaitMode::Endless);
                 Err(error)
             }
         }
@@ -73,7 +73,7 @@ impl Child {
     /// Returns how the child ended, if it has ended; not to be called after that. Fails when other
     /// code has waited for the child.
     pub(crate) fn try_wait(&self) -> io::Result<Option<ExitStatus>> {
-        wait(self.pid, self.pidfd(), Patience::None)
+        wait(self.pid, self.pidfd(), WaitMode::None)
     }
 
     /// Sends the child a signal; with `group`, sends it to the whole process group that the child
@@ -114,7 +114,7 @@ impl Child {
     /// Kills the child and waits for it.
     pub(crate) fn end(self) {
         let _ = self.signal_alone(libc::SIGKILL);
-        let _ = wait(self.pid, self.pidfd(), Patience::Endless);
+        let _ = wait(self.pid, self.pidfd(), WaitMode::Endless);
     }
 }
 

@@ -51,7 +51,7 @@ use libc::c_int;
 use rustix::process::Pid;
 
 use super::pipe::{pipe, set_nonblocking};
-use super::wait::{Patience, wait};
+use super::wait::{WaitMode, wait};
 use crate::driver::signals::with_all_blocked;
 
 /// Everything that a child needs, prepared in advance.
@@ -328,7 +328,7 @@ impl Step {
 
 /// Waits for a child that failed: it is ending, or has ended.
 fn wait_for(child: &Forked) {
-    let _ = wait(child.pid, child.pidfd.as_ref(), Patience::Endless);
+    let _ = wait(child.pid, child.pidfd.as_ref(), WaitMode::Endless);
 }
 
 fn check(done: c_int) -> io::Result<()> {

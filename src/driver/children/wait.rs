@@ -15,7 +15,7 @@ use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 
 /// How long to wait for a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Patience {
+pub(super) enum WaitMode {
     None,
     Endless,
 }
@@ -25,13 +25,13 @@ pub(super) enum Patience {
 pub(super) fn wait(
     pid: Pid,
     pidfd: Option<&OwnedFd>,
-    patience: Patience,
+    mode: WaitMode,
 ) -> io::Result<Option<ExitStatus>> {
     #[cfg(target_os = "linux")]
     if let Some(pidfd) = pidfd {
-        let options = match patience {
-            Patience::None => WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
-            Patience::Endless => WaitIdOptions::EXITED,
+        let options = match mode {
+            WaitMode::None => WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
+            WaitMode::Endless => WaitIdOptions::EXITED,
         };
         match rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(pidfd.as_fd()), options)) {
             // A kernel that makes pidfds and cannot wait by them.
@@ -41,9 +41,9 @@ pub(super) fn wait(
     }
     #[cfg(not(target_os = "linux"))]
     let _ = pidfd;
-    let options = match patience {
-        Patience::None => WaitOptions::NOHANG,
-        Patience::Endless => WaitOptions::empty(),
+    let options = match mode {
+        WaitMode::None => WaitOptions::NOHANG,
+        WaitMode::Endless => WaitOptions::empty(),
     };
     let waited = rustix::io::retry_on_intr(|| waitpid(Some(pid), options))?;
     Ok(waited.map(|(_, status)| ExitStatus::from_raw(status.as_raw())))

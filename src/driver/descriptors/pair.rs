@@ -181,8 +181,8 @@ impl Pair {
 
     /// Returns whether the connection goes on although the output has no reader.
     fn continues_without_reader(&self) -> bool {
-        let is_heard = self.input.end.borrow().is_some() && !self.is_at_end.get();
-        self.standard.is_none() && is_heard && self.output.end.borrow().is_some()
+        let has_input = self.input.end.borrow().is_some() && !self.is_at_end.get();
+        self.standard.is_none() && has_input && self.output.end.borrow().is_some()
     }
 
     /// Returns whether bytes are written when the call returns. A thread gets them twice: the first

@@ -13,7 +13,7 @@ use super::id::{Fault, Ready, SocketId, covers, next_port, resolve_unspecified};
 use super::net::Net;
 use super::udp::{CAPACITY, MemoryUdpSocket, OVERHEAD};
 use crate::address::Address;
-use crate::driver::options::{Arrived, Change, Interface as I, Question, wrong_interface};
+use crate::driver::options::{Arrived, Change, Interface as I, OptionName, wrong_interface};
 
 /// Operations of datagram sockets.
 impl Net {
@@ -277,14 +277,14 @@ impl Net {
         Ok(())
     }
 
-    pub(super) fn ask_udp(&self, udp: usize, question: Question) -> u32 {
+    pub(super) fn udp_option(&self, udp: usize, name: OptionName) -> u32 {
         let this = &self.udp_sockets[udp];
-        match question {
-            Question::Broadcast => this.broadcasts.into(),
-            Question::Interface => this.interface,
-            Question::Loopback => this.loops.into(),
-            Question::MulticastTtl => this.multicast_ttl,
-            Question::Ttl => this.ttl,
+        match name {
+            OptionName::Broadcast => this.broadcasts.into(),
+            OptionName::Interface => this.interface,
+            OptionName::Loopback => this.loops.into(),
+            OptionName::MulticastTtl => this.multicast_ttl,
+            OptionName::Ttl => this.ttl,
         }
     }
 }

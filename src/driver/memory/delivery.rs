@@ -43,7 +43,7 @@ impl Net {
     }
 
     /// Sends an item to an end: it arrives immediately, later, or never.
-    pub(super) fn reach(&mut self, end: usize, arrival: Arrival) {
+    pub(super) fn transmit(&mut self, end: usize, arrival: Arrival) {
         let now = self.now.get();
         let (id, connection, last) = self.flight_info(end);
         let is_unix = self.end(end).is_unix;

@@ -160,7 +160,7 @@ impl End {
     }
 
     /// Kills this end with an error.
-    pub(super) fn die(&mut self, fault: Fault) {
+    pub(super) fn fail(&mut self, fault: Fault) {
         if self.dead {
             return;
         }

@@ -132,7 +132,7 @@ impl Net {
         let mut end = End::new(local, Address::Ip(remote), id, capacity);
         end.connecting = true;
         let client = self.ends.insert(end);
-        self.reach(client, Arrival::Syn);
+        self.transmit(client, Arrival::Syn);
         Ok(client)
     }
 
@@ -153,10 +153,10 @@ impl Net {
                 if let Some(injector) = &mut self.injector {
                     injector.plan(connection);
                 }
-                self.reach(client, Arrival::Connected);
+                self.transmit(client, Arrival::Connected);
             }
             None if !refused && remote.ip().is_some_and(is_silent) => {}
-            _ => self.reach(client, Arrival::Fault(Fault::Refused)),
+            _ => self.transmit(client, Arrival::Fault(Fault::Refused)),
         }
     }
 
@@ -280,7 +280,7 @@ impl Net {
             }
             // The peer has closed: it answers the bytes with a reset; the write itself succeeds, as
             // far as there is space.
-            self.reach(end, Arrival::Fault(Fault::Reset));
+            self.transmit(end, Arrival::Fault(Fault::Reset));
             return Ok(bytes.len().min(self.ends[end].capacity));
         };
         let most = match &mut self.injector {
@@ -295,7 +295,7 @@ impl Net {
         // The ends may no longer be connected.
         if arriving > 0 && self.ends[end].peer.is_some() {
             self.ends[peer].bytes_in_flight += count;
-            self.reach(peer, Arrival::Bytes(bytes[..arriving].into()));
+            self.transmit(peer, Arrival::Bytes(bytes[..arriving].into()));
         }
         Ok(count)
     }
@@ -330,7 +330,7 @@ impl Net {
         let (write_shut, peer) = (this.write_shut, this.peer);
         self.touch(SocketId::End(end));
         if let Some(peer) = peer.filter(|_| write_shut) {
-            self.reach(peer, Arrival::End);
+            self.transmit(peer, Arrival::End);
         }
         Ok(())
     }
@@ -354,7 +354,7 @@ impl Net {
         self.ends[peer].peer = None;
         self.touch(SocketId::End(peer));
         let is_reset = (this.reset_on_close && !this.is_unix) || !this.inbox.is_empty();
-        self.reach(
+        self.transmit(
             peer,
             match is_reset {
                 true => Arrival::Fault(Fault::Reset),
@@ -377,7 +377,7 @@ impl Net {
             Arrival::End => this.peer_ended |= !this.dead,
             Arrival::Fault(fault) => {
                 let peer = this.peer;
-                this.die(fault);
+                this.fail(fault);
                 if let Some(peer) = peer {
                     self.ends[peer].peer = None;
                     self.touch(SocketId::End(peer));

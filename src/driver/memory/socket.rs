@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::id::{Fault, SocketId};
 use super::net::Net;
 use crate::address::Address;
-use crate::driver::options::{Arrived, Change, Question};
+use crate::driver::options::{Arrived, Change, OptionName};
 #[cfg(unix)]
 use crate::driver::sockets::passing::Passing;
 
@@ -243,8 +243,8 @@ impl Datagrams {
         self.net.borrow_mut().change_udp(self.udp, change)
     }
 
-    pub(crate) fn ask(&self, question: Question) -> u32 {
-        self.net.borrow().ask_udp(self.udp, question)
+    pub(crate) fn option(&self, name: OptionName) -> u32 {
+        self.net.borrow().udp_option(self.udp, name)
     }
 }
 

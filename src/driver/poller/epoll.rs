@@ -26,7 +26,7 @@ pub(super) struct Epoll {
 
 /// What a wait found besides events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Met {
+pub(super) struct Wakes {
     /// Whether the wake descriptor was written.
     pub(super) wake_fd: bool,
     /// Whether the poller was notified; it stays so until `Poller::wait` is called.
@@ -59,7 +59,7 @@ impl Epoll {
         poller: BorrowedFd<'_>,
         timeout: Option<Duration>,
         events: &mut Vec<Event>,
-    ) -> io::Result<Met> {
+    ) -> io::Result<Wakes> {
         let mut seen = self.seen.borrow_mut();
         let count = match timeout {
             None => epoll::wait(poller, &mut seen[..], None),
@@ -71,7 +71,7 @@ impl Epoll {
             Err(Errno::INTR) => 0,
             Err(error) => return Err(error.into()),
         };
-        let mut met = Met::default();
+        let mut met = Wakes::default();
         events.reserve(count);
         for event in &seen[..count] {
             let (key, flags) = (event.data.u64() as usize, event.flags);

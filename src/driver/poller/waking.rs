@@ -23,10 +23,10 @@ use crate::sync::{AtomicBool, Ordering, Poller};
 
 /// A handle that wakes one driver. Cheap to clone, and without effect when the driver is gone.
 #[derive(Clone, Debug)]
-pub(crate) struct Waking(Arc<Way>);
+pub(crate) struct Waking(Arc<WakeMethod>);
 
 #[derive(Debug)]
-enum Way {
+enum WakeMethod {
     /// The descriptor is written.
     #[cfg(target_os = "linux")]
     WakeFd(WakeFd),
@@ -53,12 +53,12 @@ impl Waking {
     /// Makes a handle that writes to `wake_fd`.
     #[cfg(target_os = "linux")]
     pub(super) fn pending_wake(wake_fd: WakeFd) -> Self {
-        Self(Arc::new(Way::WakeFd(wake_fd)))
+        Self(Arc::new(WakeMethod::WakeFd(wake_fd)))
     }
 
     /// Makes a handle that notifies `poller`.
     pub(super) fn notifying(poller: Arc<Poller>) -> Self {
-        Self(Arc::new(Way::Poller {
+        Self(Arc::new(WakeMethod::Poller {
             notified: AtomicBool::new(false),
             poller,
             #[cfg(unix)]
@@ -69,7 +69,7 @@ impl Waking {
     /// Makes a handle that writes to `wake_fd`, which the wait drains.
     #[cfg(unix)]
     pub(super) fn drained(wake_fd: WakeFd) -> Self {
-        Self(Arc::new(Way::Drained {
+        Self(Arc::new(WakeMethod::Drained {
             notified: AtomicBool::new(false),
             wake_fd,
         }))
@@ -79,7 +79,7 @@ impl Waking {
     #[cfg(unix)]
     pub(super) fn wake_fd(&self) -> Option<&WakeFd> {
         match &*self.0 {
-            Way::Drained { wake_fd, .. } => Some(wake_fd),
+            WakeMethod::Drained { wake_fd, .. } => Some(wake_fd),
             _ => None,
         }
     }
@@ -88,8 +88,8 @@ impl Waking {
     #[cfg(target_os = "linux")]
     pub(super) fn register_with(&self, poller: &Poller) -> io::Result<()> {
         match &*self.0 {
-            Way::WakeFd(wake_fd) => wake_fd.register_with(poller),
-            Way::Drained { .. } | Way::Poller { .. } => Ok(()),
+            WakeMethod::WakeFd(wake_fd) => wake_fd.register_with(poller),
+            WakeMethod::Drained { .. } | WakeMethod::Poller { .. } => Ok(()),
         }
     }
 
@@ -97,14 +97,14 @@ impl Waking {
     pub(crate) fn wake(&self) {
         match &*self.0 {
             #[cfg(target_os = "linux")]
-            Way::WakeFd(wake_fd) => wake_fd.notify(),
+            WakeMethod::WakeFd(wake_fd) => wake_fd.notify(),
             #[cfg(unix)]
-            Way::Drained { notified, wake_fd } => {
+            WakeMethod::Drained { notified, wake_fd } => {
                 if !notified.swap(true, Ordering::SeqCst) {
                     wake_fd.notify();
                 }
             }
-            Way::Poller {
+            WakeMethod::Poller {
                 notified, poller, ..
             } => {
                 if !notified.swap(true, Ordering::SeqCst) {
@@ -124,14 +124,14 @@ impl Waking {
         };
         match &*self.0 {
             #[cfg(target_os = "linux")]
-            Way::WakeFd(_) => false,
+            WakeMethod::WakeFd(_) => false,
             #[cfg(unix)]
-            Way::Drained { notified, wake_fd } => {
+            WakeMethod::Drained { notified, wake_fd } => {
                 // Drained first: a wake between the two finds the flag set, and writes nothing.
                 wake_fd.drain();
                 take(notified)
             }
-            Way::Poller { notified, .. } => take(notified),
+            WakeMethod::Poller { notified, .. } => take(notified),
         }
     }
 
@@ -140,10 +140,10 @@ impl Waking {
     pub(in crate::driver) fn is_notified(&self) -> bool {
         match &*self.0 {
             #[cfg(target_os = "linux")]
-            Way::WakeFd(_) => false,
+            WakeMethod::WakeFd(_) => false,
             #[cfg(unix)]
-            Way::Drained { notified, .. } => notified.load(Ordering::SeqCst),
-            Way::Poller { notified, .. } => notified.load(Ordering::SeqCst),
+            WakeMethod::Drained { notified, .. } => notified.load(Ordering::SeqCst),
+            WakeMethod::Poller { notified, .. } => notified.load(Ordering::SeqCst),
         }
     }
 
@@ -151,11 +151,11 @@ impl Waking {
     pub(super) fn disarm(&self) -> io::Result<()> {
         match &*self.0 {
             #[cfg(target_os = "linux")]
-            Way::WakeFd(_) => {}
+            WakeMethod::WakeFd(_) => {}
             #[cfg(unix)]
-            Way::Drained { wake_fd, .. } => wake_fd.drain(),
+            WakeMethod::Drained { wake_fd, .. } => wake_fd.drain(),
             #[cfg(unix)]
-            Way::Poller {
+            WakeMethod::Poller {
                 poller, wake_fd, ..
             } => {
                 if let Some(wake_fd) = wake_fd.get() {
@@ -163,7 +163,7 @@ impl Waking {
                 }
             }
             #[cfg(not(unix))]
-            Way::Poller { .. } => {}
+            WakeMethod::Poller { .. } => {}
         }
         Ok(())
     }
@@ -174,9 +174,9 @@ impl Waking {
     pub(in crate::driver) fn raw_fd(&self) -> io::Result<RawFd> {
         match &*self.0 {
             #[cfg(target_os = "linux")]
-            Way::WakeFd(wake_fd) => Ok(wake_fd.raw_fd()),
-            Way::Drained { wake_fd, .. } => Ok(wake_fd.raw_fd()),
-            Way::Poller {
+            WakeMethod::WakeFd(wake_fd) => Ok(wake_fd.raw_fd()),
+            WakeMethod::Drained { wake_fd, .. } => Ok(wake_fd.raw_fd()),
+            WakeMethod::Poller {
                 poller, wake_fd, ..
             } => {
                 if let Some(wake_fd) = wake_fd.get() {

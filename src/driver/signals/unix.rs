@@ -231,16 +231,16 @@ fn address() -> libc::sighandler_t {
 
 fn errno() -> c_int {
     // SAFETY: the C library has one `errno` for each thread, which lives as long as the thread.
-    unsafe { *errno_place() }
+    unsafe { *errno_location() }
 }
 
 fn set_errno(errno: c_int) {
     // SAFETY: as above; the location belongs to this thread alone.
-    unsafe { *errno_place() = errno };
+    unsafe { *errno_location() = errno };
 }
 
 /// Returns the address of this thread's `errno`.
-fn errno_place() -> *mut c_int {
+fn errno_location() -> *mut c_int {
     #[cfg(any(target_os = "illumos", target_os = "solaris"))]
     use libc::___errno as place;
     #[cfg(any(target_os = "android", target_os = "netbsd", target_os = "openbsd"))]

@@ -14,7 +14,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::names;
 use crate::address::Address;
-use crate::driver::options::{Arrived, Change, Interface, Question, wrong_interface};
+use crate::driver::options::{Arrived, Change, Interface, OptionName, wrong_interface};
 
 /// Makes a socket of the machine, configured and bound.
 pub(in crate::driver) fn bound(address: &Address, share: bool) -> io::Result<Inner> {
@@ -145,18 +145,18 @@ pub(in crate::driver) fn set(socket: &Socket, change: Change) -> io::Result<()> 
     }
 }
 
-pub(in crate::driver) fn get(socket: &Socket, question: Question) -> io::Result<u32> {
+pub(in crate::driver) fn get(socket: &Socket, name: OptionName) -> io::Result<u32> {
     let v6 = is_v6(socket);
-    match question {
-        Question::Broadcast => socket.broadcast().map(u32::from),
-        Question::Interface if v6 => socket.multicast_if_v6(),
-        Question::Interface => socket.multicast_if_v4().map(u32::from),
-        Question::Loopback if v6 => socket.multicast_loop_v6().map(u32::from),
-        Question::Loopback => socket.multicast_loop_v4().map(u32::from),
-        Question::MulticastTtl if v6 => socket.multicast_hops_v6(),
-        Question::MulticastTtl => socket.multicast_ttl_v4(),
-        Question::Ttl if v6 => socket.unicast_hops_v6(),
-        Question::Ttl => socket.ttl_v4(),
+    match name {
+        OptionName::Broadcast => socket.broadcast().map(u32::from),
+        OptionName::Interface if v6 => socket.multicast_if_v6(),
+        OptionName::Interface => socket.multicast_if_v4().map(u32::from),
+        OptionName::Loopback if v6 => socket.multicast_loop_v6().map(u32::from),
+        OptionName::Loopback => socket.multicast_loop_v4().map(u32::from),
+        OptionName::MulticastTtl if v6 => socket.multicast_hops_v6(),
+        OptionName::MulticastTtl => socket.multicast_ttl_v4(),
+        OptionName::Ttl if v6 => socket.unicast_hops_v6(),
+        OptionName::Ttl => socket.ttl_v4(),
     }
 }
 

@@ -63,8 +63,8 @@ impl Passing {
         if !self.warned.replace(true) {
             tracing::warn!(target: "torsade::net", "descriptors of a peer's are closed: {why}");
             if !report::is_logged() {
-                static SAID: WarnOnce = WarnOnce::new();
-                SAID.write(format_args!(
+                static WARNED: WarnOnce = WarnOnce::new();
+                WARNED.write(format_args!(
                     "descriptors that a peer has sent are closed: {why} (said once)"
                 ));
             }

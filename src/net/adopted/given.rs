@@ -21,7 +21,7 @@ use crate::reactor::Reactor;
 /// A listening socket that was opened before.
 #[derive(Clone, Debug)]
 pub(in crate::net) struct OpenListener {
-    what: What,
+    what: Origin,
     /// The required address family, if the endpoint names one.
     family: Option<Family>,
 }
@@ -56,7 +56,7 @@ impl AdoptedFd {
 }
 
 #[derive(Clone, Debug)]
-enum What {
+enum Origin {
     Owned(AdoptedFd),
     #[cfg_attr(
         not(any(doc, feature = "systemd")),
@@ -77,7 +77,7 @@ impl OpenListener {
     /// Wraps a descriptor of the program.
     pub(in crate::net) fn owned(fd: OwnedFd) -> Self {
         Self {
-            what: What::Owned(AdoptedFd::new(fd)),
+            what: Origin::Owned(AdoptedFd::new(fd)),
             family: None,
         }
     }
@@ -86,7 +86,7 @@ impl OpenListener {
     #[cfg(any(doc, feature = "systemd"))]
     pub(in crate::net) fn inherited(which: InheritedFd, family: Option<Family>) -> Self {
         Self {
-            what: What::Inherited(which),
+            what: Origin::Inherited(which),
             family,
         }
     }
@@ -94,8 +94,8 @@ impl OpenListener {
     /// Takes the socket (invariant 1).
     pub(in crate::net) fn listen(&self, reactor: &Reactor) -> Result<Listener, Failure> {
         match &self.what {
-            What::Owned(adopted) => self.adopt(reactor, adopted.take()?),
-            What::Inherited(which) => {
+            Origin::Owned(adopted) => self.adopt(reactor, adopted.take()?),
+            Origin::Inherited(which) => {
                 let (number, fd) = activation::take_given(which)?;
                 let adopted = self.adopt(reactor, fd);
                 if adopted.is_err() {
@@ -161,8 +161,8 @@ impl fmt::Display for Family {
 impl fmt::Display for OpenListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.what {
-            What::Owned(_) => return f.write_str("an adopted socket"),
-            What::Inherited(which) => which.fmt(f)?,
+            Origin::Owned(_) => return f.write_str("an adopted socket"),
+            Origin::Inherited(which) => which.fmt(f)?,
         }
         match self.family {
             Some(family) => write!(f, ":domain={family}"),

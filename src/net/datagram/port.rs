@@ -10,7 +10,7 @@ use super::engine::{Core, DatagramConn, DatagramHandler};
 use super::errors::DatagramError;
 use crate::address::Address;
 use crate::defer::Deferred;
-use crate::driver::{Change, Datagrams, Interface, Question};
+use crate::driver::{Change, Datagrams, Interface, OptionName};
 use crate::failure::Failure;
 
 /// A handle to an open datagram port, to send datagrams and to configure and close the port. Clones
@@ -160,7 +160,7 @@ impl DatagramPort {
     #[doc(alias = "getBroadcastAllowed")]
     #[track_caller]
     pub fn broadcast(&self) -> Result<bool, Failure> {
-        self.ask(Question::Broadcast).map(|yes| yes != 0)
+        self.option(OptionName::Broadcast).map(|yes| yes != 0)
     }
 
     /// Sets the number of hops that unicast datagrams may take (`IP_TTL`).
@@ -181,7 +181,7 @@ impl DatagramPort {
     /// As for [`DatagramPort::set_broadcast`].
     #[track_caller]
     pub fn ttl(&self) -> Result<u32, Failure> {
-        self.ask(Question::Ttl)
+        self.option(OptionName::Ttl)
     }
 }
 
@@ -261,7 +261,7 @@ impl DatagramPort {
     #[doc(alias = "getTTL")]
     #[track_caller]
     pub fn multicast_ttl(&self) -> Result<u32, Failure> {
-        self.ask(Question::MulticastTtl)
+        self.option(OptionName::MulticastTtl)
     }
 
     /// Sets whether multicast datagrams are also delivered to members of the group on this host.
@@ -284,7 +284,7 @@ impl DatagramPort {
     #[doc(alias = "getLoopbackMode")]
     #[track_caller]
     pub fn loopback_mode(&self) -> Result<bool, Failure> {
-        self.ask(Question::Loopback).map(|yes| yes != 0)
+        self.option(OptionName::Loopback).map(|yes| yes != 0)
     }
 
     /// Sets the interface by which multicast datagrams are sent: for IPv4 its address, for IPv6 its
@@ -308,7 +308,7 @@ impl DatagramPort {
     #[track_caller]
     pub fn outgoing_interface(&self) -> Result<Interface, Failure> {
         let is_v4 = self.local_addr().ip().is_some_and(|ip| ip.is_ipv4());
-        Ok(match self.ask(Question::Interface)? {
+        Ok(match self.option(OptionName::Interface)? {
             0 => Interface::Any,
             bits if is_v4 => Interface::Address(bits.into()),
             index => Interface::Index(index),
@@ -331,8 +331,8 @@ impl DatagramPort {
     }
 
     #[track_caller]
-    fn ask(&self, question: Question) -> Result<u32, Failure> {
-        self.on_socket(|socket| socket.ask(question))
+    fn option(&self, name: OptionName) -> Result<u32, Failure> {
+        self.on_socket(|socket| socket.option(name))
     }
 
     #[track_caller]

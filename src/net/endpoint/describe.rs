@@ -77,7 +77,7 @@ fn described(
     names: Option<&Reactor>,
     mut proxy: Option<ProxyOptions>,
 ) -> Result<ServerEndpoint, Failure> {
-    let mut endpoint = undecorated(text, names, &mut proxy)?;
+    let mut endpoint = without_prefixes(text, names, &mut proxy)?;
     #[cfg(unix)]
     if proxy.is_some() && matches!(endpoint.at, ListenTarget::Stdio) {
         return Err(no_proxy(text));
@@ -90,7 +90,7 @@ fn described(
     not(any(doc, feature = "proxy-protocol")),
     expect(unused_variables, reason = "nothing is proxied without the feature")
 )]
-fn undecorated(
+fn without_prefixes(
     text: &str,
     names: Option<&Reactor>,
     proxy: &mut Option<ProxyOptions>,

@@ -88,7 +88,7 @@ impl HostsTable {
     }
 
     /// Returns whether the table has an entry for the name.
-    pub fn knows(&self, name: &str) -> bool {
+    pub fn contains(&self, name: &str) -> bool {
         self.0.entries.borrow().get(&key(name)).is_some()
     }
 

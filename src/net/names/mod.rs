@@ -44,7 +44,7 @@ use crate::report;
 ///
 /// impl NameResolver for Both {
 ///     fn resolve(&self, reactor: &Reactor, host: &str, port: u16) -> Deferred<Vec<SocketAddr>> {
-///         if self.0.knows(host) {
+///         if self.0.contains(host) {
 ///             return self.0.resolve(reactor, host, port);
 ///         }
 ///         self.1.resolve(reactor, host, port)

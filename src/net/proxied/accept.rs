@@ -55,7 +55,7 @@ struct HeaderReader {
 enum Step {
     Wait,
     End,
-    Bad(BadHeader),
+    Invalid(BadHeader),
     Whole(Content),
 }
 
@@ -97,7 +97,7 @@ impl Acceptor for Proxied {
                     conn.handler().unread.replace(unread);
                     HeaderReader::readable(&conn, reactor);
                 }
-                if conn.link().has_eof_to_tell() {
+                if conn.link().has_eof_to_report() {
                     conn.peer_done(reactor);
                 }
             }),
@@ -105,7 +105,7 @@ impl Acceptor for Proxied {
         }
     }
 
-    fn knows_the_peer(&self) -> bool {
+    fn has_peer_address(&self) -> bool {
         false
     }
 
@@ -193,7 +193,7 @@ impl HeaderReader {
                 // Fewer bytes than requested: nothing more has arrived.
                 Ok(None) if count < wanted && before == 0 => return Step::Wait,
                 Ok(None) => {}
-                Err(bad) => return Step::Bad(bad),
+                Err(bad) => return Step::Invalid(bad),
             }
         }
     }
@@ -263,7 +263,7 @@ impl ConnHandler for HeaderReader {
         match step {
             Step::Wait => {}
             Step::End => conn.peer_done(reactor),
-            Step::Bad(bad) => Self::refuse(conn, |_| bad),
+            Step::Invalid(bad) => Self::refuse(conn, |_| bad),
             Step::Whole(content) => Self::pass_on(conn, reactor, content),
         }
     }

@@ -32,7 +32,7 @@ pub(in crate::net) trait Acceptor {
         true
     }
     /// Returns whether the address of an accepted connection is that of its peer, not of a proxy.
-    fn knows_the_peer(&self) -> bool {
+    fn has_peer_address(&self) -> bool {
         true
     }
     /// Called when the port is open. Fails with the panic of user code.
@@ -54,7 +54,7 @@ pub(in crate::net) fn pass(
 ) {
     let counter = conn_config.counter.as_ref();
     let is_admitted = counter.is_none_or(|counter| counter.admits(accepted.peer()));
-    if is_admitted || !acceptor.knows_the_peer() {
+    if is_admitted || !acceptor.has_peer_address() {
         return acceptor.accepted(reactor, accepted, conn_config);
     }
     let peer = accepted.peer();
@@ -142,7 +142,7 @@ impl Accepted {
         let (conn, unread) = self.conn(reactor, conn_config, Connection::handler())?;
         let connection = Connection::with_unread(conn.clone(), unread);
         conn.begin(reactor, || {
-            if conn.link().has_eof_to_tell() {
+            if conn.link().has_eof_to_report() {
                 conn.peer_done(reactor);
             }
         });

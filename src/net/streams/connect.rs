@@ -181,7 +181,7 @@ impl Reactor {
         let conn_config = Rc::new(ConnConfig {
             limits: config.limits,
             linger: config.linger,
-            patience: config.patience,
+            send_limits: config.send_limits,
             policies: SharedPolicies::of(&config.policies, self.now()),
             is_shared: is_adopted,
             ..ConnConfig::new(self, location)

@@ -18,7 +18,7 @@ use crate::protocol::{BuildProtocol, Factory, IntoProtocol};
 use crate::reactor::Reactor;
 use crate::report::{self, Origin};
 use crate::stream::Connection;
-use crate::transport::Patience;
+use crate::transport::SendLimits;
 
 impl Reactor {
     /// Listens at an endpoint; `build` makes the protocol of each connection.
@@ -232,7 +232,7 @@ impl Reactor {
         let mut conn_config = config.conn_config(self, location);
         if let Some(conn_config) = Rc::get_mut(&mut conn_config) {
             conn_config.is_shared = true;
-            conn_config.patience = Patience::ENDLESS;
+            conn_config.send_limits = SendLimits::NONE;
         }
         let counter = conn_config.counter.clone().expect("a port counts");
         if let Err(panic) = acceptor.started(location) {

@@ -321,7 +321,7 @@ impl Listening {
             stopped: RefCell::default(),
             conn_config: config.conn_config(reactor, location),
         })?;
-        listening.tell_driver(|listener| {
+        listening.with_listener(|listener| {
             let registration = &listening.registration;
             registration.add_or_leave(reactor, listener, Interest::Read)
         })?;
@@ -384,7 +384,7 @@ impl Listening {
     fn set_armed(&self, reactor: &Reactor, armed: bool) -> io::Result<()> {
         let interest = Interest::of(armed, false);
         let registration = &self.registration;
-        self.tell_driver(|listener| registration.set_interest(reactor, listener, interest))
+        self.with_listener(|listener| registration.set_interest(reactor, listener, interest))
     }
 
     /// Accepts one batch of connections.
@@ -446,8 +446,8 @@ impl Listening {
         if let Err(error) = self.set_armed(reactor, false) {
             tracing::error!(target: "torsade::net", %error, "a port cannot be disarmed");
             if !report::is_logged() {
-                static SAID: WarnOnce = WarnOnce::new();
-                SAID.write(format_args!(
+                static WARNED: WarnOnce = WarnOnce::new();
+                WARNED.write(format_args!(
                     "a port cannot be disarmed: {error} (said once)"
                 ));
             }
@@ -492,8 +492,8 @@ impl Listening {
         }
     }
 
-    fn tell_driver(&self, tell: impl FnOnce(&Listener) -> io::Result<()>) -> io::Result<()> {
-        self.listener.borrow().as_ref().map_or(Ok(()), tell)
+    fn with_listener(&self, f: impl FnOnce(&Listener) -> io::Result<()>) -> io::Result<()> {
+        self.listener.borrow().as_ref().map_or(Ok(()), f)
     }
 
     fn close(&self, reactor: Option<&Reactor>) {

@@ -73,7 +73,7 @@ struct One<'a> {
     waits_for: Option<Id>,
     /// Whether it has become that other Deferred, because none of its own callbacks was left when
     /// that was returned; `Debug` then shows that one.
-    is_that_one: bool,
+    is_target: bool,
     consumer: Consumer,
     canceller: Option<Canceller<'a>>,
     cancelling: bool,
@@ -295,7 +295,7 @@ impl<'a> Model<'a> {
             running: false,
             pauses: 0,
             waits_for: None,
-            is_that_one: false,
+            is_target: false,
             consumer: Consumer::Holder,
             canceller: None,
             cancelling: false,
@@ -305,8 +305,7 @@ impl<'a> Model<'a> {
 
     /// Returns the Deferred that this one has become.
     fn itself(&self, mut id: Id) -> Id {
-        while let (true, Some(inner)) =
-            (self.deferreds[id].is_that_one, self.deferreds[id].waits_for)
+        while let (true, Some(inner)) = (self.deferreds[id].is_target, self.deferreds[id].waits_for)
         {
             id = inner;
         }
@@ -333,7 +332,7 @@ impl<'a> Model<'a> {
         if was_settled {
             self.reached.note(Way::AddedToSettled);
             self.go(id);
-            self.deferreds[id].is_that_one = self.deferreds[id].waits_for.is_some();
+            self.deferreds[id].is_target = self.deferreds[id].waits_for.is_some();
         }
         Handle::new(id)
     }
@@ -589,7 +588,7 @@ impl<'a> Model<'a> {
             Consumer::Callback(outer) => {
                 self.deferreds[outer].result = self.deferreds[id].result.take();
                 self.deferreds[outer].waits_for = None;
-                self.deferreds[outer].is_that_one = false;
+                self.deferreds[outer].is_target = false;
                 self.go(outer);
             }
             Consumer::Nobody { gave_up } => {

@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{WaitOptions, waitpid};
 
 use super::super::child::{Watch, can_be_watched};
-use super::super::wait::{Patience, wait};
+use super::super::wait::{WaitMode, wait};
 use super::*;
 use crate::driver::{Driver, Interest};
 
@@ -97,11 +97,11 @@ fn a_group_is_signalled_however_its_leader_is_watched() {
         assert_eq!(await_end(&child).signal(), Some(libc::SIGKILL));
         // The other child has the pipe open until its end.
         let mut fds = [PollFd::new(&read_end, PollFlags::IN)];
-        let patience = Timespec {
+        let mode = Timespec {
             tv_sec: 20,
             tv_nsec: 0,
         };
-        assert_eq!(poll(&mut fds, Some(&patience)), Ok(1), "it lives");
+        assert_eq!(poll(&mut fds, Some(&mode)), Ok(1), "it lives");
         assert_eq!(read_end.read(&mut [0; 1]).unwrap(), 0);
     }
 }
@@ -162,7 +162,7 @@ fn the_status_is_the_same_however_a_child_is_waited_for() {
         let [one, other] = [true, false].map(|is_by_number| {
             let child = launch.start().unwrap().child;
             let pidfd = child.pidfd().filter(|_| !is_by_number);
-            wait(child.pid, pidfd, Patience::Endless).unwrap().unwrap()
+            wait(child.pid, pidfd, WaitMode::Endless).unwrap().unwrap()
         });
         assert_eq!(one, other, "{script}");
     }

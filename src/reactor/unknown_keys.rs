@@ -1,9 +1,9 @@
-//! Events for sources that are gone.
+//! Events whose key belongs to no source.
 //!
-//! One such event is normal: its source left because of an earlier event of the same wait. The same
-//! key again, in a later wait, is not: the kernel still watches a socket that was closed here,
-//! because a forked process has it too, and would end each wait at once. Then the poller is rebuilt
-//! without the socket.
+//! One such event is normal: an earlier event of the same wait removed its source. The same key in
+//! a later wait is not normal: the kernel still watches a socket that was closed here, because a
+//! forked process holds it too, and each wait would end at once. Then the poller is rebuilt without
+//! the socket.
 
 use std::cell::RefCell;
 
@@ -13,21 +13,21 @@ use crate::report::WarnOnce;
 
 /// The keys of events without a source.
 #[derive(Default)]
-pub(super) struct Strays {
-    /// Those of the present wait.
+pub(super) struct UnknownKeys {
+    /// The keys of the current wait.
     now: RefCell<Vec<usize>>,
-    /// Those of earlier waits.
+    /// The keys of earlier waits.
     before: RefCell<Index>,
 }
 
-impl Strays {
+impl UnknownKeys {
     #[cold]
     #[inline(never)]
     pub(super) fn note(&self, key: usize) {
         self.now.borrow_mut().push(key);
     }
 
-    /// Ends the record of a wait; returns whether a key has come again.
+    /// Ends the record of a wait; returns whether a key of an earlier wait was reported again.
     fn has_repeated_key(&self) -> bool {
         let (mut now, mut before) = (self.now.borrow_mut(), self.before.borrow_mut());
         if now.is_empty() {
@@ -47,21 +47,21 @@ impl Strays {
 }
 
 impl Inner {
-    /// Rebuilds the poller if it reports sources that were gone before it was polled.
-    pub(super) fn check_strays(&self) {
-        if !self.strays.has_repeated_key() {
+    /// Rebuilds the poller if it reports sources that had been removed before it was polled.
+    pub(super) fn check_unknown_keys(&self) {
+        if !self.unknown_keys.has_repeated_key() {
             return;
         }
         let is_live = |key| self.handlers.borrow().get(key).is_some();
         match self.driver.rebuild(is_live) {
-            Ok(()) => self.strays.clear(),
-            // Perhaps for want of a descriptor: the next wait tries again.
+            Ok(()) => self.unknown_keys.clear(),
+            // Perhaps no descriptor is free: the next wait tries again.
             Err(error) => {
                 if tracing::enabled!(target: "torsade::reactor", tracing::Level::WARN) {
                     tracing::warn!(target: "torsade::reactor", %error, "the poller could not be made anew");
                 } else {
-                    static SAID: WarnOnce = WarnOnce::new();
-                    SAID.write(format_args!(
+                    static WARNED: WarnOnce = WarnOnce::new();
+                    WARNED.write(format_args!(
                         "the poller could not be made anew, and the loop does not rest: {error} (said once)"
                     ));
                 }
