@@ -5,6 +5,8 @@
 mod support;
 
 mod endpoints;
+#[cfg(target_os = "linux")]
+mod framing;
 mod haproxy;
 mod processes;
 mod tcp;
