@@ -383,14 +383,14 @@ pub(crate) fn catch<R>(
     }
 }
 
-/// Catches panics like [`catch`], without a watchdog.
+/// Catches panics like [`catch`], without a watchdog. Only a panic reads the location.
 #[inline(always)]
 pub(crate) fn catch_unmeasured<R>(
-    location: &'static Location<'static>,
+    location: impl FnOnce() -> &'static Location<'static>,
     run: impl FnOnce() -> R,
 ) -> Result<R, Failure> {
     let result = catch_unwind(AssertUnwindSafe(run));
-    result.map_err(|payload| panicked(payload, None, location))
+    result.map_err(|payload| panicked(payload, None, location()))
 }
 
 #[cold]

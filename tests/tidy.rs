@@ -415,7 +415,7 @@ const CIRCLES: [(&str, &str, &str); 6] = [
 ];
 
 /// The files that may contain `unsafe`, and why.
-const UNSAFE_FILES: [(&str, &str); 16] = [
+const UNSAFE_FILES: [(&str, &str); 17] = [
     (
         "src/defer/callback_queue.rs",
         "callbacks lie in one allocation",
@@ -449,6 +449,10 @@ const UNSAFE_FILES: [(&str, &str); 16] = [
     ("src/driver/signals/unix.rs", "signal handlers are C"),
     ("src/driver/signals/windows.rs", "signal handlers are C"),
     ("src/queue.rs", "a `RefCell` costs as much as a queue"),
+    (
+        "src/task/handle.rs",
+        "a handle's state is beside its task, which may be dropped elsewhere",
+    ),
     (
         "src/task/current_executor.rs",
         "a task's thread is not compared at each poll",

@@ -51,7 +51,6 @@
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::VecDeque;
-use std::fmt;
 use std::mem;
 use std::panic::Location;
 use std::rc::{Rc, Weak};
@@ -120,8 +119,8 @@ struct State<S: Resource> {
     reserved: usize,
     /// The number of the next waiter.
     next: u64,
-    /// The waiters that were `Offered`, in that order, with the end of their rounds; `None` until
-    /// [`serve`] ends. Some may have asked since.
+    /// The waiters that were `Offered`, in that order, with the end of their rounds; `None` outside
+    /// of a loop. Some may have asked since.
     rounds: VecDeque<(Option<u64>, WaiterId)>,
     /// Whether a work item is queued, and how many rounds, from the front, it ends.
     has_round_end: bool,
@@ -220,20 +219,24 @@ pub(super) fn expected<S: Resource>(resource: &S) -> usize {
 
 /// Grants what is free: fires the waiters that consume it at once, and makes offers to the others.
 pub(super) fn serve<S: Resource>(resource: &Rc<S>) {
-    if resource.queue().serving.replace(true) {
+    let queue = resource.queue();
+    if queue.serving.get() || queue.state.borrow().waiting_slots.is_empty() {
         return;
     }
+    queue.serving.set(true);
+    let end = Executor::end_of_round();
     loop {
-        let mut has_offered = false;
-        while let Some(offered) = serve_one(resource) {
-            has_offered |= offered;
-        }
-        let is_free_again = has_offered && resource.queue().state.borrow_mut().begin_rounds();
-        if !is_free_again && !is_round_over(resource) {
+        while serve_one(resource, end) {}
+        let is_free_again = match end {
+            Some(_) => is_round_over(resource),
+            // Outside of a loop the rounds end at once.
+            None => queue.state.borrow_mut().end_all_rounds(),
+        };
+        if !is_free_again {
             break;
         }
     }
-    resource.queue().serving.set(false);
+    queue.serving.set(false);
 }
 
 /// Ends a resource to which nothing will be added any more: the waiters are abandoned.
@@ -269,26 +272,27 @@ pub(super) fn fail_all<S: Resource>(resource: &Rc<S>, why: impl Fn() -> Failure)
     }
 }
 
-/// Serves the first waiter: gives it what it waits for, or offers it and returns `Some(true)`.
-/// Returns `None` if there is nothing to do.
+/// Serves the first waiter: gives it what it waits for, or offers it until this end of a round.
+/// Returns whether there was one that could have it.
 #[inline]
-fn serve_one<S: Resource>(resource: &Rc<S>) -> Option<bool> {
+fn serve_one<S: Resource>(resource: &Rc<S>, end: Option<u64>) -> bool {
     let mut guard = resource.queue().state.borrow_mut();
     let state = &mut *guard;
-    let (_, slot) = state.waiting_slots.first()?;
+    let Some((_, slot)) = state.waiting_slots.first() else {
+        return false;
+    };
     let waiter = &mut state.waiters[slot];
     if waiter.count > resource.left() - state.reserved {
-        return None;
+        return false;
     }
     state.waiting_slots.pop_first();
     match &mut waiter.consumer {
         Consumer::Task(waker) => {
             let (waker, location) = (waker.take(), waiter.location);
             waiter.hold = Some(resource.clone());
-            state.reserve(slot);
+            state.reserve(slot, end);
             drop(guard);
             wake(waker, location);
-            Some(true)
         }
         Consumer::Core(resolver) if resolver.is_wanted() => {
             let waiter = state.take_out(slot);
@@ -298,16 +302,15 @@ fn serve_one<S: Resource>(resource: &Rc<S>) -> Option<bool> {
                 resolver.callback(given);
             }
             resource.taken();
-            Some(false)
         }
         Consumer::Core(resolver) => {
             let wake = resolver.offer(resource.clone());
-            state.reserve(slot);
+            state.reserve(slot, end);
             drop(guard);
             wake();
-            Some(true)
         }
     }
+    true
 }
 
 /// Takes what this waiter waits for.
@@ -419,14 +422,14 @@ impl<S: Resource> State<S> {
         self.waiting_slots.is_empty() && count <= left - self.reserved
     }
 
-    /// Makes this waiter `Offered`.
+    /// Makes this waiter `Offered`, until this end of its round.
     #[inline]
-    fn reserve(&mut self, slot: usize) {
+    fn reserve(&mut self, slot: usize, end: Option<u64>) {
         let waiter = &mut self.waiters[slot];
         waiter.state = WaiterState::Offered;
         self.reserved += waiter.count;
         let number = waiter.number;
-        self.rounds.push_back((None, WaiterId { number, slot }));
+        self.rounds.push_back((end, WaiterId { number, slot }));
     }
 
     /// Takes the waiter out of this slot, which is not `Waiting`, with what is reserved for it.
@@ -455,25 +458,18 @@ impl<S: Resource> State<S> {
         }
     }
 
-    /// Begins the rounds of the waiters just `Offered`, which have been woken. Outside of a loop
-    /// the rounds end at once, and `true` is returned.
-    fn begin_rounds(&mut self) -> bool {
-        let Some(end) = Executor::end_of_round() else {
-            self.end_rounds_if(|_, _| true);
-            return true;
-        };
-        let fresh = self.rounds.iter_mut().rev();
-        for (until, _) in fresh.take_while(|(until, _)| until.is_none()) {
-            *until = Some(end);
-        }
-        false
-    }
-
     /// Takes back what is reserved for waiters whose round is over. Returns whether that is
     /// anything.
     #[inline]
     fn end_rounds(&mut self) -> bool {
         self.reserved > 0 && self.end_some_rounds()
+    }
+
+    /// Takes back all reservations. Returns whether there were any.
+    fn end_all_rounds(&mut self) -> bool {
+        let before = self.reserved;
+        self.end_rounds_if(|_, _| true);
+        self.reserved < before
     }
 
     #[cold]
@@ -760,16 +756,6 @@ impl<S: Resource> Drop for GrantQueue<S> {
         for (_, waiter) in waiters {
             waiter.abandon();
         }
-    }
-}
-
-impl<S: Resource> fmt::Debug for GrantQueue<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.state.borrow();
-        f.debug_struct("GrantQueue")
-            .field("waiting", &state.waiters.len())
-            .field("reserved", &state.reserved)
-            .finish()
     }
 }
 

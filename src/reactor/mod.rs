@@ -66,6 +66,7 @@ mod events;
 mod extensions;
 mod guest;
 mod handler;
+mod main_waker;
 #[cfg(all(test, torsade_loom))]
 mod model;
 mod registration;
@@ -474,7 +475,7 @@ impl Reactor {
         }
         self.0.state.set(State::Stopping);
         self.0.pace.request_stop();
-        self.0.executor.host().work_added();
+        self.0.executor.host().request_added();
         Ok(())
     }
 

@@ -47,7 +47,7 @@ impl Requests {
         if before != NO_CONNECTION {
             self.listed.push(before);
         }
-        self.host.work_added();
+        self.host.request_added();
     }
 
     /// Withdraws the last request, if this handler made it; returns whether it did.
@@ -82,7 +82,7 @@ impl Requests {
     pub(super) fn attend_later(&self, key: usize) {
         self.backlog.push(key);
         self.has_grown.set(true);
-        self.host.work_added();
+        self.host.request_added();
     }
 
     /// Requests attention when another handler has left the table.
@@ -102,6 +102,6 @@ impl Requests {
 
     /// Returns whether there are requests.
     pub(super) fn has_any(&self) -> bool {
-        self.len() > 0 || !self.backlog.is_empty()
+        self.last.get() != NO_CONNECTION || !self.listed.is_empty() || !self.backlog.is_empty()
     }
 }

@@ -9,9 +9,10 @@ use std::io;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use super::main_waker::MainWaker;
 use super::share::Slice;
 use super::signals::Wants;
 use super::{FOREVER, Inner, Reactor, ReactorError, State};
@@ -21,7 +22,7 @@ use crate::defer::Deferred;
 use crate::driver::Event;
 use crate::failure::{Failure, Panicked};
 use crate::report::{self, Origin};
-use crate::sync::{AtomicBool, Ordering, Shared};
+use crate::sync::{Ordering, Shared};
 use crate::task::{Executor, InTurn, Inbox, Locals, TaskInfo, budget};
 
 /// When the loop must next poll the driver, although there is enough to do.
@@ -72,10 +73,7 @@ enum Limits {
 impl Pace {
     pub(super) fn new(inbox: Shared<Inbox>) -> Self {
         Self {
-            waker: Arc::new(MainWaker {
-                woken: AtomicBool::new(false),
-                inbox,
-            }),
+            waker: MainWaker::new(inbox),
             main_waits: Cell::new(false),
             ran: Cell::new(0),
             polled_at: Cell::new(None),
@@ -158,26 +156,7 @@ impl Pace {
 
     /// Returns whether the main future was woken and has not been polled since.
     fn main_is_woken(&self) -> bool {
-        self.main_waits.get() && self.waker.woken.load(Ordering::SeqCst)
-    }
-}
-
-/// The waker of the main future.
-#[derive(Debug)]
-struct MainWaker {
-    woken: AtomicBool,
-    inbox: Shared<Inbox>,
-}
-
-impl Wake for MainWaker {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if !self.woken.swap(true, Ordering::SeqCst) && !Executor::is_current(&self.inbox) {
-            self.inbox.wake();
-        }
+        self.main_waits.get() && self.waker.is_woken().load(Ordering::SeqCst)
     }
 }
 
@@ -348,7 +327,7 @@ impl Reactor {
         };
         let _listening = inner.listen_for_run(wants)?;
         let _entered = self.begin_turn();
-        inner.pace.waker.woken.store(true, Ordering::SeqCst);
+        inner.pace.waker.is_woken().store(true, Ordering::SeqCst);
         let location = Location::caller();
         let info =
             debug::is_on().then(|| TaskInfo::new(location, Some("main".into()), Locals::default()));
@@ -382,7 +361,7 @@ impl Reactor {
             if inner.pace.main_is_woken() {
                 // A swap, because a store would not acquire what was done before a wake that found
                 // the flag set.
-                inner.pace.waker.woken.swap(false, Ordering::SeqCst);
+                inner.pace.waker.is_woken().swap(false, Ordering::SeqCst);
                 if let Some(future) = main.as_mut().as_pin_mut() {
                     let mut cx = Context::from_waker(&waker);
                     let info = inner.main_info();
@@ -689,8 +668,18 @@ impl Inner {
     /// while they are still in the processor's caches.
     fn run_tasks(&self, reactor: &Reactor, several: bool) {
         let mut slice = Slice::new(&self.timers, TASKS_PER_POLL);
+        // No task changes the first two; a task that changes the last adds a request.
+        let several = several
+            && self.executor.is_ready()
+            && matches!(self.pace.limits.get(), Limits::Polling(_))
+            && !self.pace.has_events()
+            && self.has_nothing_else();
         // After the first batch, which may be long.
-        let mut most = 0;
+        let most = match several {
+            true => self.executor.batch_len() + TASKS_PER_TURN,
+            false => 0,
+        };
+        let (inbox, host) = (&**self.executor.inbox(), &**self.executor.host());
         let ran = self.executor.run_batches(
             TASKS_PER_FLUSH,
             |_| {
@@ -698,10 +687,9 @@ impl Inner {
                 slice.is_over_after(TASKS_PER_FLUSH)
             },
             |ran| {
-                if most == 0 {
-                    most = ran + TASKS_PER_TURN;
-                }
-                several && ran < most && self.has_nothing_else()
+                ran < most
+                    && !inbox.has_messages()
+                    && (!host.takes_requests() || self.has_nothing_else())
             },
         );
         // A turn in which only the main future runs, or a connection goes on writing, counts as
@@ -717,13 +705,9 @@ impl Inner {
         }
     }
 
+    #[inline]
     fn has_nothing_else(&self) -> bool {
-        !self.pace.main_is_woken()
-            && matches!(self.pace.limits.get(), Limits::Polling(_))
-            && !self.pace.stop_requested.get()
-            && !self.executor.inbox().has_messages()
-            && !self.has_attention()
-            && !self.pace.has_events()
+        !self.pace.main_is_woken() && !self.pace.stop_requested.get() && !self.has_attention()
     }
 
     /// Returns whether there is anything to do without waiting.
@@ -782,7 +766,7 @@ const TASKS_PER_POLL: usize = 64;
 /// After this many tasks of a batch, their written bytes are flushed.
 const TASKS_PER_FLUSH: usize = 16;
 /// The most tasks between two checks of the timers and of messages of other threads.
-const TASKS_PER_TURN: usize = 16;
+const TASKS_PER_TURN: usize = 32;
 /// After this many timers the clock is read.
 const TIMERS_PER_CLOCK: usize = 8;
 /// After this much time the driver is polled as well.

@@ -26,6 +26,8 @@ pub(crate) struct Awaited {
     pub(super) is_unread: Cell<bool>,
     /// Whether the future that serves the connection has returned `Ok`.
     pub(super) is_served: Cell<bool>,
+    /// The number of big reads that fill their buffer after which the socket is not read again.
+    reads_to_skip: Cell<u8>,
     /// The number of handles: one, or two halves.
     pub(super) handles: Cell<u8>,
 }
@@ -40,8 +42,22 @@ impl Awaited {
             readable: Cell::new(false),
             is_unread: Cell::new(false),
             is_served: Cell::new(false),
+            reads_to_skip: Cell::new(0),
             handles: Cell::new(1),
         }
+    }
+
+    /// Returns whether to wait for the driver, and not read again, after a big read that filled its
+    /// buffer.
+    pub(super) fn skips_read(&self) -> bool {
+        let left = self.reads_to_skip.get();
+        self.reads_to_skip.set(left.saturating_sub(1));
+        left > 0
+    }
+
+    /// Records that there were no more bytes after a big read had filled its buffer.
+    pub(super) fn read_in_vain(&self) {
+        self.reads_to_skip.set(SKIPPED);
     }
 
     /// Wakes the reader's task when bytes arrive.
@@ -127,6 +143,9 @@ impl ConnHandler for Awaited {
         "connection"
     }
 }
+
+/// The number of reads that are not tried after one that found nothing.
+const SKIPPED: u8 = 16;
 
 /// The record of a task that waits for a connection.
 struct Waits {

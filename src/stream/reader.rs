@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use super::awaited::Awaited;
 use crate::framing::{Decoded, Decoder, Found, FrameError, LineCodec, Rejected, first_frame};
 use crate::task::budget;
-use crate::transport::{Conn, ConnectionError, as_io_error};
+use crate::transport::{BIG, Conn, ConnectionError, as_io_error};
 
 /// The reading side of a handle.
 pub(super) struct Reader {
@@ -356,8 +356,16 @@ fn read_socket(conn: &Rc<Conn<Awaited>>, buf: &mut [u8]) -> Option<usize> {
     match count {
         Some(0) => peer_done(conn),
         // Fewer bytes than fit: those were all, and the driver reports when there are more.
-        Some(count) if count == buf.len() => {}
-        _ => note_empty(conn),
+        Some(count) if count < buf.len() => note_empty(conn),
+        // Messages that are as long as a big buffer: mostly there is no more.
+        Some(count) if count >= BIG && conn.handler().skips_read() => note_empty(conn),
+        Some(_) => {}
+        None => {
+            if buf.len() >= BIG {
+                conn.handler().read_in_vain();
+            }
+            note_empty(conn);
+        }
     }
     count
 }

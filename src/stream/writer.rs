@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use super::awaited::Awaited;
 use crate::task::budget;
-use crate::transport::{Conn, ConnectionError, as_io_error};
+use crate::transport::{BIG, Conn, ConnectionError, as_io_error};
 
 /// Writes like [`poll_write`], one slice.
 #[inline]
@@ -161,6 +161,3 @@ fn end_of_writing(conn: &Rc<Conn<Awaited>>) -> Option<io::Error> {
         _ => Some(io::ErrorKind::BrokenPipe.into()),
     }
 }
-
-/// A write of at least this many bytes goes straight to the socket when nothing is queued.
-const BIG: usize = 16 * 1024;

@@ -21,16 +21,18 @@ use std::rc::Rc;
 
 use async_task::{Builder, Runnable};
 
-use super::Executor;
+use super::handle::Handle;
 use super::inbox::Shell;
+use super::{Caller, Executor};
 use crate::context;
 use crate::sync::Shared;
 
-/// Makes a task of `executor`.
+/// Makes a task of `executor`, whose future `make` makes.
+#[inline]
 pub(super) fn make<F>(
     executor: &Executor,
-    location: super::Caller,
-    future: F,
+    location: Caller,
+    make: impl FnOnce(&'static Shell) -> F,
 ) -> (Runnable<Shell>, async_task::Task<F::Output, Shell>)
 where
     F: Future + 'static,
@@ -39,12 +41,24 @@ where
     let shell = Shell {
         location,
         inbox: executor.inbox().clone(),
+        handle: Handle::new(),
     };
     let builder = Builder::new().metadata(shell);
     // A function item has no size: a closure with a size would be kept alive by a waker, once for
-    // each wake. SAFETY: the future is `'static`, and it and its output stay on this thread (see
-    // the module docs). `schedule` may be called from any thread.
-    unsafe { builder.spawn_unchecked(move |_| future, schedule) }
+    // each wake. SAFETY: the future is `'static` but for the shell, which is in the same allocation
+    // and outlives it; it and its output stay on this thread (see the module docs). `schedule` may
+    // be called from any thread.
+    unsafe { builder.spawn_unchecked(make, schedule) }
+}
+
+/// Runs a task of `executor`, which knows it meanwhile.
+#[inline]
+pub(super) fn run(executor: &Executor, task: Runnable<Shell>) {
+    let task = task.into_raw();
+    executor.running().set(task.as_ptr());
+    // SAFETY: it was converted just now, and is converted back once.
+    unsafe { Runnable::<Shell>::from_raw(task) }.run();
+    executor.running().set(null());
 }
 
 /// Makes `executor` the one that queues new tasks on this thread, and its own tasks directly.
@@ -85,11 +99,16 @@ fn schedule(task: Runnable<Shell>) {
     match executor {
         // SAFETY: the context holds an `Rc` of it, and queuing a task runs no user code that could
         // change that.
-        Some(executor) => unsafe { &*executor }.queue_task(task),
-        None => {
-            // The loop may run the task, and drop it with its shell, before the push returns.
-            let inbox = inbox.clone();
-            inbox.push_task(task);
-        }
+        Some(home) => unsafe { &*home }.queue_task(task),
+        None => send(task),
     }
+}
+
+/// Puts a woken task into its loop's inbox.
+#[cold]
+#[inline(never)]
+fn send(task: Runnable<Shell>) {
+    // The loop may run the task, and drop it with its shell, before the push returns.
+    let inbox = task.metadata().inbox.clone();
+    inbox.push_task(task);
 }

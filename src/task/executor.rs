@@ -5,6 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::panic::Location;
+use std::ptr::null;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
@@ -42,8 +43,8 @@ pub(crate) struct Executor {
     /// The infos of the tasks that have one.
     infos: RefCell<Slab<Rc<TaskInfo>>>,
     infos_shrinks: RefCell<ShrinkPolicy>,
-    /// The number of listed tasks being polled, one inside the other: seldom more than one.
-    busy: Cell<usize>,
+    /// The task that is being run, by the address that its wakers have; null if none is.
+    running: Cell<*const ()>,
     closed: Cell<bool>,
     counted_wakers: CountedWakers,
 }
@@ -88,7 +89,7 @@ impl Executor {
             waiting_shrinks: RefCell::default(),
             infos: RefCell::default(),
             infos_shrinks: RefCell::default(),
-            busy: Cell::new(0),
+            running: Cell::new(null()),
             closed: Cell::new(false),
             counted_wakers: CountedWakers::default(),
         })
@@ -117,10 +118,10 @@ impl Executor {
         context::with(|thread| thread.batches.get() >= end || !thread.accepts_work.get())
     }
 
-    /// Returns whether the loop with this inbox runs on this thread.
-    pub(crate) fn is_current(inbox: &Shared<Inbox>) -> bool {
+    /// Returns the executor with this inbox, if its loop runs on this thread.
+    pub(crate) fn current_of(inbox: &Shared<Inbox>) -> Option<Rc<Self>> {
         let current = Self::current();
-        current.is_some_and(|executor| Shared::ptr_eq(&executor.inbox, inbox))
+        current.filter(|executor| Shared::ptr_eq(&executor.inbox, inbox))
     }
 
     /// Returns whether a reactor is in a turn on this thread.
@@ -165,14 +166,18 @@ impl Executor {
     ) -> Task<T> {
         let info = self.make_info(name, location);
         let listed = info.as_ref().and_then(|info| info.listed().get());
-        let root = Root::new(future, self.clone(), listed, location);
-        let (runnable, task) = current_executor::make(self, location, root);
+        let (runnable, task) = current_executor::make(self, location, |shell| {
+            Root::new(future, self.clone(), shell, listed)
+        });
+        if let Some(info) = info {
+            task.metadata().handle.set_info(info);
+        }
         if self.closed.get() {
             drop(runnable);
         } else {
             self.queue_task(runnable);
         }
-        Task::new(task.fallible(), location, info)
+        Task::new(task)
     }
 
     /// Makes and lists the info of a new task, if the task needs one.
@@ -295,25 +300,25 @@ impl Executor {
         let (mut done, mut look_at) = (0, every);
         while left > 0 {
             let Some(item) = self.ready.pop() else {
+                // The executor was shut down meanwhile.
                 left = 0;
                 break;
             };
             budget::renew();
             match item {
-                ReadyItem::Task(task) => {
-                    task.run();
-                }
+                ReadyItem::Task(task) => current_executor::run(self, task),
                 ReadyItem::Work(work) => work.run(),
             }
             done += 1;
             left -= 1;
-            let mut is_over = false;
-            if done >= look_at {
+            if done == look_at {
                 look_at = done + every;
-                is_over = is_enough(done);
+                if is_enough(done) {
+                    break;
+                }
             }
-            if is_over || left == 0 {
-                if is_over || !goes_on(done) {
+            if left == 0 {
+                if !goes_on(done) {
                     break;
                 }
                 begin_batch();
@@ -331,6 +336,14 @@ impl Executor {
             while self.drop_ready() > 0 {}
         }
         done
+    }
+
+    /// Returns how many jobs the next batch has, or what is left of an interrupted one.
+    pub(crate) fn batch_len(&self) -> usize {
+        match self.left.get() {
+            0 => self.ready.len(),
+            left => left,
+        }
     }
 
     /// Returns whether an interrupted batch has work left.
@@ -360,7 +373,7 @@ impl Executor {
         let mut places: Vec<Caller> = waiting.iter().map(|(_, (_, location))| *location).collect();
         let listed: HashSet<_> = waiting.iter().map(|(_, (waker, _))| waker.data()).collect();
         drop(waiting);
-        let ready = self.ready.take();
+        let mut ready = self.ready.take();
         let queued = ready.iter().filter_map(|item| match item {
             ReadyItem::Task(runnable) => Some(runnable),
             _ => None,
@@ -402,13 +415,12 @@ impl Executor {
         loop {
             let found = self.drop_ready();
             let waiting = self.waiting.borrow();
-            let wakers: Vec<Waker> = waiting
-                .iter()
-                .map(|(_, (waker, _))| waker.clone())
-                .collect();
+            // The task that is being run stays listed until its poll returns.
+            let wakers = waiting.iter().map(|(_, (waker, _))| waker);
+            let others = wakers.filter(|waker| waker.data() != self.running.get());
+            let wakers: Vec<Waker> = others.cloned().collect();
             drop(waiting);
-            // Tasks that are being polled stay listed until their polls return.
-            if wakers.len() <= self.busy.get() {
+            if wakers.is_empty() {
                 break;
             }
             // A woken task returns to the queue, and is dropped in the next round.
@@ -435,7 +447,9 @@ impl Executor {
         let ready = self.ready.take();
         self.left.set(0);
         found += ready.len();
-        ready.into_iter().for_each(ReadyItem::discard);
+        while let Some(item) = ready.pop() {
+            item.discard();
+        }
         found
     }
 
@@ -449,9 +463,10 @@ impl Executor {
         self.closed.get()
     }
 
-    /// Returns the number of listed tasks being polled.
-    pub(super) fn busy(&self) -> &Cell<usize> {
-        &self.busy
+    /// Where the task that is being run is stored.
+    #[inline]
+    pub(super) fn running(&self) -> &Cell<*const ()> {
+        &self.running
     }
 
     /// Lists a task that waits.

@@ -18,6 +18,8 @@ pub(crate) struct HostNotifier {
     in_turn: Cell<bool>,
     /// Whether the descriptor was requested.
     has_host: Cell<bool>,
+    /// Whether something was added that the loop does not find in the queue of tasks.
+    has_requests: Cell<bool>,
     /// Whether the descriptor was made readable, and no wait has consumed that.
     is_notified: Cell<bool>,
 }
@@ -28,6 +30,7 @@ impl HostNotifier {
             inbox,
             in_turn: Cell::new(false),
             has_host: Cell::new(false),
+            has_requests: Cell::new(false),
             is_notified: Cell::new(false),
         })
     }
@@ -38,6 +41,19 @@ impl HostNotifier {
         if !self.in_turn.get() {
             self.notify();
         }
+    }
+
+    /// Records that work other than a task was added.
+    #[inline]
+    pub(crate) fn request_added(&self) {
+        self.has_requests.set(true);
+        self.work_added();
+    }
+
+    /// Returns whether requests were added since the last call.
+    #[inline]
+    pub(crate) fn takes_requests(&self) -> bool {
+        self.has_requests.get() && self.has_requests.replace(false)
     }
 
     /// Records that a host has the descriptor from now on.

@@ -21,6 +21,7 @@ use std::panic::Location;
 
 use async_task::Runnable;
 
+use super::handle::Handle;
 use crate::sync::thread::{self, ThreadId};
 use crate::sync::{AtomicBool, ConcurrentQueue, Ordering, Shared};
 
@@ -32,6 +33,7 @@ pub(crate) struct Shell {
     pub(super) location: Caller,
     /// The inbox of the loop that the task belongs to.
     pub(super) inbox: Shared<Inbox>,
+    pub(super) handle: Handle,
 }
 
 /// The inbox of one loop, for all threads.

@@ -31,7 +31,8 @@ use crate::index::Index;
 /// The position of a task in a list of its executor, counted from one.
 pub(super) type Number = NonZeroU32;
 
-/// The info of one task.
+/// The info of one task. Its alignment leaves the lowest bits of its address to the handle's flags.
+#[repr(align(8))]
 pub(crate) struct TaskInfo {
     kind: &'static str,
     title: TaskName,

@@ -40,6 +40,7 @@ pub(crate) mod budget;
 mod counted_wakers;
 mod current_executor;
 mod executor;
+mod handle;
 mod host;
 mod inbox;
 mod info;
@@ -58,7 +59,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use async_task::FallibleTask;
 use futures::future::FusedFuture;
 
 pub use self::block_on::block_on;
@@ -66,6 +66,7 @@ pub(crate) use self::counted_wakers::{
     CountedWakers, own_waker, poll_with_counted_waker, with_own_waker,
 };
 pub(crate) use self::executor::{Entered, Executor, InTurn, WaitedTask, WorkItem};
+use self::handle::Handle;
 pub(crate) use self::host::HostNotifier;
 use self::inbox::Shell;
 pub(crate) use self::inbox::{Caller, Inbox, Message};
@@ -238,14 +239,14 @@ impl Future for YieldNow {
 #[must_use = "a task runs by itself, but its result is lost, and an error is reported only in a \
               `Result<(), Failure>` or the like (see `Task`); say `detach` when that is meant"]
 pub struct Task<T: 'static> {
-    /// `None` only after it was detached, cancelled or dropped.
-    inner: Option<FallibleTask<Outcome<T>, Shell>>,
-    polled: bool,
-    location: Caller,
-    info: Option<Rc<TaskInfo>>,
+    /// `None` only after it was detached, cancelled or dropped. The rest of the handle's state is
+    /// in the task's [`Shell`].
+    inner: Option<Inner<T>>,
     /// The result may only be dropped on the loop's thread.
     local: PhantomData<Rc<()>>,
 }
+
+type Inner<T> = async_task::Task<Outcome<T>, Shell>;
 
 impl<T: 'static> Task<T> {
     /// Lets the task run on by itself.
@@ -255,8 +256,9 @@ impl<T: 'static> Task<T> {
     /// `Ok::<(), Failure>(())`, or use [`Deferred::from_future`](crate::Deferred::from_future),
     /// whose failure is always reported.
     pub fn detach(mut self) {
-        if let Some(inner) = self.inner.take() {
+        if let Some((inner, info)) = self.take() {
             inner.detach();
+            drop(info);
         }
     }
 
@@ -266,10 +268,10 @@ impl<T: 'static> Task<T> {
     /// finished before; it need not be awaited.
     #[doc(alias("abort", "abort_handle"))]
     pub fn cancel(mut self) -> Cancelling<T> {
-        let inner = self
-            .inner
-            .take()
-            .map(|inner| Box::pin(inner.cancel()) as Pin<Box<dyn Future<Output = _>>>);
+        let inner = self.take().map(|(inner, info)| {
+            drop(info);
+            Box::pin(inner.cancel()) as Pin<Box<dyn Future<Output = _>>>
+        });
         let mut cancelling = Cancelling { inner };
         // The first poll closes the task.
         if let Poll::Ready(done) = cancelling.poll_inner(&mut Context::from_waker(Waker::noop())) {
@@ -281,44 +283,60 @@ impl<T: 'static> Task<T> {
 
     /// Returns whether the task has ended, in whatever way.
     pub fn is_finished(&self) -> bool {
-        self.inner.as_ref().is_none_or(FallibleTask::is_finished)
+        self.inner
+            .as_ref()
+            .is_none_or(async_task::Task::is_finished)
     }
 
     /// Returns the line that spawned the task.
     pub fn location(&self) -> &'static Location<'static> {
-        self.location
+        self.shell().location
     }
 
     /// Returns the name given with [`spawn_named`].
     pub fn name(&self) -> Option<&str> {
-        self.info.as_ref()?.title().name.as_deref()
+        self.handle().info()?.title().name.as_deref()
     }
 
     /// Returns the description of the task without what it waits for; `None` if it has ended or has
     /// no info.
     pub(crate) fn dump_item(&self) -> Option<debug::DumpItem> {
-        self.info.as_ref().and_then(|info| info.look())
+        self.handle().info().and_then(Wait::look)
     }
 
-    fn new(
-        inner: FallibleTask<Outcome<T>, Shell>,
-        location: Caller,
-        info: Option<Rc<TaskInfo>>,
-    ) -> Self {
+    #[inline]
+    fn new(inner: Inner<T>) -> Self {
         Self {
             inner: Some(inner),
-            polled: false,
-            location,
-            info,
             local: PhantomData,
         }
     }
 
+    #[inline]
+    fn shell(&self) -> &Shell {
+        let inner = self.inner.as_ref();
+        inner.expect("what consumes a task ends it").metadata()
+    }
+
+    #[inline]
+    fn handle(&self) -> &Handle {
+        &self.shell().handle
+    }
+
+    /// Takes out what the handle owns.
+    #[inline]
+    fn take(&mut self) -> Option<(Inner<T>, Option<Rc<TaskInfo>>)> {
+        let inner = self.inner.take()?;
+        let info = inner.metadata().handle.take_info();
+        Some((inner, info))
+    }
+
     fn title(&self) -> TaskName {
-        match &self.info {
+        let shell = self.shell();
+        match shell.handle.info() {
             Some(info) => info.title().clone(),
             None => TaskName {
-                spawned: self.location,
+                spawned: shell.location,
                 name: None,
             },
         }
@@ -330,23 +348,25 @@ impl<T: 'static> Future for Task<T> {
 
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.polled = true;
-        let inner = self
-            .inner
-            .as_mut()
-            .expect("a task is not polled after it gave its result");
-        let Poll::Ready(outcome) = budget::metered(cx, |cx| {
-            Pin::new(inner).poll(&mut Context::from_waker(&own_waker(cx)))
-        }) else {
-            if let Some(info) = &self.info {
-                note_wait(|| info.clone());
+        let is_dropped = self.handle().begin_poll();
+        let inner = self.inner.as_mut();
+        let inner = inner.expect("what consumes a task ends it");
+        let polled = budget::metered(cx, |cx| match is_dropped {
+            true => Poll::Ready(None),
+            false => Pin::new(inner)
+                .poll(&mut Context::from_waker(&own_waker(cx)))
+                .map(Some),
+        });
+        let Poll::Ready(outcome) = polled else {
+            if let Some(info) = self.handle().shared_info() {
+                note_wait(|| info);
             }
             return Poll::Pending;
         };
-        self.inner = None;
+        self.handle().end_poll();
         let mut result = match outcome {
             Some(outcome) => outcome.take(),
-            None => Err(Failure::at(Cancelled, self.location)),
+            None => Err(Failure::at(Cancelled, self.location())),
         };
         if let (Err(failure), true) = (&mut result, debug::is_on()) {
             failure.went_through(TraceFrame::Task(self.title()));
@@ -359,17 +379,21 @@ impl<T: 'static> Future for Task<T> {
 /// A task is terminated when its result has been taken.
 impl<T: 'static> FusedFuture for Task<T> {
     fn is_terminated(&self) -> bool {
-        self.inner.is_none()
+        self.handle().is_taken()
     }
 }
 
 impl<T: 'static> Drop for Task<T> {
+    #[inline]
     fn drop(&mut self) {
-        match self.inner.take() {
-            Some(inner) if self.polled => drop(inner),
-            Some(inner) => inner.detach(),
-            None => {}
+        let Some((inner, info)) = self.take() else {
+            return;
+        };
+        match inner.metadata().handle.is_awaited() {
+            true => drop(inner),
+            false => inner.detach(),
         }
+        drop(info);
     }
 }
 
@@ -384,7 +408,7 @@ impl<T: 'static> fmt::Debug for Task<T> {
         if let Some(name) = self.name() {
             write!(f, "`{name}`, ")?;
         }
-        write!(f, "{state}, spawned at {})", self.location)
+        write!(f, "{state}, spawned at {})", self.location())
     }
 }
 

@@ -18,7 +18,7 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::inbox::Caller;
+use super::inbox::{Caller, Shell};
 use super::info::Number;
 use super::unhandled::failure_in;
 use super::{Executor, TaskInfo};
@@ -28,6 +28,7 @@ use crate::report::{self, Origin};
 
 pin_project! {
     /// A user's future, with its panics caught.
+    #[project = Projection]
     pub(super) struct Root<F>
     where
         F: Future,
@@ -41,7 +42,7 @@ pin_project! {
         listed: Option<Number>,
         // The number of the task's info, if it has a name, locals, or is debugged.
         info: Option<Number>,
-        location: Caller,
+        shell: &'static Shell,
     }
 
     impl<F> PinnedDrop for Root<F>
@@ -53,7 +54,9 @@ pin_project! {
         fn drop(this: Pin<&mut Self>) {
             // Most have ended when they are dropped.
             if this.future.is_some() {
+                let shell = this.shell;
                 this.end();
+                shell.handle.future_dropped();
             }
         }
     }
@@ -63,30 +66,39 @@ impl<F: Future<Output: 'static> + 'static> Root<F> {
     pub(super) fn new(
         future: F,
         executor: Rc<Executor>,
+        shell: &'static Shell,
         info: Option<Number>,
-        location: Caller,
     ) -> Self {
         Self {
             future: Some(future),
             executor,
             listed: None,
             info,
-            location,
+            shell,
         }
     }
 
     /// Drops the user's future, catching a panic, and leaves the executor's list.
+    #[inline]
     fn end(self: Pin<&mut Self>) {
         let mut this = self.project();
+        if (std::mem::needs_drop::<F>() && this.future.is_some()) || this.info.is_some() {
+            return Self::end_with_care(this);
+        }
+        this.future.set(None);
+        if let Some(number) = this.listed.take() {
+            this.executor.unlist(number);
+        }
+    }
+
+    #[inline(never)]
+    fn end_with_care(mut this: Projection<'_, F>) {
         let info = this.info.take();
         let info = info.and_then(|number| this.executor.info(number));
         let entered = info.as_ref().map(TaskInfo::enter);
-        if std::mem::needs_drop::<F>() {
-            if this.future.is_some() {
-                report::contain(Origin::Destructor, this.location, || this.future.set(None));
-            }
-        } else {
-            this.future.set(None);
+        if this.future.is_some() {
+            let location = this.shell.location;
+            report::contain(Origin::Destructor, location, || this.future.set(None));
         }
         if let Some(entered) = entered {
             entered.leave();
@@ -101,7 +113,24 @@ impl<F: Future<Output: 'static> + 'static> Root<F> {
 }
 
 impl<F: Future<Output: 'static> + 'static> Root<F> {
-    /// Handles the end of a poll, except that of a listed task that continues to wait.
+    /// Polls the future of a task that has an info, is measured, or whose wakers are counted.
+    #[inline(never)]
+    fn poll_with_info(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome<F::Output>> {
+        let this = self.as_mut().project();
+        let executor = &**this.executor;
+        let Some(future) = this.future.as_pin_mut() else {
+            return Poll::Ready(Outcome::ended(this.shell.location));
+        };
+        let info = this.info.and_then(|number| executor.info(number));
+        let entered = info.as_ref().map(TaskInfo::enter);
+        let polled = report::catch(this.shell.location, || {
+            executor.counted_wakers().poll(cx, |cx| future.poll(cx))
+        });
+        drop(entered);
+        self.end_poll(cx, polled)
+    }
+
+    /// Handles the end of a poll, except that of a task without an info that ends as most do.
     #[inline(never)]
     fn end_poll(
         mut self: Pin<&mut Self>,
@@ -109,7 +138,7 @@ impl<F: Future<Output: 'static> + 'static> Root<F> {
         polled: Result<Poll<F::Output>, Failure>,
     ) -> Poll<Outcome<F::Output>> {
         let this = self.as_mut().project();
-        let location = *this.location;
+        let location = this.shell.location;
         let result = match polled {
             Ok(Poll::Pending) => {
                 if this.executor.is_closed() {
@@ -138,45 +167,35 @@ impl<F: Future<Output: 'static> + 'static> Future for Root<F> {
     type Output = Outcome<F::Output>;
 
     // Each type has one caller.
-    #[inline]
+    #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.as_mut().project();
-        let (location, executor) = (*this.location, &**this.executor);
-        let Some(future) = this.future.as_pin_mut() else {
-            return Poll::Ready(Outcome::ended(location));
-        };
-        let busy = executor.busy();
-        let listed = usize::from(this.listed.is_some());
-        busy.set(busy.get() + listed);
-        let is_plain = this.info.is_none() && executor.counted_wakers().is_off();
-        let polled = match is_plain && !debug::is_watching() {
-            true => report::catch_unmeasured(location, || future.poll(cx)),
-            false => poll_with_info(executor, *this.info, location, future, cx),
-        };
-        busy.set(busy.get() - listed);
-        if matches!(polled, Ok(Poll::Pending)) && listed == 1 && !executor.is_closed() {
-            return Poll::Pending;
+        let mut this = self.as_mut().project();
+        let is_plain = this.info.is_none() && this.executor.counted_wakers().is_off();
+        if !is_plain || debug::is_watching() {
+            return self.poll_with_info(cx);
         }
-        self.end_poll(cx, polled)
+        let (shell, executor) = (*this.shell, &**this.executor);
+        let Some(future) = this.future.as_mut().as_pin_mut() else {
+            return Poll::Ready(Outcome::ended(shell.location));
+        };
+        let polled = report::catch_unmeasured(|| shell.location, || future.poll(cx));
+        let is_listed = this.listed.is_some();
+        match polled {
+            Ok(Poll::Pending) if is_listed && !executor.is_closed() => Poll::Pending,
+            Ok(Poll::Ready(value)) if !is_listed => {
+                if let Err(panic) =
+                    report::catch_unmeasured(|| shell.location, || this.future.set(None))
+                {
+                    report::deliver(Origin::Destructor, panic, shell.location);
+                }
+                Poll::Ready(Outcome {
+                    result: Some(Ok(value)),
+                    location: shell.location,
+                })
+            }
+            polled => self.end_poll(cx, polled),
+        }
     }
-}
-
-/// Polls the future of a task that has an info, is measured, or whose wakers are counted.
-#[inline(never)]
-fn poll_with_info<F: Future>(
-    executor: &Executor,
-    info: Option<Number>,
-    location: Caller,
-    future: Pin<&mut F>,
-    cx: &mut Context<'_>,
-) -> Result<Poll<F::Output>, Failure> {
-    let info = info.and_then(|number| executor.info(number));
-    let entered = info.as_ref().map(TaskInfo::enter);
-    let polled = report::catch(location, || {
-        executor.counted_wakers().poll(cx, |cx| future.poll(cx))
-    });
-    drop(entered);
-    polled
 }
 
 /// The result of a task, on its way to the handle.

@@ -146,3 +146,6 @@ impl Default for SendLimits {
 
 /// The default of [`SendLimits::closing`].
 const CLOSING: Duration = Duration::from_secs(60);
+
+/// From this size on a write goes straight to the socket when nothing is queued.
+pub(crate) const BIG: usize = 16 * 1024;

@@ -253,6 +253,7 @@ impl<S: ConnHandler> Conn<S> {
         let link = &self.link;
         // From here on hooks may record requests; all are carried out at the end.
         link.registration.begin_busy();
+        link.flags.set(Flag::DIRECT, false);
         if link.flags.has(Flag::POLICED) {
             self.check_policies(reactor);
         }

@@ -8,6 +8,7 @@
 //! | `BLOCKED`         | the socket accepts no more for now                | the driver reports it writable            |
 //! | `COUNTED`         | its memory counts for the reactor's budget        | the end                                   |
 //! | `DESCRIPTORS`     | descriptors have arrived that were not taken      | they are taken                            |
+//! | `DIRECT`          | a big write went straight out                     | the loop attends to it                    |
 //! | `FULL`            | more is queued than the high-water mark           | no more than the low one is left          |
 //! | `LOST`            | its handler's `lost` was called                   | the end                                   |
 //! | `HELD`            | bytes that were read wait to be delivered         | they are delivered                        |
@@ -55,10 +56,12 @@ impl Flag {
     pub(super) const POLICED: Self = Self(1 << 17);
     pub(super) const READ_HELD: Self = Self(1 << 18);
     pub(super) const WRITE_HELD: Self = Self(1 << 19);
+    pub(super) const DIRECT: Self = Self(1 << 20);
 
     /// The flags that a write has to check.
-    pub(super) const CHECKED_WRITES: Self =
-        Self(Self::ALTERED.0 | Self::COUNTED.0 | Self::FULL.0 | Self::OWN_LIMITS.0);
+    pub(super) const CHECKED_WRITES: Self = Self(
+        Self::ALTERED.0 | Self::COUNTED.0 | Self::DIRECT.0 | Self::FULL.0 | Self::OWN_LIMITS.0,
+    );
 
     /// The flags that a read, or the rest after a write, has to check.
     pub(super) const UNUSUAL: Self = Self(
@@ -66,6 +69,7 @@ impl Flag {
             | Self::ARMED_OTHERWISE.0
             | Self::BLOCKED.0
             | Self::DESCRIPTORS.0
+            | Self::DIRECT.0
             | Self::FULL.0
             | Self::HELD.0
             | Self::PAUSED.0

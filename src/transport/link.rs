@@ -9,7 +9,7 @@ use std::net::{SocketAddr, SocketAddrV4};
 use std::panic::Location;
 use std::rc::Rc;
 
-use super::config::{ConnConfig, Limits};
+use super::config::{BIG, ConnConfig, Limits};
 use super::errors::ConnectionError;
 use super::flags::{Flag, Flags};
 use super::life::{Action, EndCause, Event, Life};
@@ -168,6 +168,9 @@ impl ConnCore {
         if self.flags.has(Flag::CHECKED_WRITES) || bytes.is_empty() {
             return self.write_checked(bytes);
         }
+        if (BIG..=self.config.limits.high).contains(&bytes.len()) {
+            return self.write_big(bytes);
+        }
         if self.push(bytes) > self.config.limits.high {
             self.flags.set(Flag::FULL, true);
         }
@@ -200,7 +203,7 @@ impl ConnCore {
     }
 
     /// The rest of [`ConnCore::write`], where limits are checked.
-    fn write_checked(&self, bytes: &[u8]) {
+    pub(super) fn write_checked(&self, bytes: &[u8]) {
         if bytes.is_empty() || !self.life.get().takes_writes() {
             return;
         }
@@ -354,28 +357,6 @@ impl ConnCore {
             }
         }
         Ok(true)
-    }
-
-    /// Writes directly to the socket, when the queue is empty; `None` if no byte was written.
-    pub(crate) fn write_through(&self, bytes: &[u8]) -> Option<usize> {
-        let is_held = self.flags.has(Flag::BLOCKED) || self.flags.has(Flag::POLICED);
-        if self.queued() > 0 || is_held || !self.life.get().takes_writes() {
-            return None;
-        }
-        let write = |socket: &Socket| socket.takes_at_once().then(|| socket.write(bytes));
-        match self.with_socket(write)?? {
-            Ok(count) => {
-                self.note_sent(count);
-                Some(count)
-            }
-            Err(error) if is_for_later(&error) || error.kind() == io::ErrorKind::Interrupted => {
-                None
-            }
-            Err(error) => {
-                self.writing_failed(error);
-                None
-            }
-        }
     }
 
     /// Records that writing failed, for a handler that reads for itself: bytes that the peer sent

@@ -42,6 +42,7 @@ mod counter;
 #[cfg(unix)]
 mod credentials;
 mod descriptors;
+mod direct;
 mod engine;
 mod errors;
 mod flags;
@@ -68,7 +69,7 @@ use std::time::Duration;
 #[cfg(unix)]
 pub(crate) use self::config::DelayedClose;
 pub use self::config::Limits;
-pub(crate) use self::config::{ConnConfig, SendLimits};
+pub(crate) use self::config::{BIG, ConnConfig, SendLimits};
 pub(crate) use self::counter::ConnCounter;
 #[cfg(unix)]
 pub use self::credentials::Credentials;

@@ -66,6 +66,40 @@ on_both! {
         port.stop().await?;
     }
 
+    async fn a_handler_that_writes_big_pieces_until_it_is_full_ends_and_all_arrives_in_order(reactor) {
+        let (log, to) = (Log::new(), Log::new());
+        let note = log.clone();
+        let port = reactor.listen(HERE, move |_| {
+            let note = note.clone();
+            Spy::new(&to).on_made(move |cx| {
+                let mut pieces = 0;
+                while !cx.is_full() {
+                    cx.write([b'a' + pieces; 20 << 10]);
+                    pieces += 1;
+                }
+                note.note(pieces <= 5);
+                cx.write("small");
+            })
+            .on_ready(|cx| {
+                cx.write([b'z'; 20 << 10]);
+                cx.lose_connection();
+            })
+        })?;
+        let mut conn = reactor.connect_stream(port.local_addr()).await?;
+        let mut all = Vec::new();
+        conn.read_to_end(&mut all).await?;
+        assert_eq!(log.take(), ["true"]);
+        let runs: Vec<(u8, usize)> = all.chunk_by(|a, b| a == b).map(|run| (run[0], run.len())).collect();
+        let (last, before) = runs.split_last().unwrap();
+        assert_eq!(*last, (b'z', 20 << 10));
+        let pieces = before.len() - 4;
+        let wanted = (0..pieces).map(|n| (b'a' + n as u8, 20 << 10));
+        assert!(before[..pieces].iter().copied().eq(wanted));
+        assert_eq!(before[pieces..], [(b's', 1), (b'm', 1), (b'a', 1), (b'l', 2)]);
+        drop(conn);
+        port.stop().await?;
+    }
+
     async fn write_ready_is_called_once_for_each_crossing_of_the_low_mark(reactor) {
         let log = Log::new();
         let port = reactor.listen(HERE, |_| Spy::new(&Log::new()))?;

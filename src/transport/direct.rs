@@ -1,0 +1,57 @@
+//! Big writes, which go straight to the socket when nothing is queued: copying them into the queue
+//! costs as much as a system call.
+
+use std::io;
+
+use super::flags::Flag;
+use super::link::{ConnCore, is_for_later};
+use crate::driver::Socket;
+
+impl ConnCore {
+    /// Writes bytes, and queues what the socket does not take. (Bytes that make the connection full
+    /// are all queued, so that the handler learns when it is ready again.)
+    #[inline(never)]
+    pub(super) fn write_big(&self, bytes: &[u8]) {
+        let sent = match self.is_usual() {
+            // An error comes again when the queue is flushed, and is handled there.
+            true => self.write_past_queue(bytes).and_then(Result::ok),
+            false => None,
+        };
+        if sent.is_some() {
+            // The next write is queued: a handler that writes until the connection is full must
+            // come to an end, however fast its peer reads.
+            self.flags.set(Flag::DIRECT, true);
+            self.ask_for_attention();
+        }
+        self.write_checked(&bytes[sent.unwrap_or(0)..]);
+    }
+
+    /// Writes past the queue, when there is none. `None` when nothing could be written.
+    pub(crate) fn write_through(&self, bytes: &[u8]) -> Option<usize> {
+        match self.write_past_queue(bytes)? {
+            Ok(count) => Some(count),
+            Err(error) => {
+                self.writing_failed(error);
+                None
+            }
+        }
+    }
+
+    fn write_past_queue(&self, bytes: &[u8]) -> Option<io::Result<usize>> {
+        let is_held = self.flags.has(Flag::BLOCKED) || self.flags.has(Flag::POLICED);
+        if self.queued() > 0 || is_held || !self.life().takes_writes() {
+            return None;
+        }
+        let write = |socket: &Socket| socket.takes_at_once().then(|| socket.write(bytes));
+        match self.with_socket(write)?? {
+            Ok(count) => {
+                self.note_sent(count);
+                Some(Ok(count))
+            }
+            Err(error) if is_for_later(&error) || error.kind() == io::ErrorKind::Interrupted => {
+                None
+            }
+            Err(error) => Some(Err(error)),
+        }
+    }
+}
