@@ -137,8 +137,8 @@ impl<T> LocalQueue<T> {
     /// [`LocalQueue::iter`], which borrows the queue.
     #[inline]
     fn ring(&self) -> &[MaybeUninit<T>] {
-        // SAFETY: the queue is not `Sync`, every access is here, and none that changes the ring runs
-        // inside another: no code of an item does.
+        // SAFETY: the queue is not `Sync`, every access is in this file, and none that changes the
+        // ring runs inside another, because no code of an item runs.
         unsafe { &*self.ring.get() }
     }
 }
