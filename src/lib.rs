@@ -1,4 +1,4 @@
-//! One thread, real protocols, no surprises.
+//! An event loop on one thread: reactor, Deferreds, protocols and transports, with async/await.
 #![doc = ""]
 // The targets of the README's links in the documentation; the first definition of a link counts.
 #![doc = include_str!("guide/links.md")]

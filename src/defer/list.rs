@@ -31,7 +31,7 @@
 //!
 //! # Ownership
 //!
-//! The members own the list (see `core`): it lives as long as one of them can still bring a result.
+//! The members own the list (see `core`): it lives as long as one of them can still have a result.
 //! Values that are not part of the outcome are dropped when it is decided.
 
 use std::any::Any;

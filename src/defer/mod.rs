@@ -4,7 +4,7 @@
 //!
 //! A `Deferred<T>` is a result that will be there later. It has one consumer, which either adds
 //! callbacks or awaits the Deferred, which is a future. Callbacks run when the result comes, in the
-//! order they were added; each gets the result of the one before. A `Resolver<T>` brings the
+//! order they were added; each gets the result of the one before. A `Resolver<T>` provides the
 //! result, once.
 //!
 //! Callbacks and `await` can be mixed: a callback may return an async block, and a future becomes a
@@ -37,8 +37,8 @@
 //! 6. **A failure at the end** of a dropped chain is reported at that moment, with the line where
 //!    the Deferred was made.
 //! 7. **Cancelling** asks the source to stop: the canceller runs, and the chain gets [`Cancelled`]
-//!    unless the canceller brought another result. A Deferred that waits for another one passes the
-//!    request on. A result that comes after that is dropped silently.
+//!    unless the canceller provided another result. A Deferred that waits for another one passes
+//!    the request on. A result that comes after that is dropped silently.
 //! 8. **A panic** in a callback becomes its failure. At the end of a dropped chain the panic is
 //!    reported like any other failure, if a reactor runs on the thread. If none does, as in a plain
 //!    test, the panic continues out of the call that fired, cancelled or dropped the Deferred,
@@ -149,7 +149,7 @@ enum State<T: 'static> {
     Gone,
 }
 
-/// The end of a [`Deferred`] that brings the result.
+/// The end of a [`Deferred`] that provides the result.
 ///
 /// Each of the three methods that fire it consumes it. Dropping it fires
 /// [`DeferredError::Abandoned`].
@@ -370,7 +370,8 @@ impl<T: 'static> Deferred<T> {
 
     /// Asks the source to stop (rule 7). Does nothing once the result is there.
     ///
-    /// A cancel is a request: a canceller may bring a value instead, and a coroutine may continue.
+    /// A cancel is a request: a canceller may provide a value instead, and a coroutine may
+    /// continue.
     #[track_caller]
     pub fn cancel(&self) {
         if let Some(core) = self.core() {

@@ -139,6 +139,6 @@ pub(crate) enum OptionName {
 pub(super) fn wrong_interface() -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidInput,
-        "the interface is named as the other version of IP does it",
+        "the interface is identified in the way of the other version of IP",
     )
 }

@@ -57,7 +57,7 @@
 //!
 //! **Cancelling is a request.** Dropping a future ends it at once, wherever it was.
 //! [`Deferred::cancel`](crate::Deferred::cancel) asks the source to stop; the source may refuse, or
-//! bring another result. Usually the chain gets [`Cancelled`](crate::Cancelled), as an error that
+//! provide another result. Usually the chain gets [`Cancelled`](crate::Cancelled), as an error that
 //! can be caught like any other, and the clean-up is ordinary code:
 //!
 //! ```

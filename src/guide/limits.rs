@@ -108,7 +108,7 @@
 //! assert!(!freed.get()); // and so it stays
 //! ```
 //!
-//! To avoid it, give the resolver only to the code that brings the result (a timer, a task, a
+//! To avoid it, give the resolver only to the code that provides the result (a timer, a task, a
 //! protocol).
 //!
 //! [`Limits::high`]: crate::transport::Limits::high

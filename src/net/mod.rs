@@ -34,7 +34,7 @@
 //! | `systemd:name=NAME[:domain=D]` | the same by its name; `D` is `INET`, `INET6` or `UNIX` |
 //! | `fd:N[:domain=D]` | a socket that the process was started with, by its number |
 //! | `stdio:` | standard input and output: one connection, made at once |
-//! | `haproxy:WHAT[:trust=LIST][:headertimeout=S]` | any of these, or an address, behind a proxy (see below) |
+//! | `haproxy:ENDPOINT[:trust=LIST][:headertimeout=S]` | any of these, or an address, behind a proxy (see below) |
 //!
 //! | to connect | meaning |
 //! |---|---|

@@ -96,7 +96,7 @@ type Caught = Vec<(i32, Resolver<()>)>;
 /// A fake process.
 pub(super) struct FakeProcess {
     pid: u32,
-    /// Is called when the program has ended.
+    /// Called when the program has ended.
     on_end: Cell<Option<Box<dyn FnOnce()>>>,
     /// The status as `wait` returns it (invariant 1).
     status: Cell<Option<i32>>,

@@ -39,7 +39,7 @@
 //!
 //! Bytes that are written to a pipe and not read wait in its queue, within the
 //! [`Limits`](crate::transport::Limits) of its [`Transport`](crate::Transport) ([`Process::pipe`]);
-//! [`ProcessProtocol::write_ready`] and producers tell when to write more. A full pipe does not
+//! [`ProcessProtocol::write_ready`] and producers signal when to write more. A full pipe does not
 //! stop the others from being read: a filter that gets more input than it can write out would
 //! otherwise never finish. [`Process::pause_producing`] stops reading.
 

@@ -297,7 +297,7 @@ impl<P: ProcessProtocol> ProtocolHost for Running<P> {
         self.ended.get()
     }
 
-    fn is_left(&self) -> bool {
+    fn is_removed(&self) -> bool {
         self.ended.get()
     }
 

@@ -39,7 +39,7 @@ impl<P: Protocol> ProtocolHost for Conn<OnStream<P>> {
         self.link().life().is_over() || self.link().is_handing_on()
     }
 
-    fn is_left(&self) -> bool {
+    fn is_removed(&self) -> bool {
         self.link().is_lost()
     }
 

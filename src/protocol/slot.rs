@@ -4,8 +4,8 @@
 //!
 //! Between calls a protocol is stored in its slot. To call it, the loop takes it out, lends it with
 //! a [`Context`], and puts it back. All other code holds a [`Handle`] and posts closures, which run
-//! in a batch of the loop. So a protocol's `&mut self` is real, no `RefCell` guards it, and no hook
-//! can run inside another one.
+//! in a batch of the loop. So a protocol has `&mut self` without a `RefCell`, and no hook can run
+//! inside another one.
 //!
 //! The same slot serves every kind of protocol and transport: a [`ProtocolHost`] owns one.
 //!
@@ -63,17 +63,17 @@ pub(crate) trait ProtocolHost: 'static {
     /// Returns whether the only hook still to come is the last one.
     fn is_closing(&self) -> bool;
     /// Returns whether the protocol was removed.
-    fn is_left(&self) -> bool;
+    fn is_removed(&self) -> bool;
     /// Returns the reason of the end, once the host has ended.
     fn reason_of_end(&self) -> Option<Failure> {
-        self.is_left()
+        self.is_removed()
             .then(|| Failure::at(ConnectionError::Done, self.host_location()))
     }
-    /// Is called when the protocol has named a successor.
+    /// Called when the protocol has named a successor.
     fn named_successor(&self) {}
-    /// Is called when there are bytes to deliver that were not read from the socket.
+    /// Called when there are bytes to deliver that were not read from the socket.
     fn was_fed(&self) {}
-    /// Is called when a hook has panicked, after the report.
+    /// Called when a hook has panicked, after the report.
     fn panicked(&self, panic: Failure);
     fn inert_handle(self: &Rc<Self>) -> Self::Transport;
 }
@@ -282,7 +282,7 @@ pub(crate) fn handle<H: ProtocolHost>(host: &Rc<H>) -> Handle<H::Protocol, H::Tr
 
 impl<H: ProtocolHost> Mailbox<H::Protocol, H::Transport> for H {
     fn post(self: Rc<Self>, message: Message<H::Protocol, H::Transport>) {
-        if self.is_left() {
+        if self.is_removed() {
             return report::discard(message, self.host_location());
         }
         let called = self.protocol_slot().with_extras(|extras| {
@@ -342,14 +342,14 @@ impl<H: ProtocolHost> Mailbox<H::Protocol, H::Transport> for H {
     }
 
     fn is_taken(&self) -> bool {
-        !self.is_left()
+        !self.is_removed()
     }
 
     fn end_reason(&self) -> EndReason {
         let end_reason = self
             .protocol_slot()
             .with_extras(|extras| extras.end_reason.get_or_insert_default().clone());
-        if let Some(reason) = self.reason_of_end().filter(|_| self.is_left()) {
+        if let Some(reason) = self.reason_of_end().filter(|_| self.is_removed()) {
             let _ = end_reason.set(reason);
         }
         end_reason

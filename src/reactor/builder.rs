@@ -77,7 +77,7 @@ impl ReactorBuilder {
     /// Sets whether the reactor runs in debug mode.
     ///
     /// Debug mode remembers where things were made, fired and awaited, so that a
-    /// [`Failure`](crate::Failure) shows its path and [`Reactor::dump`] shows which task waits for
+    /// [`Failure`](crate::Failure) shows its trace and [`Reactor::dump`] shows which task waits for
     /// what. It also starts the [watchdog](ReactorBuilder::watchdog). It costs time and memory.
     ///
     /// When this is not set, the environment variable `TORSADE_DEBUG` decides (`1` or `0`); when

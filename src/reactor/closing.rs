@@ -3,8 +3,8 @@
 //! # Invariants
 //!
 //! 1. Every source refuses further data before the first one leaves. So what the last hooks of one
-//!    connection write to another (a chat that says who has left) is never accepted, and is no loss
-//!    to be reported.
+//!    connection write to another (a chat that announces a departure) is never accepted, and is not
+//!    reported as a loss.
 //! 2. After [`Inner::shut_down`] nothing of the reactor is alive, and nothing new is accepted.
 
 use std::panic::Location;

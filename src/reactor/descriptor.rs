@@ -60,7 +60,7 @@ pub trait Descriptor: AsFd + 'static {
         Ok(())
     }
 
-    /// Is called when the watch has ended: a hook failed or panicked, or the reactor ended. Is not
+    /// Called when the watch has ended: a hook failed or panicked, or the reactor ended. Is not
     /// called after [`Watch::remove`].
     fn connection_lost(&mut self, reason: &Failure) {
         let _ = reason;

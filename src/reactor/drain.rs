@@ -4,16 +4,16 @@
 //! *before* the shutdown are done, the loop therefore continues until the bytes queued by then have
 //! been sent, within the limits of [`Grace`]. Bytes not sent then are lost, and each connection
 //! that loses some reports it. Then everything is closed, and the end waits once more, for the
-//! sockets that linger because their peers have sent bytes that nobody has read.
+//! sockets that linger because bytes of their peers are unread.
 //!
 //! # Invariants
 //!
 //! 1. Each handler waits for its own peer: a peer that accepts nothing does not cost the others
 //!    time.
-//! 2. When [`Grace::total`] is over, only handlers that ask for it ([`Tracked::is_patient`]) are
-//!    waited for.
+//! 2. When [`Grace::total`] is over, only handlers that ask for it
+//!    ([`Tracked::drains_without_limit`]) are waited for.
 //!
-//! [`Tracked::is_patient`]: super::Tracked::is_patient
+//! [`Tracked::drains_without_limit`]: super::Tracked::is_patient
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -159,7 +159,7 @@ impl Inner {
     fn is_draining(&self) -> bool {
         let is_overdue = self.drain.stage.get() == Stage::Overdue;
         let is_awaited = |dump_item: &dyn Tracked| {
-            dump_item.is_draining() && (!is_overdue || dump_item.is_patient())
+            dump_item.is_draining() && (!is_overdue || dump_item.drains_without_limit())
         };
         let last = self.drain.last_found.get();
         if last

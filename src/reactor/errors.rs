@@ -1,4 +1,4 @@
-//! Reasons why a reactor refuses a call, or ends what it was asked for.
+//! Reasons why a reactor refuses a call, or ends an operation.
 
 use std::env;
 use std::io;
@@ -7,7 +7,7 @@ use std::str::FromStr;
 use crate::driver::{Driver, Poller};
 use crate::failure::errors;
 
-/// The reason why a reactor refused a call, or ended what it was asked for.
+/// The reason why a reactor refused a call, or ended an operation.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ReactorError {
@@ -21,7 +21,7 @@ pub enum ReactorError {
     #[doc(alias = "ReactorNotRestartable")]
     NotRestartable,
     /// The reactor has ended or has been dropped, so nothing can be sent to it from another thread.
-    Gone,
+    Ended,
     /// A thread that runs a reactor, this one or another, was to block on a reactor.
     WouldDeadlock,
     /// Work was still running on a thread of the pool when the reactor ended.
@@ -65,7 +65,7 @@ errors! {
         AlreadyRunning: "a reactor is already running on this thread";
         NotRunning: "the reactor is not running";
         NotRestartable: "the reactor has ended and cannot be run again";
-        Gone: "the reactor has ended";
+        Ended: "the reactor has ended";
         WouldDeadlock:
             "a thread that runs a reactor must not block on a reactor: await the result instead";
         StillRunning: "the work was still running on its thread when the reactor ended";

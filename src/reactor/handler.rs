@@ -42,7 +42,7 @@ pub(crate) trait Tracked {
     }
 
     /// Returns whether the end of the reactor waits for it without a limit.
-    fn is_patient(&self) -> bool {
+    fn drains_without_limit(&self) -> bool {
         false
     }
 

@@ -51,14 +51,14 @@ impl Remote {
     ///
     /// # Errors
     ///
-    /// Fails with [`ReactorError::Gone`] when the reactor has ended; `f` is dropped here without
+    /// Fails with [`ReactorError::Ended`] when the reactor has ended; `f` is dropped here without
     /// being called.
     #[doc(alias("callFromThread", "call_from_thread", "call_soon_threadsafe"))]
     #[track_caller]
     pub fn call(&self, f: impl FnOnce() + Send + 'static) -> Result<(), ReactorError> {
         self.inbox
             .push_call(Box::new(f), Location::caller())
-            .map_err(|_| ReactorError::Gone)
+            .map_err(|_| ReactorError::Ended)
     }
 
     /// Stops the reactor, from its next turn on; when it is not running yet, as soon as it is.
@@ -66,7 +66,7 @@ impl Remote {
     ///
     /// # Errors
     ///
-    /// Fails with [`ReactorError::Gone`] when the reactor has ended.
+    /// Fails with [`ReactorError::Ended`] when the reactor has ended.
     ///
     /// # Examples
     ///

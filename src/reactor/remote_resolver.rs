@@ -111,7 +111,7 @@ impl<T: Send + 'static> RemoteResolver<T> {
     ///
     /// # Errors
     ///
-    /// [`ReactorError::Gone`] when the reactor has ended; the value is dropped here.
+    /// [`ReactorError::Ended`] when the reactor has ended; the value is dropped here.
     #[track_caller]
     pub fn callback(self, value: T) -> Result<(), ReactorError> {
         self.resolve(Ok(value))
@@ -149,7 +149,7 @@ impl<T: Send + 'static> RemoteResolver<T> {
         let (location, result) = (self.location, self.result.take());
         let Some(key) = self.key.take() else {
             report::discard(result, location);
-            return Err(ReactorError::Gone);
+            return Err(ReactorError::Ended);
         };
         let call = move || match arrived_at::<Waiting<T>>(key) {
             Some((reactor, waiting)) => waiting.end(&reactor, result),
@@ -159,7 +159,7 @@ impl<T: Send + 'static> RemoteResolver<T> {
             Ok(()) => Ok(()),
             Err(call) => {
                 report::discard(call, location);
-                Err(ReactorError::Gone)
+                Err(ReactorError::Ended)
             }
         }
     }

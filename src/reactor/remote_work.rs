@@ -29,7 +29,7 @@ impl Remote {
     ///
     /// # Errors
     ///
-    /// Fails with [`ReactorError::Gone`] when the reactor has ended; `make` is dropped here.
+    /// Fails with [`ReactorError::Ended`] when the reactor has ended; `make` is dropped here.
     ///
     /// # Examples
     ///
@@ -76,7 +76,7 @@ impl Remote {
             }),
             Err(start) => {
                 report::discard(start, location);
-                Err(ReactorError::Gone)
+                Err(ReactorError::Ended)
             }
         }
     }
@@ -88,7 +88,7 @@ impl Remote {
     ///
     /// # Errors
     ///
-    /// Fails with the failure of `f`; with [`ReactorError::Gone`] when the reactor has ended; with
+    /// Fails with the failure of `f`; with [`ReactorError::Ended`] when the reactor has ended; with
     /// [`Stopped`] when it ends meanwhile; and with [`ReactorError::WouldDeadlock`] on the
     /// reactor's own thread, and on any thread that is in a turn of a reactor.
     ///
@@ -139,7 +139,7 @@ impl Remote {
         };
         if let Err(call) = self.inbox.push_call(Box::new(call), location) {
             report::discard(call, location);
-            return Err(Failure::at(ReactorError::Gone, location));
+            return Err(Failure::at(ReactorError::Ended, location));
         }
         let answer = task::block_on(poll_fn(|cx| {
             let answer = Pin::new(&mut answer).poll(cx);
@@ -148,7 +148,7 @@ impl Remote {
             }
             answer
         }));
-        answer.unwrap_or_else(|_| Err(Failure::at(ReactorError::Gone, location)))
+        answer.unwrap_or_else(|_| Err(Failure::at(ReactorError::Ended, location)))
     }
 
     /// Returns whether the calling thread is the reactor's.
@@ -191,7 +191,7 @@ impl<T: Send + 'static> RemoteTask<T> {
     ///
     /// # Errors
     ///
-    /// Fails with the task's panic, with [`Cancelled`], with [`ReactorError::Gone`] when the
+    /// Fails with the task's panic, with [`Cancelled`], with [`ReactorError::Ended`] when the
     /// reactor ended first, and with [`ReactorError::WouldDeadlock`] as [`Remote::blocking_call`]
     /// does.
     #[track_caller]
@@ -199,7 +199,7 @@ impl<T: Send + 'static> RemoteTask<T> {
         self.remote.may_wait()?;
         let location = Location::caller();
         let has_ended =
-            |failure: &Failure| matches!(failure.downcast_ref(), Some(ReactorError::Gone));
+            |failure: &Failure| matches!(failure.downcast_ref(), Some(ReactorError::Ended));
         task::block_on(self).map_err(|failure| match has_ended(&failure) {
             true => failure.moved(location),
             false => failure,
@@ -218,7 +218,7 @@ impl<T> Future for RemoteTask<T> {
         };
         Poll::Ready(match answer {
             Ok(result) => result,
-            Err(_) => Err(ReactorError::Gone.into()),
+            Err(_) => Err(ReactorError::Ended.into()),
         })
     }
 }

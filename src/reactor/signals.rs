@@ -52,7 +52,7 @@ pub(crate) type PendingSignals = Rc<Cell<SignalSet>>;
 
 /// A listener that is called when one of its signals has arrived.
 pub(crate) trait ListensToSignals {
-    /// Is called in a turn, with nothing borrowed, when a signal has arrived.
+    /// Called in a turn, with nothing borrowed, when a signal has arrived.
     fn signal_arrived(self: Rc<Self>);
 }
 

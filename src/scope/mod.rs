@@ -28,8 +28,8 @@
 //! and the children await are cancelled, so that they see [`Cancelled`] at their `await` and may
 //! clean up; what is left after the grace is dropped. This is done once, and to Deferreds only: a
 //! child that awaits a sleep, a task or a connection continues with that, unless it waits for
-//! [`Scope::cancelled`] as well. Without a grace they are dropped at once. Both happens in the
-//! order of spawning. A *shielded* child is neither cancelled nor dropped: the scope waits for it.
+//! [`Scope::cancelled`] as well. Without a grace they are dropped at once. Both happen in the order
+//! of spawning. A *shielded* child is neither cancelled nor dropped: the scope waits for it.
 //!
 //! # Invariants
 //!

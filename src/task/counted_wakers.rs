@@ -171,7 +171,7 @@ fn find_own(given: &Waker) -> OwnWaker<'_> {
     }
 }
 
-/// Makes `present` the present poll; returns the previous one.
+/// Sets the poll that runs; returns the previous one.
 fn replace(present: Option<Rc<Present>>) -> Option<Rc<Present>> {
     let data = present.as_ref().map_or(std::ptr::null(), |present| {
         Arc::as_ptr(&present.counted).cast()

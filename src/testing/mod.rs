@@ -12,7 +12,7 @@
 //! [`WirePair`] connects two protocols to each other; [`success_of`], [`failure_of`] and
 //! [`pending`] look at a Deferred. [`Stdio`] stands in for the user of standard input and output.
 //!
-//! An in-memory network can be made bad: slow, in pieces, breaking connections, losing datagrams
+//! An in-memory network can have faults: delays, split reads, broken connections, lost datagrams
 //! ([`NetworkFaults`]). One seed decides all faults, and [`each_seed`] runs a test for many of
 //! them. [`deliver_signal`] delivers a signal to one reactor.
 

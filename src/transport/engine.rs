@@ -45,27 +45,27 @@ pub(crate) struct Conn<S: ?Sized = dyn ConnHandler> {
 
 /// The handler of a connection. None of the hooks may unwind.
 pub(crate) trait ConnHandler: 'static {
-    /// Is called when there is something to read: bytes, the end of file, or an error.
+    /// Called when there is something to read: bytes, the end of file, or an error.
     fn readable(conn: &Rc<Conn<Self>>, reactor: &Reactor)
     where
         Self: Sized;
 
-    /// Is called when the peer has sent the end of file.
+    /// Called when the peer has sent the end of file.
     fn eof(conn: &Rc<Conn<Self>>, reactor: &Reactor)
     where
         Self: Sized;
 
-    /// Is called when the connection was full and is not any more.
+    /// Called when the connection was full and is not any more.
     fn write_ready(conn: &Rc<Conn<Self>>, reactor: &Reactor)
     where
         Self: Sized;
 
-    /// Is called when a flush has made progress, or the writing side was shut.
+    /// Called when a flush has made progress, or the writing side was shut.
     fn flushed(conn: &Rc<Conn<Self>>)
     where
         Self: Sized;
 
-    /// Is called when everything was written and the writing side was shut.
+    /// Called when everything was written and the writing side was shut.
     fn write_closed(conn: &Rc<Conn<Self>>, reactor: &Reactor)
     where
         Self: Sized,
@@ -73,7 +73,7 @@ pub(crate) trait ConnHandler: 'static {
         let _ = (conn, reactor);
     }
 
-    /// Is called once, last, when the connection has ended.
+    /// Called once, last, when the connection has ended.
     fn lost(conn: &Rc<Conn<Self>>, reason: Failure)
     where
         Self: Sized;
@@ -99,7 +99,7 @@ pub(crate) trait ConnHandler: 'static {
         false
     }
 
-    /// Is called when bytes that were held back may be delivered.
+    /// Called when bytes that were held back may be delivered.
     fn deliver_held(conn: &Rc<Conn<Self>>, reactor: &Reactor)
     where
         Self: Sized,
@@ -456,7 +456,7 @@ impl<S: ConnHandler> Conn<S> {
         if self
             .link
             .on(Lived::PeerDone, || self.link.failure(ConnectionError::Done))
-            == Action::TellEof
+            == Action::ReportEof
         {
             S::eof(self, reactor);
         }
@@ -586,7 +586,7 @@ impl<S: ConnHandler> Tracked for Conn<S> {
         self.link.is_draining()
     }
 
-    fn is_patient(&self) -> bool {
+    fn drains_without_limit(&self) -> bool {
         self.link.is_standard()
     }
 

@@ -97,7 +97,7 @@ pub enum ConnectionError {
     /// This is reported ([`Reactor::on_report`](crate::Reactor::on_report)) when a limit or the end
     /// of the reactor is the cause. An
     /// [`abort_connection`](crate::Transport::abort_connection) and a peer that breaks the
-    /// connection are not reported: the reason of the connection's end tells them.
+    /// connection are not reported: the reason of the connection's end states them.
     NotSent {
         /// Number of bytes that were still queued.
         bytes: usize,

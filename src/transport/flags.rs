@@ -10,9 +10,9 @@
 //! | `DESCRIPTORS`     | descriptors have arrived that were not taken      | they are taken                            |
 //! | `DIRECT`          | a big write went straight out                     | the loop attends to it                    |
 //! | `FULL`            | more is queued than the high-water mark           | no more than the low one is left          |
-//! | `LOST`            | its handler's `lost` was called                   | the end                                   |
 //! | `HELD`            | bytes that were read wait to be delivered         | they are delivered                        |
 //! | `LENT`            | other code may have a duplicate of the descriptor | the end                                   |
+//! | `LOST`            | its handler's `lost` was called                   | the end                                   |
 //! | `OWN_LIMITS`      | it has limits of its own, or unusual ones: see `ConnCore::write` | the end                    |
 //! | `PARTIAL`         | its handler has left some of the bytes read       | it has taken them                         |
 //! | `PAUSED`          | its handler has paused delivery                   | it resumes                                |
@@ -44,9 +44,9 @@ impl Flag {
     pub(super) const COUNTED: Self = Self(1 << 5);
     pub(super) const DESCRIPTORS: Self = Self(1 << 6);
     pub(super) const FULL: Self = Self(1 << 7);
-    pub(super) const LOST: Self = Self(1 << 8);
-    pub(super) const HELD: Self = Self(1 << 9);
-    pub(super) const LENT: Self = Self(1 << 10);
+    pub(super) const HELD: Self = Self(1 << 8);
+    pub(super) const LENT: Self = Self(1 << 9);
+    pub(super) const LOST: Self = Self(1 << 10);
     pub(super) const PARTIAL: Self = Self(1 << 11);
     pub(super) const PAUSED: Self = Self(1 << 12);
     pub(super) const PEER_DONE: Self = Self(1 << 13);

@@ -2,7 +2,7 @@
 //!
 //! | event            | while                   | becomes                 | does          |
 //! |------------------|-------------------------|-------------------------|---------------|
-//! | `PeerDone`       | reading                 | reading over            | `TellEof`     |
+//! | `PeerDone`       | reading                 | reading over            | `ReportEof`     |
 //! | `LoseWrite`      | writing                 | writing, then half-shut | `Flush`       |
 //! | `Lose`           | writing, or until shut  | writing, then over      | `Flush`       |
 //! | `Lose`           | half-shut               | over                    | `Close(Done)` |
@@ -66,7 +66,7 @@ pub(crate) enum Action {
     Flush,
     Nothing,
     ShutWrite,
-    TellEof,
+    ReportEof,
 }
 
 /// The way in which a connection ended.
@@ -99,7 +99,7 @@ impl Life {
                     reading: R::Over,
                     writing,
                 },
-                A::TellEof,
+                A::ReportEof,
             ),
             (E::LoseWrite, reading, W::Open) => (
                 Self {
@@ -205,7 +205,12 @@ mod tests {
     fn a_half_close_leaves_the_other_direction_open() {
         check(
             &[E::LoseWrite, E::Drained, E::PeerDone, E::Lose],
-            &[A::Flush, A::ShutWrite, A::TellEof, A::Close(EndCause::Done)],
+            &[
+                A::Flush,
+                A::ShutWrite,
+                A::ReportEof,
+                A::Close(EndCause::Done),
+            ],
         );
     }
 
@@ -221,7 +226,7 @@ mod tests {
     fn a_reply_to_a_peer_that_has_sent_the_end_of_file_is_still_written() {
         check(
             &[E::PeerDone, E::Lose, E::Drained],
-            &[A::TellEof, A::Flush, A::Close(EndCause::Done)],
+            &[A::ReportEof, A::Flush, A::Close(EndCause::Done)],
         );
     }
 
@@ -253,7 +258,7 @@ mod tests {
             for _ in 0..7 {
                 match life.on(EVENTS[rest % 6]) {
                     A::Close(_) => closes += 1,
-                    A::TellEof => ends += 1,
+                    A::ReportEof => ends += 1,
                     A::ShutWrite => shuts += 1,
                     A::Flush | A::Nothing => assert!(closes == 0 || life.is_over()),
                 }

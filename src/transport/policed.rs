@@ -398,8 +398,8 @@ impl<S: ConnHandler> Conn<S> {
 }
 
 impl Transport {
-    /// Adds an observer of the connection's traffic. Its `connected` is called before anything else
-    /// of it, within this call.
+    /// Adds an observer of the connection's traffic. Its `connected` is called first, within this
+    /// call.
     ///
     /// # Examples
     ///

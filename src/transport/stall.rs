@@ -19,8 +19,7 @@
 //! # Invariants
 //!
 //! 1. A connection that is not stalled has no timer.
-//! 2. A timer that has run proves nothing yet: the write is tried once more, and only then the
-//!    connection is broken.
+//! 2. When the timer expires, the write is tried once more before the connection is broken.
 //! 3. Progress moves no timer; a timer that has run too early is set again.
 
 use std::rc::Rc;

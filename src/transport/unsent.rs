@@ -7,14 +7,14 @@
 //!
 //! | cause of the end                            | `connection_lost` gets                 | reported |
 //! |---------------------------------------------|----------------------------------------|----------|
-//! | `abort_connection`                          | [`ConnectionError::Aborted`]                  | no: it was asked for |
+//! | `abort_connection`                          | [`ConnectionError::Aborted`]                  | no: the program requested it |
 //! | the limit of `lose_connection_within`       | [`ConnectionError::Aborted`]                  | yes      |
 //! | the limit of a port's `lose_connections`    | [`ConnectionError::Aborted`]                  | yes      |
 //! | a limit: time, the hard limit, the budget   | that limit's error                     | yes      |
 //! | the end of the reactor, or its drop         | [`ConnectionError::Lost`] with `Stopped` in it | yes     |
 //! | the peer, or the network                    | [`ConnectionError::Lost`] with the system's error | only of standard output |
 //! | a panic in a hook                           | the panic                              | as the panic |
-//! | descriptors without bytes                   | [`ConnectionError::DescriptorOverrun`] | no: the reason says it |
+//! | descriptors without bytes                   | [`ConnectionError::DescriptorOverrun`] | no: the reason states it |
 //!
 //! When standard output breaks for any reason except that its reader closed it, output is lost, and
 //! `run` fails as well.

@@ -273,7 +273,7 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
         ReactorError::PollerUnavailable = "kevent".parse::<torsade::reactor::Poller>().unwrap_err();
         LockError::QueueUnderflow = LockError::QueueUnderflow { waiting: 3 };
         ReactorError::AlreadyRunning;
-        ReactorError::Gone;
+        ReactorError::Ended;
         ReactorError::NotRestartable;
         ReactorError::NotRunning;
         CooperateError::SchedulerStopped;

@@ -560,7 +560,7 @@ on_both_by_hand! {
         let reports = expect_reports(&reactor);
         assert!(reactor.connect_stream("127.0.0.1:9").is_settled());
         assert!(reports.borrow().is_empty());
-        assert!(matches!(remote.call(|| {}), Err(ReactorError::Gone)));
+        assert!(matches!(remote.call(|| {}), Err(ReactorError::Ended)));
         assert!(remote.has_ended() && alive(&reactor).is_empty());
         reactor.iterate(Duration::ZERO);
     }

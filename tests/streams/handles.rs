@@ -405,10 +405,10 @@ mod remote {
             }));
             reactor.run_until(async {}).unwrap();
             assert_eq!(told.take(), ["true"]);
-            assert!(matches!(resolver.callback(1), Err(ReactorError::Gone)));
+            assert!(matches!(resolver.callback(1), Err(ReactorError::Ended)));
             let (answer, resolver) = RemoteResolver::<u32>::pair(&reactor);
             assert!(torsade::testing::failure_of(answer).is::<Stopped>());
-            assert!(matches!(resolver.callback(1), Err(ReactorError::Gone)));
+            assert!(matches!(resolver.callback(1), Err(ReactorError::Ended)));
         }
 
         fn another_thread_stops_it_before_and_while_it_runs(reactor) {
@@ -420,7 +420,7 @@ mod remote {
             reactor.run().unwrap();
             // Told twice, it may have ended before the second time.
             let _ = join(other);
-            assert!(matches!(reactor.remote().stop(), Err(ReactorError::Gone)));
+            assert!(matches!(reactor.remote().stop(), Err(ReactorError::Ended)));
         }
 
         fn a_reactor_stopped_before_it_runs_stops_as_soon_as_it_does(reactor) {

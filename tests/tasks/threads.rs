@@ -474,7 +474,7 @@ on_both_by_hand! {
             (gone, remote.blocking_call(|| Ok(())).unwrap_err())
         });
         let (gone, failure) = after.join().unwrap();
-        assert!(gone && matches!(failure.downcast_ref(), Some(ReactorError::Gone)));
+        assert!(gone && matches!(failure.downcast_ref(), Some(ReactorError::Ended)));
     }
 
     fn a_thread_that_waits_for_a_reactor_that_never_runs_gets_an_error_when_it_is_dropped(reactor) {
@@ -489,7 +489,7 @@ on_both_by_hand! {
         has_asked.recv().unwrap();
         drop(reactor);
         let (called, joined) = waits.join().unwrap();
-        assert!(matches!(called.downcast_ref(), Some(ReactorError::Gone)) && matches!(joined.downcast_ref(), Some(ReactorError::Gone)));
+        assert!(matches!(called.downcast_ref(), Some(ReactorError::Ended)) && matches!(joined.downcast_ref(), Some(ReactorError::Ended)));
     }
 
     fn work_that_waits_for_the_loop_does_not_hold_up_its_end(reactor) {
@@ -500,7 +500,7 @@ on_both_by_hand! {
             drop(waits.spawn_blocking(move || {
                 let first = remote.blocking_call(Deferred::<()>::pair_that_waits).unwrap_err();
                 let second = remote.blocking_call(|| Ok(())).unwrap_err();
-                told.send((first.is::<Stopped>(), matches!(second.downcast_ref(), Some(ReactorError::Gone)))).unwrap(); Ok(()) }));
+                told.send((first.is::<Stopped>(), matches!(second.downcast_ref(), Some(ReactorError::Ended)))).unwrap(); Ok(()) }));
             until(|| alive(&waits).contains(&"call from a thread")).await;
         }).unwrap();
         assert_eq!(how.recv().unwrap(), (true, true));

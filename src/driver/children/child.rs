@@ -60,7 +60,7 @@ impl Child {
             Ok(watch) => Ok(Self { pid, watch }),
             Err(error) => {
                 let _ = fork::signal(pid, libc::SIGKILL, false);
-                let _ = wait(pid, None, WaitMode::Endless);
+                let _ = wait(pid, None, WaitMode::Block);
                 Err(error)
             }
         }
@@ -73,7 +73,7 @@ impl Child {
     /// Returns how the child ended, if it has ended; not to be called after that. Fails when other
     /// code has waited for the child.
     pub(crate) fn try_wait(&self) -> io::Result<Option<ExitStatus>> {
-        wait(self.pid, self.pidfd(), WaitMode::None)
+        wait(self.pid, self.pidfd(), WaitMode::Poll)
     }
 
     /// Sends the child a signal; with `group`, sends it to the whole process group that the child
@@ -114,7 +114,7 @@ impl Child {
     /// Kills the child and waits for it.
     pub(crate) fn end(self) {
         let _ = self.signal_alone(libc::SIGKILL);
-        let _ = wait(self.pid, self.pidfd(), WaitMode::Endless);
+        let _ = wait(self.pid, self.pidfd(), WaitMode::Block);
     }
 }
 

@@ -328,7 +328,7 @@ impl Step {
 
 /// Waits for a child that failed: it is ending, or has ended.
 fn wait_for(child: &Forked) {
-    let _ = wait(child.pid, child.pidfd.as_ref(), WaitMode::Endless);
+    let _ = wait(child.pid, child.pidfd.as_ref(), WaitMode::Block);
 }
 
 fn check(done: c_int) -> io::Result<()> {

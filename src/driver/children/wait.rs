@@ -13,11 +13,11 @@ use rustix::process::{Pid, WaitOptions, waitpid};
 #[cfg(target_os = "linux")]
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 
-/// How long to wait for a child.
+/// Whether a wait for a child blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WaitMode {
-    None,
-    Endless,
+    Poll,
+    Block,
 }
 
 /// Waits for a child: by its pidfd if there is one, so never for another process that has reused
@@ -30,20 +30,20 @@ pub(super) fn wait(
     #[cfg(target_os = "linux")]
     if let Some(pidfd) = pidfd {
         let options = match mode {
-            WaitMode::None => WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
-            WaitMode::Endless => WaitIdOptions::EXITED,
+            WaitMode::Poll => WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
+            WaitMode::Block => WaitIdOptions::EXITED,
         };
         match rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(pidfd.as_fd()), options)) {
             // A kernel that makes pidfds and cannot wait by them.
             Err(Errno::INVAL) => {}
-            waited => return Ok(waited?.map(|status| how(&status))),
+            waited => return Ok(waited?.map(|status| to_exit_status(&status))),
         }
     }
     #[cfg(not(target_os = "linux"))]
     let _ = pidfd;
     let options = match mode {
-        WaitMode::None => WaitOptions::NOHANG,
-        WaitMode::Endless => WaitOptions::empty(),
+        WaitMode::Poll => WaitOptions::NOHANG,
+        WaitMode::Block => WaitOptions::empty(),
     };
     let waited = rustix::io::retry_on_intr(|| waitpid(Some(pid), options))?;
     Ok(waited.map(|(_, status)| ExitStatus::from_raw(status.as_raw())))
@@ -51,7 +51,7 @@ pub(super) fn wait(
 
 /// Converts the status to what `waitpid` would return.
 #[cfg(target_os = "linux")]
-fn how(status: &WaitIdStatus) -> ExitStatus {
+fn to_exit_status(status: &WaitIdStatus) -> ExitStatus {
     let dumped = if status.dumped() { 0x80 } else { 0 };
     ExitStatus::from_raw(match status.terminating_signal() {
         Some(signal) => signal | dumped,

@@ -13,8 +13,8 @@
 //!
 //! | state   | wake descriptor | a call               | becomes |
 //! |---------|--------|-------------------------------|---------|
-//! | `Idle`  | readable | makes the request, and would block | `Asked` |
-//! | `Asked` | not readable | would block             | `Done` by the thread |
+//! | `Idle`  | readable | makes the request, and would block | `Requested` |
+//! | `Requested` | not readable | would block             | `Done` by the thread |
 //! | `Done`  | readable | returns the result          | `Idle`, when all was returned |
 //!
 //! # Invariants
@@ -25,7 +25,7 @@
 //!    unless a call is under way. It waits for readiness where the descriptor has one, so it does
 //!    not take a terminal's next line from the next process that reads it.
 //! 4. Whenever the loop locks the requests, their state and the wake descriptor agree: it holds one
-//!    byte unless the state is `Asked`. So there is no notification without a result.
+//!    byte unless the state is `Requested`. So there is no notification without a result.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -48,7 +48,7 @@ pub(in crate::driver) struct BlockingIo {
 
 /// The direction of a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::driver) enum Way {
+pub(in crate::driver) enum Direction {
     In,
     Out,
 }
@@ -66,13 +66,13 @@ struct Requests {
 #[derive(Debug)]
 enum State {
     Idle,
-    Asked,
+    Requested,
     Done(io::Result<usize>),
 }
 
 impl BlockingIo {
     /// Starts a thread for this descriptor.
-    pub(in crate::driver) fn new(fd: OwnedFd, way: Way) -> io::Result<Self> {
+    pub(in crate::driver) fn new(fd: OwnedFd, direction: Direction) -> io::Result<Self> {
         let (wake_fd, mut wake_channel) = UnixStream::pair()?;
         wake_fd.set_nonblocking(true)?;
         // The state is `Idle`, so the wake descriptor holds a byte.
@@ -83,12 +83,12 @@ impl BlockingIo {
             given: 0,
         }));
         let shared = requests.clone();
-        let name = match way {
-            Way::In => "torsade-input",
-            Way::Out => "torsade-output",
+        let name = match direction {
+            Direction::In => "torsade-input",
+            Direction::Out => "torsade-output",
         };
         let body: ThreadBody =
-            Box::new(move || while serve(&fd, way, &mut wake_channel, &shared).is_some() {});
+            Box::new(move || while serve(&fd, direction, &mut wake_channel, &shared).is_some() {});
         thread::Builder::new().name(name.into()).spawn(body)?;
         Ok(Self { wake_fd, requests })
     }
@@ -107,7 +107,7 @@ impl BlockingIo {
                 requests.buffer.resize(MOST, 0);
                 self.ask(requests)
             }
-            State::Asked => self.is_asked(),
+            State::Requested => self.is_asked(),
             State::Done(Ok(count)) => {
                 let count = *count;
                 let give = into.len().min(count - requests.given);
@@ -134,14 +134,14 @@ impl BlockingIo {
                     .extend_from_slice(&bytes[..bytes.len().min(MOST)]);
                 self.ask(requests)
             }
-            State::Asked => self.is_asked(),
+            State::Requested => self.is_asked(),
             State::Done(_) => requests.take_result(),
         }
     }
 
     fn ask(&self, mut requests: MutexGuard<'_, Requests>) -> io::Result<usize> {
         let _ = (&self.wake_fd).read(&mut [0]);
-        requests.state = State::Asked;
+        requests.state = State::Requested;
         drop(requests);
         (&self.wake_fd).write_all(&[0])?;
         Err(io::ErrorKind::WouldBlock.into())
@@ -167,23 +167,25 @@ impl Requests {
 /// Serves one request; `None` when the handle has been dropped.
 fn serve(
     fd: &OwnedFd,
-    way: Way,
+    direction: Direction,
     wake_channel: &mut UnixStream,
     requests: &Mutex<Requests>,
 ) -> Option<()> {
     wake_channel.read_exact(&mut [0]).ok()?;
     let mut buffer = std::mem::take(&mut lock(requests).buffer);
     let result = loop {
-        if !is_wanted(fd, way, wake_channel) {
+        if !is_wanted(fd, direction, wake_channel) {
             return None;
         }
-        let result = match way {
-            Way::In => rustix::io::read(fd, &mut buffer[..]),
-            Way::Out => rustix::io::write(fd, &buffer),
+        let result = match direction {
+            Direction::In => rustix::io::read(fd, &mut buffer[..]),
+            Direction::Out => rustix::io::write(fd, &buffer),
         };
         match result {
             Err(Errno::INTR | Errno::AGAIN) => {}
-            Err(Errno::IO) if way == Way::In && rustix::termios::isatty(fd) => break Ok(0),
+            Err(Errno::IO) if direction == Direction::In && rustix::termios::isatty(fd) => {
+                break Ok(0);
+            }
             result => break result,
         }
     };
@@ -197,10 +199,10 @@ fn serve(
 
 /// Waits until a call does not block, as far as the system knows; returns `false` when the handle
 /// has been dropped (invariant 3).
-fn is_wanted(fd: &OwnedFd, way: Way, wake_channel: &UnixStream) -> bool {
-    let ready = match way {
-        Way::In => PollFlags::IN,
-        Way::Out => PollFlags::OUT,
+fn is_wanted(fd: &OwnedFd, direction: Direction, wake_channel: &UnixStream) -> bool {
+    let ready = match direction {
+        Direction::In => PollFlags::IN,
+        Direction::Out => PollFlags::OUT,
     };
     loop {
         let mut fds = [

@@ -45,7 +45,7 @@ use rustix::net::{
     RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown,
 };
 
-use super::blocking_io::{BlockingIo, Way};
+use super::blocking_io::{BlockingIo, Direction};
 use crate::driver::children::pty::{self, Pty};
 use crate::driver::machine::Machine;
 use crate::driver::poller::Interest;
@@ -66,7 +66,7 @@ pub(crate) struct Pair {
 /// One half of it.
 #[derive(Debug)]
 struct Side {
-    way: Way,
+    direction: Direction,
     /// `None` once closed.
     end: RefCell<Option<End>>,
     /// The interest that the poller has, once it has any.
@@ -96,8 +96,8 @@ impl Pair {
         Ok(Self {
             has_no_output: output.is_none(),
             is_at_end: Cell::new(false),
-            input: Side::new(input, Way::In)?,
-            output: Side::new(output, Way::Out)?,
+            input: Side::new(input, Direction::In)?,
+            output: Side::new(output, Direction::Out)?,
             standard: None,
         })
     }
@@ -302,10 +302,10 @@ impl Pair {
 }
 
 impl Side {
-    fn new(fd: Option<OwnedFd>, way: Way) -> io::Result<Self> {
-        let end = fd.map(|fd| End::new(fd, way)).transpose()?;
+    fn new(fd: Option<OwnedFd>, direction: Direction) -> io::Result<Self> {
+        let end = fd.map(|fd| End::new(fd, direction)).transpose()?;
         Ok(Self {
-            way,
+            direction,
             end: RefCell::new(end),
             armed: Cell::new(None),
         })
@@ -314,18 +314,19 @@ impl Side {
     fn add(&self, machine: &Machine, key: usize, wanted: bool) -> io::Result<()> {
         let mut end = self.end.borrow_mut();
         let Some(open) = &*end else { return Ok(()) };
-        let added = machine
-            .selector()
-            .add(open.watched(), key, open.interest(self.way, wanted));
+        let added =
+            machine
+                .selector()
+                .add(open.watched(), key, open.interest(self.direction, wanted));
         let is_refused = added.as_ref().is_err_and(is_refusal);
         match end.take() {
             // The poller does not accept this descriptor: `/dev/null` and the like.
             Some(End::Polled(fd)) if is_refused => {
-                let blocking_io = End::Thread(BlockingIo::new(fd, self.way)?);
+                let blocking_io = End::Thread(BlockingIo::new(fd, self.direction)?);
                 machine.selector().add(
                     blocking_io.watched(),
                     key,
-                    blocking_io.interest(self.way, wanted),
+                    blocking_io.interest(self.direction, wanted),
                 )?;
                 *end = Some(blocking_io);
             }
@@ -348,7 +349,7 @@ impl Side {
             machine.selector().set_interest(
                 open.watched(),
                 key,
-                open.interest(self.way, wanted),
+                open.interest(self.direction, wanted),
             )?;
         }
         Ok(())
@@ -363,12 +364,12 @@ impl Side {
 }
 
 impl End {
-    fn new(fd: OwnedFd, way: Way) -> io::Result<Self> {
+    fn new(fd: OwnedFd, direction: Direction) -> io::Result<Self> {
         let flags = fcntl_getfl(&fd)?;
         let mode = flags & OFlags::RWMODE;
-        match way {
-            Way::In if mode == OFlags::WRONLY => return Err(not_open_for("reading")),
-            Way::Out if mode == OFlags::RDONLY => return Err(not_open_for("writing")),
+        match direction {
+            Direction::In if mode == OFlags::WRONLY => return Err(not_open_for("reading")),
+            Direction::Out if mode == OFlags::RDONLY => return Err(not_open_for("writing")),
             _ => {}
         }
         match FileType::from_raw_mode(fstat(&fd)?.st_mode) {
@@ -376,11 +377,11 @@ impl End {
             FileType::Fifo | FileType::CharacterDevice if flags.contains(OFlags::NONBLOCK) => {
                 Ok(Self::Polled(fd))
             }
-            FileType::Fifo | FileType::CharacterDevice => match reopened(&fd, way) {
+            FileType::Fifo | FileType::CharacterDevice => match reopened(&fd, direction) {
                 Some(own) => Ok(Self::Polled(own)),
-                None => BlockingIo::new(fd, way).map(Self::Thread),
+                None => BlockingIo::new(fd, direction).map(Self::Thread),
             },
-            _ => BlockingIo::new(fd, way).map(Self::Thread),
+            _ => BlockingIo::new(fd, direction).map(Self::Thread),
         }
     }
 
@@ -392,11 +393,11 @@ impl End {
         }
     }
 
-    fn interest(&self, way: Way, wanted: bool) -> Interest {
-        match (self, way) {
+    fn interest(&self, direction: Direction, wanted: bool) -> Interest {
+        match (self, direction) {
             _ if !wanted => Interest::Nothing,
-            (Self::Thread(_), _) | (_, Way::In) => Interest::Read,
-            (_, Way::Out) => Interest::Write,
+            (Self::Thread(_), _) | (_, Direction::In) => Interest::Read,
+            (_, Direction::Out) => Interest::Write,
         }
     }
 }
@@ -418,16 +419,16 @@ impl Drop for Standard {
 /// Opens the same pipe or device again, non-blocking, with an open file description of our own.
 /// `None` where the system refuses: there is no `/proc`, or another user created the file.
 #[cfg(target_os = "linux")]
-fn reopened(fd: &OwnedFd, way: Way) -> Option<OwnedFd> {
+fn reopened(fd: &OwnedFd, direction: Direction) -> Option<OwnedFd> {
     use std::os::fd::AsRawFd;
 
     if !gives_the_same(fd) {
         return None;
     }
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let flags = match way {
-        Way::In => flags | OFlags::RDONLY,
-        Way::Out => flags | OFlags::WRONLY,
+    let flags = match direction {
+        Direction::In => flags | OFlags::RDONLY,
+        Direction::Out => flags | OFlags::WRONLY,
     };
     let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
     rustix::fs::open(path, flags, rustix::fs::Mode::empty()).ok()
@@ -449,7 +450,7 @@ fn gives_the_same(fd: &OwnedFd) -> bool {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn reopened(_fd: &OwnedFd, _way: Way) -> Option<OwnedFd> {
+fn reopened(_fd: &OwnedFd, _way: Direction) -> Option<OwnedFd> {
     None
 }
 

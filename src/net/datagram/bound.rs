@@ -34,7 +34,7 @@ impl<P: DatagramProtocol> ProtocolHost for DatagramConn<OnPort<P>> {
         !self.core().is_open()
     }
 
-    fn is_left(&self) -> bool {
+    fn is_removed(&self) -> bool {
         self.core().is_closed()
     }
 

@@ -61,22 +61,22 @@ pub(super) struct DatagramConn<U: ?Sized = dyn DatagramHandler> {
 
 /// The handler of a port: a protocol or async code. None of its functions may unwind.
 pub(super) trait DatagramHandler: 'static {
-    /// The socket may be readable.
+    /// Called when the socket may be readable.
     fn readable(conn: &Rc<DatagramConn<Self>>, reactor: &Reactor)
     where
         Self: Sized;
 
-    /// The peer of a connected port refused a datagram.
+    /// Called when the peer of a connected port refused a datagram.
     fn refused(conn: &Rc<DatagramConn<Self>>, reactor: &Reactor)
     where
         Self: Sized;
 
-    /// The port can send again; `was_full` if the queue had reached its limit.
+    /// Called when the port can send again; `was_full` if the queue had reached its limit.
     fn writable(conn: &Rc<DatagramConn<Self>>, reactor: &Reactor, was_full: bool)
     where
         Self: Sized;
 
-    /// The port is closed. Fails with the panic of the protocol's `stopped`.
+    /// Called when the port is closed. Fails with the panic of the protocol's `stopped`.
     fn closed(conn: &Rc<DatagramConn<Self>>) -> Result<(), Failure>
     where
         Self: Sized;

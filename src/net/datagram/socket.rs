@@ -1,4 +1,4 @@
-//! The async face of a datagram port: [`UdpSocket`].
+//! The async interface of a datagram port: [`UdpSocket`].
 //!
 //! # Invariants
 //!

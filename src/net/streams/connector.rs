@@ -7,7 +7,7 @@
 //! [`Connector`] that it receives it can start another attempt. For most programs
 //! [`ClientService`](crate::services::ClientService) is the simpler way to stay connected.
 //!
-//! The connection is made, and its state kept, by the machine in `client`.
+//! The state machine in `client` makes the connections and keeps the state.
 //!
 //! # Invariants
 //!

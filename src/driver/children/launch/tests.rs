@@ -162,7 +162,7 @@ fn the_status_is_the_same_however_a_child_is_waited_for() {
         let [one, other] = [true, false].map(|is_by_number| {
             let child = launch.start().unwrap().child;
             let pidfd = child.pidfd().filter(|_| !is_by_number);
-            wait(child.pid, pidfd, WaitMode::Endless).unwrap().unwrap()
+            wait(child.pid, pidfd, WaitMode::Block).unwrap().unwrap()
         });
         assert_eq!(one, other, "{script}");
     }
