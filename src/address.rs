@@ -225,7 +225,9 @@ impl FromStr for Address {
         let bytes = || hex_bytes(&value).ok_or_else(|| bad("expected pairs of hexadecimal digits"));
         match (key.as_deref(), value.strip_prefix('@')) {
             (None, Some(name)) => Ok(Self::from_abstract(name)),
-            (None | Some("path"), _) if value.is_empty() => Err(bad("the path is empty")),
+            (None | Some("path" | "path-hex"), _) if value.is_empty() => {
+                Err(bad("the path is empty"))
+            }
             (None | Some("path"), _) => Ok(Self::from_path(value)),
             (Some("path-hex"), _) => Ok(Self::Path(path_of(bytes()?))),
             (Some("abstract-hex"), _) => Ok(Self::Abstract(bytes()?)),

@@ -137,6 +137,9 @@ pub use self::endpoint::{
 pub use self::errors::{ConnectError, ConnectorState, ListenError};
 pub use self::names::{HostsTable, LookupError, LookupErrorKind, NameResolver, SystemResolver};
 pub use self::options::{ConnectOptions, ListenOptions};
+#[cfg(all(feature = "testing", feature = "proxy-protocol"))]
+#[doc(hidden)]
+pub use self::proxied::read_header;
 #[cfg(any(doc, feature = "proxy-protocol"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "proxy-protocol")))]
 pub use self::proxied::{Network, ProxyOptions};

@@ -41,6 +41,9 @@ pub use self::wire::Wire;
 use crate::clock::Clock;
 pub use crate::driver::{NetworkFaults, Random};
 use crate::failure::Failure;
+#[cfg(feature = "proxy-protocol")]
+#[doc(hidden)]
+pub use crate::net::read_header;
 #[cfg(unix)]
 pub use crate::process::fake::{FakeProgram, Programs};
 use crate::reactor::{OnPanic, Reactor};

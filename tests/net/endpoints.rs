@@ -438,6 +438,7 @@ fn invalid_addresses_are_explained() {
             "expected an IP address and a port, or `unix:` and a path",
         ),
         ("unix:", "the path is empty"),
+        ("unix:path-hex=", "the path is empty"),
         ("unix:path-hex=4", "expected pairs of hexadecimal digits"),
         (
             "unix:mode=660",

@@ -5,6 +5,7 @@
 mod support;
 
 mod bad_networks;
+mod corpus;
 mod drivers_agree;
 mod failing_calls;
 mod tools;

@@ -49,6 +49,39 @@ pub(super) struct BadHeader {
     found: Vec<u8>,
 }
 
+/// Reads a header from its first byte on, at most `piece` bytes at a time, for tests with arbitrary
+/// bytes. Returns the announced addresses, and the number of bytes that belong to the header; `None`
+/// if the header is incomplete.
+///
+/// # Errors
+///
+/// The text of the error of an invalid header.
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+#[allow(clippy::type_complexity, reason = "it has one caller")]
+pub fn read_header(
+    bytes: &[u8],
+    piece: usize,
+) -> Result<Option<(Option<(Address, Address)>, usize)>, String> {
+    let (mut header, mut used) = (Header::new(), 0);
+    loop {
+        let count = header.wants().min(piece.max(1)).min(bytes.len() - used);
+        if count == 0 {
+            return Ok(None);
+        }
+        let content = header.feed(&bytes[used..used + count]);
+        used += count;
+        match content {
+            Ok(None) => {}
+            Ok(Some(Content::Nothing)) => return Ok(Some((None, used))),
+            Ok(Some(Content::Addresses { peer, host })) => {
+                return Ok(Some((Some((peer, host)), used)));
+            }
+            Err(bad) => return Err(bad.to_string()),
+        }
+    }
+}
+
 impl Header {
     pub(super) fn new() -> Self {
         Self::default()

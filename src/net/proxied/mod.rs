@@ -13,6 +13,10 @@
 mod accept;
 mod header;
 
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub use self::header::read_header;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
