@@ -13,8 +13,12 @@
 //!
 //! 1. A sleep is never ready before its deadline, nor in the poll in which it enters the table.
 //! 2. Only in `Waiting` it has an entry in the table, and dropping it frees the entry.
-//! 3. While it is certainly pending, the waker that `Waiting` identifies is stored in the table,
-//!    and so is alive.
+//! 3. Until its time in the table has come, the waker that `Waiting` identifies is stored there, and
+//!    so is alive.
+//! 4. Its time in the table is not after its deadline. It is before it where time passes by itself
+//!    and the sleep was delayed: that writes nothing into the table, whose memory is cold, and the
+//!    task is woken once for each time so passed, to move the entry. Elsewhere, where the order of
+//!    equal deadlines counts, and for limits both are equal.
 
 use std::fmt;
 use std::panic::Location;
@@ -72,8 +76,10 @@ type Slept = Result<(), ClockStopped>;
 pub struct Sleep {
     timers: Timers,
     deadline: Instant,
-    location: &'static Location<'static>,
+    /// The time in the table, in `Waiting`.
+    listed: Instant,
     state: State,
+    location: &'static Location<'static>,
     /// Whether it ends as a time limit does, after what came in time.
     is_limit: bool,
 }
@@ -86,10 +92,10 @@ enum State {
 }
 
 /// Identifies the waker in the table: what [`Waker::will_wake`] compares.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 struct WakerId {
     data: *const (),
-    vtable: *const RawWakerVTable,
+    vtable: &'static RawWakerVTable,
 }
 
 impl WakerId {
@@ -99,6 +105,12 @@ impl WakerId {
             data: waker.data(),
             vtable: waker.vtable(),
         }
+    }
+
+    /// Returns whether it identifies `waker`.
+    #[inline]
+    fn is_of(self, waker: &Waker) -> bool {
+        self.data == waker.data() && std::ptr::eq(self.vtable, waker.vtable())
     }
 }
 
@@ -133,9 +145,21 @@ impl Sleep {
     /// Counts as a new request.
     pub fn reset(&mut self, deadline: Instant) {
         self.deadline = deadline;
-        match self.state {
-            State::Waiting(key, _) if self.timers.reset(key, |_| deadline) => {}
-            _ => self.state = State::Idle,
+        let State::Waiting(key, _) = self.state else {
+            self.state = State::Idle;
+            return;
+        };
+        let is_later = deadline >= self.listed && self.timers.is_to_come(self.listed);
+        if !is_later || self.is_limit || !self.timers.passes() {
+            self.move_entry(key);
+        }
+    }
+
+    /// Moves the entry in the table to the deadline.
+    fn move_entry(&mut self, key: Key) {
+        self.listed = self.deadline;
+        if !self.timers.reset(key, |_| self.deadline) {
+            self.state = State::Idle;
         }
     }
 
@@ -154,8 +178,9 @@ impl Sleep {
         Self {
             timers,
             deadline,
-            location,
+            listed: deadline,
             state: State::Idle,
+            location,
             is_limit: false,
         }
     }
@@ -203,7 +228,7 @@ impl Sleep {
         match self.state {
             // Invariant 3.
             State::Waiting(_, waker)
-                if self.timers.is_to_come(self.deadline) && waker == WakerId::of(cx.waker()) =>
+                if self.timers.is_to_come(self.listed) && waker.is_of(cx.waker()) =>
             {
                 Poll::Pending
             }
@@ -215,8 +240,14 @@ impl Sleep {
     #[inline(never)]
     fn look(&mut self, cx: &mut Context<'_>) -> Poll<Slept> {
         let this = self;
+        if let State::Waiting(key, _) = this.state {
+            if this.listed < this.deadline && !this.timers.has_come(this.deadline) {
+                this.move_entry(key);
+            }
+        }
         match this.state {
             State::Idle => {
+                this.listed = this.deadline;
                 let waker = own_waker(cx).clone();
                 let id = WakerId::of(&waker);
                 let waker = match this.is_limit {
@@ -277,11 +308,13 @@ impl fmt::Debug for Sleep {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::task::{Wake, Waker};
     use std::time::Duration;
 
+    use crate::clock::Due;
     use crate::clock::sealed::HasTimers;
     use crate::clock::{Clock, VirtualClock};
 
@@ -306,6 +339,51 @@ mod tests {
     fn poll(sleep: &mut Sleep, waker: &Arc<CountingWaker>) -> Poll<Slept> {
         let waker = Waker::from(waker.clone());
         sleep.poll_slept(&mut Context::from_waker(&waker))
+    }
+
+    #[test]
+    fn where_time_passes_a_delayed_sleep_ends_at_its_last_deadline_and_moves_at_its_first() {
+        thread_local! {
+            static TIME: Cell<Option<Instant>> = const { Cell::new(None) };
+        }
+        let (start, waker) = (Instant::now(), Arc::default());
+        TIME.set(Some(start));
+        let timers = Timers::passing(start, || TIME.get().expect("it was set"));
+        let pass_to = |seconds: u32| {
+            TIME.set(Some(start + SECOND * seconds));
+            timers.absorb();
+            timers.fire_due(|due| match due {
+                Due::Wake(waker) => waker.wake(),
+                Due::Call(..) => unreachable!("there are no calls"),
+            })
+        };
+        let mut sleep = timers.sleep_until(start + SECOND, Location::caller());
+        assert_eq!(poll(&mut sleep, &waker), Poll::Pending);
+        sleep.reset(start + SECOND * 10);
+        sleep.reset(start + SECOND * 5);
+        assert_eq!(poll(&mut sleep, &waker), Poll::Pending);
+        assert_eq!(timers.next_deadline(), Some(start + SECOND));
+        // It is moved when it is polled, also by a task that was not woken for it.
+        assert_eq!((pass_to(2), waker.wakes()), (1, 1));
+        assert_eq!(poll(&mut sleep, &waker), Poll::Pending);
+        assert_eq!((pass_to(4), waker.wakes()), (0, 1));
+        assert_eq!(poll(&mut sleep, &waker), Poll::Pending);
+        assert_eq!((pass_to(5), waker.wakes()), (1, 2));
+        assert_eq!(poll(&mut sleep, &waker), Poll::Ready(Ok(())));
+        // Sooner than in the table, it is moved at once; a sleep that was not polled in time ends.
+        sleep.reset(start + SECOND * 20);
+        assert_eq!(poll(&mut sleep, &waker), Poll::Pending);
+        sleep.reset(start + SECOND * 6);
+        assert_eq!((pass_to(6), waker.wakes()), (1, 3));
+        sleep.reset(start + SECOND * 8);
+        assert_eq!(poll(&mut sleep, &waker), Poll::Pending);
+        sleep.reset(start + SECOND * 9);
+        assert_eq!((pass_to(30), waker.wakes()), (1, 4));
+        assert_eq!(poll(&mut sleep, &waker), Poll::Ready(Ok(())));
+        sleep.reset(start + SECOND * 40);
+        assert_eq!(poll(&mut sleep, &waker), Poll::Pending);
+        timers.clear();
+        assert_eq!(poll(&mut sleep, &waker), Poll::Ready(Err(ClockStopped)));
     }
 
     #[test]

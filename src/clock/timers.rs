@@ -397,6 +397,11 @@ impl Timers {
         deadline <= self.0.now.get()
     }
 
+    /// Returns whether time passes by itself.
+    pub(super) fn passes(&self) -> bool {
+        self.0.read.is_some()
+    }
+
     /// Returns whether a requested timer with this deadline is certainly pending. (A due timer may
     /// be.)
     #[inline]
