@@ -193,11 +193,20 @@ impl ConnCore {
     /// Queues bytes where no limit need be checked. Returns `false` where one must be.
     #[inline(always)]
     pub(crate) fn write_if_usual(&self, bytes: &[u8]) -> bool {
-        let has_room = self.queued() + bytes.len() <= self.config.limits.high;
-        if self.flags.has(Flag::CHECKED_WRITES) || bytes.is_empty() || !has_room {
+        let high = self.config.limits.high;
+        if self.flags.has(Flag::CHECKED_WRITES) || bytes.is_empty() || bytes.len() > high {
             return false;
         }
-        self.push(bytes);
+        let mut out = match self.out.take() {
+            Some(out) if out.len() > high - bytes.len() => {
+                self.out.set(Some(out));
+                return false;
+            }
+            Some(out) => out,
+            None => self.config.buffers.take(),
+        };
+        out.push(bytes);
+        self.out.set(Some(out));
         self.registration.request_attention();
         true
     }
