@@ -13,8 +13,8 @@
 //!
 //! 1. A sleep is never ready before its deadline, nor in the poll in which it enters the table.
 //! 2. Only in `Waiting` it has an entry in the table, and dropping it frees the entry.
-//! 3. Until its time in the table has come, the waker that `Waiting` identifies is stored there, and
-//!    so is alive.
+//! 3. Until its time in the table has come, the waker that `Waiting` identifies is stored there,
+//!    and so is alive.
 //! 4. Its time in the table is not after its deadline. It is before it where time passes by itself
 //!    and the sleep was delayed: that writes nothing into the table, whose memory is cold, and the
 //!    task is woken once for each time so passed, to move the entry. Elsewhere, where the order of
