@@ -37,7 +37,7 @@ fn main() -> Result<(), Failure> {
 
         // Both pipes are read at once: reading one to its end first could wait forever.
         let mut status = gpg.take_pipe(4)?;
-        let told = reactor.spawn(async move {
+        let observed = reactor.spawn(async move {
             while let Some(line) = status.read_line(1000).await? {
                 let line = String::from_utf8_lossy(&line).into_owned();
                 if let Some(word) = line.split_whitespace().nth(1) {
@@ -48,7 +48,7 @@ fn main() -> Result<(), Failure> {
         });
         let mut plain = Vec::new();
         gpg.take_stdout()?.read_to_end(&mut plain).await?;
-        told.await??;
+        observed.await??;
         match gpg.status().await? {
             status if status.success() => Ok(io::stdout().write_all(&plain)?),
             status => Err(Failure::new(format!("gpg ended with {status}"))),

@@ -287,7 +287,7 @@ fn a_deferred_that_waits_for_itself_fails_and_is_reported() {
     assert_eq!(
         lab.reports(),
         [format!("Deferred: {}", DeferredError::WaitsForItself)],
-        "nobody holds it any more"
+        "no code holds it any more"
     );
 }
 

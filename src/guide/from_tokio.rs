@@ -7,9 +7,10 @@
 //! * I/O, timers and tasks need no runtime context: they take the [`Reactor`](crate::Reactor), or
 //!   find the current one.
 //! * A [`Task`](crate::Task) that is dropped runs on if it was never polled, as a `JoinHandle`
-//!   does; dropped after it was polled, it is cancelled. A panic that nobody awaits is reported,
-//!   and so is an error in `Result<(), Failure>` and the other types that [`Task`](crate::Task)
-//!   lists. To keep a task that a `timeout` or `select` may give up, pass `&mut task`.
+//!   does; dropped after it was polled, it is cancelled. A panic of a task that is not awaited is
+//!   reported, and so is an error in `Result<(), Failure>` and the other types that
+//!   [`Task`](crate::Task) lists. To keep a task that a `timeout` or `select` may give up, pass
+//!   `&mut task`.
 //! * Channels of the crate stay on one thread. Between threads use `futures::channel::mpsc`, or a
 //!   [`RemoteResolver`](crate::reactor::RemoteResolver) for one value.
 //! * `select!`, `join!` and `try_join!` are those of the crate `futures`. A server ends with

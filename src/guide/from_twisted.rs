@@ -12,7 +12,7 @@
 //! * A protocol gets its transport with each hook, as [`Context`](crate::Context), and
 //!   its hooks take `&mut self`. Other code holds a [`Handle`](crate::Handle) and posts to it.
 //! * `write` and `loseConnection` never call back into your code.
-//! * A failure that nobody handled is reported when its Deferred is dropped, not when a garbage
+//! * An unhandled failure is reported when its Deferred is dropped, not when a garbage
 //!   collector runs. A Deferred that you keep in a field keeps its failure silent, as in
 //!   Twisted.
 //! * There is no `self.factory`: keep shared state in an `Rc<Shared>` with `Cell`s, and clone it

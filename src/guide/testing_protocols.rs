@@ -39,7 +39,7 @@
 //! [`testing::run`](crate::testing::run) runs an async test on an in-memory reactor. Sockets,
 //! timers and child processes are simulated, so an hour passes in no time, and the result is the
 //! same on every machine. The test fails when it leaves a task, timer, connection or port behind,
-//! or a failure that nobody handled.
+//! or an unhandled failure.
 //!
 //! ```
 //! use std::time::Duration;

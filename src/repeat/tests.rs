@@ -91,7 +91,7 @@ const LATE: &[(&str, &str, &str)] = &[
         "1@0 60@60.5 (61) 1@61",
     ),
     (
-        "one that is exactly a point late has missed that one",
+        "a call that is exactly a point late has missed that point",
         "every 1; at 0; at 2; next",
         "1@0 2@2 (3)",
     ),

@@ -1,9 +1,9 @@
 //! [`Handle`]: what the handle of a task would have to store, stored with the task.
 //!
-//! So a [`Task`](super::Task) is a single pointer: who holds a hundred of them holds less than a
-//! kilobyte, and most have no info and never look at the flags.
+//! So a [`Task`](super::Task) is a single pointer: a hundred of them take less than a kilobyte.
+//! Most tasks have no info and never use the flags.
 //!
-//! The handle and the future, which are on the home thread, read and write it; nobody else does.
+//! The handle and the future, which are on the home thread, read and write it; no other code does.
 //! Another thread may drop the last reference to a task. By then the handle is gone, and has taken
 //! out its info, which must not be dropped there.
 

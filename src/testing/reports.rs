@@ -19,9 +19,9 @@ use crate::report::Report;
 /// use torsade::{Deferred, Failure, testing};
 ///
 /// testing::run(async |reactor| {
-///     drop(Deferred::<()>::fail(Failure::new("nobody looked")));
+///     drop(Deferred::<()>::fail(Failure::new("unhandled")));
 ///     let reports = testing::take_reports(&reactor);
-///     assert_eq!(reports[0].failure().to_string(), "nobody looked");
+///     assert_eq!(reports[0].failure().to_string(), "unhandled");
 ///     Ok(())
 /// });
 /// ```

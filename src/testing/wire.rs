@@ -71,7 +71,7 @@ pub struct Wire<P: Protocol> {
     end_was_taken: bool,
 }
 
-/// The bytes, and the end, that one end of a pair has for the other.
+/// The bytes and the end of file that one end of a pair has for the other.
 #[derive(Default)]
 pub(super) struct Outgoing {
     bytes: Vec<u8>,
@@ -118,7 +118,7 @@ impl<P: Protocol> Wire<P> {
             .driver()
             .connect(&address, None, Buffers::default())
             .expect("it is listened at");
-        let (peer, _) = listener.accept().expect("somebody is connecting");
+        let (peer, _) = listener.accept().expect("a connection is pending");
         let config = Rc::new(ConnConfig::new(&reactor, Location::caller()));
         let conn = Conn::new(
             &reactor,

@@ -291,7 +291,7 @@ impl Pool {
             if self.may_have_surplus.load(Ordering::SeqCst) {
                 let mut state = self.lock();
                 if state.workers.len() > state.max {
-                    // The surplus thread leaves the work to the others, of whom there are enough.
+                    // The surplus thread leaves the work to the others, of which there are enough.
                     return self.end_thread(&mut state, worker);
                 }
                 self.may_have_surplus.store(false, Ordering::SeqCst);

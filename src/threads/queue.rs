@@ -42,7 +42,7 @@ pub(super) struct Queue {
 struct Slot {
     location: Caller,
     work: Mutex<Option<Work>>,
-    /// Whether the code that waits for the work was told that it will not be done.
+    /// Whether the code that waits for the work was notified that it will not be done.
     is_answered: AtomicBool,
 }
 
@@ -204,8 +204,8 @@ impl Ticket {
         self.0.holds_work()
     }
 
-    /// Records that the waiting code was told that the work will not be done. Called by the thread
-    /// that stops the pool.
+    /// Records that the waiting code was notified that the work will not be done. Called by the
+    /// thread that stops the pool.
     pub(crate) fn set_answered(&self) {
         self.0.is_answered.store(true, Ordering::Relaxed);
     }
@@ -222,7 +222,7 @@ impl TakenWork {
         self.work
     }
 
-    /// Returns whether the waiting code has yet to be told that the work will not be done.
+    /// Returns whether the waiting code has not yet been notified that the work will not be done.
     pub(crate) fn is_unanswered(&self) -> bool {
         !self.is_answered
     }

@@ -75,7 +75,7 @@ impl Transport {
         drop(descriptor);
         let _ = self.on_socket(|socket| {
             if let Some(passing) = socket.passing() {
-                passing.warn("nobody wants them");
+                passing.warn("the protocol does not take descriptors");
             }
             Ok(())
         });

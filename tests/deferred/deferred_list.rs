@@ -170,9 +170,9 @@ fn a_group_of_failures_tells_some_and_keeps_all() {
 
 #[test]
 fn a_late_failure_is_reported_once_with_the_members_place() {
-    let told = Rc::new(RefCell::new(Vec::new()));
+    let observed = Rc::new(RefCell::new(Vec::new()));
     let reactor = Reactor::in_memory().unwrap();
-    let log = told.clone();
+    let log = observed.clone();
     reactor.on_report(move |report| log.borrow_mut().push(report.clone()));
     let line = line!() + 3;
     let ended = reactor.run_until(async {
@@ -187,15 +187,15 @@ fn a_late_failure_is_reported_once_with_the_members_place() {
         drop(outcome);
     });
     ended.unwrap();
-    let told = told.take();
-    assert_eq!(told.len(), 2);
-    assert_eq!(told[0].failure().to_string(), "late");
+    let observed = observed.take();
+    assert_eq!(observed.len(), 2);
+    assert_eq!(observed[0].failure().to_string(), "late");
     assert_eq!(
-        (told[0].origin(), told[0].location().line()),
+        (observed[0].origin(), observed[0].location().line()),
         (Origin::Deferred, line)
     );
-    assert_eq!(told[1].failure().to_string(), "before");
-    assert_eq!(told[1].location().line(), line + 5);
+    assert_eq!(observed[1].failure().to_string(), "before");
+    assert_eq!(observed[1].location().line(), line + 5);
 }
 
 #[test]
@@ -315,8 +315,8 @@ fn a_member_may_be_fired_while_another_is_taken() {
 #[test]
 fn cancelling_a_list_cancels_each_member_once_and_before_its_callbacks_run() {
     testing::run(async |reactor| {
-        let told = Rc::new(RefCell::new(Vec::new()));
-        let reports = told.clone();
+        let observed = Rc::new(RefCell::new(Vec::new()));
+        let reports = observed.clone();
         let inside = reactor.clone();
         reactor.on_report(move |_| {
             let taken = testing::take_reports(&inside);
@@ -358,7 +358,7 @@ fn cancelling_a_list_cancels_each_member_once_and_before_its_callbacks_run() {
             }
             assert_eq!(*log.borrow(), ["a", "b", "c told", "outcome"]);
         }
-        assert!(told.borrow().is_empty(), "{:?}", told.borrow());
+        assert!(observed.borrow().is_empty(), "{:?}", observed.borrow());
         Ok(())
     });
 }
@@ -502,8 +502,8 @@ fn a_member_that_waits_for_its_own_list_fails() {
     // The list is what the member's callback returns, at the first level or below one more list.
     for levels in 1..4 {
         let slot = Rc::new(RefCell::new(None::<Deferred<Vec<u32>>>));
-        let (own, told) = (slot.clone(), Rc::new(Cell::new(false)));
-        let log = told.clone();
+        let (own, observed) = (slot.clone(), Rc::new(Cell::new(false)));
+        let log = observed.clone();
         let (member, resolver) = Deferred::pair();
         let member = member
             .add_callback(move |_: u32| own.take().unwrap())
@@ -521,7 +521,7 @@ fn a_member_that_waits_for_its_own_list_fails() {
             Ok(vec![0])
         }));
         resolver.callback(1);
-        assert!(told.get(), "{levels}");
+        assert!(observed.get(), "{levels}");
     }
 }
 

@@ -202,13 +202,13 @@ fn gpg_decrypts_with_the_right_passphrase() {
         command.arg(&file).arg(passphrase).env("GNUPGHOME", &home);
         Program::start(&mut command).end_somehow(PATIENCE)
     };
-    let (status, lines, told) = decrypt("sesame");
-    assert!(status.success(), "{told}");
+    let (status, lines, observed) = decrypt("sesame");
+    assert!(status.success(), "{observed}");
     assert_eq!(lines, ["the tower clock is five minutes slow"]);
-    assert!(told.contains("gpg: DECRYPTION_OKAY\n"), "{told}");
-    let (status, lines, told) = decrypt("open");
+    assert!(observed.contains("gpg: DECRYPTION_OKAY\n"), "{observed}");
+    let (status, lines, observed) = decrypt("open");
     assert!(!status.success() && lines.is_empty(), "{lines:?}");
-    assert!(told.contains("gpg: DECRYPTION_FAILED\n"), "{told}");
+    assert!(observed.contains("gpg: DECRYPTION_FAILED\n"), "{observed}");
 }
 
 #[cfg(unix)]

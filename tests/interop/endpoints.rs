@@ -276,7 +276,7 @@ const DIFFERENT_SERVERS: &[(&str, &str, &str, &str)] = &[
         "haproxy:tcp:80:trust=127.0.0.1",
         "error",
         "haproxy:0.0.0.0:80 backlog=50",
-        "whom to believe can be said",
+        "the trusted peers can be named",
     ),
 ];
 

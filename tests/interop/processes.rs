@@ -40,9 +40,9 @@ fn twisted_and_torsade_call_the_same_hooks() {
         let theirs = Program::start(side_by_side.arg(side).args([text, action]));
         let (theirs, _) = theirs.end();
         let ours = Rc::<RefCell<Vec<String>>>::default();
-        let told = ours.clone();
+        let observed = ours.clone();
         testing::run_on(Reactor::new().unwrap(), async move |reactor| {
-            told.replace(life(&reactor, text, action).await?);
+            observed.replace(life(&reactor, text, action).await?);
             Ok(())
         });
         assert_eq!(*ours.borrow(), theirs, "{text:?}, {action}");
@@ -71,7 +71,7 @@ async fn life(reactor: &Reactor, text: &str, action: &'static str) -> Result<Vec
     };
     command.spawn_protocol(reactor, noted)?.closed().await?;
     let mut notes = log.take();
-    let last = notes.pop().expect("the end is told");
+    let last = notes.pop().expect("the end is recorded");
     for (fd, data) in said.take() {
         notes.push(format!("{fd} says {}", String::from_utf8(data)?.trim()));
     }

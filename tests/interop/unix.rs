@@ -247,7 +247,7 @@ fn another_user_connects_only_if_the_mode_permits_it() {
         return;
     }
     if !rustix::process::getuid().is_root() {
-        return say("skipped: only root can be somebody else");
+        return say("skipped: only root can change its user");
     }
     for (mode, may) in [("600", false), ("666", true)] {
         let folder = Folder::new();

@@ -313,7 +313,7 @@ fn a_clock_that_stops_abandons_the_waiters() {
 #[test]
 fn a_guard_that_cannot_unlock_reports_the_error() {
     testing::run(async |reactor| {
-        let told = expect_reports(&reactor);
+        let observed = expect_reports(&reactor);
         let path = scratch("says");
         let lock = DeferredFilesystemLock::new(&path, &reactor);
         let guard = lock.defer_until_locked(None).await?;
@@ -322,8 +322,8 @@ fn a_guard_that_cannot_unlock_reports_the_error() {
         let guard = lock.defer_until_locked(None).await?;
         fs::remove_file(&path)?;
         drop(guard);
-        assert_eq!(told.borrow().len(), 1);
-        told.borrow_mut().clear();
+        assert_eq!(observed.borrow().len(), 1);
+        observed.borrow_mut().clear();
         Ok(())
     });
 }

@@ -204,7 +204,7 @@ fn all_failed_has_the_error_of_each_attempt() {
         // The last attempt began after one delay, and had a second.
         assert_eq!(reactor.now() - start, SECOND + DELAY);
         let attempts = expect_error!(failure, ConnectError::AllFailed { attempts } => attempts);
-        let told: Vec<(Address, bool)> = attempts
+        let observed: Vec<(Address, bool)> = attempts
             .iter()
             .map(|(address, why)| {
                 (
@@ -215,7 +215,7 @@ fn all_failed_has_the_error_of_each_attempt() {
             .collect();
         let [silent_4, silent_6, refused] = all.map(Address::from);
         assert_eq!(
-            told,
+            observed,
             [(refused, false), (silent_4, true), (silent_6.clone(), true)]
         );
         let source = failure.chain().nth(1).unwrap().downcast_ref();
@@ -446,7 +446,7 @@ fn a_late_answer_of_a_resolver_that_cannot_be_cancelled_is_ignored() {
         }
         let kept = Kept::default();
         reactor.set_resolver(Stubborn(kept.clone()));
-        let port = reactor.listen(HERE, |_| -> Spy { panic!("nobody is to come") })?;
+        let port = reactor.listen(HERE, |_| -> Spy { panic!("no peer is expected") })?;
         let to = ("host.example", port.local_addr().port().unwrap());
         let connecting = reactor.connect_stream(to);
         some_turns().await;

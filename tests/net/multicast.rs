@@ -78,7 +78,7 @@ on_both! {
             assert_eq!(socket.recv(&mut [0; 8]).await?, 3);
         }
         let alone = reactor.bind_datagram(("0.0.0.0", to.1)).unwrap_err();
-        assert!(is_error!(alone, ListenError::Failed { .. }), "who does not share gets none: {alone:?}");
+        assert!(is_error!(alone, ListenError::Failed { .. }), "a socket that does not share the address is refused: {alone:?}");
     }
 
     async fn loopback_mode_is_on_by_default(reactor) {

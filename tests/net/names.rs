@@ -259,12 +259,12 @@ fn an_unknown_name_differs_from_a_missing_answer() {
         let (none, no_data, again) = (libc::EAI_NONAME, libc::EAI_NODATA, libc::EAI_AGAIN);
         #[cfg(windows)]
         let (none, no_data, again) = (11_001, 11_004, 11_002);
-        let told = match lookup.kind {
+        let is_expected = match lookup.kind {
             LookupErrorKind::NoSuchName => code == none || code == no_data,
             LookupErrorKind::TryAgain => code == again,
             _ => true,
         };
-        assert!(told && lookup.message.is_some(), "{failure:?}");
+        assert!(is_expected && lookup.message.is_some(), "{failure:?}");
         Ok(())
     });
 }

@@ -67,7 +67,7 @@ on_both! {
             let port = listen(&reactor, here()?.proxied(ProxyOptions::new()), &log)?;
             let mut conn = reactor.connect_stream(port.local_addr()).await?;
             some_turns().await;
-            assert!(log.is_empty(), "nobody is told before the header");
+            assert!(log.is_empty(), "no hook is called before the header");
             conn.write_all(&[header, b"the rest"].concat()).await?;
             until(|| log.has("data the rest")).await;
             drop(conn);

@@ -41,7 +41,7 @@ on_both! {
             })
         })?;
         let mut conn = reactor.connect_stream(port.local_addr()).await?;
-        conn.write_all(b"something nobody reads").await?;
+        conn.write_all(b"something unread").await?;
         let (mut total, mut buf) = (0, vec![0; 50_000]);
         loop {
             match conn.read(&mut buf).await? {
@@ -318,9 +318,9 @@ on_both! {
         // A mebibyte, and the system's buffers of both sides.
         assert!(taken.get() < 24 << 20, "{}", taken.get());
         // Its bytes can still be read.
-        let mut told = [0; 8];
-        reader.read_exact(&mut told).await?;
-        assert_eq!(&told, b"too much");
+        let mut observed = [0; 8];
+        reader.read_exact(&mut observed).await?;
+        assert_eq!(&observed, b"too much");
         drop((flood, reader));
         port.stop().await?;
         reactor.sleep(MS * 2_000).await?;

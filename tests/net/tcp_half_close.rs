@@ -211,7 +211,7 @@ on_both! {
         port.stop().await?;
         handle.abort_connection();
         until(|| log.has("lost")).await;
-        assert_eq!(log.take(), ["lost"], "the end of the whole is told by itself");
+        assert_eq!(log.take(), ["lost"], "the end of the connection is reported alone");
 
         let port = reactor.listen(HERE, |_| {
             Spy::new(&Log::new()).on_eof(|cx| {

@@ -369,10 +369,13 @@ fn keep_alive_times_are_the_systems() {
         #[cfg(target_os = "linux")]
         {
             use rustix::net::sockopt::{tcp_keepcnt, tcp_keepidle, tcp_keepintvl};
-            let told = transport.with_fd(|fd| -> std::io::Result<_> {
+            let observed = transport.with_fd(|fd| -> std::io::Result<_> {
                 Ok((tcp_keepidle(fd)?, tcp_keepintvl(fd)?, tcp_keepcnt(fd)?))
             })??;
-            assert_eq!(told, (Duration::from_secs(60), Duration::from_secs(1), 4));
+            assert_eq!(
+                observed,
+                (Duration::from_secs(60), Duration::from_secs(1), 4)
+            );
         }
         drop((client, server));
         port.stop().await

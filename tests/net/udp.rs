@@ -46,7 +46,7 @@ impl DatagramProtocol for Ear {
             size => self.log.note(size),
         }
         if data == b"panic" {
-            panic!("as it was told");
+            panic!("as requested");
         }
         if self.answers {
             cx.write(data, from).unwrap();

@@ -27,7 +27,7 @@ fn run(test: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) {
 fn turn_until(reactor: &Reactor, mut cond: impl FnMut() -> bool) {
     let patience = Instant::now() + Duration::from_secs(20);
     while !cond() {
-        assert!(Instant::now() < patience, "waited in vain");
+        assert!(Instant::now() < patience, "waited too long");
         reactor.iterate(Duration::ZERO);
     }
 }
@@ -372,12 +372,12 @@ fn a_program_on_a_pty_sees_a_terminal() {
 fn the_end_of_input_on_a_terminal_is_control_d() {
     run(async |reactor| {
         let cat = Command::new("cat").pty();
-        for (input, told) in [("", ""), ("x\n", "x\r\nx\r\n"), ("no end", "no endno end")] {
+        for (input, observed) in [("", ""), ("x\n", "x\r\nx\r\n"), ("no end", "no endno end")] {
             let output = cat.clone().input(input).output(&reactor).await?;
             assert!(output.status.success(), "{input:?}: {output:?}");
             // The terminal may show the Control-D, and take it back.
             let text = String::from_utf8_lossy(&output.out).replace("^D\u{8}\u{8}", "");
-            assert_eq!(text, told, "{input:?}");
+            assert_eq!(text, observed, "{input:?}");
         }
         Ok(())
     });
@@ -522,7 +522,7 @@ fn a_terminal_is_read_whatever_descriptors_it_replaces() {
 fn a_peer_that_is_a_program_may_close_its_input_and_write_on() {
     run(async |reactor| {
         let log = Log::new();
-        let spy = Spy::new(&log).on_made(|cx| cx.write("nobody reads this"));
+        let spy = Spy::new(&log).on_made(|cx| cx.write("this stays unread"));
         let late = sh("exec 0<&-; sleep 0.05; echo late; exit 3");
         let (peer, child) = late.connect(&reactor, spy)?;
         peer.closed().await?;

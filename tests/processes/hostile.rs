@@ -47,8 +47,8 @@ fn actor(role: &str) -> Command {
 
 async fn plays_well(reactor: &Reactor, role: &str) -> Result<(), Failure> {
     let output = actor(role).output(reactor).await?;
-    let told = String::from_utf8_lossy(&output.err);
-    assert!(output.status.success(), "{told}");
+    let observed = String::from_utf8_lossy(&output.err);
+    assert!(output.status.success(), "{observed}");
     Ok(())
 }
 
@@ -182,14 +182,14 @@ fn one_that_has_left_the_group_it_led_is_killed_all_the_same() {
 fn an_output_that_is_cancelled_does_not_wait_for_a_daemon_that_holds_the_pipes() {
     run(async |reactor| {
         let folder = crate::support::folder::Folder::new();
-        let told = folder.path("daemon");
+        let observed = folder.path("daemon");
         // It is of another session and another parent, and has our pipes.
         let script = "(setsid sleep 1000 & echo $! > $TOLD); exec sleep 1000";
         let output = sh(script)
-            .env("TOLD", &told)
+            .env("TOLD", &observed)
             .input(vec![0; 1 << 20])
             .output(&reactor);
-        let daemon = || fs::read_to_string(&told).unwrap_or_default();
+        let daemon = || fs::read_to_string(&observed).unwrap_or_default();
         until(|| daemon().ends_with('\n')).await;
         output.cancel();
         output.await.unwrap_err().trap::<Cancelled>()?;

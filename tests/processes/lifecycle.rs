@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::rc::Rc;
 
-use crate::support::noted::{Noted, told};
+use crate::support::noted::{Noted, describe_exit};
 use crate::support::{Log, expect_reports, some_turns, until};
 use torsade::process::{ChildFd, Command, ProcessError};
 use torsade::reactor::Stopped;
@@ -544,7 +544,7 @@ fn a_child_that_other_code_has_waited_for_ends_all_the_same() {
         let options = rustix::process::WaitOptions::empty();
         rustix::process::waitpid(pid, options)?.expect("it has ended");
         assert_failure!(handle.closed().await?, ProcessError::StatusTaken);
-        let taken = told(&Err(Failure::new(ProcessError::StatusTaken)));
+        let taken = describe_exit(&Err(Failure::new(ProcessError::StatusTaken)));
         assert!(log.has(&format!("exited with {taken}")), "{:?}", log.all());
         assert!(log.has(&format!("ended with {taken}")));
         assert_eq!(process.exit_status(), None);
@@ -579,7 +579,7 @@ fn one_that_is_traced_when_it_ends_is_waited_for_without_turning_in_circles() {
         reactor.sleep(std::time::Duration::from_millis(300)).await?;
         let busy = crate::support::cpu_time() - before;
         assert!(busy < 100_000, "it spins");
-        assert!(child.process().is_running(), "as far as we are told");
+        assert!(child.process().is_running(), "as far as is known");
         drop(tracer.take_stdin()?);
         assert_eq!(child.status().await?.signal(), Some(9));
         tracer.status().await?;
@@ -628,7 +628,7 @@ fn one_that_is_to_be_killed_goes_with_its_reactor() {
         until(|| fs::metadata(format!("/proc/{pid}")).is_err()).await;
         Ok(())
     });
-    let taken = told(&Err(Failure::new(Stopped)));
+    let taken = describe_exit(&Err(Failure::new(Stopped)));
     assert!(log.has(&format!("ended with {taken}")));
 }
 

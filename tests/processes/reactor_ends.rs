@@ -97,10 +97,10 @@ on_both_by_hand! {
         let (log, wait) = (Log::new(), waiter(&reactor));
         let handle = wait.clone().spawn_protocol(&reactor, Noted::new(&log)).unwrap();
         let output = wait.clone().output(&reactor);
-        let told = log.clone();
+        let observed = log.clone();
         let child = wait.clone().spawn(&reactor).unwrap();
         drop(child.status().add_errback(move |failure| {
-            told.note(format_args!("child: {failure}"));
+            observed.note(format_args!("child: {failure}"));
             Err(failure)
         }).add_both(|_| ()));
         drop(wait.status(&reactor));
@@ -108,10 +108,10 @@ on_both_by_hand! {
         assert!(!handle.is_connected());
         assert_eq!(log.take(), ["child: the reactor was stopped"]);
         // Pending results of a process are delivered.
-        let told = log.clone();
+        let observed = log.clone();
         drop(output.add_both(move |output| {
             assert!(output.unwrap_err().is::<Stopped>());
-            told.note("output");
+            observed.note("output");
         }));
         assert_eq!(log.take(), ["output"]);
         assert_eq!(reports.borrow().len(), 0, "{reports:?}");
@@ -120,14 +120,14 @@ on_both_by_hand! {
     fn a_dropped_wait_for_a_process_ignores_the_end_of_the_reactor(reactor) {
         let reports = expect_reports(&reactor);
         let (main, wait, log) = (reactor.clone(), waiter(&reactor), Log::new());
-        let told = log.clone();
+        let observed = log.clone();
         let result = reactor.run_until(async move {
             drop(wait.clone().output(&main));
             drop(wait.clone().status(&main));
             let child = wait.clone().spawn(&main).unwrap();
             drop(child.status());
             let heard = wait.status(&main).add_errback(move |failure| {
-                told.note(&failure);
+                observed.note(&failure);
                 Ok(ExitStatusExt::from_raw(0))
             });
             drop(heard);

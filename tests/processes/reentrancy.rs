@@ -149,9 +149,9 @@ fn wishes() -> Vec<Wish> {
             }
         }),
         ("ask", |process| {
-            let told = (process.pid(), process.is_running(), process.exit_status());
-            assert_eq!(told.0.is_some(), told.1);
-            assert!(!told.1 || told.2.is_none());
+            let observed = (process.pid(), process.is_running(), process.exit_status());
+            assert_eq!(observed.0.is_some(), observed.1);
+            assert!(!observed.1 || observed.2.is_none());
             assert!(format!("{process:?}").contains("sh"));
         }),
         ("drop clones", |process| drop(vec![process.clone(); 3])),
@@ -243,7 +243,10 @@ fn a_process_that_exits_at_once_still_gets_all_its_hooks() {
             let log = Log::new();
             let handle = Command::new("true").spawn_protocol(&reactor, Noted::new(&log))?;
             let process = handle.transport().expect("it has not ended");
-            let stat = format!("/proc/{}/stat", process.pid().expect("nobody has waited"));
+            let stat = format!(
+                "/proc/{}/stat",
+                process.pid().expect("it has not been waited for")
+            );
             // The loop stands still meanwhile.
             while !fs::read_to_string(&stat)?.contains(") Z ") {
                 std::thread::yield_now();
@@ -313,11 +316,11 @@ fn a_panic_in_any_hook_is_reported_once_and_the_end_still_comes() {
             });
             busy().spawn_protocol(&reactor, here)?.closed().await?;
             check(&log, hook);
-            let told = reports.take();
+            let observed = reports.take();
             match hook {
-                "ready" => assert_eq!(told.len(), 0),
+                "ready" => assert_eq!(observed.len(), 0),
                 // Until the pipe is lost there is no more of it.
-                _ => assert_eq!(told.len(), 1, "{hook}: {told:?}"),
+                _ => assert_eq!(observed.len(), 1, "{hook}: {observed:?}"),
             }
         }
         all_is_gone(&reactor).await;

@@ -127,7 +127,7 @@ fn a_program_is_looked_for_along_the_path_that_the_child_has() {
 #[test]
 fn a_child_has_the_requested_user_and_groups() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root becomes somebody else");
+        eprintln!("skipped: only root can change its user");
         return;
     }
     run(async |reactor| {
@@ -175,22 +175,26 @@ fn no_signal_is_ignored_or_blocked_in_a_child() {
             .args(words)
             .env("TORSADE_ROLE", "signals");
         let output = actor.output(&reactor).await?;
-        let told = String::from_utf8(output.err).unwrap();
+        let observed = String::from_utf8(output.err).unwrap();
         // Where the machine is slow, a watchdog has its say between.
-        let lines: Vec<Vec<&str>> = told
+        let lines: Vec<Vec<&str>> = observed
             .lines()
             .map(|line| line.split_whitespace().collect())
             .filter(|words: &Vec<_>| words[0] == "ours" || words[0].starts_with("Sig"))
             .collect();
         let ours = &lines[0];
         // Signals 1, 2 and 13.
-        assert_eq!(ours[..2], ["ours", "SigIgn:"], "{told}");
-        assert_eq!(u64::from_str_radix(ours[2], 16)? & 0x1003, 0x1003, "{told}");
+        assert_eq!(ours[..2], ["ours", "SigIgn:"], "{observed}");
+        assert_eq!(
+            u64::from_str_radix(ours[2], 16)? & 0x1003,
+            0x1003,
+            "{observed}"
+        );
         for line in &lines[1..] {
             let some = u64::from_str_radix(line[1], 16)?;
-            assert!(line[0] == "SigCgt:" || some == 0, "{told}");
+            assert!(line[0] == "SigCgt:" || some == 0, "{observed}");
         }
-        assert_eq!(lines.len(), 4, "{told}");
+        assert_eq!(lines.len(), 4, "{observed}");
         Ok(())
     });
 }
@@ -451,9 +455,9 @@ fn open_descriptors() -> usize {
 fn without_descriptors_nothing_is_started_and_nothing_is_left() {
     run(async |reactor| {
         let output = actor("starved").output(&reactor).await?;
-        let told = String::from_utf8_lossy(&output.err).into_owned();
-        assert!(output.status.success(), "{told}");
-        assert!(told.contains("started"), "{told}");
+        let observed = String::from_utf8_lossy(&output.err).into_owned();
+        assert!(output.status.success(), "{observed}");
+        assert!(observed.contains("started"), "{observed}");
         Ok(())
     });
 }
@@ -513,8 +517,8 @@ async fn deal(reactor: &Reactor) -> Result<(), Failure> {
 fn descriptors_are_right_where_the_free_numbers_are_the_requested_ones() {
     run(async |reactor| {
         let output = actor("dealt").output(&reactor).await?;
-        let told = String::from_utf8_lossy(&output.err);
-        assert!(output.status.success(), "{told}");
+        let observed = String::from_utf8_lossy(&output.err);
+        assert!(output.status.success(), "{observed}");
         Ok(())
     });
 }
@@ -544,13 +548,13 @@ async fn reach_limit(reactor: &Reactor) -> Result<(), Failure> {
 fn a_child_may_have_the_highest_number_that_there_is() {
     run(async |reactor| {
         let output = actor("limited").output(&reactor).await?;
-        let told = String::from_utf8_lossy(&output.err);
-        assert!(output.status.success(), "{told}");
+        let observed = String::from_utf8_lossy(&output.err);
+        assert!(output.status.success(), "{observed}");
         Ok(())
     });
 }
 
-/// Runs as a user who may have no more processes.
+/// Runs as a user that may have no more processes.
 async fn crowd(reactor: &Reactor) -> Result<(), Failure> {
     let limit = rustix::process::Rlimit {
         current: Some(1),
@@ -573,7 +577,7 @@ async fn crowd(reactor: &Reactor) -> Result<(), Failure> {
 #[test]
 fn where_no_process_is_to_be_had_nothing_is_started_and_nothing_is_left() {
     if !rustix::process::geteuid().is_root() {
-        return eprintln!("skipped: only root becomes somebody else");
+        return eprintln!("skipped: only root can change its user");
     }
     run(async |reactor| {
         let [_, words @ ..] = role::words();
@@ -586,8 +590,8 @@ fn where_no_process_is_to_be_had_nothing_is_started_and_nothing_is_left() {
             .uid(65531)
             .gid(65531);
         let output = actor.output(&reactor).await?;
-        let told = String::from_utf8_lossy(&output.err);
-        assert!(output.status.success(), "{told}");
+        let observed = String::from_utf8_lossy(&output.err);
+        assert!(output.status.success(), "{observed}");
         Ok(())
     });
 }
@@ -598,8 +602,8 @@ fn our_own_signals_are_as_they_were() {
         let status = fs::read_to_string("/proc/thread-self/status").unwrap();
         // Not pending signals: other processes of this user have some as well.
         let names = ["SigBlk:", "SigIgn:", "SigCgt:"];
-        let told = |name: &str| status.lines().find(|line| line.starts_with(name));
-        names.map(|name| told(name).unwrap().to_owned())
+        let observed = |name: &str| status.lines().find(|line| line.starts_with(name));
+        names.map(|name| observed(name).unwrap().to_owned())
     };
     run(async |reactor| {
         let before = signals();
@@ -635,12 +639,12 @@ async fn print_groups(reactor: &Reactor) -> Result<(), Failure> {
 #[test]
 fn a_child_of_another_user_does_not_keep_our_groups() {
     if !rustix::process::geteuid().is_root() {
-        return eprintln!("skipped: only root becomes somebody else");
+        return eprintln!("skipped: only root can change its user");
     }
     run(async |reactor| {
         let output = actor("groups").groups([7, 9]).output(&reactor).await?;
-        let told = String::from_utf8(output.err)?;
-        assert_eq!(told, "0 with 2 groups starts 65534, 65533, 65533\n");
+        let observed = String::from_utf8(output.err)?;
+        assert_eq!(observed, "0 with 2 groups starts 65534, 65533, 65533\n");
         Ok(())
     });
 }
@@ -648,7 +652,7 @@ fn a_child_of_another_user_does_not_keep_our_groups() {
 #[test]
 fn one_that_has_put_root_aside_starts_another_user_all_the_same() {
     if !rustix::process::geteuid().is_root() {
-        return eprintln!("skipped: only root becomes somebody else");
+        return eprintln!("skipped: only root can change its user");
     }
     run(async |reactor| {
         let [program, words @ ..] = role::words();
@@ -660,8 +664,8 @@ fn one_that_has_put_root_aside_starts_another_user_all_the_same() {
         }
         let aside = aside.arg(program).args(words);
         let output = aside.env("TORSADE_ROLE", "groups").output(&reactor).await?;
-        let told = String::from_utf8(output.err)?;
-        assert_eq!(told, "65534 with 2 groups starts 65534, 65533, 65533\n");
+        let observed = String::from_utf8(output.err)?;
+        assert_eq!(observed, "65534 with 2 groups starts 65534, 65533, 65533\n");
         Ok(())
     });
 }

@@ -346,7 +346,7 @@ fn the_end_does_not_wait_for_input() {
 #[test]
 fn the_end_does_not_wait_for_a_thread_that_reads_another_users_file() {
     let Some(setpriv) = need("setpriv").filter(|_| rustix::process::getuid().is_root()) else {
-        return crate::support::foreign::say("skipped: only root can be somebody else");
+        return crate::support::foreign::say("skipped: only root can change its user");
     };
     let folder = Folder::new();
     let words = role::words();
@@ -624,7 +624,7 @@ fn heard(reactor: &Reactor, protocol: Spy) -> Result<(Connection, Option<File>),
         return Ok((stdio.user()?, None));
     }
     let (input, mut typing) = pipe();
-    typing.write_all(b"nobody reads this")?;
+    typing.write_all(b"this stays unread")?;
     let (heard, output) = pipe();
     torsade::net::Stdio::of(input, output).connect(reactor, protocol)?;
     let null = OpenOptions::new().write(true).open("/dev/null")?;
@@ -713,7 +713,7 @@ fn in_memory_a_test_plays_the_user() {
             .unwrap_err();
         assert!(failure.to_string().starts_with("in memory standard input"));
         let stdio = testing::Stdio::new(&reactor)?;
-        assert!(stdio.user().is_err(), "nobody has asked");
+        assert!(stdio.user().is_err(), "the program has not opened it");
         let handle = torsade::net::Stdio::new().connect(&reactor, Spy::echo())?;
         let transport = handle.transport().expect("it is there");
         assert_eq!(transport.peer(), Address::Unnamed);

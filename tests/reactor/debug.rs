@@ -122,19 +122,19 @@ fn a_callback_that_waits_for_another_deferred_is_on_the_way() {
 #[test]
 fn a_report_shows_the_way() {
     testing::run_on(debugged(), async |reactor| {
-        let told = expect_reports(&reactor);
+        let observed = expect_reports(&reactor);
         let (deferred, resolver) = Deferred::<()>::pair();
         let line = next_line();
         drop(deferred.add_callback(|()| Err::<(), _>(Failure::new("lost"))));
         resolver.callback(());
-        let text = told.borrow()[0].to_string();
+        let text = observed.borrow()[0].to_string();
         assert!(
             text.contains("lost") && text.contains("by way of the callback added at"),
             "{text}"
         );
         assert!(text.contains(&format!("{}:{line}:", file!())), "{text}");
-        assert_eq!(told.borrow().len(), 1);
-        told.borrow_mut().clear();
+        assert_eq!(observed.borrow().len(), 1);
+        observed.borrow_mut().clear();
         Ok(())
     });
 }
@@ -316,15 +316,15 @@ fn connections_and_ports_are_shown_with_their_readers() {
 
 /// Returns the calls that a reactor with this limit reports for `work`.
 fn blamed(limit: Duration, work: impl AsyncFnOnce(Reactor)) -> Vec<Blocked> {
-    let told = Rc::new(RefCell::new(Vec::new()));
-    let log = told.clone();
+    let observed = Rc::new(RefCell::new(Vec::new()));
+    let log = observed.clone();
     let reactor = Reactor::builder()
         .watchdog(limit)
         .on_blocked(move |blocked| log.borrow_mut().push(blocked))
         .build()
         .unwrap();
     reactor.run_until(work(reactor.clone())).unwrap();
-    told.take()
+    observed.take()
 }
 
 /// Keeps the thread busy.
@@ -339,7 +339,7 @@ fn block(time: Duration) {
 fn the_watchdog_names_each_callback_and_task_that_blocks_the_loop() {
     let limit = MS * 40;
     let mut lines = Vec::new();
-    let told = blamed(limit, async |reactor| {
+    let observed = blamed(limit, async |reactor| {
         lines.push(next_line());
         reactor.call_later(MS, move || block(limit * 2));
         reactor.sleep(MS * 2).await.unwrap();
@@ -354,13 +354,13 @@ fn the_watchdog_names_each_callback_and_task_that_blocks_the_loop() {
         reactor.sleep(MS).await.unwrap();
     });
     // A busy machine may have delayed others as well.
-    let named: Vec<u32> = told
+    let named: Vec<u32> = observed
         .iter()
         .filter(|blocked| blocked.took >= limit * 2)
         .map(|blocked| blocked.location.line())
         .collect();
     for line in &lines {
-        assert!(named.contains(line), "{line} is not among {told:?}");
+        assert!(named.contains(line), "{line} is not among {observed:?}");
     }
 }
 
@@ -372,7 +372,7 @@ fn a_panic_in_the_watchdogs_hook_is_contained() {
         .on_blocked(|_| std::panic::resume_unwind(Box::new("no more")))
         .build()
         .unwrap();
-    let told = expect_reports(&reactor);
+    let observed = expect_reports(&reactor);
     let work = async || {
         let (deferred, resolver) = Deferred::<()>::pair();
         let deferred = deferred.map(|()| block(MS * 10));
@@ -388,9 +388,9 @@ fn a_panic_in_the_watchdogs_hook_is_contained() {
     };
     let failure = reactor.run_until(work()).unwrap().unwrap_err();
     assert!(failure.to_string().contains("oh"), "{failure}");
-    let told = std::mem::take(&mut *told.borrow_mut());
-    assert!(told.len() >= 2);
-    for report in told {
+    let observed = std::mem::take(&mut *observed.borrow_mut());
+    assert!(observed.len() >= 2);
+    for report in observed {
         assert!(report.failure().to_string().contains("no more"));
         assert_eq!(report.location().line(), line);
     }
@@ -398,13 +398,13 @@ fn a_panic_in_the_watchdogs_hook_is_contained() {
 
 #[test]
 fn the_watchdog_does_not_report_quick_calls() {
-    let told = blamed(Duration::from_secs(20), async |reactor| {
+    let observed = blamed(Duration::from_secs(20), async |reactor| {
         for _ in 0..100 {
             reactor.call_soon(|| block(MS / 10));
             yield_now().await;
         }
     });
-    assert_eq!(told, []);
+    assert_eq!(observed, []);
 }
 
 /// Not a test by itself: `the_watchdog_reports_a_call_that_never_returns` and

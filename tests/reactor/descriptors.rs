@@ -230,7 +230,7 @@ fn the_watched_descriptors_are_listed_and_removed_together() {
     writing.remove_writer();
     let hooked = reactor.watch(hook, Interest::Write).unwrap();
     reactor.iterate(MS);
-    assert_eq!(log.take(), ["write"], "nobody is told that it is lost");
+    assert_eq!(log.take(), ["write"], "connection_lost is not called");
     for watch in [&reading, &writing, &hooked] {
         assert!(!watch.is_watched() && watch.remove().is_none());
     }

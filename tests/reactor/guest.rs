@@ -215,7 +215,7 @@ fn requests_wake_the_host(reactor: Reactor) {
         turn_until_it_sleeps(&reactor);
         assert!(!is_readable(&reactor), "before {name}");
         ask(&reactor);
-        assert!(becomes_readable(&reactor), "{name} wakes nobody");
+        assert!(becomes_readable(&reactor), "{name} does not wake the host");
         turn(&reactor);
         turn(&reactor);
     }
@@ -303,10 +303,10 @@ fn an_edge_triggered_host_gets_every_event() {
         flags: epoll::EventFlags::empty(),
         data: epoll::EventData::new_u64(0),
     };
-    let mut told = [nothing; 4];
+    let mut observed = [nothing; 4];
     loop {
         let timeout = reactor.poll_timeout().unwrap_or(MS * 100);
-        let count = epoll::wait(&host, &mut told, Some(&timespec(timeout))).unwrap();
+        let count = epoll::wait(&host, &mut observed, Some(&timespec(timeout))).unwrap();
         if count == 0 && reactor.poll_timeout().is_none() {
             break;
         }
@@ -336,7 +336,7 @@ fn an_edge_triggered_host_gets_every_event() {
     log.take();
     loop {
         let timeout = reactor.poll_timeout().unwrap_or(MS * 100);
-        let count = epoll::wait(&host, &mut told, Some(&timespec(timeout))).unwrap();
+        let count = epoll::wait(&host, &mut observed, Some(&timespec(timeout))).unwrap();
         if count == 0 && reactor.poll_timeout().is_none() {
             break;
         }
@@ -519,7 +519,7 @@ fn an_entered_reactor_is_the_current_one_until_the_guard_is_dropped() {
         assert_eq!(log.take(), ["one"]);
         let reports = expect_reports(&two);
         let _two = two.enter();
-        drop(Deferred::<()>::fail(Failure::new("nobody looked")));
+        drop(Deferred::<()>::fail(Failure::new("unhandled")));
         assert_eq!(reports.borrow().len(), 1);
     }
     assert!(Reactor::current().is_none());

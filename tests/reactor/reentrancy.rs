@@ -144,7 +144,7 @@ impl Protocol for Echo {
 }
 
 #[cfg(unix)]
-fn told() {
+fn descriptor_ready() {
     go("descriptor");
 }
 
@@ -363,11 +363,11 @@ const ACTIONS: &[Action] = &[
     }),
     #[cfg(unix)]
     ("Reactor::add_writer", |w| {
-        drop(w.reactor.watch(pipe(told), Interest::Write))
+        drop(w.reactor.watch(pipe(descriptor_ready), Interest::Write))
     }),
     #[cfg(unix)]
     ("Reactor::add_reader, removed", |w| {
-        if let Ok(watch) = w.reactor.watch(pipe(told), Interest::Read) {
+        if let Ok(watch) = w.reactor.watch(pipe(descriptor_ready), Interest::Read) {
             watch.add_writer();
             assert!(watch.remove().is_some());
         }
@@ -658,7 +658,7 @@ async fn scenario(reactor: &Reactor, world: &World) {
         .detach();
     #[cfg(unix)]
     {
-        let watch = reactor.watch(pipe(told), Interest::Write);
+        let watch = reactor.watch(pipe(descriptor_ready), Interest::Write);
         world.watch.replace(watch.ok());
     }
     a_while(reactor).await;

@@ -342,7 +342,7 @@ fn a_hook_for_reports_does_not_replace_the_check_of_a_test() {
 fn a_panic_that_was_expected_and_not_taken_fails_a_test() {
     testing::run(async |reactor| {
         testing::expect_failures(&reactor);
-        reactor.call_soon(|| panic!("nobody looks"));
+        reactor.call_soon(|| panic!("unhandled"));
         yield_now().await;
         Ok(())
     });
@@ -406,7 +406,7 @@ on_both_by_hand! {
     fn tasks_that_wait_when_the_reactor_ends_are_dropped_silently(reactor) {
         let reports = expect_reports(&reactor);
         let (main, log) = (reactor.clone(), Log::new());
-        let told = log.clone();
+        let observed = log.clone();
         let result = reactor.run_until(async move {
             let work = || {
                 std::thread::park_timeout(MS * 10);
@@ -416,7 +416,7 @@ on_both_by_hand! {
             let task = main.clone();
             main.spawn(async move { task.spawn_blocking(work).await }).detach();
             let noted = main.spawn_blocking(work).add_errback(move |failure| {
-                told.note(&failure);
+                observed.note(&failure);
                 Ok(())
             });
             drop(noted);

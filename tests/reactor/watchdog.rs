@@ -356,7 +356,7 @@ fn of_the_loop() -> Vec<Kind> {
         },
         "a hook for reports": async |reactor: Reactor| {
             reactor.on_report(|_| block());
-            drop(Deferred::<()>::fail(Failure::new("nobody looked")));
+            drop(Deferred::<()>::fail(Failure::new("unhandled")));
             Ok(())
         },
         "a destructor": async |reactor: Reactor| {
@@ -653,8 +653,8 @@ fn start(
 /// Where that was registered which a reactor blames for `kind`, if it is not all that the reactor
 /// was run for.
 fn blamed(kind: &Kind) -> Vec<Blocked> {
-    let told = Rc::new(RefCell::new(Vec::new()));
-    let log = told.clone();
+    let observed = Rc::new(RefCell::new(Vec::new()));
+    let log = observed.clone();
     let reactor = Reactor::builder()
         .debug(false)
         .watchdog(BUSY / 2)
@@ -667,20 +667,20 @@ fn blamed(kind: &Kind) -> Vec<Blocked> {
     let done = done.unwrap();
     assert!(done.is_ok(), "{}: {done:?}", kind.0);
     drop(reactor);
-    let mut told = told.take();
-    told.retain(|blocked| blocked.location.line() != main);
-    told
+    let mut observed = observed.take();
+    observed.retain(|blocked| blocked.location.line() != main);
+    observed
 }
 
 #[track_caller]
 fn each_is_named(kinds: Vec<Kind>) {
     let mut missing = String::new();
     for kind in kinds {
-        let told = blamed(&kind);
+        let observed = blamed(&kind);
         let is_named =
             |blocked: &Blocked| blocked.took >= BUSY && blocked.location.file() == file!();
-        if !told.iter().any(is_named) {
-            missing += &format!("{}: {told:?}\n", kind.0);
+        if !observed.iter().any(is_named) {
+            missing += &format!("{}: {observed:?}\n", kind.0);
         }
     }
     assert!(missing.is_empty(), "not named:\n{missing}");
@@ -704,8 +704,8 @@ fn blocking_hooks_of_descriptors_processes_and_signals_are_named() {
 
 #[test]
 fn a_blocking_main_future_is_named_without_debug_mode() {
-    let told = Rc::new(RefCell::new(Vec::new()));
-    let log = told.clone();
+    let observed = Rc::new(RefCell::new(Vec::new()));
+    let log = observed.clone();
     let reactor = Reactor::builder()
         .debug(false)
         .watchdog(BUSY / 2)
@@ -714,7 +714,7 @@ fn a_blocking_main_future_is_named_without_debug_mode() {
         .unwrap();
     let line = line!() + 1;
     reactor.run_until(async { block() }).unwrap();
-    assert_eq!(*told.borrow(), [line]);
+    assert_eq!(*observed.borrow(), [line]);
 }
 
 /// A blocking hook would be reported for ever.

@@ -93,8 +93,8 @@ on_both! {
         let both = [Signal::USR1, Signal::WINCH];
         let mut signals = reactor.signals(both)?;
         let port = reactor.listen(HERE, |_| Spy::echo())?;
-        let told = Rc::new(Cell::new(0));
-        let count = told.clone();
+        let observed = Rc::new(Cell::new(0));
+        let count = observed.clone();
         let listening = spawn(async move {
             while signals.next().await.is_some() {
                 count.set(count.get() + 1);
@@ -112,10 +112,10 @@ on_both! {
         }
         let (sent, seconds) = flood.end();
         let rate = f64::from(sent) / seconds;
-        println!("{sent} signals in {seconds:.1} s, {} told, {bytes} bytes, {ticks} rounds", told.get());
+        println!("{sent} signals in {seconds:.1} s, {} told, {bytes} bytes, {ticks} rounds", observed.get());
         assert!(rate > PER_SECOND * 0.9, "{rate} signals a second are no flood");
         assert!(bytes >= BLOCK * BLOCKS);
-        assert!((2..=sent).contains(&told.get()), "{} of {sent} were told", told.get());
+        assert!((2..=sent).contains(&observed.get()), "{} of {sent} were told", observed.get());
         listening.cancel().await;
         port.stop().await?;
     }

@@ -98,7 +98,7 @@ fn child() {
         signal.raise().unwrap();
         std::process::exit(128 + signal.number());
     }
-    // A reactor of one's own leaves signals alone, so the next one ends the process.
+    // A reactor made with `Reactor::new` ignores signals, so the next one ends the process.
     let reactor = Reactor::new().unwrap();
     reactor.add_system_event_trigger(Phase::After, "startup", move || say("again"));
     reactor.call_later(Duration::from_secs(20), || std::process::exit(3));

@@ -38,11 +38,11 @@ on_both! {
     async fn a_deferred_fires_with_its_signal_and_stops_listening(reactor) {
         let _alone = alone();
         for signal in every_day() {
-            let told = signal.wait(&reactor);
+            let observed = signal.wait(&reactor);
             assert!(is_caught(signal));
             signal.raise()?;
-            assert!(!told.is_settled(), "told inside the handler");
-            assert_eq!(told.await?, signal);
+            assert!(!observed.is_settled(), "told inside the handler");
+            assert_eq!(observed.await?, signal);
             assert!(!is_caught(signal), "{signal}");
         }
     }
@@ -94,23 +94,23 @@ on_both! {
     async fn letting_go_ends_listening(reactor) {
         let _alone = alone();
         // Dropped while no listener is left.
-        let told = USR1.wait(&reactor);
+        let observed = USR1.wait(&reactor);
         assert!(is_caught(USR1));
-        drop(told);
+        drop(observed);
         assert!(!is_caught(USR1));
         // Awaited, and dropped.
-        let mut told = USR1.wait(&reactor);
-        assert!(poll_once(&mut told).await.is_pending());
-        drop(told);
+        let mut observed = USR1.wait(&reactor);
+        assert!(poll_once(&mut observed).await.is_pending());
+        drop(observed);
         assert!(!is_caught(USR1));
         // Cancelled.
-        let told = USR1.wait(&reactor);
-        told.cancel();
+        let observed = USR1.wait(&reactor);
+        observed.cancel();
         assert!(!is_caught(USR1));
-        told.await.unwrap_err().trap::<Cancelled>()?;
+        observed.await.unwrap_err().trap::<Cancelled>()?;
         // By a timeout.
-        let told = USR1.wait(&reactor).timeout(MS, &reactor);
-        assert!(told.await.is_err());
+        let observed = USR1.wait(&reactor).timeout(MS, &reactor);
+        assert!(observed.await.is_err());
         assert!(!is_caught(USR1));
         assert!(testing::leftovers(&reactor).is_empty());
         // A handler that has more to do runs on.
@@ -154,9 +154,9 @@ on_both! {
         let _alone = alone();
         let reports = expect_reports(&reactor);
         drop(USR1.wait(&reactor).map(|_| panic!("oh")));
-        let told = USR1.wait(&reactor);
+        let observed = USR1.wait(&reactor);
         USR1.raise()?;
-        assert_eq!(told.await?, USR1);
+        assert_eq!(observed.await?, USR1);
         assert!(reports.take()[0].is_panic());
     }
 
@@ -206,13 +206,13 @@ on_both_by_hand! {
     fn the_end_of_the_reactor_is_reported_and_ends_listening(reactor) {
         let _alone = alone();
         let reports = expect_reports(&reactor);
-        let told = Rc::new(RefCell::new(Vec::new()));
-        let log = told.clone();
+        let observed = Rc::new(RefCell::new(Vec::new()));
+        let log = observed.clone();
         drop(USR1.wait(&reactor).add_both(move |result| log.borrow_mut().push(result.unwrap_err())));
         let mut signals = reactor.signals([USR2]).unwrap();
         let one_more = HUP.wait(&reactor);
         reactor.run_until(async {}).unwrap();
-        assert!(told.borrow()[0].is::<Stopped>());
+        assert!(observed.borrow()[0].is::<Stopped>());
         assert_eq!(torsade::task::block_on(signals.next()), None);
         assert_eq!(torsade::task::block_on(signals.next()), None);
         assert!(torsade::task::block_on(one_more).unwrap_err().is::<Stopped>());
@@ -241,8 +241,8 @@ on_both_by_hand! {
         let log = Log::new();
         for (name, reactor) in [("this", &reactor), ("that", &other)] {
             let note = log.clone();
-            let told = Signal::TERM.wait(reactor);
-            drop(told.add_both(move |result| note.note(format_args!("{name} {}", result.is_ok()))));
+            let observed = Signal::TERM.wait(reactor);
+            drop(observed.add_both(move |result| note.note(format_args!("{name} {}", result.is_ok()))));
         }
         assert!(testing::deliver_signal(&reactor, Signal::TERM));
         assert!(!testing::deliver_signal(&reactor, Signal::INT));
@@ -403,11 +403,11 @@ fn role() {
             // Ignored before, as by nohup.
             "ignored" => {
                 assert!(is_ignored(HUP));
-                let told = HUP.wait(reactor);
+                let observed = HUP.wait(reactor);
                 let mut stream = reactor.signals([HUP])?;
                 assert!(!is_ignored(HUP));
                 HUP.raise()?;
-                told.await?;
+                observed.await?;
                 stream.next().await;
                 assert!(is_caught(HUP));
                 drop(stream);
@@ -418,9 +418,9 @@ fn role() {
             }
             // The first is the program's, the second stops it in good order.
             "once" => {
-                let told = Signal::TERM.wait(reactor);
+                let observed = Signal::TERM.wait(reactor);
                 say("ready");
-                say(&told.await?.to_string());
+                say(&observed.await?.to_string());
                 pending().await
             }
             // All are the program's until it stops; then two end it.
@@ -578,7 +578,7 @@ fn listening_leaves_no_descriptor_behind() {
     role::end(start("descriptors"));
 }
 
-/// Some that stop no reactor of one's own, of each kind.
+/// Some signals of each kind that do not stop a reactor made with `Reactor::new`.
 fn every_day() -> [Signal; 4] {
     #[cfg(unix)]
     return [USR1, HUP, Signal::real_time(3).unwrap(), Signal::CHLD];

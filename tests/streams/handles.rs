@@ -397,14 +397,14 @@ mod remote {
     on_both_by_hand! {
         fn the_end_of_the_reactor_is_an_answer(reactor) {
             let (answer, resolver) = RemoteResolver::<u32>::pair(&reactor);
-            let told = Log::new();
-            let note = told.clone();
+            let observed = Log::new();
+            let note = observed.clone();
             drop(answer.add_errback(move |failure| {
                 note.note(failure.is::<Stopped>());
                 Ok(0)
             }));
             reactor.run_until(async {}).unwrap();
-            assert_eq!(told.take(), ["true"]);
+            assert_eq!(observed.take(), ["true"]);
             assert!(matches!(resolver.callback(1), Err(ReactorError::Ended)));
             let (answer, resolver) = RemoteResolver::<u32>::pair(&reactor);
             assert!(torsade::testing::failure_of(answer).is::<Stopped>());

@@ -363,7 +363,7 @@ fn the_protocols_own_methods_can_be_called_later() {
             self.0.note("tick");
             cx.send_line("tick");
         }
-        fn told(&mut self, cx: &mut Context<'_, Self>, number: Result<u32, Failure>) {
+        fn observed(&mut self, cx: &mut Context<'_, Self>, number: Result<u32, Failure>) {
             self.0
                 .note(format_args!("told {}", number.unwrap_or_default()));
             cx.handle().post(Self::posted);
@@ -377,7 +377,7 @@ fn the_protocols_own_methods_can_be_called_later() {
         fn line_received(&mut self, cx: &mut Context<'_, Self>, _line: &[u8]) {
             cx.call_later(MS, Self::tick);
             let (later, resolver) = Deferred::pair();
-            cx.when(later, Self::told);
+            cx.when(later, Self::observed);
             cx.reactor()
                 .call_later(2 * MS, move || resolver.callback(7));
         }

@@ -514,8 +514,8 @@ fn an_end_that_a_crash_cut_short_does_not_go_on_in_the_next_run() {
     });
     assert!(stopped.is_err());
     // Longer than the end would have waited for the peer, which reads nothing.
-    let told = lost.clone();
-    reactor.on_report(move |_| told.set(true));
+    let observed = lost.clone();
+    reactor.on_report(move |_| observed.set(true));
     let later = reactor.clone();
     let was_lost = reactor.run_until(async move {
         later.sleep(Duration::from_secs(30)).await?;
@@ -604,14 +604,14 @@ fn peer_that_sends_and_then_reads(
         .set_recv_buffer_size(8192)
         .unwrap();
     let address = listener.local_addr().unwrap();
-    let (tell, told) = mpsc::channel();
+    let (tell, observed) = mpsc::channel();
     let peer = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         stream.write_all(&vec![1; count]).unwrap();
         tell.send(()).unwrap();
         end_of(stream)
     });
-    (address, peer, told)
+    (address, peer, observed)
 }
 
 #[test]

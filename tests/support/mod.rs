@@ -154,7 +154,7 @@ type DataHook = Box<dyn FnMut(&Transport, &[u8])>;
 type LostHook = Box<dyn FnMut(&Failure)>;
 type Hook = Box<dyn FnMut(&Transport)>;
 
-/// A protocol that records its hooks, and acts as it was told.
+/// A protocol that records its hooks, and calls the functions that the test set.
 pub(crate) struct Spy {
     log: Log,
     name: &'static str,

@@ -10,7 +10,7 @@ use super::Log;
 type Cx<'a> = Context<'a, Noted, Process>;
 type Hook<A> = Option<Box<dyn FnMut(&Process, A)>>;
 
-/// Records its hooks, and acts as it was told.
+/// Records its hooks, and calls the functions that the test set.
 pub(crate) struct Noted {
     log: Log,
     made: Hook<()>,
@@ -68,8 +68,8 @@ impl Noted {
     }
 }
 
-/// How a process ended, in a word or two.
-pub(crate) fn told(ended: &Result<ExitStatus, Failure>) -> String {
+/// Describes how a process ended, in a word or two.
+pub(crate) fn describe_exit(ended: &Result<ExitStatus, Failure>) -> String {
     use std::os::unix::process::ExitStatusExt;
 
     match ended {
@@ -115,13 +115,15 @@ impl ProcessProtocol for Noted {
     }
 
     fn process_exited(&mut self, cx: &mut Cx<'_>, exited: Result<ExitStatus, Failure>) {
-        self.log.note(format_args!("exited with {}", told(&exited)));
+        self.log
+            .note(format_args!("exited with {}", describe_exit(&exited)));
         if let Some(hook) = &mut self.exited {
             hook(cx, ());
         }
     }
 
     fn process_ended(&mut self, ended: Result<ExitStatus, Failure>) {
-        self.log.note(format_args!("ended with {}", told(&ended)));
+        self.log
+            .note(format_args!("ended with {}", describe_exit(&ended)));
     }
 }

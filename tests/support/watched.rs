@@ -10,12 +10,16 @@ use torsade::{Descriptor, Watch};
 pub(crate) struct Pipe {
     end: UnixStream,
     _other: UnixStream,
-    told: fn(),
+    on_writable: fn(),
 }
 
-pub(crate) fn pipe(told: fn()) -> Pipe {
+pub(crate) fn pipe(on_writable: fn()) -> Pipe {
     let (end, _other) = UnixStream::pair().unwrap();
-    Pipe { end, _other, told }
+    Pipe {
+        end,
+        _other,
+        on_writable,
+    }
 }
 
 impl AsFd for Pipe {
@@ -30,7 +34,7 @@ impl Descriptor for Pipe {
     }
 
     fn do_write(&mut self, watch: &Watch<Self>) -> io::Result<()> {
-        (self.told)();
+        (self.on_writable)();
         watch.remove_writer();
         Ok(())
     }

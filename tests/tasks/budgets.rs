@@ -164,8 +164,8 @@ on_both! {
 
     async fn the_main_future_gives_way_as_well(reactor) {
         let (queue, fired) = (DeferredQueue::new(), Rc::new(Cell::new(false)));
-        let told = fired.clone();
-        reactor.call_later(Duration::ZERO, move || told.set(true));
+        let observed = fired.clone();
+        reactor.call_later(Duration::ZERO, move || observed.set(true));
         let mut rounds = 0;
         while !fired.get() {
             queue.put(())?;

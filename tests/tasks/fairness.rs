@@ -116,10 +116,10 @@ fn a_timer_requested_after_a_long_wait_is_not_early() -> Result<(), Failure> {
     }
     torsade::run(async |reactor| {
         let took = Rc::new(Cell::new(None));
-        let told = took.clone();
+        let observed = took.clone();
         // With another timer set, the clock was read before the wait.
         let other = reactor.call_later(Duration::from_secs(60), || {});
-        let port = reactor.listen(HERE, move |_| Late(told.clone()))?;
+        let port = reactor.listen(HERE, move |_| Late(observed.clone()))?;
         let address = port.local_addr();
         let client = thread::spawn(move || {
             let mut stream = TcpStream::connect(address)?;
@@ -166,9 +166,9 @@ fn a_delay_requested_after_long_work_in_a_task_is_not_shortened() -> Result<(), 
 
         work(DELAY * 2);
         let (asked, took) = (Instant::now(), Rc::new(Cell::new(None)));
-        let told = took.clone();
+        let observed = took.clone();
         let (looping, end) = LoopingCall::with_handle(move |looping| {
-            told.set(Some(asked.elapsed()));
+            observed.set(Some(asked.elapsed()));
             looping.stop();
         })
         .start_later(&reactor, DELAY);
@@ -187,9 +187,9 @@ fn a_delay_requested_before_or_between_runs_is_not_shortened() -> Result<(), Fai
         work(DELAY * 2);
         assert!(Instant::now() - reactor.now() < DELAY, "the clock is old");
         let (asked, took) = (Instant::now(), Rc::new(Cell::new(None)));
-        let (told, ends) = (took.clone(), reactor.clone());
+        let (observed, ends) = (took.clone(), reactor.clone());
         reactor.call_later(DELAY, move || {
-            told.set(Some(asked.elapsed()));
+            observed.set(Some(asked.elapsed()));
             ends.crash();
         });
         reactor.run()?;

@@ -262,14 +262,14 @@ on_both! {
         let two = cooperator.cooperate(fail("two"));
         // Its end was requested, before or after it.
         let three = cooperator.cooperate(fail("three"));
-        let told = three.when_done().add_errback(|_| ());
+        let observed = three.when_done().add_errback(|_| ());
         let four = cooperator.cooperate(fail("four"));
         // Its end was requested, and that Deferred was dropped.
         let five = cooperator.cooperate(fail("five"));
         let asked = five.when_done();
         asked.cancel();
         assert!(asked.await.is_err());
-        told.await?;
+        observed.await?;
         some_turns().await;
         assert!(four.when_done().await.is_err());
         let said = || reports.borrow().iter().map(|r| r.failure().to_string()).collect::<Vec<_>>();
@@ -361,13 +361,13 @@ on_both_by_hand! {
         let inner = reactor.clone();
         reactor.call_later(MS, move || inner.stop().unwrap());
         reactor.run().unwrap();
-        let told = Rc::new(Cell::new(false));
-        let note = told.clone();
+        let observed = Rc::new(Cell::new(false));
+        let note = observed.clone();
         done.add_callbacks(
             |_| unreachable!(),
             move |failure| note.set(failure.is::<ClockStopped>()),
         );
-        assert!(told.get());
+        assert!(observed.get());
     }
 }
 

@@ -176,8 +176,8 @@ on_both! {
             .run(async |s| {
                 let (log, reactor) = (&log, &reactor);
                 s.spawn(async move {
-                    let told = never.await.unwrap_err();
-                    log.note(told.is::<Cancelled>());
+                    let observed = never.await.unwrap_err();
+                    log.note(observed.is::<Cancelled>());
                     reactor.sleep(MS).await?;
                     log.note("cleaned up");
                     Ok(())
@@ -323,11 +323,11 @@ on_both! {
                 }
                 Ok(())
             });
-        let told = expect_reports(&reactor);
+        let observed = expect_reports(&reactor);
         assert_eq!(failed.await.unwrap_err().to_string(), "first");
-        assert_eq!(told.borrow().len(), 1);
-        assert_eq!(told.borrow()[0].failure().to_string(), "second");
-        told.borrow_mut().clear();
+        assert_eq!(observed.borrow().len(), 1);
+        assert_eq!(observed.borrow()[0].failure().to_string(), "second");
+        observed.borrow_mut().clear();
     }
 
     async fn children_see_the_locals_of_the_code_that_spawned_them(_reactor) {
@@ -459,15 +459,15 @@ on_both! {
     }
 
     async fn a_failure_behind_a_shield_is_reported_when_it_is_no_longer_awaited(reactor) {
-        let told = expect_reports(&reactor);
+        let observed = expect_reports(&reactor);
         let (source, resolver) = Deferred::<()>::pair();
         let shielded = shield(source);
         shielded.cancel();
         assert!(shielded.await.unwrap_err().is::<Cancelled>());
-        assert!(told.borrow().is_empty());
+        assert!(observed.borrow().is_empty());
         resolver.errback(Failure::new("too late"));
-        assert_eq!(told.borrow().len(), 1);
-        told.borrow_mut().clear();
+        assert_eq!(observed.borrow().len(), 1);
+        observed.borrow_mut().clear();
     }
 
     async fn a_graceful_cancel_drops_work_that_continues_for_too_long(reactor) {

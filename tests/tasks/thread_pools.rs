@@ -319,9 +319,9 @@ mod children {
                     cancelled.cancel();
                     drop(cancelled.await);
                     drop(SystemResolver::new().resolve(&reactor, "127.1", 80).await);
-                    let told = Signal::USR2.wait(&reactor);
+                    let observed = Signal::USR2.wait(&reactor);
                     testing::deliver_signal(&reactor, Signal::USR2);
-                    told.await?;
+                    observed.await?;
                     Ok(())
                 });
             });

@@ -233,14 +233,14 @@ on_both! {
 
     async fn work_has_its_own_token_and_other_threads_have_one_that_is_never_cancelled(reactor) {
         assert!(!CancelToken::current().is_cancelled());
-        let (tell, told) = mpsc::channel();
+        let (tell, observed) = mpsc::channel();
         let (release, held) = mpsc::channel::<()>();
         let working = reactor.spawn_blocking(move || {
             tell.send(CancelToken::current())?;
             let _ = held.recv();
             Ok(())
         });
-        let token = told.recv()?;
+        let token = observed.recv()?;
         assert!(!token.is_cancelled());
         working.cancel();
         assert!(token.is_cancelled());
@@ -271,9 +271,9 @@ on_both! {
         let seen = MINE.scope(8, TRACE.scope(7, async {
             let first = pool.spawn_blocking(&reactor, move || Ok(here()));
             let second = TRACE.sync_scope(9, || pool.spawn_blocking(&reactor, move || Ok(here())));
-            let (sender, told) = mpsc::channel();
+            let (sender, observed) = mpsc::channel();
             pool.call_in_thread(move || sender.send(here()).unwrap())?;
-            assert_eq!(told.recv()?, (Some(7), None));
+            assert_eq!(observed.recv()?, (Some(7), None));
             Ok::<_, Failure>([first.await?, second.await?])
         }));
         assert_eq!(seen.await?, [(Some(7), None), (Some(9), None)]);
@@ -388,12 +388,12 @@ on_both_by_hand! {
         assert!(start.elapsed() < Duration::from_secs(10));
         assert!(waiting.borrow()[0].is::<Stopped>());
         let reports = reports.borrow();
-        let told: Vec<_> = reports.iter().map(|report| (
+        let observed: Vec<_> = reports.iter().map(|report| (
             matches!(report.failure().downcast_ref(), Some(ReactorError::StillRunning)),
             matches!(report.failure().downcast_ref(), Some(PoolError::NeverBegun)),
             report.location().file(),
         )).collect();
-        assert_eq!(told, [(true, false, file!()), (false, true, file!())]);
+        assert_eq!(observed, [(true, false, file!()), (false, true, file!())]);
         let late = reactor.spawn_blocking(|| Ok(()));
         assert!(late.is_settled());
         drop(late.add_errback(|_| ()));
@@ -405,7 +405,7 @@ on_both_by_hand! {
         reactor.thread_pool().adjust(0, 1);
         reactor.set_grace(Grace { threads: MS, ..Grace::default() });
         let (release, held) = mpsc::channel::<()>();
-        let told = Rc::new(Cell::new(0));
+        let observed = Rc::new(Cell::new(0));
         reactor.run_until(async {
             let busy = reactor.spawn_blocking(move || {
                 let _ = held.recv();
@@ -413,17 +413,17 @@ on_both_by_hand! {
             });
             drop(busy.add_both(|_| ()));
             for _ in 0..1_000 {
-                let (queued, told) = (reactor.spawn_blocking(|| Ok(())), told.clone());
+                let (queued, observed) = (reactor.spawn_blocking(|| Ok(())), observed.clone());
                 drop(queued.add_both(move |result| {
                     assert!(result.unwrap_err().is::<Stopped>());
-                    told.set(told.get() + 1);
+                    observed.set(observed.get() + 1);
                 }));
             }
             for _ in 0..10 {
                 drop(reactor.spawn_blocking(|| Ok(())));
             }
         }).unwrap();
-        assert_eq!(told.get(), 1_000);
+        assert_eq!(observed.get(), 1_000);
         let reports = reports.borrow();
         let count = |which: fn(&Failure) -> bool| {
             reports.iter().filter(|report| which(report.failure())).count()
@@ -495,12 +495,12 @@ on_both_by_hand! {
     fn work_that_waits_for_the_loop_does_not_hold_up_its_end(reactor) {
         reactor.set_grace(Grace { threads: Duration::from_secs(3600), ..Grace::default() });
         let (remote, waits) = (reactor.remote(), reactor.clone());
-        let (told, how) = mpsc::channel();
+        let (observed, how) = mpsc::channel();
         reactor.run_until(async {
             drop(waits.spawn_blocking(move || {
                 let first = remote.blocking_call(Deferred::<()>::pair_that_waits).unwrap_err();
                 let second = remote.blocking_call(|| Ok(())).unwrap_err();
-                told.send((first.is::<Stopped>(), matches!(second.downcast_ref(), Some(ReactorError::Ended)))).unwrap(); Ok(()) }));
+                observed.send((first.is::<Stopped>(), matches!(second.downcast_ref(), Some(ReactorError::Ended)))).unwrap(); Ok(()) }));
             until(|| alive(&waits).contains(&"call from a thread")).await;
         }).unwrap();
         assert_eq!(how.recv().unwrap(), (true, true));

@@ -363,7 +363,7 @@ fn with_manual_time_bytes_present_when_the_time_moves_are_in_time() -> Result<()
     let listener = TcpListener::bind(HERE)?;
     let connecting = reactor.connect_stream(listener.local_addr()?);
     let result = Rc::new(Cell::new(None));
-    let told = result.clone();
+    let observed = result.clone();
     let read = connecting.add_callback(|mut conn| async move {
         let mut buf = [0; 5];
         conn.read_exact(&mut buf).await?;
@@ -371,7 +371,7 @@ fn with_manual_time_bytes_present_when_the_time_moves_are_in_time() -> Result<()
     });
     drop(
         read.timeout(LIMIT, &reactor)
-            .add_both(move |read| told.set(Some(read))),
+            .add_both(move |read| observed.set(Some(read))),
     );
     testing::settle(&reactor);
     let (mut peer, _) = listener.accept()?;

@@ -527,12 +527,12 @@ fn a_slow_network_takes_exactly_its_delays() {
         .unwrap();
     let here = reactor.bind_datagram(HERE).unwrap();
     let log = Rc::new(Cell::new(None));
-    let (told, clock) = (log.clone(), reactor.clone());
+    let (observed, clock) = (log.clone(), reactor.clone());
     let to = here.local_addr();
     let start = reactor.now();
     let _waiting = reactor.spawn(async move {
         let _ = here.recv(&mut [0]).await;
-        told.set(Some(clock.now() - start));
+        observed.set(Some(clock.now() - start));
     });
     let other = reactor.bind_datagram(HERE).unwrap();
     other.port().write("x", to).unwrap();

@@ -76,7 +76,7 @@ impl Script {
 #[derive(Default)]
 struct Seen {
     transport: Option<Transport>,
-    told: Vec<String>,
+    observed: Vec<String>,
     /// The number of bytes since the last other hook.
     came: usize,
 }
@@ -90,7 +90,7 @@ impl End {
     fn note(&self, what: String) {
         let mut seen = self.seen.borrow_mut();
         seen.settle();
-        seen.told.push(what);
+        seen.observed.push(what);
     }
 }
 
@@ -98,7 +98,7 @@ impl Seen {
     fn settle(&mut self) {
         if self.came > 0 {
             let came = std::mem::take(&mut self.came);
-            self.told.push(how_many(came));
+            self.observed.push(how_many(came));
         }
     }
 }
@@ -180,14 +180,14 @@ impl Played {
         played
     }
 
-    fn told(&self) -> [Vec<String>; 2] {
+    fn observed(&self) -> [Vec<String>; 2] {
         self.ends.each_ref().map(|seen| {
             let seen = seen.borrow();
-            let mut told = seen.told.clone();
+            let mut observed = seen.observed.clone();
             if seen.came > 0 {
-                told.push(how_many(seen.came));
+                observed.push(how_many(seen.came));
             }
-            told
+            observed
         })
     }
 
@@ -196,9 +196,9 @@ impl Played {
         let patience = Instant::now() + Duration::from_secs(2);
         loop {
             torsade::testing::settle(&self.reactor);
-            let told = self.told();
-            if told == *expected || Instant::now() > patience {
-                return told;
+            let observed = self.observed();
+            if observed == *expected || Instant::now() > patience {
+                return observed;
             }
             std::thread::yield_now();
         }
@@ -233,14 +233,14 @@ fn compare(seed: u64) -> Option<String> {
             machine.step(*end, *op);
         }
         torsade::testing::settle(&memory.reactor);
-        let expected = memory.told();
-        let told = machine.wait_for(&expected);
-        if told != expected {
+        let expected = memory.observed();
+        let observed = machine.wait_for(&expected);
+        if observed != expected {
             let mut text = format!("seed {seed}, {:?}", script.on_eof);
             let kind = if script.is_unix { "UNIX" } else { "TCP" };
             writeln!(text, ", {kind}: {:?}", &script.steps[..=number]).unwrap();
             for end in 0..2 {
-                writeln!(text, "  end {end}: {:?} on the machine", told[end]).unwrap();
+                writeln!(text, "  end {end}: {:?} on the machine", observed[end]).unwrap();
                 writeln!(text, "         {:?} in memory", expected[end]).unwrap();
             }
             return Some(text);

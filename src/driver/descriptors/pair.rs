@@ -657,7 +657,7 @@ mod tests {
                 }
                 calls += 1;
             };
-            assert_eq!((count, calls), (5, 1), "it is told twice, and no more");
+            assert_eq!((count, calls), (5, 1), "the wait ends twice, and no more");
             assert_eq!(std::fs::read(&path).unwrap(), b"hello");
             driver.remove(&pair).unwrap();
             std::fs::remove_file(&path).unwrap();

@@ -167,8 +167,8 @@ impl End {
         self.dead = true;
         self.connecting = false;
         self.peer = None;
-        // To an end that has read the end of the stream already, a reset only means that nobody
-        // reads any more.
+        // To an end that has read the end of the stream already, a reset only means that the peer
+        // no longer reads.
         self.fault = Some(match fault {
             Fault::Reset if self.peer_ended && !self.is_unix => Fault::BrokenPipe,
             fault => fault,

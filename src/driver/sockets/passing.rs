@@ -114,7 +114,7 @@ impl Passing {
         if received.len() < room {
             received.push_back(descriptor);
         } else {
-            self.warn("nobody takes those that came before");
+            self.warn("earlier ones have not been taken");
         }
     }
 }

@@ -14,12 +14,12 @@ const TABLE: &[(&str, &str, &str)] = &[
         "x a(Cancelled)",
     ),
     (
-        "a canceller may bring a value",
+        "a canceller may fire a value",
         "pair; on_cancel x do {fire 5}; cb a; eb b; cancel",
         "x a(5)",
     ),
     (
-        "a canceller may bring another failure",
+        "a canceller may fire another failure",
         "pair; on_cancel x do {errback E}; cb a; eb b; cancel",
         "x b(E)",
     ),
@@ -45,12 +45,12 @@ const TABLE: &[(&str, &str, &str)] = &[
         "x a(Cancelled)",
     ),
     (
-        "a canceller goes when the Deferred fires, before anything runs",
+        "a canceller is dropped when the Deferred fires, before any callback runs",
         "pair; held x; cb a; fire 1; log then",
         "-x a(1) then",
     ),
     (
-        "a canceller goes when it has been called",
+        "a canceller is dropped after it has been called",
         "pair; held x; eb a; cancel; log then",
         "x -x a(Cancelled) then",
     ),
@@ -60,12 +60,12 @@ const TABLE: &[(&str, &str, &str)] = &[
         "y a(Cancelled)",
     ),
     (
-        "cancelling a fired one does nothing",
+        "cancelling a fired Deferred does nothing",
         "pair; on_cancel x; cb a; fire 1; cancel; cb b",
         "a(1) b(1)",
     ),
     (
-        "cancelling inside one's own callback does nothing",
+        "cancelling a Deferred inside its own callback does nothing",
         "pair; on_cancel x; cb a do {cancel}; cb b; fire 1",
         "a(1) b(1)",
     ),
@@ -76,7 +76,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ),
     // In Twisted this is an error of the code that fires.
     (
-        "a late value is dropped after a canceller that brought nothing as well",
+        "a late value is also dropped after a canceller that fired nothing",
         "pair; on_cancel x; both a -> 0; cancel; fire 1; cb b; log then",
         "x a(Cancelled) b(0) then",
     ),
@@ -96,17 +96,17 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a(Cancelled) b(0)",
     ),
     (
-        "cancelling a chain cancels what it waits for",
+        "cancelling a chain cancels the Deferred that it waits for",
         "pair @i; on_cancel x @i; pair; on_cancel y; cb a -> @i; eb b; fire 1; cancel",
         "a(1) x b(Cancelled)",
     ),
     (
-        "a chain gets what the other one's canceller brings",
+        "a chain gets the value that the inner Deferred's canceller fires",
         "pair @i; on_cancel x do {fire 5 @i} @i; pair; cb a -> @i; cb b; fire 1; cancel",
         "a(1) x b(5)",
     ),
     (
-        "a chain gets another failure that the other one's canceller brings",
+        "a chain gets the failure that the inner Deferred's canceller fires",
         "pair @i; on_cancel x do {errback E @i} @i; pair; cb a -> @i; eb b; fire 1; cancel",
         "a(1) x b(E)",
     ),
@@ -121,22 +121,22 @@ const TABLE: &[(&str, &str, &str)] = &[
         "b(2) a(1) x z(Cancelled)",
     ),
     (
-        "an errback of the other one may save the chain",
+        "an errback of the inner Deferred may handle the cancel",
         "pair @i; eb e -> 9 @i; pair; cb a -> @i; cb b; fire 1; cancel",
         "a(1) e(Cancelled) b(9)",
     ),
     (
-        "a chain that waits for a paused one is not cancelled",
+        "a chain that waits for a paused Deferred with a result is not cancelled",
         "pair @i; pause @i; fire 2 @i; pair; cb a -> @i; cb b; fire 1; cancel; unpause @i",
         "a(1) b(2)",
     ),
     (
-        "cancelling a chain that is held back cancels what it waits for",
+        "cancelling a paused chain cancels the Deferred that it waits for",
         "pair @i; on_cancel x @i; pair; cb a -> @i; eb b; fire 1; pause; cancel; log then; unpause",
         "a(1) x then b(Cancelled)",
     ),
     (
-        "cancelling again from the other one's canceller does nothing more",
+        "cancelling again from the inner Deferred's canceller does nothing more",
         "pair @i; on_cancel x do {cancel} @i; pair; cb a -> @i; eb b; fire 1; cancel; log then",
         "a(1) x b(Cancelled) then",
     ),
@@ -146,7 +146,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a(1) b(Cancelled) then c(Cancelled)",
     ),
     (
-        "a cancelled one that is paused waits",
+        "a cancelled Deferred that is paused runs no callbacks before the pause ends",
         "pair; eb a; pause; cancel; log then; unpause",
         "then a(Cancelled)",
     ),

@@ -31,7 +31,7 @@ use torsade::{
 const TABLE: &[(&str, &str, &str)] = &[
     // Delayed calls.
     (
-        "a deferred call is made when its time has come, and its value is the Deferred's",
+        "a deferred call runs when it is due, and its value is the Deferred's",
         "defer a 1 -> 7; log then; go 0.5; go 0.5",
         "then a@1 a=7",
     ),
@@ -46,7 +46,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a@1 a=E",
     ),
     (
-        "its panic is the Deferred's failure, and the clock goes on",
+        "its panic is the Deferred's failure, and the clock runs later calls",
         "defer a 1 -> panic; later b 1; go 1",
         "a@1 a=panic b@1",
     ),
@@ -56,12 +56,12 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a@1 then a=3",
     ),
     (
-        "cancelling takes its timer away",
+        "cancelling removes its timer",
         "defer a 1 -> 7; cancel a; pending; go 5",
         "a=Cancelled 0",
     ),
     (
-        "cancelling after the call cancels what it returned",
+        "cancelling after the call cancels the Deferred that it returned",
         "defer a 1 -> @x; go 1; cancel a; go 5",
         "a@1 x a=Cancelled",
     ),
@@ -81,13 +81,13 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a@1 a=7",
     ),
     (
-        "the end of the clock is told",
+        "when the clock stops, the Deferred fails",
         "defer a 1 -> 7; stop clock",
         "a=ClockStopped",
     ),
     // The virtual clock.
     (
-        "time begins at nothing and moves when told",
+        "time begins at zero and moves only by advance",
         "later a 0; go 0; go 1.5; later b 0; go 0; pump 1 2 0.5; later c 0; go 0",
         "a@0 b@1.5 c@5",
     ),
@@ -102,12 +102,12 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a@1 b@1 c@1",
     ),
     (
-        "what is not due stays",
+        "calls that are not due stay pending",
         "later a 1; later b 2; go 1.5; pending; go 0.5",
         "a@1 1 b@2",
     ),
     (
-        "what a call asks for runs too if its time comes on the way",
+        "a call that a call requests runs in the same advance if it is due",
         "later a 1 {later b 1,later c 9,later d 0}; go 5; pending",
         "a@1 d@1 b@2 1",
     ),
@@ -124,7 +124,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a@1 b@1 c@2",
     ),
     (
-        "a panic goes through, and what comes later stays",
+        "a panic reaches the caller, and later calls stay pending",
         "later a 1 {panic}; later b 1; later c 2; go 5; log caught; go 0; go 5",
         "a@1 panic caught b@1 c@2",
     ),
@@ -134,12 +134,12 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a@1 no no no",
     ),
     (
-        "a call may be put off, and called off",
+        "a call may be delayed, and cancelled",
         "later a 1; later b 1; delay a 1; again b 4; go 3; off b; go 5; off b; pending",
         "a@2 no 0",
     ),
     (
-        "a call may call off one that is due with it",
+        "a call may cancel another that is due at the same time",
         "later a 1 {off b}; later b 1; go 1",
         "a@1",
     ),

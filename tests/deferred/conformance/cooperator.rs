@@ -35,7 +35,7 @@ use torsade::{Cancelled, Clock, Cooperator, Deferred, Failure, Resolver, Virtual
 const TABLE: &[(&str, &str, &str)] = &[
     // Slices.
     (
-        "nothing runs inside the asking",
+        "no step runs inside the call that adds the work",
         "co a 1 2; log then; turn",
         "then a1 a2 -a",
     ),
@@ -45,7 +45,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a1 b1 c1 a2 -b c2 a3 -c -a",
     ),
     (
-        "a slice has so many steps, and the next goes on where it ended",
+        "a slice has a number of steps, and the next slice continues where it ended",
         "slice 2; co a 1 2 3; co b 1 2; turn; log |; turn; log |; turn; log |; turn",
         "a1 b1 | a2 b2 | a3 -b | -a",
     ),
@@ -55,17 +55,17 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a1 b1 | c1 a2 | b2 c2",
     ),
     (
-        "a slice has at least one step",
+        "a slice runs at least one step",
         "slice 0; co a 1 2; turn; log |; turn",
         "a1 | a2",
     ),
     (
-        "who comes later stands behind",
+        "a task that is added later is behind the others",
         "slice 1; co a 1 2; turn; co b 1; turn; turn; turn",
         "a1 a2 b1 -a",
     ),
     (
-        "one added inside a step stands behind",
+        "a task that is added inside a step is behind the others",
         "co a {co c 1} 2; co b 1; turn",
         "b1 c1 a2 -b -c -a",
     ),
@@ -75,17 +75,17 @@ const TABLE: &[(&str, &str, &str)] = &[
         "0 1 a1 -a 0",
     ),
     (
-        "stopping the last one takes the timer away",
+        "stopping the last task removes the timer",
         "co a 1; co b 1; stop a; timers; stop b; timers",
         "-a 1 -b 0",
     ),
     (
-        "pausing the last one takes the timer away",
+        "pausing the last task removes the timer",
         "co a 1; pause a; timers; resume a; timers; turn",
         "0 1 a1 -a",
     ),
     (
-        "one that waits for its start does nothing before",
+        "an unstarted cooperator runs nothing before its start",
         "unstarted; co a 1; turn; timers; running; start; running; turn",
         "0 no yes a1 -a",
     ),
@@ -106,7 +106,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "0 1",
     ),
     (
-        "one that waited comes back at the end",
+        "a task that waited returns to the end of the queue",
         "slice 1; co a @x 2; turn; co b 1 2; co c 1 2; fire x; turn; turn; turn",
         "b1 c1 a2",
     ),
@@ -126,7 +126,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a1 b1 -a a=E b2 b3 -b",
     ),
     (
-        "a panic of the iterator fails the task, and no other",
+        "a panic of the iterator fails its task only",
         "co a panic 2; ask a; co b 1; turn",
         "-a a=panic b1 -b",
     ),
@@ -138,17 +138,17 @@ const TABLE: &[(&str, &str, &str)] = &[
     // The end. In Twisted every waiter gets the iterator; here its one owner does, the code that
     // called `coiterate`.
     (
-        "whoever asks is told when everything is done",
+        "when_done fires when the task is done",
         "co a 1; ask a; log then; turn",
         "then a1 -a a=done",
     ),
     (
-        "all who ask are told, in the order of asking",
+        "all Deferreds of when_done fire, in the order of the calls",
         "co a !E; ask a {log 1}; ask a {log 2}; ask a {log 3}; turn; log |; ask a",
         "-a a=E 1 a=E 2 a=E 3 | a=E",
     ),
     (
-        "asking afterwards gives the end at once",
+        "when_done after the end fires at once",
         "co a 1; turn; ask a; co b 1; stop b; ask b",
         "a1 -a a=done -b b=TaskStopped",
     ),
@@ -158,18 +158,18 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a1 a2 a:done(0) -a",
     ),
     (
-        "coiterate fails with what the iterator yields",
+        "coiterate fails with the failure that the iterator yields",
         "iter a 1 !E 3; turn",
         "a1 -a a:E",
     ),
     // Unknown to Twisted's cooperator.
     (
-        "cancelling what coiterate gave ends the work",
+        "cancelling the Deferred of coiterate ends the work",
         "iter a 1 2; cancel a; turn; timers",
         "-a a:Cancelled 0",
     ),
     (
-        "cancelling what coiterate gave cancels what the work waits for",
+        "cancelling the Deferred of coiterate cancels the Deferred that the work waits for",
         "iter a @x 2; turn; cancel a",
         "x -a a:Cancelled",
     ),
@@ -179,17 +179,17 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a:Cancelled inside -a",
     ),
     (
-        "that it is over is known before anybody is told",
+        "a task has ended before its when_done fires",
         "co a 1; ask a {pause a}; turn",
         "a1 -a a=done TaskDone",
     ),
     (
-        "who is told may stop the cooperator",
+        "a callback of when_done may stop the cooperator",
         "co a 1; co b 1 2 3; ask a {end}; ask b; turn",
         "a1 b1 -a a=done -b b=SchedulerStopped",
     ),
     (
-        "who is told may add work",
+        "a callback of when_done may add work",
         "co a 1; ask a {co b 1}; turn",
         "a1 -a a=done b1 -b",
     ),
@@ -200,7 +200,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "-a a=TaskStopped 0",
     ),
     (
-        "stopping one that waits cancels what it waits for",
+        "stopping a waiting task cancels the Deferred that it waits for",
         "co a @x 2; ask a; turn; stop a",
         "x -a a=TaskStopped",
     ),
@@ -220,7 +220,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a=TaskStopped -a x",
     ),
     (
-        "stopping one that is over is an error that says how it ended",
+        "stopping a task that has ended fails with the way it ended",
         "co a; turn; stop a; co b !E; ask b; turn; stop b; co c 1; stop c; stop c; co d; end; stop d",
         "-a TaskDone -b b=E TaskFailed -c TaskStopped -d SchedulerStopped",
     ),
@@ -246,12 +246,12 @@ const TABLE: &[(&str, &str, &str)] = &[
         "b1 a2 b2",
     ),
     (
-        "a paused task that waits goes on when both have gone",
+        "a paused task that waits continues after the pause and the wait, when the wait ends first",
         "co a @x 2; turn; pause a; fire x; turn; log now; resume a; turn",
         "now a2 -a",
     ),
     (
-        "the other way round as well",
+        "a paused task that waits continues after the pause and the wait, when the pause ends first",
         "co a @x 2; turn; pause a; resume a; turn; log now; fire x; turn",
         "now a2 -a",
     ),
@@ -266,7 +266,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "-a 0",
     ),
     (
-        "pausing one that is over is an error that says how it ended",
+        "pausing a task that has ended fails with the way it ended",
         "co a; turn; pause a; co b !E; ask b; turn; pause b; co c 1; stop c; pause c; co d; end; pause d",
         "-a TaskDone -b b=E TaskFailed -c TaskStopped -d SchedulerStopped",
     ),
@@ -298,27 +298,27 @@ const TABLE: &[(&str, &str, &str)] = &[
         "-a b1 -b",
     ),
     (
-        "stopping one that has not been started ends what it was given",
+        "stopping an unstarted cooperator ends its work",
         "unstarted; co a 1; ask a; end",
         "-a a=SchedulerStopped",
     ),
     (
-        "dropping one that has not been started ends what it was given",
+        "dropping an unstarted cooperator ends its work",
         "unstarted; co a 1; ask a; slice 1",
         "-a a=SchedulerStopped",
     ),
     (
-        "dropping one that runs changes nothing",
+        "dropping a running cooperator changes nothing",
         "co a 1 2; co b @x 2; slice 1; turn; fire x; turn",
         "a1 a2 -a b2 -b",
     ),
     (
-        "the end of the clock ends what is queued",
+        "when the clock stops, queued work ends",
         "co a 1; ask a; iter b 1; stop clock",
         "-a a=ClockStopped -b b:ClockStopped",
     ),
     (
-        "work that waits is told of the end of the clock when it would go on",
+        "when the clock has stopped, waiting work ends once its Deferred fires",
         "co a @x 2; ask a; turn; stop clock; log now; fire x",
         "now -a a=ClockStopped",
     ),

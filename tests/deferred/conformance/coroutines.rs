@@ -54,22 +54,22 @@ use super::split;
 const TABLE: &[(&str, &str, &str)] = &[
     // Awaiting. In Twisted the coroutine continues inside the firing.
     (
-        "it goes on in its turn, not inside the firing",
+        "a coroutine continues in its turn, not inside the firing",
         "pair a; go f {await a,log on}; step; fire a 1; log then; step",
         "then f:1 on f=1",
     ),
     (
-        "what is there is not waited for",
+        "a result that is there is not waited for",
         "succeed a 1; pair b; fire b 2; go f {await a,await b}; step",
         "f:1 f:2 f=2",
     ),
     (
-        "a hundred that are there are awaited in one turn",
+        "a hundred settled Deferreds are awaited in one turn",
         "go f {many 100}; step",
         "f=100",
     ),
     (
-        "ten thousand that are there use no stack, and let others have their turns in between",
+        "ten thousand settled Deferreds use no stack, and other tasks get turns in between",
         "go f {many 10000}; step; log then; turn",
         "then f=10000",
     ),
@@ -94,7 +94,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "f=E",
     ),
     (
-        "what it returns is the Deferred's value",
+        "the value that it returns is the Deferred's",
         "go f {return 7}; step",
         "f=7",
     ),
@@ -109,22 +109,22 @@ const TABLE: &[(&str, &str, &str)] = &[
         "f=panic",
     ),
     (
-        "a failure of one that nobody has is reported",
+        "a failure of a dropped coroutine is reported",
         "loose f {raise E}; drop f; log then; step",
         "then !E",
     ),
     (
-        "one that is dropped runs on",
+        "a dropped coroutine runs on",
         "pair a; loose f {await a,log on}; step; drop f; fire a 1; step",
         "f:1 on",
     ),
     (
-        "one may wait for another",
+        "a coroutine may wait for another",
         "pair a; go f {call g {await a,return 5},log on}; step; fire a 1; turn",
         "g:1 on f=5",
     ),
     (
-        "a failure goes through all that wait for each other",
+        "a failure passes through all coroutines that wait for each other",
         "pair a; go f {call g {call h {await a}}}; turn; errback a E; turn",
         "f=E",
     ),
@@ -134,13 +134,13 @@ const TABLE: &[(&str, &str, &str)] = &[
         "Deferred then",
     ),
     (
-        "a failure tells of all that it came through, the innermost first",
+        "a failure's trace names all coroutines that it passed through, the innermost first",
         "pair a; way f {call g {await a}}; turn; errback a E; turn",
         "f=E Deferred await Deferred await",
     ),
     // Cancelling.
     (
-        "a cancel reaches what it waits for, and comes up there",
+        "a cancel reaches the Deferred that it awaits, and its failure appears at that await",
         "pair a; on_cancel a nothing; go f {await a,log never}; step; cancel f; log then; step",
         "~a then f=Cancelled",
     ),
@@ -165,43 +165,43 @@ const TABLE: &[(&str, &str, &str)] = &[
         "f:Cancelled then ~b f=Cancelled",
     ),
     (
-        "it goes on with the value that a canceller brings",
+        "it continues with the value that a canceller fires",
         "pair a; on_cancel a 5; go f {await a}; step; cancel f; step",
         "~a f:5 f=5",
     ),
     (
-        "it gets the failure that a canceller brings",
+        "it gets the failure that a canceller fires",
         "pair a; on_cancel a E; go f {try a,return 1}; step; cancel f; step",
         "~a f:E f=1",
     ),
     (
-        "a cancel reaches the innermost of those that wait for each other",
+        "a cancel reaches the innermost of coroutines that wait for each other",
         "pair a; on_cancel a nothing; go f {call g {call h {await a}}}; turn; cancel f; log then; turn",
         "~a then f=Cancelled",
     ),
     (
-        "the innermost may save all the others",
+        "the innermost coroutine may handle the cancel for all others",
         "pair a; go f {call g {or a 7,log on},log on}; turn; cancel f; turn",
         "on on f=7",
     ),
     (
-        "one in the middle may go on with something else",
+        "a coroutine in the middle may handle the cancel and continue",
         "pair a b; go f {call g {call h {await a,log never},log never},log never}; turn; log then; cancel f; turn; pair c d; go k {call l {try c,await d},log on}; turn; cancel k; turn; fire d 1; turn",
         "then f=Cancelled l:Cancelled l:1 on k=1",
     ),
     (
-        "what comes after a cancel is dropped",
+        "a result that comes after a cancel is dropped",
         "pair a; go f {await a}; step; cancel f; fire a 1; step",
         "f=Cancelled",
     ),
     (
-        "cancelling one that is over does nothing",
+        "cancelling a finished coroutine does nothing",
         "pair a; go f {await a}; step; fire a 1; step; cancel f; turn",
         "f:1 f=1",
     ),
     // The awaited result has come, and the future has not had its turn yet.
     (
-        "a cancel before its turn loses nothing of what has come, and reaches what it awaits next",
+        "a cancel before its turn loses no result, and reaches the next await",
         "pair a b; on_cancel b nothing; go f {await a,await b}; step; fire a 1; cancel f; log then; step; step",
         "then f:1 ~b f=Cancelled",
     ),
@@ -211,7 +211,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "f:1 on f=1",
     ),
     (
-        "a limit cancels what it waits for, and is over",
+        "a time limit cancels the Deferred that it awaits, once",
         "pair a; on_cancel a nothing; limit f 5 {await a,log never}; sleep 4; log then; sleep 2",
         "then ~a f=TimedOut",
     ),
@@ -221,65 +221,65 @@ const TABLE: &[(&str, &str, &str)] = &[
         "f=7",
     ),
     (
-        "it may go on when the limit is over",
+        "it may continue after its time limit",
         "pair a b; limit f 5 {try a,await b}; sleep 6; log then; fire b 2; step",
         "f:Cancelled then f:2 f=2",
     ),
     // Unknown to Twisted.
     (
-        "one that waits for no Deferred is cancelled at once, and dropped in its turn",
+        "a coroutine that awaits no Deferred is cancelled at once, and dropped in its turn",
         "go f {hold,forever}; step; cancel f; log then; turn",
         "f=Cancelled then -f",
     ),
     (
-        "one that has not begun never begins when it is cancelled",
+        "a coroutine that is cancelled before its first poll is never polled",
         "go f {log never}; cancel f; log then; turn",
         "f=Cancelled then",
     ),
     // Leftovers.
     (
-        "nothing is left of one that has returned",
+        "a coroutine that has returned leaves nothing behind",
         "pair a; go f {hold,await a}; step; fire a 1; step",
         "f:1 -f f=1",
     ),
     (
-        "nothing is left of one that has failed, or was cancelled",
+        "a coroutine that has failed or was cancelled leaves nothing behind",
         "pair a b; go f {hold,await a}; go g {hold,await b}; step; errback a E; cancel g; step",
         "-f f=E -g g=Cancelled",
     ),
     (
-        "nothing is left of one whose Deferred was lost",
+        "a coroutine whose Deferred was abandoned leaves nothing behind",
         "pair a; go f {hold,await a}; step; lose a; step",
         "-f f=the Deferred was abandoned: its resolver was dropped without firing",
     ),
     // Task-locals, where Twisted has context variables.
     (
-        "it finds what was set where it was begun, whenever it goes on",
+        "it sees the task-locals that were set where it was spawned, in every poll",
         "pair a; with v {go f {var,await a,var}}; step; with w {fire a 1}; step; var",
         "f<v> f:1 f<v> f=1 <>",
     ),
     (
-        "what it sets holds across what it awaits, and ends with that",
+        "a task-local that it sets holds across its awaits, and ends with its scope",
         "pair a; go f {in w {var,await a,var},var}; step; var; fire a 1; step",
         "f<w> <> f:1 f<w> f<> f=1",
     ),
     (
-        "what it sets is not seen by who began it, nor by others",
+        "a task-local that it sets is not visible to its parent or to other tasks",
         "pair a b; with v {go f {in w {await a}},go g {await b,var},var}; step; fire b 2; step; var",
         "<v> g:2 g<v> g=2 <>",
     ),
     (
-        "one that it waits for finds what it has set",
+        "a coroutine that it awaits sees the task-locals that it has set",
         "go f {in w {call g {var}},var}; turn",
         "g<w> f<> f=0",
     ),
     (
-        "a callback finds what is set where it is fired",
+        "a callback sees the task-locals that are set where it is fired",
         "pair a b; with v {cb_var a,cb_var b}; with w {fire a 1}; fire b 1",
         "a<w> b<>",
     ),
     (
-        "a call that was put off finds nothing",
+        "a delayed call sees no task-locals",
         "with v {later l}; turn",
         "l<>",
     ),
@@ -363,7 +363,7 @@ impl World {
                 self.put(name, deferred);
             }
             "go" | "way" | "limit" => {
-                let (world, label, told) = (self.clone(), name.to_owned(), verb == "way");
+                let (world, label, observed) = (self.clone(), name.to_owned(), verb == "way");
                 let (limit, braces) = match verb {
                     "limit" => more.split_once(' ').expect("a limit"),
                     _ => ("", more),
@@ -375,7 +375,7 @@ impl World {
                 let deferred = deferred.add_both(move |result| {
                     world.say(format!("{label}={}", show(&result)));
                     let way = result.err().map(|failure| failure.trace());
-                    for hop in way.iter().flatten().filter(|_| told) {
+                    for hop in way.iter().flatten().filter(|_| observed) {
                         world.say(match hop {
                             TraceFrame::Callback { .. } => "callback",
                             TraceFrame::Deferred { .. } => "Deferred",

@@ -47,7 +47,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a(3) b(3) after",
     ),
     (
-        "what a callback returns is what the next one gets",
+        "the next callback gets the value that a callback returns",
         "pair; cb a -> +1; cb b -> 10; cb c; fire 3",
         "a(3) b(4) c(10)",
     ),
@@ -68,7 +68,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a(E) b(F)",
     ),
     (
-        "a callback's failure goes to the next errback",
+        "the next errback gets a callback's failure",
         "pair; cb a -> !E; cb b; eb c; fire 1",
         "a(1) c(E)",
     ),
@@ -93,12 +93,12 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a(E) b(2)",
     ),
     (
-        "of a pair the errback does not see what goes wrong in its callback",
+        "of a pair the errback does not get the failure of its callback",
         "pair; cbs a b; eb c; fire 1",
         "a(1) c(boom)",
     ),
     (
-        "of a pair the errback sees what went wrong before",
+        "of a pair the errback gets an earlier failure",
         "pair; cbs a b; cb c; errback E",
         "b(E) c(-1)",
     ),
@@ -113,7 +113,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "b(same) c(another)",
     ),
     (
-        "any other error is made one",
+        "any other error becomes a failure",
         "pair; eb a; errback_plain",
         "a(ResultTaken)",
     ),
@@ -128,27 +128,27 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a(4) b(E)",
     ),
     (
-        "one that has its value calls at once",
+        "a Deferred that has its value calls at once",
         "succeed 3; cb a; log then; cb b -> +1; poll",
         "a(3) then b(3) =4",
     ),
     (
-        "one that has failed calls at once",
+        "a Deferred that has failed calls at once",
         "fail E; eb a -> 1; log then; poll",
         "a(E) then =1",
     ),
     (
-        "adding to a fired one runs before the adding returns",
+        "a callback that is added to a fired Deferred runs before the call returns",
         "pair; fire 3; cb a; log then; cb b",
         "a(3) then b(3)",
     ),
     (
-        "a fired one goes on after its callbacks ran",
+        "a fired Deferred takes more callbacks after its callbacks ran",
         "pair; cb a -> +1; fire 3; cb b -> +1; poll",
         "a(3) b(4) =5",
     ),
     (
-        "a panic in a callback of a fired one becomes a failure",
+        "a panic in a callback of a fired Deferred becomes a failure",
         "succeed 1; cb a -> panic; eb b; poll",
         "a(1) b(panic) =panic",
     ),
@@ -158,17 +158,17 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a(1) b(1) c(1)",
     ),
     (
-        "what is added inside is not run inside",
+        "a callback that is added inside a callback does not run inside it",
         "pair; cb a do {cb b; log after}; fire 1",
         "a(1) after b(1)",
     ),
     (
-        "adding inside works as often as one likes",
+        "callbacks may be added inside callbacks repeatedly",
         "pair; cb a do {cb b do {cb c}}; fire 1",
         "a(1) b(1) c(1)",
     ),
     (
-        "firing another one inside a callback is a call as well",
+        "firing another Deferred inside a callback is a call as well",
         "pair; pair @x; cb x @x; cb a do {fire 7 @x; log after}; cb b; fire 1",
         "a(1) x(7) after b(1)",
     ),
@@ -178,29 +178,33 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a(Abandoned)",
     ),
     (
-        "one that was lost before anything was added is told as well",
+        "a Deferred whose resolver was dropped before callbacks were added fails as well",
         "pair; lose; eb a",
         "a(Abandoned)",
     ),
-    ("a dropped one runs on", "pair; cb a; drop; fire 3", "a(3)"),
     (
-        "one dropped by its own callback runs on",
+        "a dropped Deferred runs on",
+        "pair; cb a; drop; fire 3",
+        "a(3)",
+    ),
+    (
+        "a Deferred that its own callback drops runs on",
         "pair; cb a do {drop}; cb b; fire 3",
         "a(3) b(3)",
     ),
     // Chaining.
     (
-        "one that has fired is taken in at once",
+        "an inner Deferred that has fired continues the chain at once",
         "pair @i; fire 5 @i; pair; cb a -> @i; cb b; fire 1",
         "a(1) b(5)",
     ),
     (
-        "one that has its value is taken in at once",
+        "an inner Deferred that has its value continues the chain at once",
         "succeed 5 @i; pair; cb a -> @i; cb b; fire 1",
         "a(1) b(5)",
     ),
     (
-        "one that has failed is taken in at once",
+        "an inner Deferred that has failed continues the chain at once",
         "fail E @i; pair; cb a -> @i; cb b; eb c; fire 1",
         "a(1) c(E)",
     ),
@@ -215,7 +219,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a(1) c(E)",
     ),
     (
-        "a chain that waits is told when the other one is lost",
+        "a waiting chain fails when the inner Deferred's resolver is dropped",
         "pair @i; pair; cb a -> @i; eb c; fire 1; lose @i",
         "a(1) c(Abandoned)",
     ),
@@ -225,12 +229,12 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a(E) b(2)",
     ),
     (
-        "the other one's callbacks come first and may change the value",
+        "the inner Deferred's callbacks run first and may change the value",
         "pair @i; cb x -> +1 @i; pair; cb a -> @i; cb b; fire 1; fire 2 @i",
         "a(1) x(2) b(3)",
     ),
     (
-        "what is added while a chain waits runs after it",
+        "callbacks that are added while a chain waits run after the wait",
         "pair @i; pair; cb a -> @i; fire 1; cb b; cb c; fire 2 @i",
         "a(1) b(2) c(2)",
     ),
@@ -245,12 +249,12 @@ const TABLE: &[(&str, &str, &str)] = &[
         "then a(1) b(2)",
     ),
     (
-        "a paused one holds up who waits for it",
+        "a paused Deferred holds back the chain that waits for it",
         "pair @i; pause @i; fire 2 @i; pair; cb a -> @i; cb b; fire 1; log then; unpause @i",
         "a(1) then b(2)",
     ),
     (
-        "a pause in the middle stops what comes after and nothing before",
+        "a pause in the middle holds back later callbacks and no earlier ones",
         "pair @i; cb x @i; pair @m; pause @m; cb m -> @i @m; cb n @m; fire 1 @m; pair; cb a -> @m; cb b; fire 1; fire 2 @i; log then; unpause @m",
         "a(1) x(2) then m(1) n(2) b(2)",
     ),
@@ -265,7 +269,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "b(2) then a(1) z(3)",
     ),
     (
-        "a chain waits for one that waits already",
+        "a chain waits for a Deferred that waits already",
         "pair @c; pair @b; cb b -> @c @b; fire 2 @b; pair; cb a -> @b; cb z; fire 1; log then; fire 3 @c",
         "b(2) a(1) then z(3)",
     ),
@@ -275,7 +279,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a(1) b(2) then c(3)",
     ),
     (
-        "a fired one waits for what a later callback returns",
+        "a fired Deferred waits for the Deferred that a later callback returns",
         "pair @i; succeed 1; cb a -> @i; cb b; log then; fire 2 @i",
         "a(1) then b(2)",
     ),
@@ -285,24 +289,24 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a(1) b(2)",
     ),
     (
-        "twenty thousand that wait for each other are a chain like any other",
+        "twenty thousand Deferreds that wait for each other are a chain like any other",
         "line 20000; cb a; log then; fire 1; log after",
         "then a(1) after",
     ),
     // Twisted lets it wait forever.
     (
-        "one that returns itself is told so",
+        "a Deferred whose callback returns it fails with WaitsForItself",
         "pair; cb a -> @d; cb b; eb c -> 0; fire 1",
         "a(1) c(WaitsForItself)",
     ),
     (
-        "one that returns itself to later callbacks is told so",
+        "a Deferred that a later callback of it returns fails with WaitsForItself",
         "pair; cb a do {cb b -> @d}; fire 1; log then",
         "a(1) b(1) then",
     ),
     // Pausing.
     (
-        "a paused one does not run when it fires",
+        "a paused Deferred runs no callbacks when it fires",
         "pair; cb a; pause; fire 1; log then; unpause",
         "then a(1)",
     ),
@@ -317,7 +321,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "then a(1)",
     ),
     (
-        "a fired one can be paused",
+        "a fired Deferred can be paused",
         "succeed 1; pause; cb a; log then; unpause",
         "then a(1)",
     ),
@@ -332,7 +336,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "x(2) a(1) after",
     ),
     (
-        "a paused one is not settled",
+        "a paused Deferred is not settled",
         "succeed 1; pause; poll; unpause; poll",
         "=? =1",
     ),
@@ -347,13 +351,13 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a(1) then b(2)",
     ),
     (
-        "unpausing a chain that waits does not make it go on",
+        "unpausing a waiting chain does not end its wait",
         "pair @i; pair; cb a -> @i; cb b; fire 1; pause; unpause; log then; fire 2 @i",
         "a(1) then b(2)",
     ),
     // `Debug`.
     (
-        "it shows how it stands",
+        "Debug shows the state",
         "pair; shown; pause; shown; unpause; cb a; fire 1; shown; succeed 2; shown; fail E; shown; poll; shown",
         "pending paused a(1) fired has its value failed: E =E its result was taken",
     ),
@@ -364,27 +368,27 @@ const TABLE: &[(&str, &str, &str)] = &[
     ),
     // Awaiting and giving up, which Twisted does not have.
     (
-        "a polled one that is dropped is cancelled",
+        "a polled Deferred that is dropped is cancelled",
         "pair; on_cancel x; both a; poll; drop",
         "=? x a(Cancelled)",
     ),
     (
-        "a polled one that waits passes that on",
+        "a polled Deferred that waits passes the cancel on",
         "pair @i; on_cancel x @i; pair; cb a -> @i; fire 1; poll; drop",
         "a(1) =? x",
     ),
     (
-        "one polled and added to is an unpolled one again",
+        "a polled Deferred that gets a callback counts as unpolled again",
         "pair; on_cancel x; poll; cb a; drop; fire 1",
         "=? a(1)",
     ),
     (
-        "one polled and returned by a callback is an unpolled one again",
+        "a polled Deferred that a callback returns counts as unpolled again",
         "pair @i; poll @i; pair; cb a -> @i; cb b; fire 1; drop; fire 2 @i",
         "=? a(1) b(2)",
     ),
     (
-        "a value that a canceller brings when an await is given up is dropped",
+        "a value that a canceller fires when an await is given up is dropped",
         "pair; on_cancel x do {fire 5}; poll; drop; log then",
         "=? x then",
     ),

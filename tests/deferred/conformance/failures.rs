@@ -35,7 +35,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "invalid digit found in string",
     ),
     (
-        "what is not trapped goes on as the same failure",
+        "a failure that is not trapped is passed on as the same failure",
         "parse; trap io; io; trap parse",
         "passed passed",
     ),
@@ -45,12 +45,12 @@ const TABLE: &[(&str, &str, &str)] = &[
         "1 0 0 passed",
     ),
     (
-        "a text may be one",
+        "a text becomes a failure",
         "text oh; shown; is parse; trap io",
         "oh no passed",
     ),
     (
-        "a panic is one",
+        "a panic becomes a failure",
         "panicked oh; shown; is parse",
         "panicked: oh no",
     ),
@@ -61,13 +61,13 @@ const TABLE: &[(&str, &str, &str)] = &[
         "serving serving: reading: gone serving: reading: gone (at …)",
     ),
     (
-        "what is the cause of another is found in that",
+        "find returns an error that is the cause of another",
         "parse; context reading; is parse; trap parse; find parse; find io; levels",
         "no passed invalid digit found in string - 2",
     ),
     // Passing on.
     (
-        "a failure made of a failure is that one",
+        "a failure made of a failure is the same failure",
         "parse; boxed; same; place; shown",
         "same there invalid digit found in string",
     ),
@@ -77,7 +77,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "same there",
     ),
     (
-        "it may go to another thread, with its place and all its levels",
+        "a failure may be sent to another thread, with its location and all its levels",
         "parse; context reading; away; same; place; all",
         "same there reading: invalid digit found in string",
     ),

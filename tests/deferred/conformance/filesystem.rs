@@ -39,33 +39,33 @@ use crate::support::folder::Folder;
 const TABLE: &[(&str, &str, &str)] = &[
     // Locking at once.
     (
-        "who locks it has it, whoever else tries",
+        "a held lock excludes all others",
         "held; lock a; held; lock b; lock a; unlock a; held; lock b",
         "free a held b- a- free b",
     ),
     (
-        "only who has it can unlock it",
+        "only the holder can unlock it",
         "unlock a; alive; lock a; unlock a; held",
         "a!NotFound a- a!NotOurLock held",
     ),
     (
-        "what a dead process has left is taken over",
+        "the lock of a dead process is taken over",
         "dead; held; lock a; held; clean a; unlock a; lock a; clean a",
         "free a held unclean a clean",
     ),
     (
-        "what is no lock is an error and is left alone",
+        "a file that is not a lock is an error and is left alone",
         "junk; lock a; unlock a; wait a; lock a",
         "a!NotALock a!NotALock a!NotALock a!NotALock",
     ),
     // Waiting.
     (
-        "one that is free is had at once, and needs no timer",
+        "a free lock is acquired at once, without a timer",
         "wait a 5; log then; timers; held; release a; held",
         "a then 0 held free",
     ),
     (
-        "one that is not is tried for each second",
+        "a held lock is tried every second",
         "lock a; wait b; timers; go 1; go 1; unlock a; go 0.75; held; timers; go 0.25; timers; held",
         "a 1 free 1 b 0 held",
     ),
@@ -75,27 +75,27 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a 1 b",
     ),
     (
-        "one that another process has is waited for as well",
+        "a lock of another process is waited for as well",
         "alive; wait a 3; go 2; timers; go 1; timers",
         "2 a!TimedOut(3) 0",
     ),
     (
-        "what a dead process has left is had at once",
+        "the lock of a dead process is acquired at once",
         "dead; wait a 5; timers; clean a",
         "a 0 unclean",
     ),
     (
-        "what becomes a dead one's while one waits is had at the next try",
+        "a lock whose holder dies during the wait is acquired at the next try",
         "alive; wait a; go 1; log then; dead; go 1; clean a",
         "then a unclean",
     ),
     (
-        "one unlocks what one has waited for",
+        "a lock that was waited for can be unlocked",
         "lock a; wait b; unlock a; go 1; unlock b; held",
         "a b free",
     ),
     (
-        "two who wait get it one after the other",
+        "two waiters get it one after the other",
         "lock a; wait b; wait c; unlock a; go 1; log then; release b; go 1",
         "a b then c",
     ),
@@ -116,13 +116,13 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a b 0 held",
     ),
     (
-        "without any time there is one try more",
+        "with a limit of zero there is one more try",
         "lock a; wait b 0; log then; go 0; timers",
         "a then b!TimedOut(0) 0",
     ),
     // Two at a time.
     (
-        "a second one at the same time is refused, and harms nobody",
+        "a second wait of the same handle is refused, and does not affect the first",
         "lock a; wait b 9; also b; timers; unlock a; go 1",
         "a b2!AlreadyTryingToLock 2 b",
     ),
@@ -144,23 +144,23 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a b!Cancelled free",
     ),
     (
-        "cancelling one that has it does nothing",
+        "cancelling a Deferred that has the lock does nothing",
         "wait a; cancel a; held; release a; held",
         "a held free",
     ),
     // Errors meanwhile.
     (
-        "what goes wrong while one waits is told",
+        "an error during the wait fails the Deferred",
         "lock a; wait b 9; junk; go 1; timers",
         "a b!NotALock 0",
     ),
     (
-        "what goes wrong at the last try is told",
+        "an error at the last try fails the Deferred",
         "lock a; wait b 0.5; junk; go 1; timers",
         "a b!NotALock 0",
     ),
     (
-        "the end of the clock is told",
+        "when the clock stops, the Deferred fails",
         "lock a; wait b 5; stop clock",
         "a b!Abandoned",
     ),

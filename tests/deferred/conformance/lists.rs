@@ -15,7 +15,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "[] then",
     ),
     (
-        "a list of what is there is there at once",
+        "a list of settled members is settled at once",
         "succeed a 1; fail b E; list a b; log then",
         "[1,E] then",
     ),
@@ -56,27 +56,27 @@ const TABLE: &[(&str, &str, &str)] = &[
         "[E] then",
     ),
     (
-        "a cancelled list cancels every member, and has what they came to",
+        "a cancelled list cancels every member, and has their results",
         "pair a b; on_cancel a nothing; list a b; cancel",
         "~a [Cancelled,Cancelled]",
     ),
     (
-        "a cancelled list has what a canceller brings",
+        "a cancelled list has the value that a canceller fires",
         "pair a b; on_cancel a 5; on_cancel b E; list a b; cancel",
         "~a ~b [5,E]",
     ),
     (
-        "a canceller that panics does not spare the others",
+        "after a canceller that panics the other cancellers are called",
         "pair a b c; on_cancel a panic; on_cancel b nothing; on_cancel c nothing; list a b c; cancel",
         "~a ~b ~c [panic,Cancelled,Cancelled]",
     ),
     (
-        "a member that goes on after the cancel is waited for",
+        "a member that continues after the cancel is waited for",
         "pair a b c; eb a 7; inner a c; on_cancel b nothing; list a b; cancel; log then; fire c 1",
         "a(Cancelled) ~b then [1,Cancelled]",
     ),
     (
-        "cancelling a list leaves what is there alone",
+        "cancelling a list keeps the results that are there",
         "pair a b; on_cancel a nothing; on_cancel b nothing; list a b; fire a 1; cancel",
         "~b [1,Cancelled]",
     ),
@@ -86,7 +86,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "1:2 then",
     ),
     (
-        "cancelling twice asks once",
+        "cancelling twice calls each canceller once",
         "pair a; on_cancel a nothing; list a; cancel; cancel",
         "~a [Cancelled]",
     ),
@@ -112,7 +112,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "[] then",
     ),
     (
-        "gather of what is there is there at once",
+        "gather of settled members is settled at once",
         "succeed a 1; succeed b 2; gather a b; log then",
         "[1,2] then",
     ),
@@ -122,7 +122,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "FirstError(1,E) then",
     ),
     (
-        "gather of what has failed fails at once",
+        "gather of failed members fails at once",
         "pair a; fail b E; gather a b; log then",
         "FirstError(1,E) then",
     ),
@@ -132,13 +132,13 @@ const TABLE: &[(&str, &str, &str)] = &[
         "equal different different",
     ),
     (
-        "of several that have failed before the one that stands first counts, and the others are reported",
+        "of several members that had failed before, the first in order counts, and the others are reported",
         "fail a E; fail b F; fail c G; gather a b c",
         "!F !G FirstError(0,E)",
     ),
     // Twisted lets the others run: see `loose`.
     (
-        "a failed gather cancels the rest, before it goes on",
+        "a failed gather cancels the remaining members, before its callbacks run",
         "pair a b c; on_cancel a nothing; on_cancel c nothing; gather a b c; errback b E; log then",
         "~a ~c FirstError(1,E) then",
     ),
@@ -148,17 +148,17 @@ const TABLE: &[(&str, &str, &str)] = &[
         "~a ~b ~d FirstError(2,E)",
     ),
     (
-        "the rest may bring something, which is dropped",
+        "values of the remaining members are dropped",
         "pair a b; on_cancel a 5; gather a b; errback b E",
         "~a FirstError(1,E)",
     ),
     (
-        "a failure that the rest brings is reported",
+        "a failure of the remaining members is reported",
         "pair a b; on_cancel a F; gather a b; errback b E",
         "~a !F FirstError(1,E)",
     ),
     (
-        "a canceller of the rest that panics is reported, and the others are cancelled",
+        "a panic of a remaining member's canceller is reported, and the others are cancelled",
         "pair a b c; on_cancel a panic; on_cancel b nothing; gather a b c; errback c E",
         "~a !panic ~b FirstError(2,E)",
     ),
@@ -179,17 +179,17 @@ const TABLE: &[(&str, &str, &str)] = &[
         "~a ~b Cancelled",
     ),
     (
-        "a cancelled gather goes on when the cancellers bring values",
+        "a cancelled gather succeeds when the cancellers fire values",
         "pair a b; on_cancel a 1; on_cancel b 2; gather a b; cancel",
         "~a ~b [1,2]",
     ),
     (
-        "a cancelled gather fails when a canceller brings a failure",
+        "a cancelled gather fails when a canceller fires a failure",
         "pair a b; on_cancel a E; on_cancel b nothing; gather a b; cancel",
         "~a ~b FirstError(0,E)",
     ),
     (
-        "a member that somebody else cancelled is a failed one",
+        "a member that other code cancelled counts as failed",
         "pair a b; gather a b; errback a Cancelled; log then",
         "FirstError(0,Cancelled) then",
     ),
@@ -215,7 +215,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "2:3",
     ),
     (
-        "of several that are there the one that stands first wins",
+        "of several settled members the first in order wins",
         "fail a E; succeed b 2; succeed c 3; race a b c",
         "1:2",
     ),
@@ -237,13 +237,13 @@ const TABLE: &[(&str, &str, &str)] = &[
         "then FailureGroup(E,F)",
     ),
     (
-        "a race of what has failed fails at once",
+        "a race of failed members fails at once",
         "fail a E; fail b F; race a b",
         "FailureGroup(E,F)",
     ),
     // In Twisted it is never decided.
     (
-        "a race of nobody fails at once",
+        "a race without members fails at once",
         "race; log then",
         "NothingToWaitFor then",
     ),
@@ -253,7 +253,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "1:2 then",
     ),
     (
-        "what a cancelled loser brings later is dropped, whatever it is",
+        "a later result of a cancelled member is dropped",
         "pair a b c; race a b c; fire b 2; fire a 1; errback c E; log then",
         "1:2 then",
     ),
@@ -269,12 +269,12 @@ const TABLE: &[(&str, &str, &str)] = &[
         "1:2 !E",
     ),
     (
-        "a failure that a loser's canceller brings is reported",
+        "a failure that a losing member's canceller fires is reported",
         "pair a b; on_cancel a E; race a b; fire b 2",
         "~a !E 1:2",
     ),
     (
-        "with the rest let run nobody is cancelled",
+        "with let_rest_run no member is cancelled",
         "pair a b; on_cancel a nothing; cb a; loose race a b; fire b 2; fire a 1",
         "1:2 a(1)",
     ),
@@ -290,7 +290,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "~a ~b Cancelled",
     ),
     (
-        "a cancelled race is won by a canceller that brings a value",
+        "a cancelled race is won by a canceller that fires a value",
         "pair a b c; on_cancel b 5; on_cancel c nothing; race a b c; cancel",
         "~b ~c 1:5",
     ),
@@ -311,7 +311,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "~a 1:E then",
     ),
     (
-        "the first of what is there is the one that stands first",
+        "the first of settled members is the first in order",
         "pair a; fail b E; succeed c 1; first a b c",
         "1:E",
     ),
@@ -321,7 +321,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "NothingToWaitFor then",
     ),
     (
-        "with the rest let run the others go on",
+        "with let_rest_run the other members run on",
         "pair a b; cb a; loose first a b; fire b 2; fire a 1",
         "1:2 a(1)",
     ),
@@ -342,7 +342,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a… b… [1,2]",
     ),
     (
-        "a future that fails fails the gather and stops the others",
+        "a future that fails fails the gather and cancels the others",
         "future a E; pair b; on_cancel b nothing; gather a b; turn",
         "a… ~b FirstError(0,E)",
     ),

@@ -49,7 +49,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a free",
     ),
     (
-        "a second one waits, and gets it inside the release",
+        "a second waiter gets the lock inside the release",
         "lock; acquire a; acquire b; state; release a; log after; state",
         "a locked+1 b after locked",
     ),
@@ -59,7 +59,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a b c free",
     ),
     (
-        "a new one does not come before those in line",
+        "a new waiter does not overtake the queue",
         "lock; acquire a; acquire b; try x; release a; try y; release b; try z",
         "a x- b y- z",
     ),
@@ -70,22 +70,22 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a b b. c locked+1",
     ),
     (
-        "those who let go at once follow each other",
+        "waiters that release at once are served one after the other",
         "lock; acquire a; through b; through c; through d; release a; state",
         "a b c d free",
     ),
     (
-        "cancelling one that waits leaves the line and harms nobody",
+        "cancelling a waiter removes it from the queue, and does not affect others",
         "lock; acquire a; acquire b; acquire c; cancel b; state; release a",
         "a b!cancelled locked+1 c",
     ),
     (
-        "cancelling one that has it does nothing",
+        "cancelling a Deferred that has the lock does nothing",
         "lock; acquire a; acquire b; cancel a; state; release a",
         "a locked+1 b",
     ),
     (
-        "cancelling the last one in line leaves the lock to its holder",
+        "cancelling the last waiter leaves the lock to its holder",
         "lock; acquire a; acquire b; cancel b; release a; state; acquire c",
         "a b!cancelled free c",
     ),
@@ -111,12 +111,12 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a a!panic free",
     ),
     (
-        "run holds the lock until what it returned is done",
+        "run holds the lock until the returned Deferred is done",
         "lock; run a; state; finish a 7; state",
         "a locked a=7 free",
     ),
     (
-        "run releases when what it returned fails",
+        "run releases the lock when the returned Deferred fails",
         "lock; run a; acquire b; finish a !E; state",
         "a b a!E locked",
     ),
@@ -157,7 +157,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a b 0+1 c 0",
     ),
     (
-        "permits come back",
+        "permits are given back",
         "semaphore 2; acquire a; acquire b; release b; release a; state",
         "a b 2",
     ),
@@ -167,7 +167,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a b c d",
     ),
     (
-        "one that wants much is not overtaken",
+        "a request for many permits is not overtaken",
         "semaphore 3; acquire a 2; acquire b 2; acquire c; try x; release a; state",
         "a x- b c 0",
     ),
@@ -177,7 +177,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a b!cancelled c 0",
     ),
     (
-        "cancelling one that wants much lets the others in",
+        "cancelling a request for many permits serves the others",
         "semaphore 2; acquire a; acquire b 2; acquire c; cancel b; state",
         "a b!cancelled c 0",
     ),
@@ -197,12 +197,12 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a b!cancelled ~a c a!cancelled 0 c=1 1",
     ),
     (
-        "a permit that its callback keeps to the end comes back, whatever comes of that",
+        "a permit that its callback holds to the end is given back, whatever the result",
         "semaphore 1; with a 3; with b !E; with c panic; state",
         "a a=3 b b!E c c!panic 1",
     ),
     (
-        "a second one waits for a permit, and gets it inside the release",
+        "a second waiter gets a permit inside the release",
         "semaphore 1; acquire a; acquire b; state; release a; log after; state",
         "a 0+1 b after 0",
     ),
@@ -217,7 +217,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a b b. c 0+1",
     ),
     (
-        "run of a semaphore waits for its turn, and holds until what it returned is done",
+        "run of a semaphore waits for its turn, and holds until the returned Deferred is done",
         "semaphore 1; acquire a; run b; state; release a; state; finish b !E; state",
         "a 0+1 b 0 b!E 1",
     ),
@@ -227,23 +227,23 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a b a=7",
     ),
     (
-        "a hundred through one door",
+        "several waiters share one permit",
         "semaphore 1; acquire a; through b; through c; through d; release a; state",
         "a b c d 1",
     ),
     // The queue.
     (
-        "what is there is had at once",
+        "get returns a stored item at once",
         "queue - -; put 1; put 2; get a; get b; state",
         "a(1) b(2) 0",
     ),
     (
-        "what is not there is waited for, and given inside the put",
+        "get waits for an item, and gets it inside the put",
         "queue - -; get a; get b; state; put 1; log after; put 2; state",
         "0+2 a(1) after b(2) 0",
     ),
     (
-        "what nobody waits for is stored",
+        "an item for which no Deferred waits is stored",
         "queue - -; get a; put 1; put 2; state",
         "a(1) 1",
     ),
@@ -263,7 +263,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "c!underflow a(1) b(2) d(3)",
     ),
     (
-        "a backlog of none still gives what is there",
+        "with a backlog of 0 get still returns stored items",
         "queue - 0; get a; put 1; get b; state",
         "a!underflow b(1) 0",
     ),
@@ -273,7 +273,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a!cancelled b(1) 1",
     ),
     (
-        "what is put after a cancel is stored",
+        "an item that is put after a cancel is stored",
         "queue - -; get a; cancel a; put 1; state; get b",
         "a!cancelled 1 b(1)",
     ),
@@ -293,48 +293,48 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a!cancelled b(1) 2!overflow 0",
     ),
     (
-        "what overflowed is not there later",
+        "an item that overflowed is not in the queue later",
         "queue 1 -; put 1; put 2; get a; get b; state; put 3",
         "2!overflow a(1) 0+1 b(3)",
     ),
     (
-        "what is there can be tried for",
+        "try_get returns a stored item",
         "queue - -; try x; put 1; try y; state",
         "x- y(1) 0",
     ),
     // Waiters that are not polled, which Twisted does not have.
     (
-        "one that is kept does not have it",
+        "a Deferred that is kept and not polled does not hold the lock",
         "lock; want a; state; acquire b; release b; poll a; state",
         "free+1 b a= locked",
     ),
     (
-        "one that comes late has kept its place",
+        "a waiter that polls late keeps its position",
         "lock; acquire a; want b; release a; acquire d; acquire e; poll b; use b; release d; release b",
         "a d b? b e",
     ),
     (
-        "one that is polled in time is served in its turn",
+        "a waiter that is polled in time is served in its turn",
         "lock; acquire a; want b; acquire c; poll b; cancel c; release a; poll b",
         "a b? c!cancelled b=",
     ),
     (
-        "one that gets a callback while it is offered has it at once",
+        "a waiter that gets a callback while it has an offer is served at once",
         "lock; acquire a; want b; release a; use b; state",
         "a b locked",
     ),
     (
-        "one that gets a callback while it waits is served inside the release",
+        "a waiter that gets a callback while it waits is served inside the release",
         "lock; acquire a; want b; use b; acquire c; release a; release b",
         "a b c",
     ),
     (
-        "dropping one that waits leaves the line",
+        "dropping a waiter removes it from the queue",
         "lock; acquire a; want b; acquire c; drop b; state; release a",
         "a locked+1 c",
     ),
     (
-        "cancelling one that was offered it passes it on",
+        "cancelling a waiter with an offer passes the offer on",
         "lock; acquire a; want b; release a; cancel b; state; acquire c",
         "a free c",
     ),
@@ -349,12 +349,12 @@ const TABLE: &[(&str, &str, &str)] = &[
         "1+1 b(1)",
     ),
     (
-        "items go to those who ask, in the order of asking",
+        "items go to waiters in the order of their calls",
         "queue - -; want a; want b; put 1; put 2; poll b; use a; state",
         "b=1 a(2) 0",
     ),
     (
-        "one that comes too late waits again",
+        "a waiter that polls too late waits again",
         "queue - -; want a; put 1; try x; poll a; put 2; poll a",
         "x(1) a? a=2",
     ),

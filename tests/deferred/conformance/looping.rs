@@ -60,7 +60,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "0 0 0 0 done after",
     ),
     (
-        "once a turn without an interval, also if what it returns is waited for",
+        "once a turn without an interval, also if its Deferred is waited for",
         "waiting; on 1 {fire}; on 2 {fire}; on 3 {stop,fire}; every 0; go 1",
         "0 0 0 done",
     ),
@@ -76,7 +76,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "0 fires 3",
     ),
     (
-        "after the Deferred it goes on on the grid of its start",
+        "after the Deferred it continues on the grid of its start",
         "waiting; every 1; go 0.5; fire; go 1; fire; go 0.75; fire; go 1",
         "0 1 2 3",
     ),
@@ -117,7 +117,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "0 1 done after 0",
     ),
     (
-        "stopping takes its timer away",
+        "stopping removes its timer",
         "every 1; timers; stop; timers; every 1; go 1; timers; stop; timers; every 1; cancel; timers",
         "1 done 0 0 1 1 done 0 done(Cancelled) 0",
     ),
@@ -153,7 +153,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "done no 0 no done",
     ),
     (
-        "what was stopped can be started again, on a new grid",
+        "a stopped loop can be started again, on a new grid",
         "every 1; go 1.5; stop; again 2; go 4",
         "0 1 done 1.5 3.5 5.5",
     ),
@@ -168,12 +168,12 @@ const TABLE: &[(&str, &str, &str)] = &[
         "0 1 done(ClockStopped) no",
     ),
     (
-        "the end of the clock leaves a pending call alone, and is told after it",
+        "when the clock stops, a pending call is waited for, and then the loop fails",
         "waiting; every 1; go 1; stop clock; running; fire; running",
         "0 yes done(ClockStopped) no",
     ),
     (
-        "callbacks of a Deferred that was dropped are told of the end",
+        "callbacks of a dropped Deferred run at the end",
         "every 1; go 1; drop; stop clock",
         "0 1 done(ClockStopped)",
     ),
@@ -194,43 +194,43 @@ const TABLE: &[(&str, &str, &str)] = &[
         "0 no 1",
     ),
     (
-        "reset of one that is over does nothing",
+        "reset of an ended loop does nothing",
         "every 1; stop; reset; go 2",
         "done no",
     ),
     (
-        "reset again and again puts it off for ever",
+        "repeated resets delay the call for ever",
         "every 1; go 0; go 0.75; reset; go 0.75; reset; go 0.75; reset; go 1; timers",
         "0 3.25 1",
     ),
     (
-        "reset before the first call puts that off",
+        "reset before the first call delays it",
         "every 1; reset; go 1",
         "1",
     ),
     // Counting.
     (
-        "the count is one when nothing is missed",
+        "the count is 1 when no point is missed",
         "counting; every 1; go 3",
         "0:1 1:1 2:1 3:1",
     ),
     (
-        "the count is one at a first call that comes later",
+        "the count is 1 at a first call of start_later",
         "counting; later 1; go 2",
         "1:1 2:1",
     ),
     (
-        "the count tells of the points that were missed",
+        "the count includes the points that were missed",
         "counting; waiting; every 1; go 2.5; fire; go 1; fire; go 3; log then; go 2.1; fire; go 1",
         "0:1 3:3 4:1 then 9:5",
     ),
     (
-        "the count is one without an interval",
+        "the count is 1 without an interval",
         "counting; on 3 {stop}; every 0; go 1",
         "0:1 0:1 0:1 done",
     ),
     (
-        "the count after a reset is one",
+        "the count after a reset is 1",
         "counting; every 1; go 1.5; reset; go 1",
         "0:1 1:1 2.5:1",
     ),
@@ -246,12 +246,12 @@ const TABLE: &[(&str, &str, &str)] = &[
         "0 1 done(Cancelled) no 0",
     ),
     (
-        "cancelling the Deferred cancels what a call waits for",
+        "cancelling the Deferred cancels the Deferred that a call waits for",
         "waiting; every 1; go 1; cancel; go 5; running",
         "0 x done(Cancelled) no",
     ),
     (
-        "what a call makes of being cancelled is what comes of the loop",
+        "the result of a cancelled call is the result of the loop",
         "waiting; on cancel {errback E}; every 1; go 1; cancel; go 5",
         "0 x done(E)",
     ),
@@ -261,7 +261,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "0 done(Cancelled) inside 0",
     ),
     (
-        "cancelled inside the function it cancels what that returns",
+        "cancelled inside the function, the loop cancels the Deferred that the function returns",
         "waiting; on 1 {cancel}; every 1; go 5; timers",
         "0 done(Cancelled) x 0",
     ),

@@ -6,12 +6,12 @@ use super::script::check;
 const TABLE: &[(&str, &str, &str)] = &[
     // Making them.
     (
-        "a Deferred as the value is one like any other, and is not waited for",
+        "a Deferred as the value is a value like any other, and is not waited for",
         "pair a; given a; pair b; given_later b; log then; fire a 1; fire b 1",
         "Deferred Deferred then",
     ),
     (
-        "what execute's function returns is there",
+        "execute returns the function's result at once",
         "execute 1; log then",
         "1 then",
     ),
@@ -23,7 +23,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "Deferred then",
     ),
     (
-        "what maybe_deferred's function returns is there",
+        "maybe_deferred returns the function's result at once",
         "maybe 1; log then",
         "1 then",
     ),
@@ -34,7 +34,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "panic",
     ),
     (
-        "a Deferred that maybe_deferred's function returns is the one that comes back",
+        "maybe_deferred returns the Deferred that its function returns",
         "pair a; on_cancel a nothing; maybe a; log then; cancel",
         "then ~a Cancelled",
     ),
@@ -88,7 +88,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "then",
     ),
     (
-        "a Deferred gets what a channel brings",
+        "a Deferred gets the value that a channel sends",
         "receiver a; watch a; turn; log then; send 1; turn",
         "then 1",
     ),
@@ -104,38 +104,38 @@ const TABLE: &[(&str, &str, &str)] = &[
     ),
     // One fires the other.
     (
-        "one fires the other with its value",
+        "chain_deferred fires the other Deferred with the value",
         "pair a b; watch b; chain a b; fire a 1; log then",
         "1 then",
     ),
     (
-        "one fires the other with its failure, which so is handled",
+        "chain_deferred fires the other Deferred with the failure, which counts as handled",
         "pair a b; watch b; chain a b; errback a E; log then",
         "E then",
     ),
     // In Twisted a few thousand are too many.
     (
-        "twenty thousand that fire each other use no stack",
+        "twenty thousand Deferreds that fire each other use no stack",
         "pair a z; watch z; chains 20000 a z; log then; fire a 1",
         "then 1",
     ),
     (
-        "one that has fired fires the other at once",
+        "a fired Deferred fires the other at once",
         "succeed a 1; pair b; watch b; chain a b; log then",
         "1 then",
     ),
     (
-        "callbacks of the one run before those of the other",
+        "callbacks of the first Deferred run before those of the other",
         "pair a b; cb a; cb b; watch b; chain a b; fire a 1",
         "a(1) b(1) 1",
     ),
     (
-        "cancelling the other does not concern the one, whose value is dropped",
+        "cancelling the other does not cancel the first, whose value is dropped",
         "pair a b; on_cancel a nothing; cb a; watch b; chain a b; cancel; fire a 1",
         "Cancelled a(1)",
     ),
     (
-        "and whose failure is dropped",
+        "cancelling the other does not cancel the first, whose failure is dropped",
         "pair a b; watch b; chain a b; cancel; errback a E; log then",
         "Cancelled then",
     ),
@@ -161,7 +161,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "E !E then",
     ),
     (
-        "a failure that nobody waits for is reported once",
+        "a failure without waiters is reported once",
         "pair a; share a; errback a E; log then; unshare",
         "then !E",
     ),
@@ -171,7 +171,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "E then",
     ),
     (
-        "cancelling one waiter leaves the others and the source alone",
+        "cancelling a waiter does not affect the others or the source",
         "pair a; on_cancel a nothing; share a; wait b; wait c; cb c; cancel b; fire a 1",
         "c(1)",
     ),
@@ -186,22 +186,22 @@ const TABLE: &[(&str, &str, &str)] = &[
         "then b(1)",
     ),
     (
-        "when the last waiter gives up after the handle is gone the source is cancelled",
+        "when the last waiter gives up after the handle was dropped, the source is cancelled",
         "pair a; on_cancel a nothing; share a; wait b; wait c; unshare; cancel b; log then; cancel c; log end",
         "then ~a end",
     ),
     (
-        "when the handle goes after the last waiter has given up the source is cancelled",
+        "when the handle is dropped after the last waiter has given up, the source is cancelled",
         "pair a; on_cancel a nothing; share a; wait b; cancel b; log then; unshare; log end",
         "then ~a end",
     ),
     (
-        "a handle that nobody uses cancels the source when it goes",
+        "a handle without waiters cancels the source when it is dropped",
         "pair a; on_cancel a nothing; share a; unshare; log then",
         "~a then",
     ),
     (
-        "a failure that such a cancel brings is reported",
+        "a failure that such a cancel causes is reported",
         "pair a; on_cancel a E; share a; unshare",
         "~a !E",
     ),

@@ -34,12 +34,12 @@ const TABLE: &[(&str, &str, &str)] = &[
         "yes a b code 0",
     ),
     (
-        "when it is done the reactor stops in good order, and drops what is left",
+        "when main is done, the reactor stops in good order, and drops everything that is left",
         "trigger t; hour never; spawn x; later l; turn; log end",
         "l end t x code 0",
     ),
     (
-        "a failure is told, and is code 1",
+        "a failure is printed, and is exit code 1",
         "trigger t; sleep; fail E; log never",
         "t E code 1",
     ),

@@ -6,32 +6,32 @@ use super::script::check;
 const TABLE: &[(&str, &str, &str)] = &[
     // Twisted logs two events; here it is one report.
     (
-        "a failure that nobody handles is reported once, when its Deferred is dropped",
+        "an unhandled failure is reported once, when its Deferred is dropped",
         "pair a; cb a; cb a; errback a E; log then; drop a; log after",
         "then !E after",
     ),
     (
-        "one that comes after the drop is reported inside the firing",
+        "a failure that comes after the drop is reported inside the firing",
         "pair a; cb a; drop a; errback a E; log after",
         "!E after",
     ),
     (
-        "one that was there from the beginning is reported as well",
+        "a failure that was there from the beginning is reported as well",
         "fail a E; log then; drop a; log after",
         "then !E after",
     ),
     (
-        "one that an errback makes a value of is handled",
+        "a failure that an errback replaces by a value is handled",
         "pair a; eb a 0; errback a E; drop a; log then",
         "a(E) then",
     ),
     (
-        "one that an errback handles later is handled",
+        "a failure that a later errback handles is handled",
         "pair a; errback a E; eb a 0; drop a; log then",
         "a(E) then",
     ),
     (
-        "one that an errback makes another of is reported as that",
+        "a failure that an errback replaces by another is reported as the other",
         "pair a; eb a F; errback a E; drop a",
         "a(E) !F",
     ),
@@ -41,32 +41,32 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a(E) then !panic",
     ),
     (
-        "that nobody will ever fire it is reported",
+        "an abandoned Deferred is reported",
         "pair a; lose a; log then; drop a",
         "then !Abandoned",
     ),
     (
-        "one that moved to who waits for it is reported by that one only",
+        "a failure that moved to the waiting Deferred is reported by that Deferred only",
         "pair a b; inner a b; fire a 1; errback b E; log then; drop a; log after",
         "then !E after",
     ),
     (
-        "one that had come before somebody waited for it moves as well",
+        "a failure that came before the wait moves as well",
         "fail b E; pair a; inner a b; fire a 1; log then; drop a; log after",
         "then !E after",
     ),
     (
-        "one that moved and is handled there is handled",
+        "a failure that moved and is handled there is handled",
         "pair a b; inner a b; eb a 0; fire a 1; errback b E; drop a; log then",
         "a(E) then",
     ),
     (
-        "one that is polled is handled",
+        "a failure that was polled is handled",
         "pair a; errback a E; poll a; drop a; log then",
         "=E then",
     ),
     (
-        "a cancelled one to which nobody listens is reported",
+        "the Cancelled of a Deferred without callbacks is reported",
         "pair a; ask a; log then; drop a",
         "then !Cancelled",
     ),
@@ -83,12 +83,12 @@ const TABLE: &[(&str, &str, &str)] = &[
     ),
     // Debug mode.
     (
-        "in debug mode a failure tells where its Deferred was made and fired",
+        "in debug mode a failure shows where its Deferred was made and fired",
         "debug on; pair a; errback a E; way a",
         "a(made+fired)",
     ),
     (
-        "and the callbacks that it went through",
+        "in debug mode a failure shows the callbacks that it passed through",
         "debug on; pair a; cb a; errback a E; way a",
         "a(callback,made+fired)",
     ),

@@ -36,9 +36,9 @@ fn a_network_program_needs_no_feature() -> Result<(), Failure> {
         let queue = DeferredQueue::new();
         queue.put(1)?;
         assert_eq!(queue.get().await?, 1);
-        let told = Signal::USR1.wait(&reactor);
+        let observed = Signal::USR1.wait(&reactor);
         Signal::USR1.raise()?;
-        assert_eq!(told.await?, Signal::USR1);
+        assert_eq!(observed.await?, Signal::USR1);
         reactor.sleep(Duration::from_millis(1)).await
     })
 }

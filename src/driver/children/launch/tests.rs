@@ -253,7 +253,7 @@ fn a_process_that_has_put_root_aside_starts_children_without_it() {
         assert_eq!(other, "65532 65532 65533 ");
     });
     aside.join().unwrap();
-    assert!(geteuid().is_root(), "we are who we were");
+    assert!(geteuid().is_root(), "this process's user is unchanged");
 }
 
 #[cfg(target_os = "linux")]
