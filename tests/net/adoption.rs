@@ -298,9 +298,9 @@ fn nothing_spins_over_a_closed_connection_with_a_duplicated_descriptor() {
 
 /// Starts a server with a listening socket as its descriptor 3, and environment variables like a
 /// supervisor's.
-fn supervised(listener: impl Into<OwnedFd>, observed: &str, address: &str) -> Program {
+fn supervised(listener: impl Into<OwnedFd>, variables: &str, address: &str) -> Program {
     let mut command = Command::new("sh");
-    let script = format!("{observed} exec \"$0\" \"$1\" 3<&0 0</dev/null");
+    let script = format!("{variables} exec \"$0\" \"$1\" 3<&0 0</dev/null");
     command
         .args(["-c", &script])
         .arg(example_path("echo_async"))
@@ -310,7 +310,7 @@ fn supervised(listener: impl Into<OwnedFd>, observed: &str, address: &str) -> Pr
 
 #[test]
 fn sockets_of_a_supervisor_are_found_by_index_name_and_number() {
-    for (observed, address) in [
+    for (variables, address) in [
         (
             "LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web",
             "systemd:domain=INET:index=0",
@@ -325,7 +325,7 @@ fn sockets_of_a_supervisor_are_found_by_index_name_and_number() {
     ] {
         let listener = TcpListener::bind(HERE).unwrap();
         let here = listener.local_addr().unwrap().to_string();
-        let server = supervised(listener, observed, address);
+        let server = supervised(listener, variables, address);
         assert_eq!(server.address(), here, "{address}");
         let mut client = Client::new(&here);
         client.say("hello");
@@ -342,7 +342,7 @@ fn sockets_of_a_supervisor_are_found_by_index_name_and_number() {
 #[test]
 fn the_error_names_a_socket_that_was_not_passed() {
     let tcp = || TcpListener::bind(HERE).unwrap();
-    for (observed, address, said) in [
+    for (variables, address, said) in [
         (
             "",
             "systemd:index=0",
@@ -371,7 +371,7 @@ fn the_error_names_a_socket_that_was_not_passed() {
         ("", "fd:777", "this process was started without fd:777"),
         ("", "fd:0", "as a listening stream socket: it is no socket"),
     ] {
-        let (_, _, errors) = supervised(tcp(), observed, address).end_somehow(PATIENCE);
+        let (_, _, errors) = supervised(tcp(), variables, address).end_somehow(PATIENCE);
         assert!(errors.contains(said), "{address}: {errors}");
     }
 }

@@ -86,7 +86,7 @@ fn asked(name: &str) -> Command {
 
 fn with<'a>(command: &'a mut Command, name: &str) -> &'a mut Command {
     command
-        .args(own::words("says_its_poller"))
+        .args(own::words("prints_its_poller"))
         .env(ROLE, "1")
         .env("TORSADE_POLLER", name)
 }
