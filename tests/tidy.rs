@@ -171,8 +171,7 @@ fn every_module_has_a_header() {
 #[test]
 fn every_example_documents_its_command_and_its_output() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    for file in rust_files("examples") {
-        let name = file.path["examples/".len()..].trim_end_matches(".rs");
+    for (name, file) in examples() {
         let run = format!("--example {name}");
         let header: String = file
             .text
@@ -331,7 +330,7 @@ fn every_link_of_the_readme_leads_somewhere_there_and_in_the_docs() {
         );
         count += 1;
     }
-    assert_eq!(count, rust_files("examples").len());
+    assert_eq!(count, examples().len());
 }
 
 /// Returns the words of each `doc(alias)` in a text.
@@ -628,6 +627,21 @@ fn code_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| c != '_' && !c.is_alphanumeric())
+}
+
+/// The examples by name: `examples/NAME.rs`, or `examples/NAME/main.rs` of one in several files.
+fn examples() -> Vec<(String, File)> {
+    let mut examples = Vec::new();
+    for file in rust_files("examples") {
+        let path = file.path.trim_start_matches("examples/");
+        let name = match path.split_once('/') {
+            Some((name, "main.rs")) => name,
+            Some(_) => continue,
+            None => path.trim_end_matches(".rs"),
+        };
+        examples.push((String::from(name), file));
+    }
+    examples
 }
 
 /// Returns all Rust files in a folder and its subfolders, in order.

@@ -6,4 +6,5 @@ mod support;
 
 mod promises;
 mod proxy;
+mod redis;
 mod small_programs;

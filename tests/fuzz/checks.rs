@@ -8,16 +8,23 @@ use torsade::protocols::{
 };
 use torsade::{Address, Reactor, testing};
 
+#[path = "../../examples/redis/resp.rs"]
+mod resp;
+
+/// A check, which panics if it fails.
+type Check = fn(&[u8]);
+
 /// The name of each check, and the check.
-pub const ALL: [(&str, fn(&[u8])); 3] = [
+pub(super) const ALL: [(&str, Check); 4] = [
     ("endpoints", endpoints),
     ("framing", framing),
     ("proxy_header", proxy_header),
+    ("resp", resp),
 ];
 
 /// The codecs of frames: the same frames however the bytes are cut; a frame is sent as bytes that
 /// are received as the same frame; no more is kept than the limit allows.
-pub fn framing(data: &[u8]) {
+pub(super) fn framing(data: &[u8]) {
     let [kind, limit, size, text @ ..] = data else {
         return;
     };
@@ -99,7 +106,7 @@ where
 }
 
 /// A PROXY header: the same whether it arrives at once or byte by byte.
-pub fn proxy_header(data: &[u8]) {
+pub(super) fn proxy_header(data: &[u8]) {
     let whole = testing::read_header(data, usize::MAX);
     // That an incomplete header is invalid may be seen earlier in small pieces.
     let is_header = |read: &Result<Option<_>, String>| matches!(read, Ok(Some(_)));
@@ -114,7 +121,7 @@ pub fn proxy_header(data: &[u8]) {
 
 /// Texts of endpoints and addresses: an error or a value; an address that is printed is parsed as
 /// the same address.
-pub fn endpoints(data: &[u8]) {
+pub(super) fn endpoints(data: &[u8]) {
     thread_local! {
         static REACTOR: Reactor = Reactor::in_memory().expect("it needs little");
     }
@@ -134,4 +141,24 @@ pub fn endpoints(data: &[u8]) {
         assert_eq!(again.ok().as_ref(), Some(&address), "printed as {printed}");
     }
     let _ = text.parse::<torsade::net::Network>();
+}
+
+/// Replies of Redis: the same however the bytes are cut, and no more than the limit is kept.
+pub(super) fn resp(data: &[u8]) {
+    let [size, text @ ..] = data else {
+        return;
+    };
+    let found = |size: usize| {
+        let mut buffer = FrameBuffer::new(resp::Resp::with_limit(1024));
+        let mut found = Vec::new();
+        for piece in text.chunks(size) {
+            buffer.feed(piece);
+            while let Some(reply) = buffer.next_frame() {
+                // A number that is none is not equal to itself.
+                found.push(reply.map(|reply| reply.to_string()));
+            }
+        }
+        found
+    };
+    assert_eq!(found(1 + usize::from(*size)), found(text.len().max(1)));
 }

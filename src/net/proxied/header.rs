@@ -50,8 +50,8 @@ pub(super) struct BadHeader {
 }
 
 /// Reads a header from its first byte on, at most `piece` bytes at a time, for tests with arbitrary
-/// bytes. Returns the announced addresses, and the number of bytes that belong to the header; `None`
-/// if the header is incomplete.
+/// bytes. Returns the announced addresses, and the number of bytes that belong to the header;
+/// `None` if the header is incomplete.
 ///
 /// # Errors
 ///
