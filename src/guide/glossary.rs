@@ -95,6 +95,18 @@
 //! A type whose methods are called for the events of one connection: made, data received, lost. See
 //! [`Protocol`](crate::Protocol).
 //!
+//! ## Frame
+//! One message in a stream of bytes: a line, a netstring, a record with a length; see
+//! [`FrameProtocol`](crate::protocols::FrameProtocol).
+//!
+//! ## Codec
+//! A value that finds frames in bytes and writes them, and does no I/O; see
+//! [`Decoder`](crate::protocols::Decoder) and [`Encoder`](crate::protocols::Encoder).
+//!
+//! ## Policy
+//! A limit or an observer of a connection, which applies whatever serves it; see
+//! [`Policy`](crate::transport::Policy).
+//!
 //! ## Factory
 //! What makes the protocol of each new connection: a closure, or a [`Factory`](crate::Factory) that
 //! the connections share.

@@ -5,6 +5,7 @@
 //! First steps:
 //!
 //! * [A first server](first_server), as a protocol and as an async function
+//! * [Protocols](protocols): codecs, frames, wrappers and policies
 //! * [A protocol and its tests](testing_protocols), without a network
 //! * [Cancelling and time limits](cancelling)
 //! * [Back-pressure](back_pressure)
@@ -51,6 +52,7 @@ pub mod glossary;
 pub mod limits;
 pub mod paths;
 pub mod pollers;
+pub mod protocols;
 pub mod stability;
 pub mod testing_protocols;
 pub mod threads_and_processes;
