@@ -15,8 +15,11 @@
 //! There are codecs of lines ([`LineCodec`]), netstrings ([`NetstringCodec`]) and frames with a
 //! length field ([`LengthCodec`]). A codec of one's own takes less than thirty lines: see
 //! [`Decoder`].
+//!
+//! [`irc`] is a client of IRC, as a protocol with hooks and for async code.
 
 mod frames;
+pub mod irc;
 mod lines;
 mod state;
 mod wrapper;

@@ -91,6 +91,7 @@ use crate::address::Address;
 use crate::defer::Deferred;
 use crate::driver::Socket;
 use crate::failure::Failure;
+use crate::reactor::Reactor;
 
 /// A handle to a connection, for writing to it, closing it and asking about it. Clones are handles
 /// to the same connection.
@@ -548,6 +549,11 @@ impl Transport {
     #[cfg(unix)]
     pub(crate) fn break_with(&self, reason: Failure) {
         self.0.link().break_with(reason);
+    }
+
+    /// Returns the reactor of the connection, while there is one.
+    pub(crate) fn reactor(&self) -> Option<Reactor> {
+        self.0.link().reactor()
     }
 
     pub(crate) fn on_socket<R>(&self, f: impl FnOnce(&Socket) -> io::Result<R>) -> io::Result<R> {

@@ -1,0 +1,97 @@
+//! A client of IRC, as a protocol with hooks and for async code.
+//!
+//! # The idea
+//!
+//! A program chooses one of two faces. An [`IrcProtocol`] has a hook for each thing that happens;
+//! [`IrcClient`] makes a protocol of it, for
+//! [`ClientService`](crate::services::ClientService) and everything else that takes one. A
+//! [`Client`] is for async code: [`Client::next_event`] returns the same things as values of
+//! [`Event`]. Both send by a [`Sender`], which any code on the reactor's thread may keep.
+//!
+//! The library registers the client, answers `PING` and CTCP queries, notices a server that does
+//! not answer, splits long messages and keeps to the line rate; see [`Settings`].
+//!
+//! # Rules
+//!
+//! 1. Nothing that a server sends ends the connection by itself: a line that is not a message is
+//!    reported ([`Event::BadMessage`]), text that is not UTF-8 is kept ([`Text`]).
+//! 2. A command sends the lines that it says and no other: text with the end of a line in a
+//!    parameter is refused, in [`say`](Sender::say) and similar commands it begins another message.
+//! 3. What a server or a user can make the client keep or send is limited.
+//! 4. The quoting of whole lines by byte 16 of the first CTCP draft is not done, as no server does.
+//!
+//! # Examples
+//!
+//! A bot with hooks:
+//!
+//! ```
+//! use torsade::protocols::irc::{Irc, IrcClient, IrcProtocol, Prefix, Settings, Text};
+//! use torsade::testing::Wire;
+//!
+//! struct Greeter;
+//!
+//! impl IrcProtocol for Greeter {
+//!     fn signed_on(&mut self, irc: &mut Irc<'_, Self>) {
+//!         let _ = irc.join("#rust");
+//!     }
+//!
+//!     fn user_joined(&mut self, irc: &mut Irc<'_, Self>, user: &Prefix, channel: &Text) {
+//!         let _ = irc.say(channel, format!("welcome, {}", user.nick));
+//!     }
+//! }
+//!
+//! let mut wire = Wire::new(IrcClient::new(Greeter, Settings::new("bot")));
+//! assert_eq!(wire.take_received(), b"NICK bot\r\nUSER bot 0 * bot\r\n");
+//! wire.send(":irc.example.org 001 bot :Welcome\r\n");
+//! assert_eq!(wire.take_received(), b"JOIN #rust\r\n");
+//! wire.send(":ada!a@example.org JOIN #rust\r\n");
+//! assert_eq!(wire.take_received(), b"PRIVMSG #rust :welcome, ada\r\n");
+//! ```
+//!
+//! The same for async code:
+//!
+//! ```
+//! use torsade::protocols::irc::{Client, Event, Settings};
+//! use torsade::{Connection, Failure};
+//!
+//! async fn greet(conn: Connection) -> Result<(), Failure> {
+//!     let mut client = Client::connect(conn, Settings::new("bot")).await?;
+//!     client.join("#rust")?;
+//!     while let Some(event) = client.next_event().await? {
+//!         if let Event::UserJoined { user, channel } = event {
+//!             client.say(channel, format!("welcome, {}", user.nick))?;
+//!         }
+//!     }
+//!     Ok(())
+//! }
+//! ```
+
+mod client;
+mod codec;
+mod ctcp;
+mod errors;
+mod event;
+mod message;
+mod modes;
+mod pace;
+mod protocol;
+mod sender;
+mod session;
+mod settings;
+mod split;
+mod support;
+mod text;
+mod wrapper;
+
+pub use self::client::Client;
+pub use self::codec::IrcCodec;
+pub use self::errors::IrcError;
+pub use self::event::{Event, Whois};
+pub use self::message::{Message, Prefix};
+pub use self::modes::Mode;
+pub use self::protocol::{Irc, IrcProtocol};
+pub use self::sender::Sender;
+pub use self::settings::Settings;
+pub use self::support::{ChannelModes, Support};
+pub use self::text::{CaseMapping, Text};
+pub use self::wrapper::IrcClient;

@@ -1,0 +1,152 @@
+//! Text of IRC: [`Text`], and the comparison of names, [`CaseMapping`].
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Deref;
+
+/// Text that was received: bytes that are mostly UTF-8, and are kept as they are when they are not.
+///
+/// It is shown, and compared with a `str`, as text; as bytes it is what was received.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::protocols::irc::Text;
+///
+/// let text = Text::from(&b"caf\xe9"[..]);
+/// assert_eq!(text.to_string(), "caf\u{fffd}");
+/// assert_eq!(text.as_bytes(), b"caf\xe9");
+/// assert!(Text::from("café") == "café");
+/// ```
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Text(Vec<u8>);
+
+impl Text {
+    /// Returns the text as a string, with a replacement character for bytes that are not UTF-8.
+    pub fn to_str(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.0)
+    }
+
+    /// Returns the bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Returns the bytes by value.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+}
+
+impl Deref for Text {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl AsRef<[u8]> for Text {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.to_str())
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match std::str::from_utf8(&self.0) {
+            Ok(text) => write!(f, "{text:?}"),
+            Err(_) => write!(f, "b\"{}\"", self.0.escape_ascii()),
+        }
+    }
+}
+
+impl PartialEq<str> for Text {
+    fn eq(&self, other: &str) -> bool {
+        self.0 == other.as_bytes()
+    }
+}
+
+impl PartialEq<&str> for Text {
+    fn eq(&self, other: &&str) -> bool {
+        self.0 == other.as_bytes()
+    }
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
+}
+
+impl From<&[u8]> for Text {
+    fn from(bytes: &[u8]) -> Self {
+        Self(bytes.into())
+    }
+}
+
+impl From<Vec<u8>> for Text {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
+
+impl From<&Self> for Text {
+    fn from(text: &Self) -> Self {
+        text.clone()
+    }
+}
+
+/// Which letters a server regards as the same in the names of users and channels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CaseMapping {
+    /// `A` to `Z` are `a` to `z`.
+    Ascii,
+    /// Also, `[`, `]`, `\` and `~` are `{`, `}`, `|` and `^`.
+    #[default]
+    Rfc1459,
+    /// Also, `[`, `]` and `\` are `{`, `}` and `|`.
+    StrictRfc1459,
+}
+
+impl CaseMapping {
+    /// Returns whether two names are the same.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade::protocols::irc::CaseMapping;
+    ///
+    /// assert!(CaseMapping::Rfc1459.is_same("#Rust[]", "#rust{}"));
+    /// assert!(!CaseMapping::Ascii.is_same("#Rust[]", "#rust{}"));
+    /// ```
+    pub fn is_same(self, one: impl AsRef<[u8]>, other: impl AsRef<[u8]>) -> bool {
+        let (one, other) = (one.as_ref(), other.as_ref());
+        one.len() == other.len()
+            && one
+                .iter()
+                .zip(other)
+                .all(|(one, other)| self.lower(*one) == self.lower(*other))
+    }
+
+    fn lower(self, byte: u8) -> u8 {
+        match (self, byte) {
+            (Self::Rfc1459 | Self::StrictRfc1459, b'[' | b']' | b'\\') => byte + 32,
+            (Self::Rfc1459, b'~') => b'^',
+            _ => byte.to_ascii_lowercase(),
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! An [`IrcProtocol`] as a protocol: [`IrcClient`].
+
+use std::fmt;
+
+use super::protocol::deliver;
+use super::{Irc, IrcCodec, IrcError, IrcProtocol, Message, Sender, Settings};
+use crate::failure::Failure;
+use crate::framing::Rejected;
+use crate::protocol::{Context, Inside};
+use crate::protocols::FrameProtocol;
+use crate::transport::Transport;
+
+/// A [`Protocol`](crate::Protocol) that is the client's side of IRC, for an [`IrcProtocol`].
+///
+/// # Examples
+///
+/// A client that stays connected, through a
+/// [`ClientService`](crate::services::ClientService):
+///
+/// ```
+/// use torsade::protocols::irc::{Irc, IrcClient, IrcProtocol, Settings};
+/// use torsade::services::{ClientService, Service};
+/// use torsade::{Failure, Reactor};
+///
+/// struct Bot;
+///
+/// impl IrcProtocol for Bot {
+///     fn signed_on(&mut self, irc: &mut Irc<'_, Self>) {
+///         let _ = irc.join("#rust");
+///     }
+/// }
+///
+/// fn start(reactor: &Reactor) -> Result<ClientService<IrcClient<Bot>>, Failure> {
+///     let settings = Settings::new("bot");
+///     let build = move || IrcClient::new(Bot, settings.clone());
+///     let service = ClientService::new(reactor, "irc.example.org:6667", build)?;
+///     service.start()?;
+///     Ok(service)
+/// }
+/// ```
+pub struct IrcClient<P: 'static> {
+    protocol: P,
+    sender: Sender,
+    codec: IrcCodec,
+    /// The source of the inner protocol's contexts, once there is a connection.
+    inside: Option<Inside<P, Transport>>,
+}
+
+impl<P: IrcProtocol> IrcClient<P> {
+    /// Makes a client with hooks.
+    pub fn new(protocol: P, settings: Settings) -> Self {
+        Self {
+            protocol,
+            sender: Sender::new(settings),
+            codec: IrcCodec::new(),
+            inside: None,
+        }
+    }
+
+    /// Returns the protocol with the hooks.
+    pub fn get_mut(&mut self) -> &mut P {
+        &mut self.protocol
+    }
+
+    /// Returns the handle of the client.
+    pub fn sender(&self) -> Sender {
+        self.sender.clone()
+    }
+
+    /// Calls `f` with the protocol inside.
+    fn with<R>(
+        &mut self,
+        cx: &Context<'_, Self>,
+        f: impl FnOnce(&mut P, &mut Irc<'_, P>) -> R,
+    ) -> R {
+        let inside = self
+            .inside
+            .get_or_insert_with(|| cx.inside(|client| &mut client.protocol));
+        let cx = cx.through(inside);
+        f(&mut self.protocol, &mut Irc::new(&cx, &self.sender))
+    }
+
+    /// Calls the hooks of what has happened.
+    fn deliver(&mut self, cx: &Context<'_, Self>) {
+        let sender = self.sender.clone();
+        self.with(cx, |protocol, irc| {
+            while let Some(event) =
+                sender.next_event(|nick| protocol.alter_collided_nick(irc, nick))
+            {
+                deliver(protocol, irc, event);
+            }
+        });
+    }
+}
+
+impl<P: IrcProtocol> FrameProtocol for IrcClient<P> {
+    type Codec = IrcCodec;
+
+    fn codec(&mut self) -> &mut IrcCodec {
+        &mut self.codec
+    }
+
+    fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
+        self.sender.attach(cx.transport().clone());
+        self.with(cx, |protocol, irc| protocol.connection_made(irc));
+    }
+
+    fn frame_received(&mut self, cx: &mut Context<'_, Self>, message: Message) {
+        self.sender.receive(message);
+        self.deliver(cx);
+    }
+
+    fn frame_rejected(&mut self, cx: &mut Context<'_, Self>, rejected: Rejected<'_, IrcError>) {
+        self.sender.receive_bad(rejected.error);
+        self.deliver(cx);
+    }
+
+    fn connection_lost(&mut self, reason: Failure) {
+        let reason = self.sender.detach(&reason);
+        self.protocol.connection_lost(reason);
+    }
+}
+
+impl<P: fmt::Debug> fmt::Debug for IrcClient<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IrcClient")
+            .field("protocol", &self.protocol)
+            .field("sender", &self.sender)
+            .finish_non_exhaustive()
+    }
+}
