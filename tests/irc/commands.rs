@@ -127,7 +127,7 @@ fn nothing_that_a_peer_says_makes_a_command_two_lines() {
         // Text is split at the ends of lines; each piece is a message to the same target.
         let pieces = word
             .split(['\r', '\n'])
-            .filter(|line| line.trim_matches(' ') != "")
+            .filter(|line| !line.trim_matches(' ').is_empty())
             .count();
         for (act, is_wrapped) in [
             (Sender::say as fn(&_, _, _) -> _, false),

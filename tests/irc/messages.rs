@@ -71,7 +71,7 @@ fn random_text(random: &mut Random, alphabet: &[u8], most: usize) -> Vec<u8> {
 
 fn random_message(random: &mut Random) -> Message {
     let word: &[u8] = b"abc#\xff\xc3\xa4\x01:;\\,";
-    let mut message = Message::new(random.pick(&["PRIVMSG", "001", "x"]), [Text::default(); 0]);
+    let mut message = Message::new(random.pick(&["PRIVMSG", "001", "x"]), None::<Text>);
     message.command = message.command.to_uppercase();
     for _ in 0..random.below(3) {
         let value = random_text(random, b"a;= \\\r\n\xff", 6);
@@ -132,7 +132,7 @@ fn no_message_is_written_as_two_lines() {
     let bytes: Vec<u8> = (0..=255).chain(b"\r\n\0 :\r\n\0 :".repeat(20)).collect();
     let mut refused = 0;
     for _ in 0..20_000 {
-        let mut message = Message::new("PRIVMSG", [Text::default(); 0]);
+        let mut message = Message::new("PRIVMSG", None::<Text>);
         for _ in 0..random.below(4) {
             message
                 .params
