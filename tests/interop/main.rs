@@ -8,6 +8,8 @@ mod endpoints;
 #[cfg(target_os = "linux")]
 mod framing;
 mod haproxy;
+#[cfg(target_os = "linux")]
+mod irc;
 mod processes;
 mod tcp;
 mod udp;

@@ -104,10 +104,10 @@ const TABLE: &[(&str, &[&str])] = &[
         &[r##"Action { *, target: "#rust", text: "waves" }"##],
     ),
     (
-        ":ada!a@h PRIVMSG me :see \x01DCC SEND x 1 2\x01 this",
+        ":ada!a@h PRIVMSG me :\x01DCC SEND x 1 2\x01 see this",
         &[
             r#"CtcpQuery { *, target: "me", tag: "DCC", data: "SEND x 1 2" }"#,
-            r#"Privmsg { *, target: "me", text: "see   this" }"#,
+            r#"Privmsg { *, target: "me", text: " see this" }"#,
         ],
     ),
     (

@@ -204,6 +204,16 @@ fn a_line_may_be_as_long_as_the_limits_and_no_longer() {
 }
 
 #[test]
+fn lines_end_as_servers_end_them() {
+    let mut buffer = FrameBuffer::new(IrcCodec::new());
+    buffer.feed(b"A b\nA b\r\n\r\r\n\nA b\r\r\nA \rb\r\n");
+    for _ in 0..4 {
+        assert_eq!(buffer.next_frame(), Some(Ok(Message::new("A", ["b"]))));
+    }
+    assert_eq!(buffer.next_frame(), None);
+}
+
+#[test]
 fn random_bytes_give_messages_or_errors_and_never_a_panic() {
     let mut random = Random::new(23);
     let (mut good, mut bad) = (0, 0);

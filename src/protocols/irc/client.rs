@@ -230,4 +230,4 @@ impl fmt::Debug for Client {
 }
 
 /// The most events that are kept while the client waits for something else.
-const MOST_EVENTS: usize = 65_536;
+const MOST_EVENTS: usize = 4096;

@@ -1,11 +1,12 @@
 //! Messages in a stream of bytes: [`IrcCodec`].
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 
 use super::{IrcError, Message};
 use crate::framing::{Decoded, Decoder, Encoder, LineCodec};
 
-/// A codec of IRC messages: lines that end with `\n` or `\r\n`. Empty lines are skipped.
+/// A codec of IRC messages: lines that end with `\n` or `\r\n`. Empty lines are skipped, and other
+/// carriage returns are removed.
 ///
 /// A line that is not a message, or too long, is rejected by itself; the next one is found.
 ///
@@ -61,13 +62,13 @@ impl Decoder for IrcCodec {
         match self.lines.decode(input) {
             Decoded::More => Decoded::More,
             Decoded::Skip(length) => Decoded::Skip(length),
-            Decoded::Frame { frame, length } if frame.iter().all(|byte| *byte == b' ') => {
+            Decoded::Frame { frame, length } if frame.iter().all(|byte| b" \r".contains(byte)) => {
                 Decoded::Skip(length)
             }
             Decoded::Frame {
                 frame: bytes,
                 length,
-            } => match Message::parse(bytes) {
+            } => match Message::parse(&without_returns(bytes)) {
                 Ok(frame) => Decoded::Frame { frame, length },
                 Err(error) => Decoded::Bad {
                     error,
@@ -117,6 +118,14 @@ impl<M: Borrow<Message>> Encoder<M> for IrcCodec {
             Err(_) => out.truncate(start),
         }
         written
+    }
+}
+
+/// Returns the line without carriage returns, which some servers send more of than they should.
+fn without_returns(line: &[u8]) -> Cow<'_, [u8]> {
+    match memchr::memchr(b'\r', line) {
+        None => Cow::Borrowed(line),
+        Some(_) => line.iter().copied().filter(|byte| *byte != b'\r').collect(),
     }
 }
 

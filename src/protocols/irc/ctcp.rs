@@ -15,8 +15,12 @@ pub(super) struct Tagged {
 /// The byte around a query.
 const MARK: u8 = 1;
 
-/// Splits the text of a message into its plain part and what is tagged.
+/// Splits the text of a message into its plain part and what is tagged. Text that does not begin
+/// with a tagged part has none.
 pub(super) fn split(text: &[u8]) -> (Option<Text>, Vec<Tagged>) {
+    if !text.starts_with(&[MARK]) {
+        return ((!text.is_empty()).then(|| text.into()), Vec::new());
+    }
     let (mut plain, mut tagged) = (Vec::<&[u8]>::new(), Vec::new());
     for (index, part) in text.split(|byte| *byte == MARK).enumerate() {
         match index % 2 {
@@ -99,14 +103,15 @@ mod tests {
 
     #[test]
     fn tagged_and_plain_parts_are_told_apart() {
-        let table: [(&[u8], &str); 10] = [
+        let table: [(&[u8], &str); 11] = [
             (b"hello", "hello|"),
             (b"", "-|"),
             (b"\x01\x01", "-|"),
             (b"\x01VERSION\x01", "-|VERSION"),
             (b"\x01action waves\x01", "-|ACTION[\"waves\"]"),
             (b"\x01ACTION no end", "-|ACTION[\"no end\"]"),
-            (b"a\x01PING 1\x01b\x01TIME\x01c", "a b c|PING[\"1\"],TIME"),
+            (b"\x01PING 1\x01b\x01TIME\x01c", "b c|PING[\"1\"],TIME"),
+            (b"a\x01PING 1\x01", "a\u{1}PING 1\u{1}|"),
             (b"\x01PING \x01", "-|PING[\"\"]"),
             (
                 b"\x01X a\\\\b\\a\\c\\\x01",

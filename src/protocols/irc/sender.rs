@@ -29,6 +29,37 @@ use crate::transport::Transport;
 /// parameter cannot be sent, and with [`IrcError::QueueFull`]; nothing is sent then.
 ///
 /// The names of channels may be given without their `#`.
+///
+/// # Examples
+///
+/// Another part of the program says something on IRC:
+///
+/// ```
+/// use std::time::Duration;
+/// use torsade::protocols::irc::{IrcClient, IrcError, IrcProtocol, Message, Settings};
+/// use torsade::testing::Wire;
+///
+/// struct Silent;
+/// impl IrcProtocol for Silent {}
+///
+/// let settings = Settings::new("bot").line_rate(2, Duration::from_secs(1));
+/// let mut wire = Wire::new(IrcClient::new(Silent, settings));
+/// wire.send(":irc.example.org 001 bot :Welcome\r\n");
+/// wire.take_received();
+///
+/// let irc = wire.with_protocol(|client, _cx| client.sender());
+/// irc.join("rust")?;
+/// irc.say("rust", "two lines\nof text")?;
+/// assert_eq!(wire.take_received(), b"JOIN #rust\r\nPRIVMSG #rust :two lines\r\n");
+/// wire.advance(Duration::from_secs(1));
+/// assert_eq!(wire.take_received(), b"PRIVMSG #rust :of text\r\n");
+///
+/// let refused = irc.topic("rust", "one\r\nQUIT");
+/// assert_eq!(refused, Err(IrcError::ForbiddenByte { found: b'\r' }));
+/// irc.quit("good bye")?;
+/// assert_eq!(irc.send(&Message::new("LIST", ["#r*"])), Err(IrcError::NotConnected));
+/// # Ok::<(), IrcError>(())
+/// ```
 #[derive(Clone)]
 pub struct Sender(Rc<Shared>);
 

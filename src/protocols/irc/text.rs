@@ -32,6 +32,52 @@ impl Text {
         &self.0
     }
 
+    /// Returns the text without the codes for bold, italic, underlined and reversed text, and
+    /// colours.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade::protocols::irc::Text;
+    ///
+    /// let text = Text::from("\x02bold\x0f and \x0304,12red\x03, \x1funderlined");
+    /// assert_eq!(text.without_formatting(), "bold and red, underlined");
+    /// ```
+    #[doc(alias = "stripFormatting")]
+    #[must_use]
+    pub fn without_formatting(&self) -> Self {
+        let digits = |text: &[u8], most: usize, is_digit: fn(&u8) -> bool| {
+            text.iter()
+                .take(most)
+                .take_while(|byte| is_digit(byte))
+                .count()
+        };
+        let mut out = Vec::with_capacity(self.0.len());
+        let mut rest = &self.0[..];
+        while let Some((first, after)) = rest.split_first() {
+            rest = after;
+            match first {
+                // Bold, off, monospace, reverse, italic, strikethrough, underlined.
+                0x02 | 0x0f | 0x11 | 0x16 | 0x1d | 0x1e | 0x1f => {}
+                // A colour, and perhaps that of the background; or one in hexadecimal.
+                0x03 | 0x04 => {
+                    let (most, is_digit): (usize, fn(&u8) -> bool) = match first {
+                        0x03 => (2, u8::is_ascii_digit),
+                        _ => (6, u8::is_ascii_hexdigit),
+                    };
+                    let count = digits(rest, most, is_digit);
+                    rest = &rest[count..];
+                    if let Some(second) = rest.strip_prefix(b",").filter(|_| count > 0) {
+                        let count = digits(second, most, is_digit);
+                        rest = if count > 0 { &second[count..] } else { rest };
+                    }
+                }
+                byte => out.push(*byte),
+            }
+        }
+        Self(out)
+    }
+
     /// Returns the bytes by value.
     pub fn into_bytes(self) -> Vec<u8> {
         self.0

@@ -1,6 +1,6 @@
 //! Channels and their members: joining, leaving, nicknames, topics, modes.
 
-use super::{MOST_KEPT, Session};
+use super::{MOST_CHANNELS, Session};
 use crate::protocols::irc::{Event, Message, Prefix, Text, modes};
 
 impl Session {
@@ -68,7 +68,8 @@ impl Session {
             let user = user.clone();
             return self.event(Event::UserJoined { user, channel });
         }
-        if self.channel_index(&channel).is_none() && self.channels.len() < MOST_KEPT {
+        let has_room = self.channels.len() < MOST_CHANNELS.0 && channel.len() <= MOST_CHANNELS.1;
+        if has_room && self.channel_index(&channel).is_none() {
             self.channels.push(channel.clone());
         }
         self.event(Event::Joined { channel });

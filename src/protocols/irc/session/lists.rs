@@ -13,15 +13,15 @@ impl Session {
         match &message.command[..] {
             "353" => self.add_names(params.get(2)?, params.get(3)?),
             "366" => self.names_end(params.get(1)?.clone()),
-            "375" => self.lists.motd.clear(),
+            "375" => drop(self.take_motd()),
             "372" => {
-                if self.lists.motd.len() < MOST_KEPT {
-                    let line = last.strip_prefix(b"- ").unwrap_or(&last);
+                let line = last.strip_prefix(b"- ").unwrap_or(&last);
+                if fits(&mut self.lists.motd_size, line) {
                     self.lists.motd.push(line.into());
                 }
             }
             "376" | "422" => {
-                let lines = std::mem::take(&mut self.lists.motd);
+                let lines = self.take_motd();
                 self.event(Event::Motd { lines });
             }
             reply @ ("251" | "252" | "254" | "255") => self.event(Event::Lusers {
@@ -34,33 +34,47 @@ impl Session {
         Some(())
     }
 
+    fn take_motd(&mut self) -> Vec<Text> {
+        self.lists.motd_size = 0;
+        std::mem::take(&mut self.lists.motd)
+    }
+
     fn add_names(&mut self, channel: &Text, names: &Text) {
+        let index = self.names_index(channel);
         let lists = &mut self.lists;
-        let mapping = self.support.case_mapping();
-        let mut known = lists.names.iter();
-        let index = known.position(|(name, _)| mapping.is_same(name, channel));
-        let index = index.unwrap_or_else(|| {
-            lists.names.push((channel.clone(), Vec::new()));
-            lists.names.len() - 1
-        });
-        let names = names
+        let index = match index {
+            Some(index) => index,
+            None if lists.names.len() < MOST_LISTS && fits(&mut lists.names_size, channel) => {
+                lists.names.push((channel.clone(), Vec::new()));
+                lists.names.len() - 1
+            }
+            None => return,
+        };
+        let members = &mut lists.names[index].1;
+        for name in names
             .split(|byte| *byte == b' ')
-            .filter(|name| !name.is_empty());
-        for name in names.take(MOST_KEPT.saturating_sub(lists.name_count)) {
-            lists.names[index].1.push(name.into());
-            lists.name_count += 1;
+            .filter(|name| !name.is_empty())
+        {
+            if fits(&mut lists.names_size, name) {
+                members.push(name.into());
+            }
         }
-        // A server that never ends a list of no names.
-        lists.names.truncate(MOST_KEPT);
     }
 
     fn names_end(&mut self, channel: Text) {
-        let mut known = self.lists.names.iter();
-        let index = known.position(|(name, _)| self.is_same(name, &channel));
-        let names = index.map(|index| self.lists.names.remove(index).1);
-        let names = names.unwrap_or_default();
-        self.lists.name_count -= names.len();
+        let index = self.names_index(&channel);
+        let names = index.map(|index| self.lists.names.remove(index));
+        let names = names.map_or_else(Vec::new, |(kept, names)| {
+            let sizes = names.iter().map(|name| size_of_text(name)).sum::<usize>();
+            self.lists.names_size -= sizes + size_of_text(&kept);
+            names
+        });
         self.event(Event::Names { channel, names });
+    }
+
+    fn names_index(&self, channel: &[u8]) -> Option<usize> {
+        let mut known = self.lists.names.iter();
+        known.position(|(name, _)| self.is_same(name, channel))
     }
 
     /// Asks for a user.
@@ -110,8 +124,9 @@ impl Session {
                 let names = names
                     .split(|byte| *byte == b' ')
                     .filter(|name| !name.is_empty());
-                let room = MOST_KEPT.saturating_sub(whois.channels.len());
-                whois.channels.extend(names.take(room).map(Text::from));
+                let mut size = whois.channels.iter().map(|name| size_of_text(name)).sum();
+                let names = names.filter(|name| fits(&mut size, name));
+                whois.channels.extend(names.map(Text::from));
             }
             "330" => whois.account = Some(text(2)),
             "301" => whois.away = Some(text(2)),
@@ -131,3 +146,21 @@ impl Session {
         Some(())
     }
 }
+
+/// Adds the size of a text to the size of all, unless that becomes too large.
+fn fits(size: &mut usize, text: &[u8]) -> bool {
+    let with_text = *size + size_of_text(text);
+    let fits = with_text <= MOST_KEPT;
+    if fits {
+        *size = with_text;
+    }
+    fits
+}
+
+/// Returns how many bytes a text takes in a list.
+fn size_of_text(text: &[u8]) -> usize {
+    text.len() + size_of::<Text>()
+}
+
+/// The most lists of names that are not complete.
+const MOST_LISTS: usize = 1000;

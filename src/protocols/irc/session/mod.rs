@@ -17,8 +17,8 @@
 //!
 //! 1. One message becomes one line: all that is sent goes through the codec.
 //! 2. No function of the program runs in here; what has to ask the program is a [`Step`].
-//! 3. What a server can make the client keep is limited (`MOST_KEPT`), and so are the answers that
-//!    a user can make it send (`replies`).
+//! 3. What a server can make the client keep is limited (`MOST_KEPT`, `MOST_CHANNELS`), and so are
+//!    the answers that a user can make it send (`replies`).
 //! 4. Answers to `PING`, the registration and `QUIT` do not wait in the queue.
 
 mod channels;
@@ -362,5 +362,7 @@ impl Session {
 const REPLIES: (u32, Duration) = (4, Duration::from_secs(4));
 /// How long the server has for closing the connection after `QUIT`.
 pub(super) const QUIT_LIMIT: Duration = Duration::from_secs(5);
-/// The most lines, names and channels that are kept of what a server sends.
-const MOST_KEPT: usize = 65_536;
+/// The most bytes that are kept of each kind of list, as a server sends it.
+const MOST_KEPT: usize = 4 * 1024 * 1024;
+/// The most channels of which the client knows that it has joined them, and their longest name.
+const MOST_CHANNELS: (usize, usize) = (1000, 512);

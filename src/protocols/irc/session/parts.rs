@@ -17,10 +17,12 @@ pub(super) struct Progress {
 /// What has arrived so far.
 #[derive(Debug, Default)]
 pub(super) struct Lists {
-    /// The members of channels, and how many they are in all.
+    /// The members of channels, and the bytes that they take.
     pub(super) names: Vec<(Text, Vec<Text>)>,
-    pub(super) name_count: usize,
+    pub(super) names_size: usize,
+    /// The lines of the message of the day, and the bytes that they take.
     pub(super) motd: Vec<Text>,
+    pub(super) motd_size: usize,
     /// What was asked, and what was answered.
     pub(super) whois: Vec<Whois>,
     pub(super) results: Vec<(Text, Result<Whois, IrcError>)>,

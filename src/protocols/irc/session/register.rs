@@ -80,9 +80,8 @@ impl Session {
             return self.fail(IrcError::SaslFailed { text });
         }
         let attempted = self.attempted.clone();
-        self.nick = message.params.first().cloned().unwrap_or(attempted);
+        self.nick_was_accepted(message.params.first().cloned().unwrap_or(attempted));
         self.phase = Phase::SignedOn;
-        self.registration.collisions = 0;
         self.limits.registration = None;
         self.limits.ping = self.after(self.settings.heartbeat, now);
         let nick = self.nick.clone();
