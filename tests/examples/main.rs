@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bgp;
 mod irc_logbot;
 mod promises;
 mod proxy;

@@ -8,6 +8,10 @@ use torsade::protocols::{
 };
 use torsade::{Address, Reactor, testing};
 
+#[path = "../../examples/bgp_speaker/codec.rs"]
+mod codec;
+#[path = "../../examples/bgp_speaker/message.rs"]
+mod message;
 #[path = "../../examples/redis/resp.rs"]
 mod resp;
 
@@ -15,7 +19,8 @@ mod resp;
 type Check = fn(&[u8]);
 
 /// The name of each check, and the check.
-pub(super) const ALL: [(&str, Check); 4] = [
+pub(super) const ALL: [(&str, Check); 5] = [
+    ("bgp", bgp),
     ("endpoints", endpoints),
     ("framing", framing),
     ("proxy_header", proxy_header),
@@ -161,4 +166,48 @@ pub(super) fn resp(data: &[u8]) {
         found
     };
     assert_eq!(found(1 + usize::from(*size)), found(text.len().max(1)));
+}
+
+/// Messages of BGP: the same however the bytes are cut; a message that is sent as it was understood
+/// is understood as the same.
+pub(super) fn bgp(data: &[u8]) {
+    let [size, terms, text @ ..] = data else {
+        return;
+    };
+    let found = |size: usize| {
+        let mut buffer = FrameBuffer::new(codec::Frames::new());
+        let mut found = Vec::new();
+        for piece in text.chunks(size) {
+            buffer.feed(piece);
+            while let Some(frame) = buffer.next_frame() {
+                found.push(frame);
+            }
+        }
+        found
+    };
+    let frames = found(text.len().max(1));
+    assert_eq!(found(1 + usize::from(*size)), frames);
+    let terms = message::Terms {
+        has_four_octets: terms & 1 != 0,
+        is_internal: terms & 2 != 0,
+    };
+    for frame in frames.into_iter().flatten() {
+        let Ok(message) = codec::decode(&frame, terms) else {
+            continue;
+        };
+        // What is sent has no attributes without networks, and no numbers of two octets for those
+        // of four that somebody else has put beside them. A long path may become too long.
+        let is_plain = match &message {
+            message::Message::Update(update) => {
+                !update.announced.is_empty() && update.error.is_none() && terms.has_four_octets
+            }
+            message::Message::Open(open) => open.families.len() < 30,
+            _ => true,
+        };
+        if is_plain && frame.len() < 2000 {
+            let mut sent = Vec::new();
+            codec::encode(&message, terms, &mut sent);
+            assert_eq!(codec::decode(&sent, terms), Ok(message));
+        }
+    }
 }
