@@ -38,12 +38,12 @@ pub(super) enum Command {
     Status,
 }
 
+/// A peer's task, until it is awaited.
+type PeerRun = Task<Result<(), Failure>>;
+
 /// See the file's header.
 pub(super) struct Speaker {
-    peers: Vec<(
-        DeferredQueue<Input>,
-        Cell<Option<Task<Result<(), Failure>>>>,
-    )>,
+    peers: Vec<(DeferredQueue<Input>, Cell<Option<PeerRun>>)>,
     port: Option<Port>,
 }
 
