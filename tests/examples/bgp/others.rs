@@ -1,1 +1,1 @@
-
+//! The BGP speaker with other implementations.
