@@ -1,4 +1,4 @@
-//! A codec of one's own: messages of a kind, one byte, and a value, a decimal number that ends with
+//! A custom codec: messages of a kind, one byte, and a value, a decimal number that ends with
 //! `;`. A server that adds numbers up.
 //!
 //! Run `cargo run --example own_codec [ADDR]` (default `127.0.0.1:4013`) and try `printf

@@ -2,10 +2,10 @@
 
 use super::{Decoded, Decoder, Encoder, FrameError};
 
-/// A codec of frames that begin with a header in which there is their length.
+/// A codec of frames that begin with a header, which contains their length.
 ///
-/// By default the header is the length field alone, in network byte order, and says how many bytes
-/// follow it. The other methods describe headers of any shape.
+/// By default the header is the length field alone, in network byte order; its value is the number
+/// of bytes that follow it. The other methods describe headers of any shape.
 ///
 /// A frame that is longer than the limit is rejected once, as soon as its header has arrived, with
 /// the bytes that have arrived; the rest of it is skipped.
@@ -191,7 +191,7 @@ impl<T: AsRef<[u8]>> Encoder<T> for LengthCodec {
     /// # Errors
     ///
     /// [`FrameError::FrameTooLong`] when the frame is longer than the limit, or than the length
-    /// field can say; [`FrameError::Incomplete`] when it is to contain its header and is shorter.
+    /// field can express; [`FrameError::Incomplete`] when it is to contain its header and is shorter.
     fn encode(&mut self, frame: T, out: &mut Vec<u8>) -> Result<(), FrameError> {
         let (frame, header) = (frame.as_ref(), self.header());
         check(frame.len(), self.limit)?;

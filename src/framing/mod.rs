@@ -104,10 +104,10 @@ pub trait Decoder {
     /// too long allows its peer to fill the memory.
     fn decode<'a>(&mut self, input: &'a [u8]) -> Decoded<'a, Self::Frame<'a>, Self::Error>;
 
-    /// Finds the first frame of `input`, the last bytes before the end of file, of which
-    /// [`decode`](Self::decode) has said [`Decoded::More`]. Called for async code only.
+    /// Finds the first frame of `input`, the last bytes before the end of file, for which
+    /// [`decode`](Self::decode) has returned [`Decoded::More`]. Called for async code only.
     ///
-    /// The default says `More`, so the stream ends with [`FrameError::Incomplete`].
+    /// The default returns `More`, so the stream ends with [`FrameError::Incomplete`].
     fn decode_end<'a>(&mut self, input: &'a [u8]) -> Decoded<'a, Self::Frame<'a>, Self::Error> {
         let _ = input;
         Decoded::More
@@ -203,7 +203,7 @@ pub enum FrameError {
         /// The length limit of a line, in bytes.
         limit: usize,
     },
-    /// A frame is longer than the limit, or than its length field can say.
+    /// A frame is longer than the limit, or than its length field can express.
     #[doc(alias("lengthLimitExceeded", "StringTooLongError", "NetstringParseError"))]
     FrameTooLong {
         /// The length of the frame, in bytes, as far as it is known.
@@ -211,7 +211,7 @@ pub enum FrameError {
         /// The length limit of a frame, in bytes.
         limit: usize,
     },
-    /// A length field says less than nothing.
+    /// The value of a length field gives a negative length.
     NegativeLength {
         /// The value of the field.
         value: u64,
@@ -240,7 +240,7 @@ errors! {
     enum FrameError {
         LineTooLong { limit }: "a line is longer than {limit} bytes";
         FrameTooLong { length, limit }: "a frame of {length} bytes is longer than {limit} bytes";
-        NegativeLength { value }: "the length field {value} says less than nothing";
+        NegativeLength { value }: "a length field has the value {value}, which gives a negative length";
         BadNetstring { found, expected }: "a netstring has the byte {found:#04x} where there must be {expected}";
         ContainsDelimiter { position }: "a line contains its delimiter at byte {position}";
         Incomplete { received }: "the end of file came after {received} bytes of a frame";

@@ -11,7 +11,7 @@
 //! | [wrapper](crate::protocols::ProtocolWrapper) | a layer around any protocol | a password, a header before everything else |
 //! | [policy](crate::transport::Policy) | a limit or an observer of a connection, whatever serves it | idle time, rates, a log of the traffic |
 //!
-//! # A codec of one's own
+//! # A custom codec
 //!
 //! A codec looks at the bytes that have arrived and says where the first message ends. It must give
 //! the same messages however the bytes are cut, and must refuse a message that is too long as soon

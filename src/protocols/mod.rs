@@ -13,7 +13,7 @@
 //! A [`ProtocolWrapper`] is a layer around any protocol.
 //!
 //! There are codecs of lines ([`LineCodec`]), netstrings ([`NetstringCodec`]) and frames with a
-//! length field ([`LengthCodec`]). A codec of one's own takes less than thirty lines: see
+//! length field ([`LengthCodec`]). A custom codec takes less than thirty lines: see
 //! [`Decoder`].
 //!
 //! [`irc`] is a client of IRC, as a protocol with hooks and for async code.
