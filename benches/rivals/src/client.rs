@@ -53,8 +53,14 @@ impl Client {
     pub fn exchange(&mut self, count: usize) -> Result<usize, Error> {
         match self.work {
             Work::Churn => self.churn(count),
-            Work::Lines { depth, .. } => {
-                let line = [&[b'x'; 62][..], b"\r\n"].concat();
+            Work::Lines {
+                depth, has_codec, ..
+            } => {
+                // The codec of tokio writes no carriage return.
+                let line = match has_codec {
+                    true => [&[b'x'; 63][..], b"\n"].concat(),
+                    false => [&[b'x'; 62][..], b"\r\n"].concat(),
+                };
                 let rounds = self.rounds(&line.repeat(depth), count / depth)?;
                 Ok(rounds * depth)
             }

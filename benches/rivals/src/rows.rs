@@ -40,8 +40,13 @@ pub enum Work {
         connections: usize,
         active: usize,
     },
-    /// A server echoes each line; `depth` lines are sent at once.
-    Lines { connections: usize, depth: usize },
+    /// A server echoes each line; `depth` lines are sent at once. With a codec, async code uses the
+    /// runtime's stream and sink of lines.
+    Lines {
+        connections: usize,
+        depth: usize,
+        has_codec: bool,
+    },
     /// Connect, one message, close.
     Churn,
     /// A task yields again and again.
@@ -108,7 +113,7 @@ const fn operations(
     }
 }
 
-pub const ROWS: [Row; 17] = [
+pub const ROWS: [Row; 18] = [
     messages(
         "echo-1",
         "echo, 64 bytes, 1 connection",
@@ -143,9 +148,21 @@ pub const ROWS: [Row; 17] = [
         Work::Lines {
             connections: 64,
             depth: 16,
+            has_codec: false,
         },
         512_000,
         (0.96, 0.97),
+    ),
+    messages(
+        "codec",
+        "the same with a codec, as a stream and a sink",
+        Work::Lines {
+            connections: 64,
+            depth: 16,
+            has_codec: true,
+        },
+        512_000,
+        (1.05, 1.05),
     ),
     messages(
         "churn",
@@ -232,6 +249,12 @@ impl Row {
                     ..
                 },
             ) => &[Raw, Tokio, Protocol, Async, Smol, Twisted, Asyncio, Uvloop],
+            (
+                Unit::Messages,
+                Work::Lines {
+                    has_codec: true, ..
+                },
+            ) => &[Raw, Tokio, Protocol, Async],
             (Unit::Messages, _) => &[Raw, Tokio, Protocol, Async, Smol],
             (_, Work::Remote | Work::Timers | Work::Late) => &[Tokio, Ours],
             _ => &[Tokio, Ours, Smol],

@@ -12,7 +12,7 @@ use futures::StreamExt;
 use futures::channel::mpsc;
 use torsade::clock::Sleep;
 use torsade::net::ListenOptions;
-use torsade::protocols::{LineProtocol, Lines};
+use torsade::protocols::{FrameProtocol, LineCodec, LineProtocol, Lines};
 use torsade::{Clock, Connection, Context, DeferredQueue, Failure, Protocol, Reactor};
 
 use super::{Busy, FAR, SLEEPS, announce, scrambled};
@@ -31,6 +31,9 @@ pub fn serve_protocol(work: Work) -> Result<(), Error> {
     let options = ListenOptions::new().backlog(1024);
     torsade::run(async |reactor| {
         let port = match work {
+            Work::Lines {
+                has_codec: true, ..
+            } => reactor.listen(("127.0.0.1:0", &options), |_peer| EchoFrames(codec()))?,
             Work::Lines { .. } => {
                 reactor.listen(("127.0.0.1:0", &options), |_peer| Lines::new(EchoLines))?
             }
@@ -46,6 +49,9 @@ pub fn serve_async(work: Work) -> Result<(), Error> {
     let options = ListenOptions::new().backlog(1024);
     torsade::run(async |reactor| {
         let port = match work {
+            Work::Lines {
+                has_codec: true, ..
+            } => reactor.serve(("127.0.0.1:0", &options), echo_frames)?,
             Work::Lines { .. } => reactor.serve(("127.0.0.1:0", &options), echo_lines)?,
             Work::Echo { size, .. } if size > 4096 => {
                 reactor.serve(("127.0.0.1:0", &options), echo::<{ 64 * 1024 }>)?
@@ -81,6 +87,34 @@ async fn echo_lines(mut conn: Connection) -> Result<(), Failure> {
     while let Some(line) = conn.read_line(4096).await? {
         conn.write_all(&line).await?;
         conn.write_all(b"\r\n").await?;
+    }
+    Ok(())
+}
+
+fn codec() -> LineCodec {
+    LineCodec::delimited(&b"\n"[..])
+}
+
+struct EchoFrames(LineCodec);
+
+impl FrameProtocol for EchoFrames {
+    type Codec = LineCodec;
+
+    fn codec(&mut self) -> &mut LineCodec {
+        &mut self.0
+    }
+
+    fn frame_received(&mut self, cx: &mut Context<'_, Self>, line: &[u8]) {
+        if self.send(cx, line).is_err() {
+            cx.lose_connection();
+        }
+    }
+}
+
+async fn echo_frames(conn: Connection) -> Result<(), Failure> {
+    let mut lines = conn.framed(codec());
+    while let Some(line) = lines.next().await {
+        lines.send(line?).await?;
     }
     Ok(())
 }

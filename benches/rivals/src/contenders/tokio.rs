@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, Sleep};
+use tokio_util::codec::{Framed, LinesCodec};
 
 use super::{Busy, FAR, SLEEPS, announce, scrambled};
 use crate::measure::Error;
@@ -34,6 +35,9 @@ pub fn serve(work: Work) -> Result<(), Error> {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
             match work {
+                Work::Lines {
+                    has_codec: true, ..
+                } => drop(tokio::spawn(echo_frames(stream))),
                 Work::Lines { .. } => drop(tokio::spawn(echo_lines(stream))),
                 Work::Echo { size, .. } if size > 4096 => {
                     drop(tokio::spawn(echo::<{ 64 * 1024 }>(stream)));
@@ -66,6 +70,12 @@ async fn echo_lines(mut stream: TcpStream) {
             return;
         }
     }
+}
+
+/// `forward` flushes when no line is left.
+async fn echo_frames(stream: TcpStream) {
+    let (sink, stream) = Framed::new(stream, LinesCodec::new()).split();
+    let _ = stream.forward(sink).await;
 }
 
 pub fn run(work: Work, count: usize) -> Result<f64, Error> {
