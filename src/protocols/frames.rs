@@ -269,11 +269,13 @@ pub trait FrameProtocol: Sized + 'static {
     where
         Self::Codec: Encoder<T>,
     {
-        let mut out = Vec::new();
+        let reactor = cx.reactor().inner();
+        let mut out = reactor.take_frame_buffer();
         let encoded = self.codec().encode(item, &mut out);
         if encoded.is_ok() {
-            cx.write(out);
+            cx.write(&out);
         }
+        reactor.give_back_frame_buffer(out);
         encoded
     }
 }

@@ -237,6 +237,8 @@ pub(crate) struct Inner {
     buffers: Rc<BufferPool>,
     /// The buffer of the loop; empty while it is lent to a reader.
     read_buffer: Cell<Option<Box<[u8]>>>,
+    /// An empty buffer for a frame that is being encoded.
+    frame_buffer: Cell<Vec<u8>>,
     triggers: Triggers,
     drain: Drain,
     budget: Budget,
@@ -365,6 +367,7 @@ impl Reactor {
             tracked: RefCell::new(Slots::new()),
             buffers: Rc::default(),
             read_buffer: Cell::new(None),
+            frame_buffer: Cell::default(),
             triggers: Triggers::default(),
             drain: Drain::default(),
             budget: Budget::default(),
@@ -644,6 +647,19 @@ impl Inner {
             .unwrap_or_else(|| vec![0; READ_BUFFER].into_boxed_slice())
     }
 
+    /// Returns an empty buffer.
+    pub(crate) fn take_frame_buffer(&self) -> Vec<u8> {
+        self.frame_buffer.take()
+    }
+
+    /// Keeps the memory of a buffer for the next frame, unless it is large.
+    pub(crate) fn give_back_frame_buffer(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        if buffer.capacity() <= FRAME_BUFFER {
+            self.frame_buffer.set(buffer);
+        }
+    }
+
     pub(crate) fn give_back_read_buffer(&self, buffer: Box<[u8]>) {
         self.read_buffer.set(Some(buffer));
     }
@@ -734,6 +750,9 @@ pub struct Stopped;
 errors! {
     Stopped: "the reactor was stopped";
 }
+
+/// The capacity of the largest buffer for frames that is kept, in bytes.
+const FRAME_BUFFER: usize = 16 * 1024;
 
 /// Largest number of bytes of one read.
 const READ_BUFFER: usize = 64 * 1024;
