@@ -69,7 +69,8 @@ impl Redis {
                     }
                 }
             },
-            other => tracing::debug!(?other, "a push of another kind"),
+            // A push that this client has not asked for.
+            _ => {}
         }
     }
 }

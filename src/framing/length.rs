@@ -191,7 +191,8 @@ impl<T: AsRef<[u8]>> Encoder<T> for LengthCodec {
     /// # Errors
     ///
     /// [`FrameError::FrameTooLong`] when the frame is longer than the limit, or than the length
-    /// field can express; [`FrameError::Incomplete`] when it is to contain its header and is shorter.
+    /// field can express; [`FrameError::Incomplete`] when it is to contain its header and is
+    /// shorter.
     fn encode(&mut self, frame: T, out: &mut Vec<u8>) -> Result<(), FrameError> {
         let (frame, header) = (frame.as_ref(), self.header());
         check(frame.len(), self.limit)?;
