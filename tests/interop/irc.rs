@@ -102,7 +102,7 @@ impl IrcProtocol for Noting {
         modes: &[Mode],
     ) {
         let letters: String = modes.iter().map(|mode| mode.letter).collect();
-        let param = |mode: &Mode| mode.param.as_ref().map_or("none".into(), hex);
+        let param = |mode: &Mode| mode.param.as_ref().map_or_else(|| "none".into(), hex);
         let params: Vec<String> = modes.iter().map(param).collect();
         let params = format!("[{}]", params.join(" "));
         let args = [

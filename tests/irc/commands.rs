@@ -24,9 +24,10 @@ fn each_command_is_one_line() {
     let (mut wire, _log) = signed_on(Settings::new("me"));
     let irc = sender(&mut wire);
     type Act = fn(&Sender) -> Result<(), IrcError>;
-    let table: [(Act, &str); 30] = [
+    let table: [(Act, &str); 31] = [
         (|irc| irc.join("rust"), "JOIN #rust"),
         (|irc| irc.join("&rust"), "JOIN &rust"),
+        (|irc| irc.join("a,#b,c"), "JOIN #a,#b,#c"),
         (|irc| irc.join("+rust"), "JOIN +rust"),
         (|irc| irc.join_with_key("#rust", "key"), "JOIN #rust key"),
         (|irc| irc.leave("rust", ""), "PART #rust"),

@@ -283,8 +283,8 @@ on_both! {
         let refused: &[u8] = b":here 464 * :Password incorrect\r\n";
         let error = connecting(&reactor, refused, settings.clone()).await;
         assert_eq!(error, "the server refuses the client: Password incorrect");
-        let settings = settings.registration_limit(Duration::from_millis(30));
-        let error = connecting(&reactor, b"", settings.clone()).await;
+        let hasty = settings.clone().registration_limit(Duration::from_millis(30));
+        let error = connecting(&reactor, b"", hasty).await;
         assert_eq!(error, "the registration was not finished within 30ms");
         let error = connecting(&reactor, b"NOTICE * :x\r\nERROR :No\r\n", settings).await;
         assert_eq!(error, "the server has closed the connection: No");

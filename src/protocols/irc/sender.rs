@@ -89,7 +89,10 @@ impl Sender {
     ///
     /// See [`Sender`].
     pub fn join(&self, channel: impl AsRef<[u8]>) -> Result<(), IrcError> {
-        self.command("JOIN", [self.channel(channel.as_ref())])
+        let channels = channel.as_ref().split(|byte| *byte == b',');
+        let channels = channels.map(|name| self.channel(name).into_bytes());
+        let channels = channels.collect::<Vec<_>>().join(&b',');
+        self.command("JOIN", [channels.into()])
     }
 
     /// Joins a channel that has a key.
