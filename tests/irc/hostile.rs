@@ -214,6 +214,21 @@ fn lists_without_end_are_kept_up_to_a_limit() {
 }
 
 #[test]
+fn a_server_that_says_it_closes_and_does_not_is_given_up() {
+    let (mut wire, log) = signed_on(Settings::new("me"));
+    wire.send("ERROR :Closing link\r\nERROR :Closing link again\r\n");
+    wire.advance(SECOND * 4);
+    assert!(!wire.is_closed());
+    wire.advance(SECOND);
+    assert!(wire.is_closed());
+    let last = log.take().pop().unwrap();
+    assert_eq!(
+        last,
+        "lost: the server has closed the connection: Closing link again"
+    );
+}
+
+#[test]
 fn a_server_that_takes_nothing_is_not_answered_without_end() {
     let (mut wire, _log) = signed_on(Settings::new("me"));
     let transport = wire.transport().clone();

@@ -266,7 +266,8 @@ async fn connecting(reactor: &Reactor, words: &'static [u8], settings: Settings)
     let port = reactor
         .serve(HERE, async move |mut conn| {
             conn.write_all(words).await?;
-            while conn.read_line(600).await?.is_some() {}
+            let closes = words.ends_with(b"ERROR :No\r\n");
+            while !closes && conn.read_line(600).await?.is_some() {}
             Ok(())
         })
         .unwrap();

@@ -154,6 +154,8 @@ impl Session {
                 let text = params.first().cloned().unwrap_or_default();
                 if self.phase != Phase::Quitting {
                     self.error = Some(IrcError::ServerClosed { text: text.clone() });
+                    let limit = self.after(Some(QUIT_LIMIT), now);
+                    self.limits.quit = self.limits.quit.or(limit);
                 }
                 self.event(Event::Error { text });
             }
@@ -360,7 +362,7 @@ impl Session {
 
 /// The answers to CTCP queries: so many at once, then one in each period.
 const REPLIES: (u32, Duration) = (4, Duration::from_secs(4));
-/// How long the server has for closing the connection after `QUIT`.
+/// How long the server has for closing the connection after `QUIT` or `ERROR`.
 pub(super) const QUIT_LIMIT: Duration = Duration::from_secs(5);
 /// The most bytes that are kept of each kind of list, as a server sends it.
 const MOST_KEPT: usize = 4 * 1024 * 1024;
