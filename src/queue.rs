@@ -126,7 +126,8 @@ impl<T> LocalQueue<T> {
         self.swap(&larger);
     }
 
-    fn swap(&self, other: &Self) {
+    /// Exchanges all items.
+    pub(crate) fn swap(&self, other: &Self) {
         self.head.swap(&other.head);
         self.len.swap(&other.len);
         // SAFETY: no other reference to either ring is alive, and no code of an item runs.

@@ -414,7 +414,7 @@ const CIRCLES: [(&str, &str, &str); 6] = [
 ];
 
 /// The files that may contain `unsafe`, and why.
-const UNSAFE_FILES: [(&str, &str); 17] = [
+const UNSAFE_FILES: [(&str, &str); 18] = [
     (
         "src/defer/callback_queue.rs",
         "callbacks lie in one allocation",
@@ -451,6 +451,10 @@ const UNSAFE_FILES: [(&str, &str); 17] = [
     (
         "src/task/handle.rs",
         "a handle's state is beside its task, which may be dropped elsewhere",
+    ),
+    (
+        "src/task/remote_call.rs",
+        "a small call is sent without an allocation",
     ),
     (
         "src/task/current_executor.rs",

@@ -94,6 +94,21 @@ impl LineCodec {
         self.limit = limit;
     }
 
+    /// Returns the first line of `input` and its length with its end, where decoding it would have
+    /// no other effect. Otherwise `decode` goes on where this has stopped.
+    #[inline(always)]
+    pub(crate) fn whole_line<'a>(&mut self, input: &'a [u8]) -> Option<(&'a [u8], usize)> {
+        if self.is_skipping || self.delimiter.is_some() {
+            return None;
+        }
+        let (end, width) = find_newline(input, self.searched.min(input.len()))?;
+        if end > self.limit {
+            return None;
+        }
+        self.searched = 0;
+        Some((&input[..end], end + width))
+    }
+
     /// Passes the bytes that follow on as raw data.
     #[doc(alias = "setRawMode")]
     pub fn set_raw_mode(&mut self) {
@@ -116,11 +131,7 @@ impl LineCodec {
     #[inline]
     fn find(&self, input: &[u8], from: usize) -> Option<(usize, usize)> {
         match &self.delimiter {
-            None => {
-                let end = from + memchr::memchr(b'\n', &input[from..])?;
-                let is_pair = end > 0 && input[end - 1] == b'\r';
-                Some((end - usize::from(is_pair), 1 + usize::from(is_pair)))
-            }
+            None => find_newline(input, from),
             Some(delimiter) => {
                 let (last, first) = delimiter.split_last()?;
                 memchr::memchr_iter(*last, &input[from..])
@@ -142,6 +153,14 @@ impl LineCodec {
                 .unwrap_or(0),
         }
     }
+}
+
+/// Returns the position of the first `\n` or `\r\n`, and its length.
+#[inline(always)]
+fn find_newline(input: &[u8], from: usize) -> Option<(usize, usize)> {
+    let end = from + memchr::memchr(b'\n', &input[from..])?;
+    let is_pair = end > 0 && input[end - 1] == b'\r';
+    Some((end - usize::from(is_pair), 1 + usize::from(is_pair)))
 }
 
 impl Default for LineCodec {

@@ -57,7 +57,7 @@
 //! | crate | purpose |
 //! |---|---|
 //! | `async-task` | a task in one allocation, with a waker that other threads may use |
-//! | `concurrent-queue` | the inbox for other threads, the work of thread pools |
+//! | `concurrent-queue` | the work of thread pools |
 //! | `dns-lookup` | `getaddrinfo` with its error code |
 //! | `futures` | the I/O and stream traits |
 //! | `libc`, `rustix`, `rustix-openpty`, `socket2`, `windows-sys` | system calls and socket options |
@@ -70,9 +70,9 @@
 //! | `anyhow`, `eyre` | only with the features of these names |
 //!
 //! `unsafe` is denied, and allowed in the files that `tests/tidy.rs` names: the layout of callbacks
-//! in a Deferred, the loop's queues, tasks that stay on their thread, the socket that a connection
-//! lends, and in `driver` the socket options, descriptors, signals and the first steps of a child
-//! for which no safe function exists.
+//! in a Deferred, the loop's queues, small calls from other threads, tasks that stay on their
+//! thread, the socket that a connection lends, and in `driver` the socket options, descriptors,
+//! signals and the first steps of a child for which no safe function exists.
 //!
 //! # What was tested where
 //!

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Reactor;
 use super::ReactorError;
 use crate::sync::Shared;
-use crate::task::Inbox;
+use crate::task::{Inbox, RemoteCall};
 
 /// A handle that other threads may hold: it sends calls to the reactor's thread.
 ///
@@ -57,7 +57,7 @@ impl Remote {
     #[track_caller]
     pub fn call(&self, f: impl FnOnce() + Send + 'static) -> Result<(), ReactorError> {
         self.inbox
-            .push_call(Box::new(f), Location::caller())
+            .push_call(RemoteCall::new(f), Location::caller())
             .map_err(|_| ReactorError::Ended)
     }
 

@@ -16,7 +16,7 @@ use super::{Reactor, ReactorError, Remote, Stopped, Tracked};
 use crate::defer::{Deferred, Resolver};
 use crate::failure::{Cancelled, Failure};
 use crate::report;
-use crate::task::Caller;
+use crate::task::{Caller, RemoteCall};
 
 /// Fires a Deferred from any thread; see [`RemoteResolver::pair`].
 ///
@@ -155,7 +155,7 @@ impl<T: Send + 'static> RemoteResolver<T> {
             Some((reactor, waiting)) => waiting.end(&reactor, result),
             None => report::discard(result, location),
         };
-        match self.remote.inbox.push_call(Box::new(call), location) {
+        match self.remote.inbox.push_call(RemoteCall::new(call), location) {
             Ok(()) => Ok(()),
             Err(call) => {
                 report::discard(call, location);

@@ -21,7 +21,7 @@ use super::{Reactor, ReactorError, Remote, Stopped, Tracked};
 use crate::defer::{Deferred, IntoOutcome, Outcome};
 use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
-use crate::task::{self, Caller, Executor};
+use crate::task::{self, Caller, Executor, RemoteCall};
 
 impl Remote {
     /// Calls `make` on the reactor's thread and starts the future that it returns, which need not
@@ -67,7 +67,7 @@ impl Remote {
             let task = executor.spawn(run(make, sender, cancelled, location), location);
             task.detach();
         };
-        let sent = self.inbox.push_call(Box::new(start), location);
+        let sent = self.inbox.push_call(RemoteCall::new(start), location);
         match sent {
             Ok(()) => Ok(RemoteTask {
                 receiver,
@@ -137,7 +137,7 @@ impl Remote {
                 Err(panic) => drop(sender.send(Err(panic))),
             }
         };
-        if let Err(call) = self.inbox.push_call(Box::new(call), location) {
+        if let Err(call) = self.inbox.push_call(RemoteCall::new(call), location) {
             report::discard(call, location);
             return Err(Failure::at(ReactorError::Ended, location));
         }

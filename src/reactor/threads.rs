@@ -36,7 +36,7 @@ use crate::driver::Event;
 use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
 use crate::sync::Shared;
-use crate::task::{AwaitedWork, Inbox, Phase};
+use crate::task::{AwaitedWork, Inbox, Phase, RemoteCall};
 use crate::threads::{Caller, CancelToken, ObservedPool, PoolError, ThreadPool, Ticket};
 
 /// A reactor's own pool, and its settings.
@@ -465,7 +465,7 @@ impl<T: Send + 'static> ResultSender<T> {
             // No Deferred waits: the result is dropped here (invariant 1).
             None => report::discard(result, location),
         };
-        if let Err(call) = self.inbox.push_call(Box::new(call), location) {
+        if let Err(call) = self.inbox.push_call(RemoteCall::new(call), location) {
             report::discard(call, location);
         }
     }

@@ -258,6 +258,10 @@ macro_rules! writes {
             /// A part of the line may have been written when the future is dropped.
             #[doc(alias = "sendLine")]
             pub async fn send_line(&mut self, line: impl AsRef<[u8]>) -> io::Result<()> {
+                let $this = &*self;
+                if writer::write_line_at_once($conn, line.as_ref()) {
+                    return Ok(());
+                }
                 self.write_all(line.as_ref()).await?;
                 self.write_all(b"\r\n").await
             }

@@ -153,6 +153,35 @@ impl Reader {
         cx: &Context<'_>,
         limit: usize,
     ) -> Poll<io::Result<Option<Vec<u8>>>> {
+        match self.line_at_once(limit) {
+            Some(line) => Poll::Ready(Ok(Some(line))),
+            None => self.poll_line_slowly(cx, limit),
+        }
+    }
+
+    /// Takes out the next line, if it is there and there is nothing else to do.
+    #[inline(never)]
+    fn line_at_once(&mut self, limit: usize) -> Option<Vec<u8>> {
+        let ahead = self.ahead.as_mut()?;
+        if ahead.start == ahead.end || !budget::is_left() {
+            return None;
+        }
+        ahead.lines.set_limit(limit);
+        let input = &ahead.buffer[ahead.start..ahead.end];
+        let (line, used) = ahead.lines.whole_line(input)?;
+        let line = line.to_vec();
+        ahead.start += used;
+        self.conn.link().note_unfinished(false, true);
+        budget::spend(used);
+        Some(line)
+    }
+
+    #[inline(never)]
+    fn poll_line_slowly(
+        &mut self,
+        cx: &Context<'_>,
+        limit: usize,
+    ) -> Poll<io::Result<Option<Vec<u8>>>> {
         let ahead = self.ahead.get_or_insert_with(ReadAhead::new);
         let mut lines = mem::take(&mut ahead.lines);
         lines.set_limit(limit);

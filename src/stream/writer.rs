@@ -24,10 +24,21 @@ pub(super) fn poll_write_one(
 /// Queues all of `piece`, if no limit has to be checked.
 #[inline(never)]
 fn write_at_once(conn: &Rc<Conn<Awaited>>, piece: &[u8]) -> bool {
-    let is_done = piece.len() < BIG && budget::is_left() && conn.link().write_if_usual(piece);
+    write_both_at_once(conn, piece, b"")
+}
+
+/// Queues a line and its end, if no limit has to be checked.
+#[inline(never)]
+pub(super) fn write_line_at_once(conn: &Rc<Conn<Awaited>>, line: &[u8]) -> bool {
+    write_both_at_once(conn, line, b"\r\n")
+}
+
+#[inline(always)]
+fn write_both_at_once(conn: &Rc<Conn<Awaited>>, piece: &[u8], end: &[u8]) -> bool {
+    let is_done = piece.len() < BIG && budget::is_left() && conn.link().write_if_usual(piece, end);
     if is_done {
         conn.handler().is_writing.set(false);
-        budget::spend(piece.len());
+        budget::spend(piece.len() + end.len());
     }
     is_done
 }

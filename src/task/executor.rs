@@ -33,6 +33,8 @@ pub(crate) struct Executor {
     /// The number of entries, from the front, that are left of an interrupted batch.
     left: Cell<usize>,
     inbox: Shared<Inbox>,
+    /// The messages that were taken out of the inbox.
+    messages: LocalQueue<Message>,
     /// Whether the last collection of messages was interrupted.
     has_messages_left: Cell<bool>,
     /// Notifies a host loop of work that was added outside a turn.
@@ -84,6 +86,7 @@ impl Executor {
             left: Cell::new(0),
             host: HostNotifier::new(inbox.clone()),
             inbox,
+            messages: LocalQueue::new(),
             has_messages_left: Cell::new(false),
             waiting: RefCell::default(),
             waiting_shrinks: RefCell::default(),
@@ -247,14 +250,14 @@ impl Executor {
     /// `is_enough` returns `true` after a message, the rest stays in the inbox for the next call.
     /// Returns the number of messages taken in.
     pub(crate) fn collect(&self, mut is_enough: impl FnMut() -> bool) -> usize {
-        let count = self.inbox.begin();
-        let mut done = 0;
+        self.inbox.take_all(&self.messages);
+        let (count, mut done) = (self.messages.len(), 0);
         self.has_messages_left.set(false);
         while done < count {
-            match self.inbox.pop() {
+            match self.messages.pop() {
                 Some(Message::Task(task)) => self.queue_task(task),
                 Some(Message::Call(call, location)) => {
-                    report::contain(Origin::Call, location, call);
+                    report::contain(Origin::Call, location, || call.call());
                 }
                 None => break,
             }
@@ -265,6 +268,7 @@ impl Executor {
                 break;
             }
         }
+        self.messages.shrink();
         done
     }
 
@@ -437,7 +441,8 @@ impl Executor {
     /// Drops everything that is ready or was sent; returns how much that was.
     fn drop_ready(&self) -> usize {
         let mut found = 0;
-        while let Some(message) = self.inbox.pop() {
+        self.inbox.take_all(&self.messages);
+        while let Some(message) = self.messages.pop() {
             found += 1;
             match message {
                 Message::Task(runnable) => drop(runnable),

@@ -2,28 +2,32 @@
 //!
 //! # The idea
 //!
-//! One queue to which any thread may push and from which only the loop pops, and one flag that says
-//! that the loop has been notified. Pushing sets the flag; only the push that sets it wakes the
-//! loop, so a burst costs one wake. The loop clears the flag *before* it pops, so a push that comes
-//! too late to be popped sets it again.
+//! One queue to which any thread may push and of which only the loop takes everything at once, and
+//! one flag that says that the loop has been notified. Pushing sets the flag; only the push that
+//! sets it wakes the loop, so a burst costs one wake. Both change under one lock, which is held for
+//! a few instructions: the loop takes a whole burst by exchanging two pointers.
 //!
 //! # Invariants
 //!
-//! 1. What was pushed before [`Inbox::close`] is popped or dropped by the loop's thread; what comes
+//! 1. What was pushed before [`Inbox::close`] is taken or dropped by the loop's thread; what comes
 //!    later is returned to the code that pushed it.
 //! 2. A task's [`Runnable`] is never dropped off the loop's thread: that would drop its future
 //!    there (and `async-task` ends the process for it). When the loop is gone, the future is gone
 //!    as well, and the empty shell is leaked.
 //! 3. Messages of one thread keep their order.
+//! 4. No message is dropped, and the loop is not woken, while the lock is held.
 
 use std::fmt;
 use std::panic::Location;
+use std::sync::PoisonError;
 
 use async_task::Runnable;
 
+use super::RemoteCall;
 use super::handle::Handle;
+use crate::queue::LocalQueue;
 use crate::sync::thread::{self, ThreadId};
-use crate::sync::{AtomicBool, ConcurrentQueue, Ordering, Shared};
+use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering, Shared};
 
 /// The line that spawned a task.
 pub(crate) type Caller = &'static Location<'static>;
@@ -38,25 +42,34 @@ pub(crate) struct Shell {
 
 /// The inbox of one loop, for all threads.
 pub(crate) struct Inbox {
-    queue: ConcurrentQueue<Message>,
-    /// Set while the loop knows that there are messages, or is about to check.
+    queue: Mutex<Queue>,
+    /// Set while the loop knows that there are messages, or is about to check. Written only under
+    /// the queue's lock.
     is_notified: AtomicBool,
     /// The loop's thread.
     host_thread: ThreadId,
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
+struct Queue {
+    messages: LocalQueue<Message>,
+    is_closed: bool,
+}
+
 /// A message to the loop.
 pub(crate) enum Message {
     Task(Runnable<Shell>),
-    Call(Box<dyn FnOnce() + Send>, Caller),
+    Call(RemoteCall, Caller),
 }
 
 impl Inbox {
     /// Makes an empty inbox; `wake` must end the loop's present or next wait.
     pub(crate) fn new(wake: impl Fn() + Send + Sync + 'static) -> Shared<Self> {
         Shared::new(Self {
-            queue: ConcurrentQueue::unbounded(),
+            queue: Mutex::new(Queue {
+                messages: LocalQueue::new(),
+                is_closed: false,
+            }),
             is_notified: AtomicBool::new(false),
             host_thread: thread::current().id(),
             wake: Box::new(wake),
@@ -71,39 +84,32 @@ impl Inbox {
     }
 
     /// Adds a call, or returns it if the loop is gone.
-    pub(crate) fn push_call(
-        &self,
-        call: Box<dyn FnOnce() + Send>,
-        location: Caller,
-    ) -> Result<(), Box<dyn FnOnce() + Send>> {
+    pub(crate) fn push_call(&self, call: RemoteCall, location: Caller) -> Result<(), RemoteCall> {
         match self.push(Message::Call(call, location)) {
             Err(Message::Call(call, _)) => Err(call),
             _ => Ok(()),
         }
     }
 
-    /// Returns how many messages to take now, after recording that later ones must wake the loop
-    /// again.
-    pub(crate) fn begin(&self) -> usize {
-        if self.queue.is_empty() && !self.is_notified.load(Ordering::Acquire) {
-            return 0;
+    /// Moves all messages behind those that were taken before, after recording that later ones
+    /// must wake the loop again.
+    pub(crate) fn take_all(&self, taken: &LocalQueue<Message>) {
+        if !self.has_messages() {
+            return;
         }
-        // A swap, because it acquires what was pushed by threads that found the flag set and woke
-        // nothing.
-        self.is_notified.swap(false, Ordering::SeqCst);
-        self.queue.len()
+        let queue = self.queue();
+        self.is_notified.store(false, Ordering::Relaxed);
+        if !taken.is_empty() {
+            queue.messages.put_back(taken.take());
+        }
+        queue.messages.swap(taken);
     }
 
-    /// Records that the loop has left messages in the inbox. The loop knows that, so later pushes
+    /// Records that the loop has left messages that it took. The loop knows that, so later pushes
     /// need not wake it.
     pub(crate) fn leave_rest(&self) {
-        // A swap, because a store would hide from `begin` a push that has just set the flag.
-        self.is_notified.swap(true, Ordering::SeqCst);
-    }
-
-    /// Takes the oldest message.
-    pub(crate) fn pop(&self) -> Option<Message> {
-        self.queue.pop().ok()
+        let _queue = self.queue();
+        self.is_notified.store(true, Ordering::Relaxed);
     }
 
     /// Returns whether there are messages.
@@ -124,29 +130,40 @@ impl Inbox {
 
     /// Refuses everything from now on.
     pub(crate) fn close(&self) {
-        self.queue.close();
+        self.queue().is_closed = true;
     }
 
     /// Returns whether the loop is gone.
     pub(crate) fn is_closed(&self) -> bool {
-        self.queue.is_closed()
+        self.queue().is_closed
     }
 
     fn push(&self, message: Message) -> Result<(), Message> {
-        self.queue
-            .push(message)
-            .map_err(concurrent_queue::PushError::into_inner)?;
-        if !self.is_notified.swap(true, Ordering::SeqCst) {
+        let queue = self.queue();
+        if queue.is_closed {
+            return Err(message);
+        }
+        queue.messages.push(message);
+        let was_notified = self.is_notified.load(Ordering::Relaxed);
+        if !was_notified {
+            self.is_notified.store(true, Ordering::Release);
+        }
+        drop(queue);
+        if !was_notified {
             (self.wake)();
         }
         Ok(())
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl fmt::Debug for Inbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Inbox")
-            .field("waiting", &self.queue.len())
+            .field("waiting", &self.queue().messages.len())
             .finish_non_exhaustive()
     }
 }

@@ -47,6 +47,7 @@ mod info;
 mod locals;
 #[cfg(all(test, torsade_loom))]
 mod model;
+mod remote_call;
 mod root;
 mod unhandled;
 mod waiting;
@@ -73,6 +74,7 @@ pub(crate) use self::inbox::{Caller, Inbox, Message};
 pub use self::info::current;
 pub(crate) use self::info::{TaskInfo, Wait, awaited, current_info, note_wait};
 pub use self::locals::{Locals, Scoped, SharedLocals, TaskLocal, carry, carry_with};
+pub(crate) use self::remote_call::RemoteCall;
 use self::root::Outcome;
 pub(crate) use self::waiting::{AwaitedWork, Phase, note_loop};
 use crate::debug;

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
 use super::executor::{Entered, Executor};
-use super::{Inbox, Task, block_on};
+use super::{Inbox, RemoteCall, Task, block_on};
 use crate::sync::thread::{self, ThreadId};
 use crate::sync::{AtomicBool, Ordering, Shared, WakeFd, explore};
 
@@ -176,7 +176,7 @@ fn push_and_run(each: usize, most: usize) {
         thread::spawn(move || {
             for number in 0..each {
                 let ran = ran.clone();
-                let call = Box::new(move || ran.lock().unwrap().push((name, number)));
+                let call = RemoteCall::new(move || ran.lock().unwrap().push((name, number)));
                 assert!(inbox.push_call(call, Location::caller()).is_ok());
             }
         })
@@ -222,7 +222,7 @@ fn what_is_pushed_while_the_loop_ends_is_the_loops_or_comes_back() {
         let pushers = [(); 2].map(|()| {
             let (inbox, ran, held) = (lap.executor.inbox().clone(), ran.clone(), lap.held());
             thread::spawn(move || {
-                let call = Box::new(move || {
+                let call = RemoteCall::new(move || {
                     let _held = held;
                     ran.fetch_add(1, Ordering::Relaxed);
                 });

@@ -732,7 +732,7 @@ fn calls_from_another_thread_keep_their_order_and_come_back_after_the_end() {
     thread::spawn(move || {
         for n in 0..100 {
             let log = log.clone();
-            let call = Box::new(move || log.lock().unwrap().push(n));
+            let call = RemoteCall::new(move || log.lock().unwrap().push(n));
             assert!(inbox.push_call(call, Location::caller()).is_ok());
         }
     })
@@ -746,7 +746,7 @@ fn calls_from_another_thread_keep_their_order_and_come_back_after_the_end() {
     assert!(inbox.is_closed());
     assert!(
         inbox
-            .push_call(Box::new(|| ()), Location::caller())
+            .push_call(RemoteCall::new(|| ()), Location::caller())
             .is_err()
     );
 }

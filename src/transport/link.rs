@@ -177,6 +177,16 @@ impl ConnCore {
         self.registration.request_attention();
     }
 
+    /// Queues a line and its end.
+    #[inline]
+    pub(crate) fn write_line(&self, line: &[u8]) {
+        const END: &[u8] = b"\r\n";
+        if line.len() >= BIG || !self.write_if_usual(line, END) {
+            self.write(line);
+            self.write(END);
+        }
+    }
+
     /// Puts bytes into the queue; returns how many are in it then.
     #[inline(always)]
     fn push(&self, bytes: &[u8]) -> usize {
@@ -190,15 +200,16 @@ impl ConnCore {
         queued
     }
 
-    /// Queues bytes where no limit need be checked. Returns `false` where one must be.
+    /// Queues bytes, and others behind them, where no limit need be checked. Returns `false` where
+    /// one must be.
     #[inline(always)]
-    pub(crate) fn write_if_usual(&self, bytes: &[u8]) -> bool {
-        let high = self.config.limits.high;
-        if self.flags.has(Flag::CHECKED_WRITES) || bytes.is_empty() || bytes.len() > high {
+    pub(crate) fn write_if_usual(&self, bytes: &[u8], more: &[u8]) -> bool {
+        let (high, count) = (self.config.limits.high, bytes.len() + more.len());
+        if self.flags.has(Flag::CHECKED_WRITES) || count == 0 || count > high {
             return false;
         }
         let mut out = match self.out.take() {
-            Some(out) if out.len() > high - bytes.len() => {
+            Some(out) if out.len() > high - count => {
                 self.out.set(Some(out));
                 return false;
             }
@@ -206,6 +217,9 @@ impl ConnCore {
             None => self.config.buffers.take(),
         };
         out.push(bytes);
+        if !more.is_empty() {
+            out.push(more);
+        }
         self.out.set(Some(out));
         self.registration.request_attention();
         true

@@ -142,8 +142,7 @@ impl Transport {
     /// ```
     #[doc(alias = "sendLine")]
     pub fn send_line(&self, line: impl AsRef<[u8]>) {
-        self.write(line);
-        self.write("\r\n");
+        self.0.link().write_line(line.as_ref());
     }
 
     /// Closes the connection after the queued bytes have been sent. Nothing more is read or

@@ -68,8 +68,7 @@ struct EchoLines;
 
 impl LineProtocol for EchoLines {
     fn line_received(&mut self, cx: &mut Context<'_, Self>, line: &[u8]) {
-        cx.write(line);
-        cx.write(b"\r\n");
+        cx.send_line(line);
     }
 }
 
@@ -85,8 +84,7 @@ async fn echo<const SIZE: usize>(mut conn: Connection) -> Result<(), Failure> {
 
 async fn echo_lines(mut conn: Connection) -> Result<(), Failure> {
     while let Some(line) = conn.read_line(4096).await? {
-        conn.write_all(&line).await?;
-        conn.write_all(b"\r\n").await?;
+        conn.send_line(line).await?;
     }
     Ok(())
 }
