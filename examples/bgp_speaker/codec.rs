@@ -492,7 +492,7 @@ impl Reading {
             }
             3 => {
                 let next_hop = Ipv4Addr::from(number()?);
-                if next_hop.is_unspecified() || next_hop.octets()[0] >= 224 {
+                if !is_host(next_hop) {
                     return Err(fault(8));
                 }
                 attributes.next_hop = Some(next_hop);
@@ -557,9 +557,10 @@ impl Reading {
             if needs_next_hop {
                 // Networks with two next hops: no speaker sends them in one message.
                 fault.get_or_insert_with(|| Notification::new(3, 9, []));
-            } else {
-                update.attributes.next_hop = Some(next_hop);
+            } else if !is_host(next_hop) {
+                fault.get_or_insert_with(|| Notification::new(3, 8, next_hop.octets()));
             }
+            update.attributes.next_hop = Some(next_hop);
             update.announced.extend(networks);
         }
         if !update.announced.is_empty() {
@@ -630,6 +631,11 @@ impl Reading {
         }
         attributes.path = path;
     }
+}
+
+/// Returns whether an address may be that of a router: not 0.0.0.0, a group, or reserved.
+fn is_host(address: Ipv4Addr) -> bool {
+    !address.is_unspecified() && address.octets()[0] < 224
 }
 
 /// One of a wrong length is dropped.

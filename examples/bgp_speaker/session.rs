@@ -389,8 +389,7 @@ impl PeerTask {
         let mut numbers = attributes.path.iter().flat_map(|segment| &segment.numbers);
         let is_loop = numbers.any(|asn| *asn == self.config.asn);
         for prefix in update.announced {
-            // A route through this system, or to this speaker itself, is not used; it replaces an
-            // earlier one all the same.
+            // A route through this system is not used; it replaces an earlier one all the same.
             if is_loop {
                 if self.received.remove(&prefix).is_some() {
                     self.note(Note::Withdrawn(prefix));

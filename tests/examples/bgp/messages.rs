@@ -259,6 +259,16 @@ fn networks_of_the_multiprotocol_attributes_are_read() {
         error: None,
     };
     assert_eq!(decode(&bytes, WIDE), Ok(Message::Update(expected)));
+    // A next hop that is no host's.
+    let mut group = reach;
+    group[7] = 224;
+    let bytes = update(&[], &[ORIGIN, PATH, &group], &[]);
+    let error = Notification::new(3, 8, [224, 0, 0, 9]);
+    let message = decode(&bytes, WIDE);
+    assert!(
+        matches!(&message, Ok(Message::Update(update)) if update.error == Some(error)),
+        "{message:?}"
+    );
     // Another family is not for this speaker.
     let bytes = update(&[], &[&six], &[]);
     assert_eq!(decode(&bytes, WIDE), Ok(Message::Update(Update::default())));
