@@ -31,6 +31,9 @@
 //! | any | NOTIFICATION | `Down`; it is not answered | Idle |
 //! | Connect, Active | `Stop`, or a message without DelayOpen | `Down` | Idle |
 //!
+//! Where the RFC answers a NOTIFICATION with a NOTIFICATION (in OpenSent), and where it gives up
+//! waiting because a connection was lost during DelayOpen (in Active), this machine does not.
+//!
 //! Invariants:
 //!
 //! 1. `Down` is the last action of a machine that becomes Idle; it has cleared all timers and

@@ -165,6 +165,37 @@ fn a_session_that_was_lost_is_made_again() {
     });
 }
 
+#[test]
+fn a_speaker_has_sessions_with_several_peers() {
+    testing::run(async |reactor| {
+        let one = Observed::start(&reactor, &format!("{ONE} --peer 127.0.0.3:1790"))?;
+        let two = Observed::start(&reactor, TWO)?;
+        let three = TWO.replace("127.0.0.2:1790", "127.0.0.3:1790");
+        let three = three
+            .replace("10.2.", "10.3.")
+            .replace("2.2.2.2", "3.3.3.3");
+        // This one is of the same system.
+        let three = Observed::start(&reactor, &three.replace("65002", "65001"))?;
+        one.until(&reactor, |me| me.routes().len() == 4).await?;
+        let inner = Attributes {
+            next_hop: Some([127, 0, 0, 3].into()),
+            local_pref: Some(100),
+            ..Attributes::default()
+        };
+        assert!(one.has(&Note::Announced(prefix("10.3.0.0/16"), Rc::new(inner))));
+        two.until(&reactor, |me| me.routes() == ["10.1.0.0/16"])
+            .await?;
+        three
+            .until(&reactor, |me| me.routes() == ["10.1.0.0/16"])
+            .await?;
+        two.speaker.stop().await?;
+        one.until(&reactor, |me| me.routes() == ["10.3.0.0/16", "10.3.9.0/24"])
+            .await?;
+        one.speaker.stop().await?;
+        three.speaker.stop().await
+    });
+}
+
 /// A scripted peer, which has connected.
 struct Script {
     frames: Framed<Frames>,
