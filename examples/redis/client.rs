@@ -57,20 +57,21 @@ impl Redis {
     fn push(&mut self, values: Vec<Value>) {
         let mut words = values.into_iter();
         let kind = words.next();
-        match (kind, words.next(), words.next()) {
-            (Some(Value::Bulk(kind)), Some(Value::Bulk(channel)), Some(last)) => match last {
-                Value::Bulk(payload) if kind == b"message" => {
-                    // It has no limit, so it is never full.
-                    let _ = self.messages.put(Message { channel, payload });
+        let all = (kind, words.next(), words.next());
+        // Pushes of other kinds were not requested.
+        let (Some(Value::Bulk(kind)), Some(Value::Bulk(channel)), Some(last)) = all else {
+            return;
+        };
+        match last {
+            Value::Bulk(payload) if kind == b"message" => {
+                // It has no limit, so it is never full.
+                let _ = self.messages.put(Message { channel, payload });
+            }
+            count => {
+                if let Some(pending) = self.subscribing.pop_front() {
+                    pending.resolve(count);
                 }
-                count => {
-                    if let Some(pending) = self.subscribing.pop_front() {
-                        pending.resolve(count);
-                    }
-                }
-            },
-            // A push that this client has not asked for.
-            _ => {}
+            }
         }
     }
 }

@@ -488,3 +488,18 @@ fn the_echoes_of_frames_answer_frame_by_frame() {
     assert_eq!(answer("own_codec", b"a40;a2;s;a1;s;"), b"42;43;");
     assert_eq!(answer("own_codec", b"a40;s;anything"), b"40;");
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn many_clients_are_connected_and_answered() {
+    let (lines, _) = Program::example("many_clients", &["500", "3"]).end();
+    assert_eq!(lines[0], "500 clients in 1 pairs of processes");
+    assert_eq!(
+        lines.last().unwrap(),
+        "500 clients were connected",
+        "{lines:?}"
+    );
+    let is_answered =
+        |line: &String| line.starts_with("connected 500 of 500") && !line.contains("answered 0,");
+    assert!(lines.iter().any(is_answered), "{lines:?}");
+}

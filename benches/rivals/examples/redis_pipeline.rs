@@ -1,8 +1,8 @@
 //! 100,000 pipelined commands to a `redis-server`: the client of torsade's example beside the
 //! `redis` crate on tokio, interleaved, five rounds each.
 //!
-//! Run `cargo run --release --example redis_pipeline` in `benches/rivals`. Prints the processor time
-//! of each client a command (user and system), medians, and the ratio.
+//! Run `cargo run --release --example redis_pipeline` in `benches/rivals`. Prints the processor
+//! time of each client a command (user and system), medians, and the ratio.
 
 #[allow(dead_code, reason = "the benchmark needs a part of it")]
 #[path = "../../../examples/redis/client.rs"]
