@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each target uses one function")]
 
 use torsade::net::{ToClientEndpoint, ToServerEndpoint};
+use torsade::protocols::irc::IrcCodec;
 use torsade::protocols::{
     Decoder, Encoder, FrameBuffer, FrameError, LengthCodec, LineCodec, NetstringCodec,
 };
@@ -19,10 +20,11 @@ mod resp;
 type Check = fn(&[u8]);
 
 /// The name of each check, and the check.
-pub(super) const ALL: [(&str, Check); 5] = [
+pub(super) const ALL: [(&str, Check); 6] = [
     ("bgp", bgp),
     ("endpoints", endpoints),
     ("framing", framing),
+    ("irc", irc),
     ("proxy_header", proxy_header),
     ("resp", resp),
 ];
@@ -208,6 +210,35 @@ pub(super) fn bgp(data: &[u8]) {
             let mut sent = Vec::new();
             codec::encode(&message, terms, &mut sent);
             assert_eq!(codec::decode(&sent, terms), Ok(message));
+        }
+    }
+}
+
+/// IRC messages: the same however the bytes are cut; a message that is sent is one line, which is
+/// received as the same message.
+pub(super) fn irc(data: &[u8]) {
+    let [size, text @ ..] = data else {
+        return;
+    };
+    let found = |size: usize| {
+        let mut buffer = FrameBuffer::new(IrcCodec::new());
+        let mut found = Vec::new();
+        for piece in text.chunks(size) {
+            buffer.feed(piece);
+            found.extend(std::iter::from_fn(|| buffer.next_frame()));
+        }
+        found
+    };
+    let messages = found(text.len().max(1));
+    assert_eq!(found(1 + usize::from(*size)), messages);
+    for message in messages.into_iter().flatten() {
+        let mut sent = Vec::new();
+        // What a server sent may be more than a client may send.
+        if IrcCodec::new().encode(&message, &mut sent).is_ok() {
+            assert_eq!(sent.iter().filter(|byte| **byte == b'\n').count(), 1);
+            let mut buffer = FrameBuffer::new(IrcCodec::new());
+            buffer.feed(&sent);
+            assert_eq!(buffer.next_frame(), Some(Ok(message)));
         }
     }
 }

@@ -93,7 +93,7 @@ mod tests {
 
     fn shown(text: &[u8]) -> String {
         let (plain, tagged) = split(text);
-        let plain = plain.map_or(String::from("-"), |plain| plain.to_string());
+        let plain = plain.map_or_else(|| String::from("-"), |plain| plain.to_string());
         let tagged = tagged.iter().map(|Tagged { tag, data }| match data {
             Some(data) => format!("{tag}[{data:?}]"),
             None => tag.clone(),
