@@ -16,8 +16,10 @@
     reason = "tasks stay on their executor's thread, which is not checked at each poll"
 )]
 
-use std::ptr::null;
+use std::mem::ManuallyDrop;
+use std::ptr::{NonNull, null};
 use std::rc::Rc;
+use std::task::Waker;
 
 use async_task::{Builder, Runnable};
 
@@ -59,6 +61,16 @@ pub(super) fn run(executor: &Executor, task: Runnable<Shell>) {
     // SAFETY: it was converted just now, and is converted back once.
     unsafe { Runnable::<Shell>::from_raw(task) }.run();
     executor.running().set(null());
+}
+
+/// Returns where a task of this thread was spawned, by the waker with which it was polled.
+pub(super) fn location(waker: &Waker) -> Caller {
+    let task = NonNull::new(waker.data().cast_mut()).expect("it is the address of the task");
+    // SAFETY: an executor polls a task with the waker that its `Runnable` has made, whose data is
+    // what `into_raw` returns. The waker keeps the task's memory, and nothing but its metadata is
+    // used: it is not run, and not dropped.
+    let task = ManuallyDrop::new(unsafe { Runnable::<Shell>::from_raw(task) });
+    task.metadata().location
 }
 
 /// Makes `executor` the one that queues new tasks on this thread, and its own tasks directly.

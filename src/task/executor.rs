@@ -39,8 +39,8 @@ pub(crate) struct Executor {
     has_messages_left: Cell<bool>,
     /// Notifies a host loop of work that was added outside a turn.
     host: Rc<HostNotifier>,
-    /// The waiting tasks, each with the waker that queues it again.
-    waiting: RefCell<Slab<(Waker, Caller)>>,
+    /// The waiting tasks, each by the waker that queues it again, which no other code has made.
+    waiting: RefCell<Slab<Waker>>,
     waiting_shrinks: RefCell<ShrinkPolicy>,
     /// The infos of the tasks that have one.
     infos: RefCell<Slab<Rc<TaskInfo>>>,
@@ -374,8 +374,9 @@ impl Executor {
     /// waited.
     pub(crate) fn tasks(&self) -> Vec<Caller> {
         let waiting = self.waiting.borrow();
-        let mut places: Vec<Caller> = waiting.iter().map(|(_, (_, location))| *location).collect();
-        let listed: HashSet<_> = waiting.iter().map(|(_, (waker, _))| waker.data()).collect();
+        let wakers = waiting.iter().map(|(_, waker)| waker);
+        let mut places: Vec<Caller> = wakers.clone().map(current_executor::location).collect();
+        let listed: HashSet<_> = wakers.map(Waker::data).collect();
         drop(waiting);
         let mut ready = self.ready.take();
         let queued = ready.iter().filter_map(|item| match item {
@@ -395,17 +396,17 @@ impl Executor {
         let waiting = self.waiting.borrow();
         let tasks = waiting
             .iter()
-            .filter(|(_, (waker, _))| wakers.contains(&waker.data()));
+            .filter(|(_, waker)| wakers.contains(&waker.data()));
         tasks
-            .map(|(index, (waker, _))| WaitedTask(index, waker.clone()))
+            .map(|(index, waker)| WaitedTask(index, waker.clone()))
             .collect()
     }
 
     /// Returns where the task was spawned, until it has ended.
     pub(crate) fn alive(&self, WaitedTask(index, waker): &WaitedTask) -> Option<Caller> {
         let waiting = self.waiting.borrow();
-        let (listed, location) = waiting.get(*index)?;
-        listed.will_wake(waker).then_some(*location)
+        let listed = waiting.get(*index)?;
+        (listed.will_wake(waker)).then(|| current_executor::location(listed))
     }
 
     /// Ends everything: drops all futures and calls, on this thread, and refuses new ones.
@@ -420,7 +421,7 @@ impl Executor {
             let found = self.drop_ready();
             let waiting = self.waiting.borrow();
             // The task that is being run stays listed until its poll returns.
-            let wakers = waiting.iter().map(|(_, (waker, _))| waker);
+            let wakers = waiting.iter().map(|(_, waker)| waker);
             let others = wakers.filter(|waker| waker.data() != self.running.get());
             let wakers: Vec<Waker> = others.cloned().collect();
             drop(waiting);
@@ -474,8 +475,8 @@ impl Executor {
         &self.running
     }
 
-    /// Lists a task that waits.
-    pub(super) fn list(&self, waker: Waker, location: Caller) -> Number {
+    /// Lists a task that waits, by the waker that its `Runnable` has made.
+    pub(super) fn list(&self, waker: Waker) -> Number {
         let mut waiting = self.waiting.borrow_mut();
         if waiting.len() == waiting.capacity() {
             // Grows by an eighth, not by doubling: this list is a good part of the memory of an
@@ -484,7 +485,7 @@ impl Executor {
             waiting.reserve_exact(more);
             self.waiting_shrinks.replace(ShrinkPolicy::default());
         }
-        number_of(waiting.insert((waker, location)))
+        number_of(waiting.insert(waker))
     }
 
     /// Takes a task off the list. After a shutdown the list may be empty already.

@@ -148,7 +148,7 @@ impl<F: Future<Output: 'static> + 'static> Root<F> {
                     return Poll::Ready(Outcome::ended(location));
                 }
                 if this.listed.is_none() {
-                    *this.listed = Some(this.executor.list(cx.waker().clone(), location));
+                    *this.listed = Some(this.executor.list(cx.waker().clone()));
                 }
                 return Poll::Pending;
             }
