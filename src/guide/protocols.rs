@@ -72,6 +72,9 @@
 //! }
 //! ```
 //!
+//! Codecs for the traits of the crate `asynchronous-codec` need no adapter: a
+//! [`Connection`](crate::Connection) has the traits that its `Framed` requires.
+//!
 //! # Limits
 //!
 //! Limits of time and traffic belong to the connection, so one line sets them for protocols,

@@ -457,6 +457,29 @@ on_both! {
         echo.await??;
     }
 
+    async fn codecs_of_the_crate_asynchronous_codec_work_on_a_connection(reactor) {
+        use asynchronous_codec::{Framed, LinesCodec};
+
+        let (client, server) = ends(&reactor).await?;
+        let (mut client, mut server) =
+            (Framed::new(client, LinesCodec), Framed::new(server, LinesCodec));
+        let sending = async {
+            for frame in FRAMES {
+                client.send(format!("{frame}\n")).await?;
+            }
+            client.close().await
+        };
+        let receiving = async {
+            for frame in FRAMES {
+                let line = server.next().await.unwrap()?;
+                assert_eq!(line, format!("{frame}\n"));
+            }
+            assert!(server.next().await.is_none());
+            Ok(())
+        };
+        futures::future::try_join(sending, receiving).await?;
+    }
+
     async fn raw_data_is_read_between_two_frames(reactor) {
         let (mut client, server) = ends(&reactor).await?;
         client.write_all(b"3\r\nab\ncd\r\n!").await?;
