@@ -39,7 +39,7 @@ use crate::session::Routes;
 use crate::speaker::{Command, Settings, Speaker, USAGE};
 use crate::store::{Change, Store, Writer};
 
-/// Prints what is told about a peer, and stores its state.
+/// Prints the reports about a peer, and stores its state.
 fn show(peer: Ipv4Addr, note: &Note, writer: Option<&Writer>) {
     match note {
         Note::State(state, session) => {

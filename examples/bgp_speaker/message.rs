@@ -73,7 +73,7 @@ pub(super) struct Prefix {
     length: u8,
 }
 
-/// An error, as it is told to the peer, which ends the session.
+/// An error that ends the session, as the NOTIFICATION to the peer describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Notification {
     pub(super) code: u8,

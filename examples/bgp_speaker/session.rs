@@ -1,7 +1,7 @@
 //! The I/O of one peer: a task that feeds a [`Peer`] with what its connections, its timers and the
 //! operator bring, one input after the other, and carries out its actions.
 //!
-//! Each connection has a task of its own, which reads messages and puts them into the queue of
+//! Each connection has its own task, which reads messages and puts them into the queue of
 //! inputs. The queue is short, so a peer that sends fast waits. Inputs of a connection that was
 //! closed meanwhile are known by its number, and dropped. Timers are deadlines in a table: one that
 //! was cleared cannot expire.
@@ -41,7 +41,7 @@ pub(super) enum Input {
     Stop,
 }
 
-/// What is told about a peer.
+/// A report about a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Note {
     /// The state has changed, or was asked for.
@@ -56,7 +56,7 @@ pub(super) enum Note {
     Keepalive,
 }
 
-/// Gets what is told about a peer.
+/// Receives the reports about a peer.
 pub(super) type Notes = Rc<dyn Fn(Ipv4Addr, Note)>;
 
 struct Link {
