@@ -21,8 +21,8 @@ use crate::failure::Failure;
 use crate::reactor::Reactor;
 use crate::report::{self, Origin};
 
-/// A connection between two handlers. If it is dropped with queued bytes, it is reset, and the loss
-/// is reported.
+/// A connection between two handlers. If it is dropped, its observers are told; with queued bytes,
+/// it is reset, and the loss is reported.
 pub(crate) struct Handed(Option<Parts>);
 
 /// The parts that move.
@@ -172,7 +172,8 @@ impl Handed {
         parts.ends = ends;
     }
 
-    /// Moves the connection to the settings and the count of another port.
+    /// Moves the connection to the settings and the count of another port. Runs user code: the
+    /// observers of a connection that gets other policies are told.
     pub(crate) fn set_config(&mut self, config: &Rc<ConnConfig>) {
         let parts = self.parts_mut();
         let is_kept = match (&parts.config.policies, &config.policies) {
@@ -180,8 +181,9 @@ impl Handed {
             (None, None) => true,
             _ => false,
         };
-        if !is_kept {
-            parts.policies = None;
+        if let Some(policies) = parts.policies.take_if(|_| !is_kept) {
+            let location = parts.config.location;
+            policies.end(&Failure::at(ConnectionError::HandedOver, location));
         }
         let same = match (&parts.config.counter, &config.counter) {
             (Some(old), Some(new)) => Rc::ptr_eq(old, new),

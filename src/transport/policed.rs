@@ -9,11 +9,14 @@
 //!    reads; a panic in one ends the connection.
 //! 2. While a rate limit allows no byte, `READ_HELD` or `WRITE_HELD` is set and the socket is not
 //!    armed for that direction, so nothing spins; the timer clears the flag.
-//! 3. All limits share one timer, which is set for the earliest of them. Traffic moves no timer; a
+//! 3. An observer whose `connected` was called gets one `closed`, at the latest when it is dropped:
+//!    with a connection that is between two handlers, or that moves to a port with other policies.
+//! 4. All limits share one timer, which is set for the earliest of them. Traffic moves no timer; a
 //!    timer that runs too early is set again.
 
 use std::cell::Cell;
 use std::io;
+use std::panic::Location;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -42,13 +45,44 @@ pub(super) struct Policies {
     /// The numbers of bytes that the total limits have granted to this connection and that it has
     /// not moved yet: to be read, to be written.
     granted: [usize; 2],
-    observers: Vec<Box<dyn Policy>>,
+    observers: Vec<Observer>,
     /// Makes the first observers, when the connection begins.
     make: Option<Rc<SharedPolicies>>,
     timer: Retry,
 }
 
+/// An observer that has seen its connection begin (invariant 3).
+struct Observer {
+    /// `None` once it is closed.
+    policy: Option<Box<dyn Policy>>,
+    location: &'static Location<'static>,
+}
+
+impl Observer {
+    fn close(&mut self, reason: &Failure) {
+        if let Some(mut policy) = self.policy.take() {
+            report::contain_rarely(Origin::Connection, self.location, || policy.closed(reason));
+            report::discard(policy, self.location);
+        }
+    }
+}
+
+impl Drop for Observer {
+    fn drop(&mut self) {
+        if self.policy.is_some() {
+            self.close(&Failure::at(ConnectionError::Aborted, self.location));
+        }
+    }
+}
+
 impl Policies {
+    /// Tells the observers that the connection has ended, and drops them.
+    pub(super) fn end(self: Box<Self>, reason: &Failure) {
+        for mut observer in self.observers {
+            observer.close(reason);
+        }
+    }
+
     fn new(now: Instant) -> Self {
         Self {
             idle: None,
@@ -170,6 +204,13 @@ impl ConnCore {
         }
     }
 
+    fn observer(&self, policy: Box<dyn Policy>) -> Observer {
+        Observer {
+            policy: Some(policy),
+            location: self.location(),
+        }
+    }
+
     /// Calls each observer (invariant 1).
     fn observe(&self, mut call: impl FnMut(&mut dyn Policy)) {
         let observers = self.on_policies(|policies| std::mem::take(&mut policies.observers));
@@ -177,8 +218,11 @@ impl ConnCore {
             return;
         };
         let mut panicked = None;
-        for observer in &mut observers {
-            let called = report::catch_rarely(self.location(), || call(&mut **observer));
+        for policy in observers
+            .iter_mut()
+            .flat_map(|observer| &mut observer.policy)
+        {
+            let called = report::catch_rarely(self.location(), || call(&mut **policy));
             panicked = panicked.or_else(|| called.err());
         }
         let mut observers = Some(observers);
@@ -190,7 +234,7 @@ impl ConnCore {
             );
             policies.observers.extend(added);
         });
-        report::discard(observers, self.location());
+        drop(observers);
         if let Some(panic) = panicked {
             report::deliver(Origin::Connection, panic.clone(), self.location());
             self.panicked(panic);
@@ -321,17 +365,22 @@ impl<S: ConnHandler> Conn<S> {
     #[cold]
     pub(super) fn begin_policies(self: &Rc<Self>) {
         let link = self.link();
-        let make = link.on_policies(|policies| policies.make.take()).flatten();
-        for make in make.iter().flat_map(|shared| &shared.config.make) {
-            match report::catch_rarely(link.location(), || (make.0)(&link.peer())) {
-                Ok(policy) => {
-                    link.with_policies(|policies| policies.observers.push(policy));
-                }
+        let shared = link.on_policies(|policies| policies.make.take()).flatten();
+        let makers = shared.iter().flat_map(|shared| &shared.config.make);
+        let mut made = Vec::new();
+        for maker in makers {
+            match report::catch_rarely(link.location(), || (maker.0)(&link.peer())) {
+                Ok(policy) => made.push(policy),
                 Err(panic) => {
+                    report::discard(made, link.location());
                     report::deliver(Origin::Connection, panic.clone(), link.location());
                     return link.panicked(panic);
                 }
             }
+        }
+        if !made.is_empty() {
+            let made = made.into_iter().map(|policy| link.observer(policy));
+            link.with_policies(|policies| policies.observers.extend(made));
         }
         let transport = self.transport();
         link.observe(|observer| observer.connected(&transport));
@@ -359,7 +408,7 @@ impl<S: ConnHandler> Conn<S> {
         }
     }
 
-    /// Sets the timer for the next check (invariant 3).
+    /// Sets the timer for the next check (invariant 4).
     #[cold]
     pub(super) fn watch_policies(&self, reactor: &Reactor) {
         let (link, now) = (self.link(), reactor.now());
@@ -381,18 +430,11 @@ impl<S: ConnHandler> Conn<S> {
         link.on_policies(|policies| policies.timer.set(Some(call)));
     }
 
-    /// Tells the observers that the connection has ended, and drops them.
+    /// Ends the policies with the connection.
     #[cold]
     pub(super) fn end_policies(&self, reason: &Failure) {
-        let link = self.link();
-        let Some(policies) = link.take_policies() else {
-            return;
-        };
-        for mut observer in policies.observers {
-            report::contain_rarely(Origin::Connection, link.location(), || {
-                observer.closed(reason);
-            });
-            report::discard(observer, link.location());
+        if let Some(policies) = self.link().take_policies() {
+            policies.end(reason);
         }
     }
 }
@@ -410,7 +452,8 @@ impl Transport {
             return;
         }
         policy.connected(self);
-        link.with_policies(|policies| policies.observers.push(Box::new(policy)));
+        let observer = link.observer(Box::new(policy));
+        link.with_policies(|policies| policies.observers.push(observer));
     }
 
     /// Ends the connection when no byte was received or sent for this long; `None` means no limit.

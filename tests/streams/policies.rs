@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use crate::support::folder::Folder;
 use crate::support::{HERE, Log, Spy, expect_reports, how, until};
-use torsade::net::{ConnectOptions, ListenOptions};
+use torsade::net::{ConnectOptions, Incoming, ListenOptions, StreamServerEndpoint};
 use torsade::protocols::{FrameProtocol, LengthCodec, LineProtocol, Lines};
 use torsade::testing::{self, Wire};
 use torsade::transport::{Policy, RateLimits, Recording, TrafficLog};
-use torsade::{Clock, Connection, ConnectionError, Context, Failure, Reactor, Transport};
+use torsade::{Clock, Connection, ConnectionError, Context, Failure, Port, Reactor, Transport};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -26,6 +26,42 @@ impl LineProtocol for Echo {
     }
     fn connection_lost(&mut self, reason: Failure) {
         self.0.note(format_args!("lost {reason}"));
+    }
+}
+
+/// Notes all that an observer sees.
+struct Notes(Log);
+
+impl Policy for Notes {
+    fn connected(&mut self, _transport: &Transport) {
+        self.0.note("connected");
+    }
+    fn received(&mut self, bytes: &[u8]) {
+        self.0
+            .note(format_args!("received {}", bytes.escape_ascii()));
+    }
+    fn sent(&mut self, bytes: &[u8]) {
+        self.0.note(format_args!("sent {}", bytes.escape_ascii()));
+    }
+    fn closed(&mut self, reason: &Failure) {
+        self.0.note(format_args!("closed {}", how(reason)));
+    }
+}
+
+/// Listens at any port with these options, and passes each connection on as it is.
+struct Passes(ListenOptions);
+
+impl StreamServerEndpoint for Passes {
+    fn listen(
+        &self,
+        reactor: &Reactor,
+        _options: &ListenOptions,
+        incoming: Incoming,
+    ) -> Result<Port, Failure> {
+        reactor.serve((HERE, &self.0), async move |conn| {
+            incoming.accept(conn);
+            Ok(())
+        })
     }
 }
 
@@ -135,7 +171,7 @@ fn a_frame_that_the_protocol_itself_holds_up_is_not_late() {
 }
 
 /// The options with which both kinds of server are tried.
-fn each_server(reactor: &Reactor, options: &ListenOptions) -> Result<[torsade::Port; 3], Failure> {
+fn each_server(reactor: &Reactor, options: &ListenOptions) -> Result<[Port; 3], Failure> {
     struct Makes(Log);
     impl torsade::Factory for Makes {
         type Protocol = Lines<Echo>;
@@ -374,21 +410,6 @@ on_both! {
     }
 
     async fn observers_see_all_traffic_and_the_end_also_across_a_hand_over(reactor) {
-        struct Notes(Log);
-        impl Policy for Notes {
-            fn connected(&mut self, _transport: &Transport) {
-                self.0.note("connected");
-            }
-            fn received(&mut self, bytes: &[u8]) {
-                self.0.note(format_args!("received {}", bytes.escape_ascii()));
-            }
-            fn sent(&mut self, bytes: &[u8]) {
-                self.0.note(format_args!("sent {}", bytes.escape_ascii()));
-            }
-            fn closed(&mut self, reason: &Failure) {
-                self.0.note(format_args!("closed {}", how(reason)));
-            }
-        }
         let log = Log::new();
         let to = log.clone();
         let options = ListenOptions::new().policy(move |_peer| Notes(to.clone()));
@@ -417,6 +438,70 @@ on_both! {
         port.stop().await?;
     }
 
+    async fn an_observer_sees_the_end_of_a_connection_that_no_protocol_takes(reactor) {
+        let log = Log::new();
+        let to = log.clone();
+        let options = ListenOptions::new().policy(move |_peer| Notes(to.clone()));
+        let port = reactor.listen(Passes(options), |_peer| None::<Lines<Echo>>)?;
+        let mut conn = reactor.connect_stream(port.local_addr()).await?;
+        assert_eq!(conn.read(&mut [0]).await.unwrap_or(0), 0);
+        assert_eq!(log.all(), ["connected", "closed aborted"]);
+        port.stop().await?;
+        assert_eq!(log.all().len(), 2);
+    }
+
+    async fn the_observers_of_a_connection_that_gets_other_policies_see_it_handed_over(reactor) {
+        let (inner, outer) = (Log::new(), Log::new());
+        let (to, to_outer, echo) = (inner.clone(), outer.clone(), outer.clone());
+        let options = ListenOptions::new().policy(move |_peer| Notes(to.clone()));
+        let own = ListenOptions::new().policy(move |_peer| Notes(to_outer.clone()));
+        let port = reactor.listen((Passes(options), own), move |_| Lines::new(Echo(echo.clone())))?;
+        let mut conn = reactor.connect_stream(port.local_addr()).await?;
+        conn.write_all(b"a\n").await?;
+        assert_eq!(conn.read_line(80).await?.unwrap(), b"a");
+        assert_eq!(inner.all(), ["connected", "closed handed over"]);
+        drop(conn);
+        until(|| outer.has("closed done")).await;
+        assert_eq!(outer.all(), [
+            "connected", "received a\\n", "sent a\\r\\n",
+            "lost the connection was closed in good order", "closed done",
+        ]);
+        port.stop().await?;
+        assert_eq!((inner.all().len(), outer.all().len()), (2, 5));
+    }
+
+    async fn an_observer_sees_an_abort_once(reactor) {
+        let log = Log::new();
+        let to = log.clone();
+        let options = ListenOptions::new().policy(move |_peer| Notes(to.clone()));
+        let port = reactor.serve((HERE, options), async |conn| {
+            let transport = conn.transport();
+            transport.abort_connection();
+            transport.abort_connection();
+            drop(conn);
+            Ok(())
+        })?;
+        let mut conn = reactor.connect_stream(port.local_addr()).await?;
+        assert!(conn.read(&mut [0]).await.is_err());
+        port.stop().await?;
+        assert_eq!(log.all(), ["connected", "closed aborted"]);
+    }
+
+    async fn an_observer_is_not_closed_that_was_never_connected(reactor) {
+        let reports = expect_reports(&reactor);
+        let log = Log::new();
+        let to = log.clone();
+        let options = ListenOptions::new()
+            .policy(move |_peer| Notes(to.clone()))
+            .policy(|_peer| -> Recording { panic!("no observer") });
+        let port = reactor.serve((HERE, options), async |_conn| Ok(()))?;
+        let mut conn = reactor.connect_stream(port.local_addr()).await?;
+        assert_eq!(conn.read(&mut [0]).await.unwrap_or(0), 0);
+        port.stop().await?;
+        assert_eq!(log.all(), [""; 0]);
+        assert!(reports.borrow().iter().any(|report| report.is_panic()));
+    }
+
     async fn a_panic_of_an_observer_ends_its_connection_and_is_reported(reactor) {
         struct Bad;
         impl Policy for Bad {
@@ -438,6 +523,32 @@ on_both! {
         assert!(reports.borrow()[0].is_panic());
         drop(conn);
         port.stop().await?;
+    }
+}
+
+on_both_by_hand! {
+    fn an_observer_sees_the_end_when_the_reactor_stops(reactor) {
+        let log = Log::new();
+        let (to, echo) = (log.clone(), log.clone());
+        let options = ListenOptions::new().policy(move |_peer| Notes(to.clone()));
+        let port = reactor
+            .listen((HERE, options), move |_| Lines::new(Echo(echo.clone())))
+            .unwrap();
+        let (stop, addr) = (reactor.clone(), port.local_addr());
+        let client = reactor.spawn(async move {
+            let mut conn = stop.connect_stream(addr).await?;
+            conn.write_all(b"a\n").await?;
+            conn.read_line(80).await?;
+            let _ = stop.stop();
+            std::future::pending::<Result<(), Failure>>().await
+        });
+        reactor.run().unwrap();
+        let all = log.take();
+        assert_eq!(all[..3], ["connected", "received a\\n", "sent a\\r\\n"]);
+        let ends = all[3..].iter().filter(|note| note.starts_with("closed"));
+        assert_eq!(ends.count(), 1, "{all:?}");
+        drop((client, port, reactor));
+        assert!(log.take().is_empty());
     }
 }
 

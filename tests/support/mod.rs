@@ -297,6 +297,7 @@ pub(crate) fn how(reason: &Failure) -> String {
     match reason.downcast_ref() {
         Some(ConnectionError::Done) => "done".into(),
         Some(ConnectionError::Aborted) => "aborted".into(),
+        Some(ConnectionError::HandedOver) => "handed over".into(),
         Some(ConnectionError::WriteOverflow { .. }) => "overflow".into(),
         Some(lost @ ConnectionError::Lost { .. }) => match lost.io_error() {
             Some(error) => format!("broken {:?}", error.kind()),

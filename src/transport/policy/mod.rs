@@ -91,7 +91,9 @@ pub trait Policy: 'static {
         let _ = bytes;
     }
 
-    /// Called once, when the connection has ended.
+    /// Called once after [`connected`](Policy::connected), when the connection has ended; or, with
+    /// [`ConnectionError::HandedOver`](crate::ConnectionError::HandedOver) as the reason, when the
+    /// connection moves to a port or an endpoint that has policies of its own.
     fn closed(&mut self, reason: &Failure) {
         let _ = reason;
     }
