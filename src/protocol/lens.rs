@@ -7,8 +7,13 @@ use super::slot::{EndReason, Mailbox, Message};
 use super::successor::Successor;
 use crate::clock::DelayedCall;
 
-/// The source of the contexts of an inner protocol. The outer protocol stores it.
-pub(crate) struct Inside<P: 'static, T: 'static>(Rc<dyn Mailbox<P, T>>);
+/// A protocol inside another one, which owns it. The outer protocol [enters](Nested::enter) it to
+/// call its hooks.
+pub(crate) struct Nested<P: 'static, T: 'static> {
+    pub(crate) protocol: P,
+    /// The source of its contexts, once there is a connection.
+    mailbox: Option<Rc<dyn Mailbox<P, T>>>,
+}
 
 /// Reaches the inner protocol through the outer one.
 struct Lens<O: 'static, P: 'static, T: 'static> {
@@ -16,18 +21,27 @@ struct Lens<O: 'static, P: 'static, T: 'static> {
     get: fn(&mut O) -> &mut P,
 }
 
-impl<O: 'static, T: 'static> Context<'_, O, T> {
-    /// Makes the source of the contexts of a protocol inside this one.
-    pub(crate) fn inside<P: 'static>(&self, get: fn(&mut O) -> &mut P) -> Inside<P, T> {
-        Inside(Rc::new(Lens {
-            outer: Rc::downgrade(self.mailbox()),
-            get,
-        }))
+impl<P: 'static, T: 'static> Nested<P, T> {
+    pub(crate) fn new(protocol: P) -> Self {
+        Self {
+            protocol,
+            mailbox: None,
+        }
     }
 
-    /// Returns the context of a protocol inside this one.
-    pub(crate) fn through<'b, P: 'static>(&'b self, inside: &'b Inside<P, T>) -> Context<'b, P, T> {
-        Context::new(self.reactor(), &inside.0, self.transport())
+    /// Returns the inner protocol and a context of it. `get` finds the inner protocol in the outer
+    /// one.
+    pub(crate) fn enter<'a, O: 'static>(
+        &'a mut self,
+        cx: &'a Context<'_, O, T>,
+        get: fn(&mut O) -> &mut P,
+    ) -> (&'a mut P, Context<'a, P, T>) {
+        let mailbox = self.mailbox.get_or_insert_with(|| {
+            let outer = Rc::downgrade(cx.mailbox());
+            Rc::new(Lens { outer, get })
+        });
+        let cx = Context::new(cx.reactor(), mailbox, cx.transport());
+        (&mut self.protocol, cx)
     }
 }
 
@@ -105,8 +119,8 @@ impl<O: 'static, P: 'static, T: 'static> Mailbox<P, T> for Lens<O, P, T> {
     }
 }
 
-impl<P: 'static, T: 'static> std::fmt::Debug for Inside<P, T> {
+impl<P: std::fmt::Debug, T> std::fmt::Debug for Nested<P, T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Inside").finish_non_exhaustive()
+        self.protocol.fmt(f)
     }
 }

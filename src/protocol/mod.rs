@@ -37,7 +37,7 @@ use std::os::fd::OwnedFd;
 pub use self::context::{Context, Handle};
 pub use self::factory::{BuildProtocol, Factory, IntoProtocol, SharedFactory};
 pub use self::input::Input;
-pub(crate) use self::lens::Inside;
+pub(crate) use self::lens::Nested;
 pub(crate) use self::slot::{ProtocolHost, ProtocolSlot, handle, leave, try_leave, visit};
 pub(crate) use self::successor::attach_handed;
 use crate::failure::Failure;

@@ -4,9 +4,10 @@
 use std::os::fd::OwnedFd;
 
 use super::FrameProtocol;
+use super::wrapper::forward_hooks;
 use crate::failure::Failure;
 use crate::framing::{FrameError, LineCodec, Rejected};
-use crate::protocol::{Context, Inside};
+use crate::protocol::{Context, Nested};
 use crate::transport::Transport;
 
 /// A protocol that receives whole lines; see [`Lines`]. One that also receives raw data, or lines
@@ -147,10 +148,8 @@ pub trait LineProtocol: Sized + 'static {
 /// ```
 #[derive(Debug)]
 pub struct Lines<P: 'static> {
-    protocol: P,
+    inner: Nested<P, Transport>,
     codec: LineCodec,
-    /// The source of the inner protocol's contexts, once there is a connection.
-    inside: Option<Inside<P, Transport>>,
 }
 
 impl<P: LineProtocol> Lines<P> {
@@ -162,23 +161,18 @@ impl<P: LineProtocol> Lines<P> {
     /// Wraps a protocol, with lines of at most `limit` bytes.
     pub fn with_limit(protocol: P, limit: usize) -> Self {
         Self {
-            protocol,
+            inner: Nested::new(protocol),
             codec: LineCodec::new().limit(limit),
-            inside: None,
         }
     }
 
     /// Returns the inner protocol.
     pub fn get_mut(&mut self) -> &mut P {
-        &mut self.protocol
+        &mut self.inner.protocol
     }
 
-    /// Returns the inner protocol and a context for it.
-    fn split<'a>(&'a mut self, cx: &'a Context<'_, Self>) -> (&'a mut P, Context<'a, P>) {
-        let inside = self
-            .inside
-            .get_or_insert_with(|| cx.inside(|lines| &mut lines.protocol));
-        (&mut self.protocol, cx.through(inside))
+    fn enter<'a>(&'a mut self, cx: &'a Context<'_, Self>) -> (&'a mut P, Context<'a, P>) {
+        self.inner.enter(cx, |lines| &mut lines.inner.protocol)
     }
 }
 
@@ -189,43 +183,19 @@ impl<P: LineProtocol> FrameProtocol for Lines<P> {
         &mut self.codec
     }
 
-    fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
-        let (protocol, mut cx) = self.split(cx);
-        protocol.connection_made(&mut cx);
-    }
+    forward_hooks!();
 
     fn frame_received(&mut self, cx: &mut Context<'_, Self>, line: &[u8]) {
-        let (protocol, mut cx) = self.split(cx);
+        let (protocol, mut cx) = self.enter(cx);
         protocol.line_received(&mut cx, line);
     }
 
     fn frame_rejected(&mut self, cx: &mut Context<'_, Self>, rejected: Rejected<'_, FrameError>) {
-        let (protocol, mut cx) = self.split(cx);
+        let (protocol, mut cx) = self.enter(cx);
         protocol.line_length_exceeded(&mut cx, rejected.bytes);
     }
 
-    #[cfg(unix)]
-    fn descriptor_received(&mut self, cx: &mut Context<'_, Self>, descriptor: OwnedFd) {
-        let (protocol, mut cx) = self.split(cx);
-        protocol.descriptor_received(&mut cx, descriptor);
-    }
-
-    fn eof_received(&mut self, cx: &mut Context<'_, Self>) {
-        let (protocol, mut cx) = self.split(cx);
-        protocol.eof_received(&mut cx);
-    }
-
-    fn write_ready(&mut self, cx: &mut Context<'_, Self>) {
-        let (protocol, mut cx) = self.split(cx);
-        protocol.write_ready(&mut cx);
-    }
-
-    fn write_closed(&mut self, cx: &mut Context<'_, Self>) {
-        let (protocol, mut cx) = self.split(cx);
-        protocol.write_closed(&mut cx);
-    }
-
     fn connection_lost(&mut self, reason: Failure) {
-        self.protocol.connection_lost(reason);
+        self.inner.protocol.connection_lost(reason);
     }
 }

@@ -6,8 +6,29 @@ use std::os::fd::OwnedFd;
 
 use crate::address::Address;
 use crate::failure::Failure;
-use crate::protocol::{Context, Factory, Input, Inside, Protocol};
+use crate::protocol::{Context, Factory, Input, Nested, Protocol};
 use crate::transport::Transport;
+
+/// Implements the hooks without input of a protocol around another one, whose `enter` returns what
+/// to call and its context.
+macro_rules! forward_hooks {
+    () => {
+        forward_hooks!(connection_made, eof_received, write_ready, write_closed);
+
+        #[cfg(unix)]
+        fn descriptor_received(&mut self, cx: &mut Context<'_, Self>, descriptor: OwnedFd) {
+            let (inner, mut cx) = self.enter(cx);
+            inner.descriptor_received(&mut cx, descriptor);
+        }
+    };
+    ($($hook:ident),+) => {
+        $(fn $hook(&mut self, cx: &mut Context<'_, Self>) {
+            let (inner, mut cx) = self.enter(cx);
+            inner.$hook(&mut cx);
+        })+
+    };
+}
+pub(super) use forward_hooks;
 
 /// A layer around any protocol, which sees every hook before the protocol does, and decides whether
 /// to call it.
@@ -180,9 +201,7 @@ impl<'a, W: 'static, P: Protocol> Inner<'a, W, P> {
 #[doc(alias = "wrappedProtocol")]
 pub struct Wrapped<W, P: 'static> {
     wrapper: W,
-    protocol: P,
-    /// The source of the inner protocol's contexts, once there is a connection.
-    inside: Option<Inside<P, Transport>>,
+    inner: Nested<P, Transport>,
 }
 
 impl<W: ProtocolWrapper, P: Protocol> Wrapped<W, P> {
@@ -190,8 +209,7 @@ impl<W: ProtocolWrapper, P: Protocol> Wrapped<W, P> {
     pub fn new(wrapper: W, protocol: P) -> Self {
         Self {
             wrapper,
-            protocol,
-            inside: None,
+            inner: Nested::new(protocol),
         }
     }
 
@@ -202,56 +220,32 @@ impl<W: ProtocolWrapper, P: Protocol> Wrapped<W, P> {
 
     /// Returns the protocol inside.
     pub fn get_mut(&mut self) -> &mut P {
-        &mut self.protocol
+        &mut self.inner.protocol
     }
 
-    fn split<'a>(&'a mut self, cx: &'a Context<'_, Self>) -> (&'a mut W, Inner<'a, W, P>) {
-        let inside = self
-            .inside
-            .get_or_insert_with(|| cx.inside(|wrapped| &mut wrapped.protocol));
+    fn enter<'a>(&'a mut self, cx: &'a Context<'_, Self>) -> (&'a mut W, Inner<'a, W, P>) {
+        let outer = cx;
+        let (protocol, cx) = self.inner.enter(cx, |wrapped| &mut wrapped.inner.protocol);
         let inner = Inner {
-            protocol: &mut self.protocol,
-            outer: cx,
-            cx: cx.through(inside),
+            protocol,
+            outer,
+            cx,
         };
         (&mut self.wrapper, inner)
     }
 }
 
 impl<W: ProtocolWrapper, P: Protocol> Protocol for Wrapped<W, P> {
-    fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
-        let (wrapper, mut inner) = self.split(cx);
-        wrapper.connection_made(&mut inner);
-    }
+    forward_hooks!();
 
     fn input_received(&mut self, cx: &mut Context<'_, Self>, input: &mut Input<'_>) {
-        let (wrapper, mut inner) = self.split(cx);
+        let (wrapper, mut inner) = self.enter(cx);
         wrapper.input_received(&mut inner, input);
     }
 
-    #[cfg(unix)]
-    fn descriptor_received(&mut self, cx: &mut Context<'_, Self>, descriptor: OwnedFd) {
-        let (wrapper, mut inner) = self.split(cx);
-        wrapper.descriptor_received(&mut inner, descriptor);
-    }
-
-    fn eof_received(&mut self, cx: &mut Context<'_, Self>) {
-        let (wrapper, mut inner) = self.split(cx);
-        wrapper.eof_received(&mut inner);
-    }
-
-    fn write_ready(&mut self, cx: &mut Context<'_, Self>) {
-        let (wrapper, mut inner) = self.split(cx);
-        wrapper.write_ready(&mut inner);
-    }
-
-    fn write_closed(&mut self, cx: &mut Context<'_, Self>) {
-        let (wrapper, mut inner) = self.split(cx);
-        wrapper.write_closed(&mut inner);
-    }
-
     fn connection_lost(&mut self, reason: Failure) {
-        self.wrapper.connection_lost(&mut self.protocol, reason);
+        self.wrapper
+            .connection_lost(&mut self.inner.protocol, reason);
     }
 }
 
@@ -330,7 +324,7 @@ impl<W: fmt::Debug, P: fmt::Debug> fmt::Debug for Wrapped<W, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Wrapped")
             .field("wrapper", &self.wrapper)
-            .field("protocol", &self.protocol)
+            .field("protocol", &self.inner)
             .finish_non_exhaustive()
     }
 }

@@ -6,7 +6,7 @@ use super::protocol::deliver;
 use super::{Irc, IrcCodec, IrcError, IrcProtocol, Message, Sender, Settings};
 use crate::failure::Failure;
 use crate::framing::Rejected;
-use crate::protocol::{Context, Inside};
+use crate::protocol::{Context, Nested};
 use crate::protocols::FrameProtocol;
 use crate::transport::Transport;
 
@@ -39,27 +39,24 @@ use crate::transport::Transport;
 /// }
 /// ```
 pub struct IrcClient<P: 'static> {
-    protocol: P,
+    inner: Nested<P, Transport>,
     sender: Sender,
     codec: IrcCodec,
-    /// The source of the inner protocol's contexts, once there is a connection.
-    inside: Option<Inside<P, Transport>>,
 }
 
 impl<P: IrcProtocol> IrcClient<P> {
     /// Makes a client with hooks.
     pub fn new(protocol: P, settings: Settings) -> Self {
         Self {
-            protocol,
+            inner: Nested::new(protocol),
             sender: Sender::new(settings),
             codec: IrcCodec::new(),
-            inside: None,
         }
     }
 
     /// Returns the protocol with the hooks.
     pub fn get_mut(&mut self) -> &mut P {
-        &mut self.protocol
+        &mut self.inner.protocol
     }
 
     /// Returns the handle of the client.
@@ -73,11 +70,8 @@ impl<P: IrcProtocol> IrcClient<P> {
         cx: &Context<'_, Self>,
         f: impl FnOnce(&mut P, &mut Irc<'_, P>) -> R,
     ) -> R {
-        let inside = self
-            .inside
-            .get_or_insert_with(|| cx.inside(|client| &mut client.protocol));
-        let cx = cx.through(inside);
-        f(&mut self.protocol, &mut Irc::new(&cx, &self.sender))
+        let (protocol, cx) = self.inner.enter(cx, |client| &mut client.inner.protocol);
+        f(protocol, &mut Irc::new(&cx, &self.sender))
     }
 
     /// Calls the hooks of what has happened.
@@ -117,14 +111,14 @@ impl<P: IrcProtocol> FrameProtocol for IrcClient<P> {
 
     fn connection_lost(&mut self, reason: Failure) {
         let reason = self.sender.detach(&reason);
-        self.protocol.connection_lost(reason);
+        self.inner.protocol.connection_lost(reason);
     }
 }
 
 impl<P: fmt::Debug> fmt::Debug for IrcClient<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IrcClient")
-            .field("protocol", &self.protocol)
+            .field("protocol", &self.inner)
             .field("sender", &self.sender)
             .finish_non_exhaustive()
     }
