@@ -19,6 +19,9 @@ mod driver;
 pub mod failure;
 mod framing;
 pub mod guide;
+#[cfg(feature = "hyper")]
+#[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
+pub mod hyper;
 mod index;
 pub mod locks;
 pub mod net;
@@ -43,6 +46,9 @@ pub mod task;
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
 pub mod threads;
+#[cfg(feature = "tokio-rt")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tokio-rt")))]
+pub mod tokio;
 pub mod transport;
 
 pub use crate::address::Address;

@@ -36,10 +36,17 @@ impl Inner {
     pub(super) fn shut_down(&self, reactor: Option<&Reactor>) {
         // No new source is accepted any more, so this loop terminates.
         self.state.set(State::Ended);
+        // What is dropped may need it.
+        #[cfg(feature = "tokio-rt")]
+        let entered = self.turn_context.enter();
         while self.close_all(reactor) {}
         self.executor.shut_down();
         self.timers.clear();
         self.triggers.clear();
+        #[cfg(feature = "tokio-rt")]
+        drop(entered);
+        #[cfg(feature = "tokio-rt")]
+        self.turn_context.clear();
         self.clear_extensions();
         if reactor.is_some() {
             self.stop_threads();

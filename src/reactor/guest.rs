@@ -208,6 +208,8 @@ impl Reactor {
     pub fn enter(&self) -> EnterGuard {
         EnterGuard {
             before: self.make_current(),
+            #[cfg(feature = "tokio-rt")]
+            _context: self.inner().turn_context.enter(),
             _entered: self.inner().executor.enter(),
             _sink_guard: report::redirect(self.sink()),
             local: PhantomData,
@@ -250,6 +252,8 @@ impl Reactor {
 /// The guard that [`Reactor::enter`] returns.
 pub struct EnterGuard {
     before: Option<Reactor>,
+    #[cfg(feature = "tokio-rt")]
+    _context: super::turn_context::TurnContextGuard,
     _sink_guard: report::SinkGuard,
     _entered: Entered,
     /// The guard must stay on its thread.

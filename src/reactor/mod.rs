@@ -79,6 +79,8 @@ mod share;
 mod signals;
 mod threads;
 mod turn;
+#[cfg(feature = "tokio-rt")]
+mod turn_context;
 mod unknown_keys;
 
 use std::cell::{Cell, RefCell};
@@ -118,6 +120,8 @@ use self::signals::SignalState;
 pub(crate) use self::signals::{ListensToSignals, PendingSignals};
 use self::threads::Threads;
 use self::turn::Pace;
+#[cfg(feature = "tokio-rt")]
+pub(crate) use self::turn_context::TurnContext;
 use self::unknown_keys::UnknownKeys;
 use crate::bytes::BufferPool;
 use crate::cells;
@@ -248,6 +252,8 @@ pub(crate) struct Inner {
     unknown_keys: UnknownKeys,
     ending: Ending,
     signals: SignalState,
+    #[cfg(feature = "tokio-rt")]
+    turn_context: Rc<turn_context::TurnContextSlot>,
     extensions: Extensions,
     state: Cell<State>,
     /// Number of the run; one more after each crash.
@@ -376,6 +382,8 @@ impl Reactor {
             unknown_keys: UnknownKeys::default(),
             ending: Ending::default(),
             signals: SignalState::default(),
+            #[cfg(feature = "tokio-rt")]
+            turn_context: Rc::default(),
             extensions: Extensions::default(),
             state: Cell::new(State::New),
             run: Cell::new(0),

@@ -594,6 +594,8 @@ impl Reactor {
             _turn: turn,
             _sink_guard: report::redirect(self.sink()),
             before: self.make_current(),
+            #[cfg(feature = "tokio-rt")]
+            _context: self.inner().turn_context.enter(),
         }
     }
 }
@@ -601,6 +603,8 @@ impl Reactor {
 /// The guard of [`Reactor::begin_turn`].
 struct TurnGuard {
     before: Option<Reactor>,
+    #[cfg(feature = "tokio-rt")]
+    _context: super::turn_context::TurnContextGuard,
     _watching: Option<Watching>,
     _sink_guard: report::SinkGuard,
     _turn: InTurn,

@@ -25,9 +25,13 @@ mod awaited;
 mod descriptors;
 mod frames;
 mod halves;
+#[cfg(feature = "hyper")]
+mod hyper_io;
 mod over;
 mod reader;
 mod served;
+#[cfg(feature = "tokio-io")]
+mod tokio_io;
 mod writer;
 
 use std::fmt;

@@ -117,11 +117,47 @@ impl Reader {
             budget::spend(ahead.len());
             return Poll::Ready(Ok(call(f, &ahead)));
         }
+        self.poll_shared(cx, usize::MAX, f)
+    }
+
+    /// Reads at most `room` bytes like [`Reader::poll_read_with`], for a buffer that cannot be
+    /// lent because it is not initialized: copying the bytes that come costs less than to clear it.
+    #[cfg(any(feature = "hyper", feature = "tokio-io"))]
+    pub(super) fn poll_read_uninit(
+        &mut self,
+        cx: &Context<'_>,
+        room: usize,
+        put: impl FnOnce(&[u8]),
+    ) -> Poll<io::Result<()>> {
+        let mut put = Some(put);
+        let ahead = match &mut self.ahead {
+            _ if room == 0 => return Poll::Ready(Ok(())),
+            Some(ahead) if ahead.start < ahead.end => ahead,
+            _ => return self.poll_shared(cx, room, &mut put),
+        };
+        if budget::is_spent(cx) {
+            return Poll::Pending;
+        }
+        let count = room.min(ahead.end - ahead.start);
+        budget::spend(count);
+        call(&mut put, &ahead.buffer[ahead.start..ahead.start + count]);
+        ahead.consume(count);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads from the socket into the loop's buffer, at most `room` bytes.
+    fn poll_shared<R, F: FnOnce(&[u8]) -> R>(
+        &self,
+        cx: &Context<'_>,
+        room: usize,
+        f: &mut Option<F>,
+    ) -> Poll<io::Result<R>> {
         let Some(reactor) = self.conn.link().reactor() else {
             return poll_socket(&self.conn, cx, &mut []).map_ok(|_| call(f, &[]));
         };
         let mut buffer = reactor.inner().take_read_buffer();
-        let read = poll_socket(&self.conn, cx, &mut buffer);
+        let room = room.min(buffer.len());
+        let read = poll_socket(&self.conn, cx, &mut buffer[..room]);
         let read = read.map_ok(|count| call(f, &buffer[..count]));
         reactor.inner().give_back_read_buffer(buffer);
         read

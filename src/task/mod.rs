@@ -76,6 +76,47 @@ pub(crate) use self::info::{TaskInfo, Wait, awaited, current_info, note_wait};
 pub use self::locals::{Locals, Scoped, SharedLocals, TaskLocal, carry, carry_with};
 pub(crate) use self::remote_call::RemoteCall;
 use self::root::Outcome;
+/// A value that claims to be [`Send`], and checks that it is used on the thread on which it was
+/// made: for libraries that ask for `Send` although everything runs on one thread.
+///
+/// It is that of the crate `send_wrapper`. A wrapped future is a future: `SendWrapper::new(async {
+/// … })` makes a handler of `axum` or a service of `tower` of code that is not `Send`.
+///
+/// # Panics
+///
+/// Used, polled or dropped on another thread, it panics; the value is leaked then, not dropped.
+/// (Dropping a value without a destructor never panics.) A library that drops its futures or
+/// services on a thread of its own is not to be given such a value.
+///
+/// # Examples
+///
+/// ```
+/// use std::cell::Cell;
+/// use std::rc::Rc;
+/// use torsade::task::SendWrapper;
+///
+/// fn of_a_library<F: Future<Output = u32> + Send>(future: F) -> F {
+///     future
+/// }
+///
+/// torsade::testing::run(async |_reactor| {
+///     let count = Rc::new(Cell::new(1));
+///     let future = async move {
+///         torsade::yield_now().await;
+///         count.replace(2)
+///     };
+///     assert_eq!(of_a_library(SendWrapper::new(future)).await, 1);
+///
+///     let wrapped = SendWrapper::new(Rc::new(1));
+///     let elsewhere = std::thread::spawn(move || **wrapped);
+///     assert!(elsewhere.join().is_err());
+///     Ok(())
+/// });
+/// ```
+#[cfg(feature = "send-wrapper")]
+#[cfg_attr(docsrs, doc(cfg(feature = "send-wrapper")))]
+pub use send_wrapper::SendWrapper;
+
 pub(crate) use self::waiting::{AwaitedWork, Phase, note_loop};
 use crate::debug;
 use crate::failure::{Cancelled, Failure, TaskName, TraceFrame};

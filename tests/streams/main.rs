@@ -16,4 +16,5 @@ mod producers;
 mod protocol_switch;
 mod shutdown_drain;
 mod stalled_peers;
+mod tokio_io;
 mod wrapping;

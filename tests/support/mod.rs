@@ -3,6 +3,8 @@
 #![allow(dead_code, unused_macros, reason = "each area uses some of it")]
 
 pub(crate) mod debugged;
+#[macro_use]
+mod drivers;
 #[cfg(unix)]
 pub(crate) mod folder;
 #[cfg(target_os = "linux")]
@@ -62,52 +64,6 @@ macro_rules! expect_error {
         match $failure.downcast_ref() {
             Some($pattern) => $value,
             _ => panic!("another error was expected: {:?}", $failure),
-        }
-    };
-}
-
-/// Makes two tests of each behaviour: on the machine, and in memory.
-macro_rules! on_both {
-    ($(async fn $name:ident($reactor:ident) $body:block)+) => {
-        $(async fn $name($reactor: torsade::Reactor) -> Result<(), torsade::Failure> {
-            $body
-            #[allow(unreachable_code, reason = "a body may end by a panic")]
-            Ok(())
-        })+
-
-        mod machine {
-            $(#[test]
-            fn $name() {
-                torsade::testing::run_on(torsade::Reactor::new().unwrap(), super::$name);
-            })+
-        }
-
-        mod memory {
-            $(#[test]
-            fn $name() {
-                torsade::testing::run_on(torsade::Reactor::in_memory().unwrap(), super::$name);
-            })+
-        }
-    };
-}
-
-/// The same for tests that run the reactor themselves.
-macro_rules! on_both_by_hand {
-    ($(fn $name:ident($reactor:ident) $body:block)+) => {
-        $(fn $name($reactor: torsade::Reactor) $body)+
-
-        mod machine_by_hand {
-            $(#[test]
-            fn $name() {
-                super::$name(torsade::Reactor::new().unwrap());
-            })+
-        }
-
-        mod memory_by_hand {
-            $(#[test]
-            fn $name() {
-                super::$name(torsade::Reactor::in_memory().unwrap());
-            })+
         }
     };
 }

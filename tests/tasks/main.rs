@@ -11,4 +11,5 @@ mod scopes;
 mod thread_pools;
 mod threads;
 mod time_limits;
+mod tokio;
 mod virtual_time;

@@ -139,3 +139,48 @@ fn fs_lock_excludes_and_is_given_back() -> Result<(), Failure> {
     assert!(!DeferredFilesystemLock::is_locked(&path)?);
     Ok(())
 }
+
+#[cfg(feature = "tokio-io")]
+#[test]
+fn tokio_io_needs_no_runtime() -> Result<(), Failure> {
+    fn is_of_tokio<T: tokio::io::AsyncBufRead + tokio::io::AsyncWrite>(stream: T) -> T {
+        stream
+    }
+    torsade::run(async |reactor| {
+        let port = reactor.listen("127.0.0.1:0", |_peer| Echo)?;
+        drop(is_of_tokio(
+            reactor.connect_stream(port.local_addr()).await?,
+        ));
+        port.stop().await
+    })
+}
+
+#[cfg(feature = "tokio-rt")]
+#[test]
+fn tokio_rt_gives_tasks_a_runtime() -> Result<(), Failure> {
+    torsade::run(async |reactor| {
+        torsade::tokio::enter(&reactor)?;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        Ok(())
+    })
+}
+
+#[cfg(feature = "hyper")]
+#[test]
+fn hyper_has_a_timer() -> Result<(), Failure> {
+    use hyper::rt::Timer;
+    torsade::run(async |_reactor| {
+        torsade::hyper::Timer.sleep(Duration::from_millis(1)).await;
+        Ok(())
+    })
+}
+
+#[cfg(feature = "send-wrapper")]
+#[test]
+fn send_wrapper_claims_send() {
+    fn is_send<T: Send>(value: T) -> T {
+        value
+    }
+    let value = torsade::task::SendWrapper::new(std::rc::Rc::new(1));
+    assert_eq!(**is_send(value), 1);
+}

@@ -1,0 +1,162 @@
+//! hyper's runtime on a reactor: [`Timer`] and [`Executor`], for the builders of its clients and
+//! servers.
+//!
+//! A [`Connection`](crate::Connection) and its halves implement `hyper::rt::Read` and `Write`, with
+//! vectored writes. So HTTP runs on the reactor's loop and clock, without tokio's runtime; in
+//! memory also under virtual time. Futures and bodies need not be `Send`.
+//!
+//! Cargo feature `hyper`; it needs no feature of hyper itself.
+//!
+//! # Examples
+//!
+//! ```
+//! use std::convert::Infallible;
+//! use std::time::Duration;
+//! use hyper::server::conn::http1;
+//! use hyper::service::service_fn;
+//! use hyper::{Request, Response, body::Incoming};
+//!
+//! torsade::testing::run(async |reactor| {
+//!     let port = reactor.serve("127.0.0.1:0", async |conn| {
+//!         let hello = async |_request: Request<Incoming>| {
+//!             Ok::<_, Infallible>(Response::new(String::from("hello")))
+//!         };
+//!         let mut server = http1::Builder::new();
+//!         server.timer(torsade::hyper::Timer).header_read_timeout(Duration::from_secs(10));
+//!         Ok(server.serve_connection(conn, service_fn(hello)).await?)
+//!     })?;
+//!
+//!     let mut client = reactor.connect_stream(port.local_addr()).await?;
+//!     client.write_all(b"GET / HTTP/1.0\r\n\r\n").await?;
+//!     let mut answer = Vec::new();
+//!     client.read_to_end(&mut answer).await?;
+//!     assert!(answer.starts_with(b"HTTP/1.0 200 OK\r\n") && answer.ends_with(b"hello"));
+//!     port.stop().await
+//! });
+//! ```
+
+use std::fmt;
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use hyper::rt;
+use send_wrapper::SendWrapper;
+
+use crate::clock::{Clock, Sleep};
+use crate::reactor::Reactor;
+use crate::task::spawn;
+
+/// The timer of the reactor that runs on the thread, for hyper.
+///
+/// # Panics
+///
+/// Making a sleep, and asking for the time, panics when no reactor runs on the thread. A sleep must
+/// be polled and dropped on the thread on which it was made; otherwise it panics.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use hyper::rt::Timer as _;
+/// use torsade::{Clock, hyper::Timer, testing};
+///
+/// testing::run(async |reactor| {
+///     let start = reactor.now();
+///     Timer.sleep(Duration::from_secs(1)).await;
+///     assert!(reactor.now() >= start + Duration::from_secs(1));
+///     Ok(())
+/// });
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Timer;
+
+/// Runs hyper's futures as tasks of the reactor that runs on the thread. They need not be `Send`.
+///
+/// # Panics
+///
+/// Executing a future panics when no reactor runs on the thread.
+///
+/// # Examples
+///
+/// ```
+/// use std::rc::Rc;
+/// use futures::channel::oneshot;
+/// use hyper::rt::Executor as _;
+/// use torsade::hyper::Executor;
+///
+/// torsade::testing::run(async |_reactor| {
+///     let (sender, receiver) = oneshot::channel();
+///     let not_send = Rc::new(42);
+///     Executor.execute(async move { sender.send(*not_send) });
+///     assert_eq!(receiver.await?, 42);
+///     Ok(())
+/// });
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Executor;
+
+impl<F: Future<Output: 'static> + 'static> rt::Executor<F> for Executor {
+    #[track_caller]
+    fn execute(&self, future: F) {
+        spawn(future).detach();
+    }
+}
+
+impl rt::Timer for Timer {
+    #[track_caller]
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn rt::Sleep>> {
+        Box::pin(TimerSleep(SendWrapper::new(current().sleep(duration))))
+    }
+
+    #[track_caller]
+    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn rt::Sleep>> {
+        let sleep = current().sleep_until(deadline);
+        Box::pin(TimerSleep(SendWrapper::new(sleep)))
+    }
+
+    #[track_caller]
+    fn now(&self) -> Instant {
+        current().now()
+    }
+
+    #[track_caller]
+    fn reset(&self, sleep: &mut Pin<Box<dyn rt::Sleep>>, deadline: Instant) {
+        match sleep.as_mut().downcast_mut_pin::<TimerSleep>() {
+            Some(mut sleep) => sleep.0.reset(deadline),
+            None => *sleep = self.sleep_until(deadline),
+        }
+    }
+}
+
+/// A sleep that claims to be `Send` and `Sync`, as hyper wants it.
+struct TimerSleep(SendWrapper<Sleep>);
+
+impl Future for TimerSleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        match ready!(Pin::new(&mut *self.0).poll(cx)) {
+            Ok(()) => Poll::Ready(()),
+            // The clock has stopped, so this task is about to be dropped: no time has passed.
+            Err(_) => Poll::Pending,
+        }
+    }
+}
+
+impl rt::Sleep for TimerSleep {}
+
+impl fmt::Debug for TimerSleep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TimerSleep")
+    }
+}
+
+#[track_caller]
+fn current() -> Reactor {
+    let location = Location::caller();
+    Reactor::current().unwrap_or_else(|| {
+        panic!("no reactor runs on this thread, which wants a timer ({location})")
+    })
+}

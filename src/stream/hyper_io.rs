@@ -1,0 +1,72 @@
+//! hyper's traits of byte streams, for a [`Connection`] and its halves.
+//!
+//! hyper reads into memory that is not initialized, which is not cleared: the bytes go through the
+//! loop's read buffer.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+
+use super::{Connection, ReadHalf, WriteHalf, writer};
+
+macro_rules! reads {
+    ($name:ident) => {
+        #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
+        impl Read for $name {
+            fn poll_read(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                mut buf: ReadBufCursor<'_>,
+            ) -> Poll<io::Result<()>> {
+                let reader = &mut self.get_mut().reader;
+                reader.poll_read_uninit(cx, buf.remaining(), |bytes| buf.put_slice(bytes))
+            }
+        }
+    };
+}
+
+macro_rules! writes {
+    ($name:ident, |$this:ident| $conn:expr) => {
+        #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
+        impl Write for $name {
+            fn poll_write(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buf: &[u8],
+            ) -> Poll<io::Result<usize>> {
+                let $this = self.get_mut();
+                writer::poll_write_one($conn, cx, buf)
+            }
+
+            fn poll_write_vectored(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                bufs: &[IoSlice<'_>],
+            ) -> Poll<io::Result<usize>> {
+                let $this = self.get_mut();
+                writer::poll_write($conn, cx, bufs)
+            }
+
+            fn is_write_vectored(&self) -> bool {
+                true
+            }
+
+            fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                let $this = self.get_mut();
+                writer::poll_flush($conn, cx)
+            }
+
+            fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                let $this = self.get_mut();
+                writer::poll_close($conn, cx)
+            }
+        }
+    };
+}
+
+reads!(Connection);
+reads!(ReadHalf);
+writes!(Connection, |this| this.reader.conn());
+writes!(WriteHalf, |this| &this.conn);

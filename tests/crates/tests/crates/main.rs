@@ -1,0 +1,15 @@
+//! Crates of others on a reactor: each row of the guide's page `crates`.
+
+#[macro_use]
+#[path = "../../../support/drivers.rs"]
+mod drivers;
+
+mod codecs;
+mod hyper;
+mod tls;
+
+use std::time::Duration;
+
+/// Any free port.
+const HERE: &str = "127.0.0.1:0";
+const SECOND: Duration = Duration::from_secs(1);

@@ -1,0 +1,48 @@
+//! Behaviour tests on both drivers.
+#![allow(unused_macros, reason = "each area uses some of it")]
+
+/// Makes two tests of each behaviour: on the machine, and in memory.
+macro_rules! on_both {
+    ($(async fn $name:ident($reactor:ident) $body:block)+) => {
+        $(async fn $name($reactor: torsade::Reactor) -> Result<(), torsade::Failure> {
+            $body
+            #[allow(unreachable_code, reason = "a body may end by a panic")]
+            Ok(())
+        })+
+
+        mod machine {
+            $(#[test]
+            fn $name() {
+                torsade::testing::run_on(torsade::Reactor::new().unwrap(), super::$name);
+            })+
+        }
+
+        mod memory {
+            $(#[test]
+            fn $name() {
+                torsade::testing::run_on(torsade::Reactor::in_memory().unwrap(), super::$name);
+            })+
+        }
+    };
+}
+
+/// The same for tests that run the reactor themselves.
+macro_rules! on_both_by_hand {
+    ($(fn $name:ident($reactor:ident) $body:block)+) => {
+        $(fn $name($reactor: torsade::Reactor) $body)+
+
+        mod machine_by_hand {
+            $(#[test]
+            fn $name() {
+                super::$name(torsade::Reactor::new().unwrap());
+            })+
+        }
+
+        mod memory_by_hand {
+            $(#[test]
+            fn $name() {
+                super::$name(torsade::Reactor::in_memory().unwrap());
+            })+
+        }
+    };
+}
