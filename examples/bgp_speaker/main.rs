@@ -33,10 +33,10 @@ use std::rc::Rc;
 use torsade::net::Stdio;
 use torsade::prelude::*;
 
-use crate::session::Note;
 #[cfg(unix)]
 use crate::session::Routes;
-use crate::speaker::{Command, Settings, Speaker, USAGE};
+use crate::session::{Command, Note};
+use crate::speaker::{Settings, Speaker, USAGE};
 use crate::store::{Change, Store, Writer};
 
 /// Prints the reports about a peer, and stores its state.

@@ -149,61 +149,35 @@ impl Notification {
         Self::new(6, subcode, data)
     }
 
+    /// Returns the names of the code and of the subcode.
     fn names(&self) -> (&'static str, &'static str) {
-        let of = |names: &[&'static str]| names.get(usize::from(self.subcode)).copied();
-        let (code, subcode) = match self.code {
-            1 => ("message header", of(&["", "marker", "length", "type"])),
+        // The subcodes from 1 on.
+        let (code, subcodes) = match self.code {
+            1 => ("message header", "marker,length,type"),
             2 => (
                 "OPEN",
-                of(&[
-                    "",
-                    "version",
-                    "peer AS",
-                    "identifier",
-                    "optional parameter",
-                    "",
-                    "hold time",
-                    "capability",
-                ]),
+                "version,peer AS,identifier,optional parameter,,hold time,capability",
             ),
             3 => (
                 "UPDATE",
-                of(&[
-                    "",
-                    "attribute list",
-                    "unrecognized well-known attribute",
-                    "missing attribute",
-                    "attribute flags",
-                    "attribute length",
-                    "ORIGIN",
-                    "",
-                    "NEXT_HOP",
-                    "optional attribute",
-                    "network",
-                    "AS_PATH",
-                ]),
+                "attribute list,unrecognized well-known attribute,missing attribute,\
+                 attribute flags,attribute length,ORIGIN,,NEXT_HOP,optional attribute,network,\
+                 AS_PATH",
             ),
-            4 => ("hold timer expired", None),
+            4 => ("hold timer expired", ""),
             5 => (
                 "unexpected message",
-                of(&["", "in OpenSent", "in OpenConfirm", "in Established"]),
+                "in OpenSent,in OpenConfirm,in Established",
             ),
             6 => (
                 "cease",
-                of(&[
-                    "",
-                    "too many prefixes",
-                    "shutdown",
-                    "peer removed",
-                    "reset",
-                    "connection rejected",
-                    "other configuration change",
-                    "connection collision",
-                    "out of resources",
-                ]),
+                "too many prefixes,shutdown,peer removed,reset,connection rejected,\
+                 other configuration change,connection collision,out of resources",
             ),
-            _ => ("unknown", None),
+            _ => ("unknown", ""),
         };
+        let index = usize::from(self.subcode).checked_sub(1);
+        let subcode = index.and_then(|index| subcodes.split(',').nth(index));
         (code, subcode.unwrap_or(""))
     }
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::{AbortHandle, Either, abortable, select};
 use torsade::DeferredQueue;
-use torsade::net::ConnectOptions;
+use torsade::net::{Backoff, ConnectOptions};
 use torsade::prelude::*;
 
 use super::codec::{self, Frames, IPV4_UNICAST};
@@ -33,12 +33,18 @@ pub(super) enum Input {
     Connected(u64, Transport),
     Frame(u64, Result<Vec<u8>, Notification>),
     Closed(u64),
+    Command(Command),
+    Stop,
+}
+
+/// A command of the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Command {
     Announce(Prefix, Option<Ipv4Addr>),
     Withdraw(Prefix),
     /// Ask the peer for its routes again.
     Refresh,
     Status,
-    Stop,
 }
 
 /// A report about a peer.
@@ -188,11 +194,18 @@ impl PeerTask {
                     self.handle(side, Event::Disconnected);
                 }
             }
-            Input::Announce(prefix, next_hop) => {
+            Input::Command(command) => self.command(command),
+            Input::Stop => {}
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Announce(prefix, next_hop) => {
                 self.routes.insert(prefix, next_hop);
                 self.announce(&[prefix]);
             }
-            Input::Withdraw(prefix) => {
+            Command::Withdraw(prefix) => {
                 if self.routes.remove(&prefix).is_some()
                     && let Some(side) = self.established
                 {
@@ -201,14 +214,13 @@ impl PeerTask {
                     }
                 }
             }
-            Input::Refresh => {
+            Command::Refresh => {
                 let (afi, safi) = IPV4_UNICAST;
                 if let Some(side) = self.established {
                     self.send(side, &Message::Refresh { afi, safi });
                 }
             }
-            Input::Status => self.show(),
-            Input::Stop => {}
+            Command::Status => self.show(),
         }
     }
 
@@ -257,6 +269,10 @@ impl PeerTask {
                     }
                 }
                 Action::Set(timer, delay) => {
+                    let delay = match timer {
+                        Timer::Hold | Timer::DelayOpen => delay,
+                        _ => self.jittered(delay),
+                    };
                     self.timers
                         .insert((side, timer), self.reactor.now() + delay);
                 }
@@ -284,6 +300,12 @@ impl PeerTask {
         if self.peer.state() != self.shown {
             self.show();
         }
+    }
+
+    /// Shortens a time by up to a quarter, so that speakers do not act together (RFC 4271, 10).
+    fn jittered(&self, time: Duration) -> Duration {
+        let backoff = Backoff::new().initial(time * 3 / 4).jitter(time / 4);
+        backoff.max_delay(time).delay(1, &self.reactor)
     }
 
     fn show(&mut self) {

@@ -12,7 +12,7 @@ use torsade::prelude::*;
 use super::codec;
 use super::machine::Config;
 use super::message::{Message, Notification, Prefix, Terms};
-use super::session::{Input, Notes, PeerTask, Routes};
+use super::session::{Command, Input, Notes, PeerTask, Routes};
 
 pub(super) const USAGE: &str =
     "usage: bgp_speaker --as N --id A.B.C.D --peer ADDR[:PORT][,as=N] ...
@@ -27,15 +27,6 @@ pub(super) struct Settings {
     pub(super) listen: Option<SocketAddrV4>,
     pub(super) routes: Routes,
     pub(super) db: Option<String>,
-}
-
-/// A command of the operator.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Command {
-    Announce(Prefix, Option<Ipv4Addr>),
-    Withdraw(Prefix),
-    Refresh,
-    Status,
 }
 
 /// A peer's task, until it is awaited.
@@ -189,13 +180,7 @@ impl Speaker {
 
     pub(super) async fn command(&self, command: &Command) -> Result<(), Failure> {
         for (inputs, _) in &self.peers {
-            let input = match command {
-                Command::Announce(prefix, next_hop) => Input::Announce(*prefix, *next_hop),
-                Command::Withdraw(prefix) => Input::Withdraw(*prefix),
-                Command::Refresh => Input::Refresh,
-                Command::Status => Input::Status,
-            };
-            inputs.put_when_room(input).await?;
+            inputs.put_when_room(Input::Command(*command)).await?;
         }
         Ok(())
     }

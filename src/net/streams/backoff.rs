@@ -70,6 +70,29 @@ impl Backoff {
         self
     }
 
+    /// Returns the delay after `failures` consecutive failures, with the reactor's random numbers;
+    /// those of a reactor in memory come from its seed.
+    ///
+    /// # Examples
+    ///
+    /// A period that varies by a quarter, so that many programs do not act at the same time:
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use torsade::Reactor;
+    /// use torsade::net::Backoff;
+    ///
+    /// let reactor = Reactor::in_memory()?;
+    /// let period = Duration::from_secs(30);
+    /// let backoff = Backoff::new().initial(period * 3 / 4).jitter(period / 4);
+    /// let delay = backoff.delay(1, &reactor);
+    /// assert!(delay >= period * 3 / 4 && delay <= period);
+    /// # Ok::<(), torsade::Failure>(())
+    /// ```
+    pub fn delay(&self, failures: u32, reactor: &Reactor) -> Duration {
+        self.wait(failures, reactor.inner().rng().fraction())
+    }
+
     /// Returns the delay after `failures` consecutive failures. `rng` is a random number from 0 to
     /// 1, which decides the jitter.
     pub fn wait(&self, failures: u32, rng: f64) -> Duration {
@@ -114,11 +137,7 @@ impl Retry {
         }
         let count = count.saturating_add(1);
         self.count.set(count);
-        Some(
-            self.policy
-                .get()
-                .wait(count, reactor.inner().rng().fraction()),
-        )
+        Some(self.policy.get().delay(count, reactor))
     }
 }
 
