@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use super::lock_file::{self, FilesystemLockError, Locked, holder, is_this, lock_at, unlock};
+use super::LockError;
+use super::lock_file::{self, Locked, holder, is_this, lock_at, unlock};
 use crate::clock::{Clock, DelayedCall, TimedOut, Timers};
 use crate::debug::{DumpItem, Id};
 use crate::defer::{self, Deferred, Resolver};
@@ -108,7 +109,7 @@ impl DeferredFilesystemLock {
     ///
     /// # Errors
     ///
-    /// The inner error is [`FilesystemLockError::NotALock`] when something else is at the path;
+    /// The inner error is [`LockError::NotALock`] when something else is at the path;
     /// other errors are those of the file system.
     pub fn lock(&self) -> io::Result<bool> {
         self.inner.lock()
@@ -125,7 +126,7 @@ impl DeferredFilesystemLock {
     ///
     /// # Errors
     ///
-    /// The inner error is [`FilesystemLockError::NotHeld`] when another process holds the lock; the
+    /// The inner error is [`LockError::NotHeld`] when another process holds the lock; the
     /// kind is `NotFound` when no process does.
     pub fn unlock(&self) -> io::Result<()> {
         unlock(&self.inner.path)
@@ -156,7 +157,7 @@ impl DeferredFilesystemLock {
     ///
     /// # Errors
     ///
-    /// [`FilesystemLockError::AlreadyWaiting`] while another Deferred of this handle or its clones
+    /// [`LockError::AlreadyWaiting`] while another Deferred of this handle or its clones
     /// waits, [`TimedOut`](crate::clock::TimedOut) when the limit is over,
     /// [`DeferredError::Abandoned`](crate::defer::DeferredError::Abandoned) when the clock stops,
     /// and the errors of [`lock`](DeferredFilesystemLock::lock).
@@ -168,7 +169,7 @@ impl DeferredFilesystemLock {
     ) -> Deferred<FilesystemLockGuard> {
         let (inner, location) = (&self.inner, Location::caller());
         if inner.attempt.borrow().is_some() {
-            return Deferred::fail(FilesystemLockError::AlreadyWaiting);
+            return Deferred::fail(LockError::AlreadyWaiting);
         }
         match inner.lock() {
             Ok(true) => return Deferred::succeed(inner.guard(location)),

@@ -21,64 +21,14 @@
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
-use crate::failure::errors;
-
-/// An error of a lock file and of [`DeferredFilesystemLock`](crate::locks).
-///
-/// Where a method returns an [`io::Error`], this is its inner error ([`io::Error::get_ref`]).
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum FilesystemLockError {
-    /// A Deferred of the same handle waits for the lock already.
-    AlreadyWaiting,
-    /// Something other than a lock is at the path.
-    NotALock {
-        /// The path of the lock.
-        path: PathBuf,
-        /// The first 60 characters of the symbolic link's target; `None` if no link is there.
-        target: Option<String>,
-    },
-    /// The lock to be released is held by another process.
-    NotHeld {
-        /// The process id of the holder.
-        holder: i32,
-    },
-}
-
-errors! {
-    enum FilesystemLockError {
-        AlreadyWaiting: "cannot wait for the lock: a Deferred of this handle waits already";
-        NotALock { path, target }: "{path:?} is not a lock: {}", with mismatch(target.as_deref());
-        NotHeld { holder }: "cannot release the lock: process {holder} holds it";
-    }
-}
-
-/// Says why what is at the path is not a lock.
-fn mismatch(target: Option<&str>) -> String {
-    match target {
-        Some(target) => format!("the link points to {target:?}, not to a process id"),
-        None => "it is not a symbolic link".to_owned(),
-    }
-}
-
-impl From<FilesystemLockError> for io::Error {
-    fn from(error: FilesystemLockError) -> Self {
-        let kind = match error {
-            FilesystemLockError::NotALock { .. } => ErrorKind::InvalidData,
-            FilesystemLockError::AlreadyWaiting | FilesystemLockError::NotHeld { .. } => {
-                ErrorKind::ResourceBusy
-            }
-        };
-        Self::new(kind, error)
-    }
-}
+use super::LockError;
 
 /// The result of an attempt to lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,7 +103,7 @@ pub(crate) fn unlock(path: &Path) -> io::Result<()> {
     };
     if !is_this(holder) {
         let holder = holder.as_raw_nonzero().get();
-        return Err(FilesystemLockError::NotHeld { holder }.into());
+        return Err(LockError::NotHeld { holder }.into());
     }
     fs::remove_file(path)
 }
@@ -162,7 +112,7 @@ pub(crate) fn unlock(path: &Path) -> io::Result<()> {
 pub(super) fn holder(path: &Path) -> io::Result<Option<Pid>> {
     let not_a_lock = |target| {
         let path = path.to_owned();
-        Err(FilesystemLockError::NotALock { path, target }.into())
+        Err(LockError::NotALock { path, target }.into())
     };
     let target = match fs::read_link(path) {
         Ok(target) => target,

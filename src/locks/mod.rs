@@ -90,8 +90,6 @@ pub use self::event::Event;
 pub use self::filesystem::{DeferredFilesystemLock, FilesystemLockGuard};
 pub use self::lock::{DeferredLock, LockGuard};
 #[cfg(unix)]
-pub use self::lock_file::FilesystemLockError;
-#[cfg(unix)]
 pub(crate) use self::lock_file::{Locked, is_locked, lock_at, unlock};
 pub use self::queue::{DeferredQueue, Items};
 pub use self::semaphore::{DeferredSemaphore, SemaphorePermit};

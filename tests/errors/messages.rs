@@ -363,7 +363,7 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
 #[cfg(unix)]
 fn errors_of_unix() -> Vec<(&'static str, Failure)> {
     use std::os::fd::OwnedFd;
-    use torsade::locks::{DeferredFilesystemLock, FilesystemLockError};
+    use torsade::locks::DeferredFilesystemLock;
     use torsade::net::activation;
     use torsade::process::{Command, ExitStatus, ProcessError};
 
@@ -400,17 +400,17 @@ fn errors_of_unix() -> Vec<(&'static str, Failure)> {
         .unwrap_err();
     vec![
         (
-            "FilesystemLockError::AlreadyWaiting",
-            FilesystemLockError::AlreadyWaiting.into(),
+            "LockError::AlreadyWaiting",
+            LockError::AlreadyWaiting.into(),
         ),
         ("ListenError::NotAdoptable", cannot_adopt),
         (
             "ProcessError::NoSuchPipe",
             ProcessError::NoSuchPipe { fd: 1 }.into(),
         ),
-        ("FilesystemLockError::NotALock", no_lock.into()),
+        ("LockError::NotALock", no_lock.into()),
         ("ListenError::NotGiven", activation::take(99).unwrap_err()),
-        ("FilesystemLockError::NotHeld", not_ours.into()),
+        ("LockError::NotHeld", not_ours.into()),
         ("ProcessError::NotStarted", not_started),
         (
             "ProcessError::OutputTooLong",

@@ -15,7 +15,7 @@ use crate::support::{expect_reports, own};
 use rustix::fs::{FlockOperation, flock};
 use torsade::clock::TimedOut;
 use torsade::defer::DeferredError;
-use torsade::locks::{DeferredFilesystemLock, FilesystemLockError, FilesystemLockGuard};
+use torsade::locks::{DeferredFilesystemLock, FilesystemLockGuard, LockError};
 use torsade::{Cancelled, Clock, Deferred, Reactor, VirtualClock, testing};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -40,14 +40,14 @@ fn dead() -> u32 {
 #[track_caller]
 fn holder_named_in(error: &std::io::Error) -> i32 {
     match inside(error) {
-        FilesystemLockError::NotHeld { holder } => *holder,
+        LockError::NotHeld { holder } => *holder,
         other => panic!("{other:?}"),
     }
 }
 
 /// Returns the inner error.
 #[track_caller]
-fn inside(error: &std::io::Error) -> &FilesystemLockError {
+fn inside(error: &std::io::Error) -> &LockError {
     error
         .get_ref()
         .and_then(|inner| inner.downcast_ref())
@@ -143,7 +143,7 @@ fn a_lock_of_a_living_process_is_not_ours() {
     assert!(!lock.lock().unwrap());
     assert!(DeferredFilesystemLock::is_locked(&path).unwrap());
     let error = lock.unlock().unwrap_err();
-    assert_eq!(inside(&error), &FilesystemLockError::NotHeld { holder: 1 });
+    assert_eq!(inside(&error), &LockError::NotHeld { holder: 1 });
     assert_eq!(
         error.to_string(),
         "cannot release the lock: process 1 holds it"
@@ -168,10 +168,7 @@ fn a_file_that_is_no_lock_is_left_alone() {
             DeferredFilesystemLock::is_locked(&path).unwrap_err(),
         ] {
             let inner = inside(&error);
-            assert!(
-                matches!(inner, FilesystemLockError::NotALock { .. }),
-                "{inner}"
-            );
+            assert!(matches!(inner, LockError::NotALock { .. }), "{inner}");
             assert!(error.to_string().contains("is not a lock: "), "{error}");
         }
         let failed = lock.defer_until_locked(None);
@@ -206,12 +203,7 @@ fn it_tries_each_second() {
     // Only one at a time, also by another handle of the same lock.
     let clone = lock.clone();
     let second = clone.defer_until_locked(None);
-    second.add_both(|result| {
-        assert!(is_error!(
-            result.unwrap_err(),
-            FilesystemLockError::AlreadyWaiting
-        ))
-    });
+    second.add_both(|result| assert!(is_error!(result.unwrap_err(), LockError::AlreadyWaiting)));
     clock.advance(SECOND / 2);
     holder.unlock().unwrap();
     clock.advance(SECOND / 2 - Duration::from_millis(1));

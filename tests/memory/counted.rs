@@ -10,6 +10,8 @@ thread_local! {
     pub(crate) static LIVE: Cell<isize> = const { Cell::new(0) };
     /// The number of bytes in these.
     pub(crate) static BYTES: Cell<isize> = const { Cell::new(0) };
+    /// The largest number of bytes so far.
+    pub(crate) static PEAK: Cell<isize> = const { Cell::new(0) };
 }
 
 #[global_allocator]
@@ -23,7 +25,11 @@ unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
         let _ = LIVE.try_with(|live| live.set(live.get() + 1));
-        let _ = BYTES.try_with(|bytes| bytes.set(bytes.get() + layout.size() as isize));
+        let added = BYTES.try_with(|bytes| {
+            bytes.set(bytes.get() + layout.size() as isize);
+            bytes.get()
+        });
+        let _ = PEAK.try_with(|peak| peak.set(peak.get().max(added.unwrap_or(0))));
         // SAFETY: the caller's contract is the system's.
         unsafe { System.alloc(layout) }
     }

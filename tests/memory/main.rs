@@ -1,5 +1,7 @@
 //! Allocations, and what is freed. A process of its own, because its allocator counts.
 
 mod allocations;
+#[cfg(target_os = "linux")]
+mod attacks;
 mod counted;
 mod given_back;

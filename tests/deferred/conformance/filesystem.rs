@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use torsade::clock::TimedOut;
 use torsade::defer::DeferredError;
-use torsade::locks::{DeferredFilesystemLock, FilesystemLockError, FilesystemLockGuard};
+use torsade::locks::{DeferredFilesystemLock, FilesystemLockGuard, LockError};
 use torsade::{Cancelled, Clock, Deferred, Failure, VirtualClock};
 
 use crate::support::folder::Folder;
@@ -320,7 +320,7 @@ fn show(failure: &Failure) -> String {
         ("Abandoned", is_error!(failure, DeferredError::Abandoned)),
         (
             "AlreadyTryingToLock",
-            is_error!(failure, FilesystemLockError::AlreadyWaiting),
+            is_error!(failure, LockError::AlreadyWaiting),
         ),
         ("Cancelled", failure.is::<Cancelled>()),
     ];
@@ -330,9 +330,9 @@ fn show(failure: &Failure) -> String {
 
 fn show_io(error: &io::Error) -> String {
     let inner = error.get_ref();
-    if inner.is_some_and(|inner| is_error!(inner, FilesystemLockError::NotALock { .. })) {
+    if inner.is_some_and(|inner| is_error!(inner, LockError::NotALock { .. })) {
         "NotALock".into()
-    } else if inner.is_some_and(|inner| is_error!(inner, FilesystemLockError::NotHeld { .. })) {
+    } else if inner.is_some_and(|inner| is_error!(inner, LockError::NotHeld { .. })) {
         "NotOurLock".into()
     } else if error.kind() == ErrorKind::NotFound {
         "NotFound".into()
