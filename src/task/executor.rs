@@ -249,7 +249,16 @@ impl Executor {
     /// Step 1 of a turn: takes in the messages that other threads had sent when it began. When
     /// `is_enough` returns `true` after a message, the rest stays in the inbox for the next call.
     /// Returns the number of messages taken in.
-    pub(crate) fn collect(&self, mut is_enough: impl FnMut() -> bool) -> usize {
+    #[inline]
+    pub(crate) fn collect(&self, is_enough: impl FnMut() -> bool) -> usize {
+        match self.inbox.has_messages() || self.has_messages_left.get() {
+            true => self.collect_messages(is_enough),
+            false => 0,
+        }
+    }
+
+    #[inline(never)]
+    fn collect_messages(&self, mut is_enough: impl FnMut() -> bool) -> usize {
         self.inbox.take_all(&self.messages);
         let (count, mut done) = (self.messages.len(), 0);
         self.has_messages_left.set(false);
