@@ -33,9 +33,8 @@ pub(crate) struct ConnCore {
     pub(super) sent: Cell<u16>,
     /// The write queue. An idle connection has none.
     pub(super) out: Cell<Option<Box<Outgoing>>>,
-    /// The reason for which the connection ended; set when its life is over.
-    pub(super) reason: Cell<Option<Failure>>,
-    /// The rare state: limits of its own, a deadline, a producer; see `producer`.
+    /// The rare state: limits of its own, a deadline, a producer, and the reason of its end; see
+    /// `producer`.
     pub(super) extras: Cell<Option<Box<Extras>>>,
     pub(super) config: Rc<ConnConfig>,
     peer: Peer,
@@ -76,7 +75,6 @@ impl ConnCore {
             flags,
             sent: Cell::new(0),
             out: Cell::new(None),
-            reason: Cell::new(None),
             extras: Cell::new(None),
             config,
             peer: match (ends.peer, ends.host) {
@@ -119,7 +117,7 @@ impl ConnCore {
                     .write_failure()
                     .unwrap_or_else(|| self.failure(ConnectionError::Done)),
             };
-            self.reason.set(Some(failure));
+            self.set_reason(failure);
         }
         action
     }
@@ -146,7 +144,7 @@ impl ConnCore {
                     // The peer sees the end that the program requested.
                     let _ = self.with_socket(Socket::reset_on_close);
                 }
-                self.reason.set(Some(panic));
+                self.set_reason(panic);
             }
             _ => self.break_with(panic),
         }
@@ -636,7 +634,11 @@ impl ConnCore {
 
     /// Returns the reason for which the connection ended, once it has.
     pub(crate) fn reason(&self) -> Option<Failure> {
-        cells::with(&self.reason, |reason| reason.clone())
+        cells::with(&self.extras, |extras| extras.as_ref()?.reason.clone())
+    }
+
+    fn set_reason(&self, reason: Failure) {
+        self.with_extras(|extras| extras.reason = Some(reason));
     }
 
     /// Returns whether the connection is reset when its handler fails.

@@ -108,6 +108,8 @@ pub(super) struct Extras {
     then: Option<Event>,
     /// The error of a write that did not end the connection, and whether reading ends with it.
     pub(super) failure: Option<(Failure, bool)>,
+    /// The reason for which the connection ended; set when its life is over.
+    pub(super) reason: Option<Failure>,
     /// Whether the limit for closing all connections of the port has ended this one.
     pub(super) was_cut_off: bool,
 }
