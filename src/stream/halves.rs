@@ -185,6 +185,48 @@ macro_rules! reads {
             ) -> impl Future<Output = io::Result<Option<Vec<u8>>>> + '_ {
                 poll_fn(move |cx| self.reader.poll_line(cx, limit))
             }
+
+            /// Reads a line like `read_line`, into `line`, whose content it replaces and whose
+            /// memory it uses again. Returns whether there was a line: `false` at the end of file,
+            /// where `line` is empty.
+            ///
+            /// # Errors
+            ///
+            /// Fails like `read_line`.
+            ///
+            /// # Cancel safety
+            ///
+            /// Dropping the future loses no received bytes.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use torsade::testing;
+            ///
+            /// testing::run(async |reactor| {
+            ///     let port = reactor.serve("127.0.0.1:0", async |mut conn| {
+            ///         let mut line = Vec::new();
+            ///         while conn.read_line_into(80, &mut line).await? {
+            ///             conn.send_line(&line).await?;
+            ///         }
+            ///         Ok(())
+            ///     })?;
+            ///     let mut conn = reactor.connect_stream(port.local_addr()).await?;
+            ///     conn.write_all(b"one\ntwo\n").await?;
+            ///     conn.shutdown_write().await?;
+            ///     let mut all = Vec::new();
+            ///     conn.read_to_end(&mut all).await?;
+            ///     assert_eq!(all, b"one\r\ntwo\r\n");
+            ///     port.stop().await
+            /// });
+            /// ```
+            pub fn read_line_into(
+                &mut self,
+                limit: usize,
+                line: &mut Vec<u8>,
+            ) -> impl Future<Output = io::Result<bool>> {
+                poll_fn(move |cx| self.reader.poll_line_into(cx, limit, line))
+            }
         }
 
         impl AsyncRead for $name {

@@ -189,15 +189,34 @@ impl Reader {
         cx: &Context<'_>,
         limit: usize,
     ) -> Poll<io::Result<Option<Vec<u8>>>> {
-        match self.line_at_once(limit) {
+        match self.line_at_once(limit, <[u8]>::to_vec) {
             Some(line) => Poll::Ready(Ok(Some(line))),
-            None => self.poll_line_slowly(cx, limit),
+            None => self.poll_line_slowly(cx, limit, <[u8]>::to_vec),
         }
     }
 
+    /// Takes out the next line like [`Reader::poll_line`], and puts it into `line`. Returns whether
+    /// there was one.
+    pub(super) fn poll_line_into(
+        &mut self,
+        cx: &Context<'_>,
+        limit: usize,
+        line: &mut Vec<u8>,
+    ) -> Poll<io::Result<bool>> {
+        line.clear();
+        if self
+            .line_at_once(limit, |found| line.extend_from_slice(found))
+            .is_some()
+        {
+            return Poll::Ready(Ok(true));
+        }
+        let read = self.poll_line_slowly(cx, limit, |found| line.extend_from_slice(found));
+        read.map_ok(|found| found.is_some())
+    }
+
     /// Takes out the next line, if it is there and there is nothing else to do.
-    #[inline(never)]
-    fn line_at_once(&mut self, limit: usize) -> Option<Vec<u8>> {
+    #[inline(always)]
+    fn line_at_once<R>(&mut self, limit: usize, f: impl FnOnce(&[u8]) -> R) -> Option<R> {
         let ahead = self.ahead.as_mut()?;
         if ahead.start == ahead.end || !budget::is_left() {
             return None;
@@ -205,7 +224,7 @@ impl Reader {
         ahead.lines.set_limit(limit);
         let input = &ahead.buffer[ahead.start..ahead.end];
         let (line, used) = ahead.lines.whole_line(input)?;
-        let line = line.to_vec();
+        let line = f(line);
         ahead.start += used;
         self.conn.link().note_unfinished(false, true);
         budget::spend(used);
@@ -213,15 +232,16 @@ impl Reader {
     }
 
     #[inline(never)]
-    fn poll_line_slowly(
+    fn poll_line_slowly<R>(
         &mut self,
         cx: &Context<'_>,
         limit: usize,
-    ) -> Poll<io::Result<Option<Vec<u8>>>> {
+        f: impl FnOnce(&[u8]) -> R,
+    ) -> Poll<io::Result<Option<R>>> {
         let ahead = self.ahead.get_or_insert_with(ReadAhead::new);
         let mut lines = mem::take(&mut ahead.lines);
         lines.set_limit(limit);
-        let own = |found: Found<'_, LineCodec>| found.map(<[u8]>::to_vec).map_err(|no| no.error);
+        let own = |found: Found<'_, LineCodec>| found.map(f).map_err(|no| no.error);
         let line = self.poll_frame(cx, &mut lines, &mut Some(own));
         if let Some(ahead) = &mut self.ahead {
             ahead.lines = lines;

@@ -294,6 +294,62 @@ on_both! {
         port.stop().await?;
     }
 
+    async fn lines_are_read_into_memory_that_is_used_again(reactor) {
+        let (mut client, mut server, port) = ends(&reactor, HERE).await?;
+        client.write_all(b"a longer one\n\nshort\r\nmuch too long for it\nlast").await?;
+        drop(client);
+        let mut line = Vec::new();
+        assert!(server.read_line_into(12, &mut line).await?);
+        assert_eq!(line, b"a longer one");
+        let memory = line.as_ptr();
+        assert!(server.read_line_into(12, &mut line).await? && line.is_empty());
+        assert!(server.read_line_into(12, &mut line).await?);
+        assert_eq!((line.as_slice(), line.as_ptr()), (&b"short"[..], memory));
+        let error = server.read_line_into(12, &mut line).await.unwrap_err();
+        assert!(error.kind() == ErrorKind::InvalidData && line.is_empty());
+        assert!(server.read_line_into(12, &mut line).await? && line == b"last");
+        assert!(!server.read_line_into(12, &mut line).await? && line.is_empty());
+        drop(server);
+        port.stop().await?;
+    }
+
+    async fn only_the_task_that_waits_for_bytes_is_woken_by_them(reactor) {
+        let (mut client, server, port) = ends(&reactor, HERE).await?;
+        let polls = Rc::new(Cell::new(0));
+        let seen = polls.clone();
+        let given = Rc::new(Cell::new(None));
+        let give = given.clone();
+        let first = reactor.spawn(async move {
+            let mut server = server;
+            server.read_exact(&mut [0]).await?;
+            give.set(Some(server));
+            // Never ready; counts how often the task is polled.
+            std::future::poll_fn(|_| {
+                seen.set(seen.get() + 1);
+                Poll::<()>::Pending
+            })
+            .await;
+            Ok::<_, torsade::Failure>(())
+        });
+        client.write_all(b"1").await?;
+        some_turns().await;
+        let mut server = given.take().expect("the first task has read its byte");
+        let second = reactor.spawn(async move {
+            let mut two = [0; 2];
+            server.read_exact(&mut two).await?;
+            Ok::<_, torsade::Failure>((two, server))
+        });
+        for byte in [b"2", b"3"] {
+            some_turns().await;
+            client.write_all(byte).await?;
+        }
+        let (two, server) = second.await??;
+        assert_eq!((&two, polls.get()), (b"23", 1));
+        first.cancel();
+        drop((client, server));
+        port.stop().await?;
+    }
+
     async fn a_line_is_no_longer_than_its_limit(reactor) {
         for (sent, fits) in [("12345\n", true), ("12345\r\n", true), ("123456\n", false), ("1234567890", false)] {
             let (mut client, mut server, port) = ends(&reactor, HERE).await?;

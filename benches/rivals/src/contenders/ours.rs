@@ -83,8 +83,9 @@ async fn echo<const SIZE: usize>(mut conn: Connection) -> Result<(), Failure> {
 }
 
 async fn echo_lines(mut conn: Connection) -> Result<(), Failure> {
-    while let Some(line) = conn.read_line(4096).await? {
-        conn.send_line(line).await?;
+    let mut line = Vec::new();
+    while conn.read_line_into(4096, &mut line).await? {
+        conn.send_line(&line).await?;
     }
     Ok(())
 }
