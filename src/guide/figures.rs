@@ -11,20 +11,20 @@
 //! hot paths are recorded in `benches/rivals/counts.txt`; `.ci/run` fails when one has grown by
 //! more than 3 %.
 //!
-//! | operation | torsade | tokio | smol | bare |
+//! | operation | torsade: protocol / async | tokio | smol | bare |
 //! |---|--:|--:|--:|--:|
-//! | echo of 64 bytes, 1 connection: protocol / async | 1,123 / 1,550 | 1,652 | 3,378 | 148 |
-//! | the same, 64 connections | 386 / 792 | 992 | 1,457 | 128 |
-//! | the same, 1,000 connections | 379 / 739 | 953 | 1,309 | 126 |
-//! | a line, pipelined 16 deep: protocol / async | 315 / 565 | 243 | 550 | 135 |
-//! | connect, one message, close: protocol / async | 5,286 / 12,777 | 15,117 | 14,110 | 384 |
+//! | echo, 64 bytes, 1 connection | 1,123 / 1,550 | 1,652 | 3,378 | 148 |
+//! | echo, 64 bytes, 64 connections | 386 / 792 | 992 | 1,457 | 128 |
+//! | echo, 64 bytes, 1,000 connections | 379 / 739 | 953 | 1,309 | 126 |
+//! | lines, pipelined 16 deep, 64 connections | 315 / 565 | 243 | 550 | 135 |
+//! | connect, one message, close | 5,286 / 12,777 | 15,117 | 14,110 | 384 |
 //! | yield | 308 | 1,026 | 549 | |
-//! | spawn 100 tasks and await them, each | 883 | 1,643 | 991 | |
-//! | spawn 1,000 tasks and await them, each | 883 | 1,633 | 1,159 | |
-//! | two tasks wake each other, each wake | 377 | 339 | 612 | |
-//! | two tasks and two queues, each message | 1,206 | 621 | 2,013 | |
-//! | reset one of 100,000 sleeps, and poll it | 111 | 277 | 2,154 | |
-//! | a call from another thread | 580 | 510 | | |
+//! | spawn 100 tasks and await them | 883 | 1,643 | 991 | |
+//! | spawn 1,000 tasks and await them | 883 | 1,633 | 1,159 | |
+//! | ping-pong by wakers | 377 | 339 | 612 | |
+//! | ping-pong by queues | 1,206 | 621 | 2,013 | |
+//! | reset one of 100,000 sleeps | 111 | 277 | 2,154 | |
+//! | from a thread by calls | 580 | 510 | | |
 //!
 //! # CPU time
 //!
@@ -35,21 +35,21 @@
 //! | work | protocol / async | smol | bare |
 //! |---|--:|--:|--:|
 //! | echo, 64 bytes, 1 connection | 0.99 / 0.98 | 1.30 | 0.93 |
-//! | the same, 64 connections | 0.93 / 0.99 | 1.35 | 0.91 |
-//! | the same, 1,000 connections | 1.04 / 1.01 | 1.55 | 1.03 |
-//! | the same, 100 active of 10,100 connections | 0.88 / 0.71 | 1.38 | 0.86 |
-//! | lines, pipelined 16 deep | 0.93 / 1.13 | 1.41 | 0.83 |
+//! | echo, 64 bytes, 64 connections | 0.93 / 0.99 | 1.35 | 0.91 |
+//! | echo, 64 bytes, 1,000 connections | 1.04 / 1.01 | 1.55 | 1.03 |
+//! | echo, 100 of 10,100 connections | 0.88 / 0.71 | 1.38 | 0.86 |
+//! | lines, pipelined 16 deep, 64 connections | 0.93 / 1.13 | 1.41 | 0.83 |
 //! | connect, one message, close | 0.87 / 0.90 | 1.21 | 0.83 |
 //! | echo, 64 KiB, 8 connections | 0.90 / 0.99 | 1.10 | 0.86 |
 //! | yield | 0.14 | 0.36 | |
 //! | spawn 100 tasks and await them | 0.53 | 1.04 | |
 //! | spawn 1,000 tasks and await them | 0.48 | 1.00 | |
-//! | two tasks wake each other | 1.02 | 2.56 | |
-//! | two tasks and two queues | 1.43 | 7.95 | |
-//! | from a thread, through a channel | 1.00 | 1.00 | |
-//! | from a thread, by calls | 0.72 | | |
+//! | ping-pong by wakers | 1.02 | 2.56 | |
+//! | ping-pong by queues | 1.43 | 7.95 | |
+//! | from a thread by a channel | 1.00 | 1.00 | |
+//! | from a thread by calls | 0.72 | | |
 //! | reset one of 100,000 sleeps | 1.11 | 1.49 | |
-//! | a million timers in a second | 0.41 | | |
+//! | 1,000,000 timers in a second | 0.41 | | |
 //!
 //! For the echo on 64 connections Twisted takes 5.5, asyncio 7.7 and uvloop 1.5 times tokio's time.
 //! Of a million timers in a second, half are later than 29 µs; with tokio, whose wheel counts

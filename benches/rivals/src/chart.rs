@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::contenders::Contender;
-use crate::{Outcome, ROUNDS};
+use crate::{Outcome, ROUNDS, publish};
 
 /// Draws `results`.
 pub fn svg(results: &[Outcome]) -> String {
@@ -20,7 +20,9 @@ pub fn svg(results: &[Outcome]) -> String {
          font-family=\"sans-serif\" font-size=\"12\">\n\
          <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"white\"/>\n\
          <text x=\"10\" y=\"18\">CPU time for one operation, as a ratio to tokio (shorter is \
-         faster); medians of {ROUNDS} rounds</text>\n"
+         faster); medians of {ROUNDS} rounds</text>\n\
+         <text x=\"10\" y=\"34\" fill=\"#475569\">{}</text>\n",
+        publish::machine()
     );
     let mut y = TOP;
     for (result, bars) in results.iter().zip(&bars) {
@@ -78,7 +80,7 @@ fn color(contender: Contender) -> &'static str {
 /// Pixels.
 const WIDTH: usize = 760;
 const LEFT: usize = 110;
-const TOP: usize = 34;
+const TOP: usize = 52;
 const BAR: usize = 17;
 const GROUP: usize = 26;
 /// The width of a ratio of one, and the ratio at which bars are cut.

@@ -7,6 +7,7 @@
 //! | `cargo run --release` | every row: CPU time per operation, and its ratio to tokio's |
 //! | `cargo run --release -- echo-64 yield` | these rows only |
 //! | `cargo run --release -- --chart FILE` | the same as a table, and an SVG chart in `FILE` |
+//! | `cargo run --release -- publish [ROW..]` | the same and the instructions; writes `chart.svg`, and the tables in the README and in the guide |
 //! | `cargo run --release -- instructions [ROW..]` | user instructions per operation, counted by callgrind |
 //! | `cargo run --release --no-default-features -- guard` | torsade's counts beside those in `counts.txt`; fails where one has grown by more than 3 % |
 //! | the same, with `--write` | writes `counts.txt` |
@@ -22,6 +23,7 @@ mod client;
 mod contenders;
 mod guard;
 mod measure;
+mod publish;
 mod rows;
 
 use std::process::ExitCode;
@@ -44,13 +46,20 @@ fn main() -> ExitCode {
             println!("{}", contender.run(row.work, count)?);
             Ok(())
         }),
-        ["instructions", ref names @ ..] => chosen(names).and_then(|rows| instructions(&rows)),
+        ["instructions", ref names @ ..] => {
+            chosen(names).and_then(|rows| instructions(&rows)).map(drop)
+        }
+        ["publish", ref names @ ..] => chosen(names).and_then(|rows| {
+            let results = compare(&rows)?;
+            publish::publish(&results, &instructions(&rows)?)
+        }),
         ["guard"] => guard::guard(false),
         ["guard", "--write"] => guard::guard(true),
         ["--chart", file, ref names @ ..] => {
-            chosen(names).and_then(|rows| compare(&rows, Some(file)))
+            let results = chosen(names).and_then(|rows| compare(&rows));
+            results.and_then(|results| Ok(std::fs::write(file, chart::svg(&results))?))
         }
-        ref names => chosen(names).and_then(|rows| compare(&rows, None)),
+        ref names => chosen(names).and_then(|rows| compare(&rows)).map(drop),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -96,7 +105,8 @@ impl Outcome {
     }
 }
 
-fn compare(rows: &[&'static Row], chart: Option<&str>) -> Result<(), Error> {
+fn compare(rows: &[&'static Row]) -> Result<Vec<Outcome>, Error> {
+    println!("{}", publish::machine());
     println!(
         "{:<14} {:<10} {:>12} {:>8} {:>6}",
         "row", "contender", "ns each", "× tokio", "goal"
@@ -118,10 +128,7 @@ fn compare(rows: &[&'static Row], chart: Option<&str>) -> Result<(), Error> {
         print(&result);
         results.push(result);
     }
-    if let Some(file) = chart {
-        std::fs::write(file, chart::svg(&results))?;
-    }
-    Ok(())
+    Ok(results)
 }
 
 fn print(result: &Outcome) {
@@ -137,18 +144,28 @@ fn print(result: &Outcome) {
     }
 }
 
-fn instructions(rows: &[&'static Row]) -> Result<(), Error> {
+/// The counted instructions of one row, for each contender.
+struct Counts {
+    row: &'static Row,
+    each: Vec<(Contender, f64)>,
+}
+
+fn instructions(rows: &[&'static Row]) -> Result<Vec<Counts>, Error> {
     println!("{:<14} {:<10} {:>12}", "row", "contender", "instructions");
-    for row in rows {
+    let mut all = Vec::new();
+    for row in rows.iter().filter(|row| row.unit != Unit::Idle) {
+        let mut each = Vec::new();
         for contender in row.contenders() {
-            if contender.is_python() || row.unit == Unit::Idle {
+            if contender.is_python() {
                 continue;
             }
-            let each = measure::instructions(contender, row)?;
-            println!("{:<14} {:<10} {each:>12.0}", row.name, contender.name());
+            let count = measure::instructions(contender, row)?;
+            println!("{:<14} {:<10} {count:>12.0}", row.name, contender.name());
+            each.push((contender, count));
         }
+        all.push(Counts { row, each });
     }
-    Ok(())
+    Ok(all)
 }
 
 fn median(mut samples: Vec<Sample>) -> f64 {

@@ -155,7 +155,7 @@ pub const ROWS: [Row; 18] = [
     ),
     messages(
         "codec",
-        "the same with a codec, as a stream and a sink",
+        "lines with a codec, as a stream and a sink",
         Work::Lines {
             connections: 64,
             depth: 16,
