@@ -19,6 +19,8 @@
 //! [`irc`] is a client of IRC, as a protocol with hooks and for async code.
 
 mod frames;
+#[cfg(any(doc, feature = "irc"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "irc")))]
 pub mod irc;
 mod lines;
 mod state;

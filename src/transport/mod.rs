@@ -91,7 +91,6 @@ use crate::address::Address;
 use crate::defer::Deferred;
 use crate::driver::Socket;
 use crate::failure::Failure;
-use crate::reactor::Reactor;
 
 /// A handle to a connection, for writing to it, closing it and asking about it. Clones are handles
 /// to the same connection.
@@ -551,7 +550,8 @@ impl Transport {
     }
 
     /// Returns the reactor of the connection, while there is one.
-    pub(crate) fn reactor(&self) -> Option<Reactor> {
+    #[cfg(any(doc, feature = "irc"))]
+    pub(crate) fn reactor(&self) -> Option<crate::reactor::Reactor> {
         self.0.link().reactor()
     }
 

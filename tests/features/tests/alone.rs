@@ -184,3 +184,18 @@ fn send_wrapper_claims_send() {
     let value = torsade::task::SendWrapper::new(std::rc::Rc::new(1));
     assert_eq!(**is_send(value), 1);
 }
+
+#[cfg(feature = "irc")]
+#[test]
+fn irc_registers_a_client() -> Result<(), Failure> {
+    use torsade::protocols::irc::{Client, Settings};
+    torsade::run(async |reactor| {
+        let port = reactor.serve("127.0.0.1:0", async |mut conn| {
+            assert_eq!(conn.read_line(600).await?.as_deref(), Some(&b"NICK me"[..]));
+            Ok(conn.write_all(b":here 001 me :Welcome\r\n").await?)
+        })?;
+        let conn = reactor.connect_stream(port.local_addr()).await?;
+        drop(Client::connect(conn, Settings::new("me")).await?);
+        port.stop().await
+    })
+}
