@@ -39,6 +39,7 @@ pub mod services;
 mod signal;
 pub mod signals;
 mod slots;
+mod spans;
 pub mod stream;
 mod sync;
 pub mod task;

@@ -342,7 +342,7 @@ fn aliases(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The modules, bottom first. A module may use itself and those above it in this list.
-const LAYERS: [&str; 35] = [
+const LAYERS: [&str; 36] = [
     "sync",
     "context",
     "slots",
@@ -356,6 +356,7 @@ const LAYERS: [&str; 35] = [
     "framing",
     "debug",
     "report",
+    "spans",
     "task",
     "defer",
     "clock",
@@ -399,7 +400,7 @@ const CIRCLES: [(&str, &str, &str); 6] = [
     ),
     (
         "reactor",
-        "mod budget builder descriptor drain ending events extensions handler registration reports requests \
+        "mod budget builder connection_spans descriptor drain ending events extensions handler registration reports requests \
          share signals threads turn turn_context unknown_keys",
         "mod.rs defines the reactor and uses the files that each do a part of its work on it",
     ),

@@ -53,7 +53,8 @@ pub(crate) use self::table::Due;
 use self::table::{Action, Key};
 pub use self::timeout::{TimedOut, Timeout};
 pub(crate) use self::timers::Timers;
-use crate::report;
+use crate::report::{self, Origin};
+use crate::spans;
 
 /// A source of time and timers: the reactor, or a [`VirtualClock`].
 ///
@@ -323,6 +324,12 @@ impl DelayedCall {
         action: Action,
         location: &'static Location<'static>,
     ) -> Self {
+        let action = match action {
+            Action::Call(call) if spans::are_on() => {
+                Action::Call(spans::follow(Origin::DelayedCall, location, call))
+            }
+            action => action,
+        };
         let requested = timers.request(deadline, action, location);
         // A stopped clock returns the closure, which is dropped here.
         let key = requested.unwrap_or_else(|action| {

@@ -98,6 +98,7 @@ pub(crate) use self::queued::{Link, QueuedState, WaitQueue};
 pub use self::shared::Shared;
 use crate::failure::Failure;
 use crate::report;
+use crate::spans;
 
 /// A result that will be there later: a future with callbacks.
 ///
@@ -590,7 +591,10 @@ impl<T: 'static> Deferred<T> {
         let (result, location) = match self.for_callback(here) {
             Ok(settled) => settled,
             Err(core) => {
-                core.add(f, here);
+                match spans::current() {
+                    Some(span) => core.add(in_span(span, Box::new(f)), here),
+                    None => core.add(f, here),
+                }
                 if core.is_offered() {
                     core.ask();
                 }
@@ -775,6 +779,16 @@ impl fmt::Debug for Pause {
         f.write_str("Pause")
     }
 }
+
+/// Makes a callback that runs in the span in which it was added.
+fn in_span<T: 'static, U: 'static>(
+    span: tracing::Span,
+    f: Box<Callback<T, U>>,
+) -> impl FnOnce(Result<T, Failure>, &'static Location<'static>) -> Outcome<U> {
+    move |result, location| span.in_scope(|| f(result, location))
+}
+
+type Callback<T, U> = dyn FnOnce(Result<T, Failure>, &'static Location<'static>) -> Outcome<U>;
 
 #[cfg(test)]
 mod tests;

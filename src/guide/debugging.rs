@@ -42,3 +42,32 @@
 //!
 //! Everything is logged through `tracing`, under targets that begin with `torsade`; bytes of peers
 //! are escaped.
+//!
+//! # Spans
+//!
+//! The spans of `tracing` follow what is made inside them, while a subscriber is interested:
+//!
+//! | code | runs in |
+//! |---|---|
+//! | a task, a child of a scope | the span in which it was spawned |
+//! | a callback of a Deferred, `call_later`, `call_soon`, [`Remote::call`](crate::Remote::call), work for a thread pool | the span in which it was made |
+//! | the hooks of a protocol on a connection, its timers, results and posted closures; the handler of [`serve`](crate::Reactor::serve) | the connection's span |
+//!
+//! The span of a connection has the name `connection`, the target `torsade::net`, the level `INFO`,
+//! and the fields `peer` and `endpoint` (the local address). It lasts as long as the connection,
+//! also when the connection gets another handler. A failure of a task, a call or a hook is reported
+//! inside the span of that code. Without a subscriber all this costs nothing.
+//!
+//! ```
+//! use torsade::spawn;
+//! use tracing::{Span, info_span};
+//!
+//! torsade::testing::run(async |_reactor| {
+//!     let task = info_span!("request", number = 7).in_scope(|| {
+//!         spawn(async { Span::current().metadata().map(|span| span.name()) })
+//!     });
+//!     // `None` without a subscriber; with one, the request's span.
+//!     assert!([None, Some("request")].contains(&task.await?));
+//!     Ok(())
+//! });
+//! ```

@@ -34,6 +34,7 @@ use crate::framing::Unused;
 use crate::reactor::{Acting, NO_CONNECTION, Reactor};
 use crate::report::{self, Origin};
 use crate::slots::{ShrinkPolicy, shrink_queue};
+use crate::spans;
 use crate::task::WorkItem;
 use crate::transport::ConnectionError;
 
@@ -200,6 +201,41 @@ pub(crate) fn visit<H: ProtocolHost, R>(
 /// Calls the protocol like [`visit`], for the one caller that runs for each message.
 #[inline(always)]
 pub(super) fn visit_inlined<H: ProtocolHost, R>(
+    host: &Rc<H>,
+    reactor: &Reactor,
+    call: impl FnOnce(&mut H::Protocol, &mut Context<'_, H::Protocol, H::Transport>) -> R,
+) -> Option<R> {
+    if spans::are_on() {
+        return visit_in_span(host, reactor, call);
+    }
+    visit_here(host, reactor, call)
+}
+
+/// Calls the protocol in the span of its connection.
+#[cold]
+#[inline(never)]
+fn visit_in_span<H: ProtocolHost, R>(
+    host: &Rc<H>,
+    reactor: &Reactor,
+    call: impl FnOnce(&mut H::Protocol, &mut Context<'_, H::Protocol, H::Transport>) -> R,
+) -> Option<R> {
+    let (mut call, mut result) = (Some(call), None);
+    // One copy for all calls of the protocol.
+    let call: &mut Hook<'_, H> = &mut |protocol, cx| {
+        result = call.take().map(|call| call(protocol, cx));
+    };
+    let span = reactor.inner().connection_span(host.host_key());
+    spans::within(span, || visit_here(host, reactor, call));
+    result
+}
+
+type Hook<'a, H> = dyn FnMut(
+        &mut <H as ProtocolHost>::Protocol,
+        &mut Context<'_, <H as ProtocolHost>::Protocol, <H as ProtocolHost>::Transport>,
+    ) + 'a;
+
+#[inline(always)]
+fn visit_here<H: ProtocolHost, R>(
     host: &Rc<H>,
     reactor: &Reactor,
     call: impl FnOnce(&mut H::Protocol, &mut Context<'_, H::Protocol, H::Transport>) -> R,

@@ -119,6 +119,11 @@ pub(crate) trait Handler: Tracked + AsTracked {
         None
     }
 
+    /// Returns the local address of a connection, if it has one.
+    fn local_addr(&self) -> Option<Address> {
+        None
+    }
+
     /// Returns the handle to a descriptor that the program watches, if it is one.
     #[cfg(unix)]
     fn as_watch(self: Rc<Self>) -> Option<super::AnyWatch> {

@@ -56,6 +56,7 @@ mod acting;
 mod budget;
 mod builder;
 mod closing;
+mod connection_spans;
 #[cfg(unix)]
 mod descriptor;
 mod drain;
@@ -255,6 +256,7 @@ pub(crate) struct Inner {
     #[cfg(feature = "tokio-rt")]
     turn_context: Rc<turn_context::TurnContextSlot>,
     extensions: Extensions,
+    connection_spans: connection_spans::ConnectionSpans,
     state: Cell<State>,
     /// Number of the run; one more after each crash.
     run: Cell<u64>,
@@ -385,6 +387,7 @@ impl Reactor {
             #[cfg(feature = "tokio-rt")]
             turn_context: Rc::default(),
             extensions: Extensions::default(),
+            connection_spans: Default::default(),
             state: Cell::new(State::New),
             run: Cell::new(0),
             manual: manual.then(|| Cell::new(now)),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Reactor;
 use super::ReactorError;
+use crate::spans;
 use crate::sync::Shared;
 use crate::task::{Inbox, RemoteCall};
 
@@ -56,8 +57,12 @@ impl Remote {
     #[doc(alias("callFromThread", "call_from_thread", "call_soon_threadsafe"))]
     #[track_caller]
     pub fn call(&self, f: impl FnOnce() + Send + 'static) -> Result<(), ReactorError> {
+        let call = match spans::current() {
+            Some(span) => RemoteCall::new(move || span.in_scope(f)),
+            None => RemoteCall::new(f),
+        };
         self.inbox
-            .push_call(RemoteCall::new(f), Location::caller())
+            .push_call(call, Location::caller())
             .map_err(|_| ReactorError::Ended)
     }
 

@@ -21,6 +21,7 @@ use super::{Reactor, ReactorError, Remote, Stopped, Tracked};
 use crate::defer::{Deferred, IntoOutcome, Outcome};
 use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
+use crate::spans;
 use crate::task::{self, Caller, Executor, RemoteCall};
 
 impl Remote {
@@ -60,12 +61,15 @@ impl Remote {
         let location = Location::caller();
         let (sender, receiver) = oneshot::channel();
         let (cancel, cancelled) = oneshot::channel();
+        let span = spans::current();
         let start = move || {
             let Some(executor) = Executor::current() else {
                 return;
             };
-            let task = executor.spawn(run(make, sender, cancelled, location), location);
-            task.detach();
+            spans::within(span, || {
+                let task = executor.spawn(run(make, sender, cancelled, location), location);
+                task.detach();
+            });
         };
         let sent = self.inbox.push_call(RemoteCall::new(start), location);
         match sent {

@@ -12,6 +12,7 @@ use crate::debug::{self, DumpItem};
 use crate::defer::StopHandle;
 use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
+use crate::spans;
 use crate::task::{self, Locals, TaskInfo, Wait, own_waker};
 
 /// The handle to a child of a scope; see [`Scope::spawn`](super::Scope::spawn).
@@ -166,7 +167,7 @@ impl<'env> ChildTask<'env> {
             failed.map_or(Ok(()), Err)
         });
         let locals = Locals::capture();
-        let has_info = !locals.is_empty() || debug::is_on();
+        let has_info = !locals.is_empty() || debug::is_on() || spans::current().is_some();
         let task = Self {
             future: Some(future),
             number,

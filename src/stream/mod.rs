@@ -144,6 +144,11 @@ impl Connection {
         }
     }
 
+    /// Returns the connection's key in the reactor's table.
+    pub(crate) fn key(&self) -> usize {
+        self.reader.conn().link().key()
+    }
+
     /// Returns the connection's inert handle, for closing it from other code, or asking about it.
     pub fn transport(&self) -> Transport {
         self.reader.conn().transport()

@@ -12,6 +12,7 @@ use std::task::Waker;
 
 use async_task::Runnable;
 use slab::Slab;
+use tracing::Span;
 
 use super::inbox::Shell;
 use super::info::Number;
@@ -25,6 +26,7 @@ use crate::debug;
 use crate::queue::LocalQueue;
 use crate::report::{self, Origin};
 use crate::slots::ShrinkPolicy;
+use crate::spans;
 use crate::sync::{Shared, thread};
 
 /// Runs the tasks and calls of one reactor, in batches.
@@ -47,6 +49,9 @@ pub(crate) struct Executor {
     infos_shrinks: RefCell<ShrinkPolicy>,
     /// The task that is being run, by the address that its wakers have; null if none is.
     running: Cell<*const ()>,
+    /// The last task of this batch that has ended in a span, by a waker that keeps its memory, and
+    /// that span: its result may still be reported.
+    ended: RefCell<Option<(Waker, Span)>>,
     closed: Cell<bool>,
     counted_wakers: CountedWakers,
 }
@@ -93,6 +98,7 @@ impl Executor {
             infos: RefCell::default(),
             infos_shrinks: RefCell::default(),
             running: Cell::new(null()),
+            ended: RefCell::default(),
             closed: Cell::new(false),
             counted_wakers: CountedWakers::default(),
         })
@@ -186,7 +192,18 @@ impl Executor {
     /// Makes and lists the info of a new task, if the task needs one.
     #[inline]
     fn make_info(&self, name: Option<Arc<str>>, location: Caller) -> Option<Rc<TaskInfo>> {
-        let needs_one = name.is_some() || Locals::are_set() || debug::is_on();
+        let is_plain = name.is_none() && !Locals::are_set() && !debug::is_on();
+        if is_plain && !spans::are_on() {
+            return None;
+        }
+        self.make_needed_info(name, location)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn make_needed_info(&self, name: Option<Arc<str>>, location: Caller) -> Option<Rc<TaskInfo>> {
+        let is_plain = name.is_none() && !Locals::are_set() && !debug::is_on();
+        let needs_one = !is_plain || spans::current().is_some();
         needs_one.then(|| self.list_info(TaskInfo::new(location, name, Locals::capture())))
     }
 
@@ -227,6 +244,10 @@ impl Executor {
 
     /// Queues a call; a panic in it is reported.
     pub(crate) fn call(&self, location: Caller, f: impl FnOnce() + 'static) {
+        if spans::are_on() {
+            let call = spans::follow(Origin::Call, location, Box::new(f));
+            return self.push(Rc::new(Call(Cell::new(Some(call)), location)));
+        }
         self.push(Rc::new(Call(Cell::new(Some(f)), location)));
     }
 
@@ -342,6 +363,10 @@ impl Executor {
             context::with(|thread| thread.batches.set(thread.batches.get() + 1));
         }
         self.left.set(left);
+        if spans::are_on() {
+            let ended = self.ended.take();
+            drop(ended);
+        }
         self.ready.shrink();
         if self.is_closed() {
             // An item of this batch has shut the executor down: the tasks left in the queue are
@@ -466,6 +491,23 @@ impl Executor {
             item.discard();
         }
         found
+    }
+
+    /// Records that the task that is being run has ended, in a span if there is one.
+    pub(super) fn note_ended(&self, waker: &Waker, span: Option<Span>) {
+        if let Some(span) = span {
+            let before = self.ended.replace(Some((waker.clone(), span)));
+            drop(before);
+        }
+    }
+
+    /// Returns the span in which the task that is being run has ended.
+    pub(super) fn ended_in(&self) -> Option<Span> {
+        let ended = self.ended.borrow();
+        let (_, span) = ended
+            .as_ref()
+            .filter(|(waker, _)| waker.data() == self.running.get())?;
+        Some(span.clone())
     }
 
     /// Returns the counter of wakers that foreign code keeps.

@@ -4,9 +4,9 @@
 //! # The idea
 //!
 //! Most tasks need none of this and have no info. A task gets one when it has a name, when it was
-//! spawned where [locals](super::Locals) are set, or in debug mode. While the task is polled its
-//! info is this thread's current one, so that everything that waits can record itself there
-//! ([`note_wait`]).
+//! spawned in a span of `tracing` or where [locals](super::Locals) are set, or in debug mode. While
+//! the task is polled its info is this thread's current one, so that everything that waits can
+//! record itself there ([`note_wait`]).
 //!
 //! # Invariants
 //!
@@ -14,7 +14,7 @@
 //! 2. The records of waits are evaluated when a dump asks, and those that are over are removed; an
 //!    info that fills up is cleaned, so that a task that awaits a million things one after another
 //!    keeps a handful of records.
-//! 3. Locals are dropped with the future, not with the info.
+//! 3. Locals and the span are dropped with the future, not with the info.
 
 use std::cell::{Cell, RefCell};
 use std::num::NonZeroU32;
@@ -22,11 +22,15 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tracing::Span;
+use tracing::span::EnteredSpan;
+
 use super::locals::{Locals, Set};
 use crate::context;
 use crate::debug::{self, DumpItem, Id};
 use crate::failure::{TaskName, TraceFrame};
 use crate::index::Index;
+use crate::spans;
 
 /// The position of a task in a list of its executor, counted from one.
 pub(super) type Number = NonZeroU32;
@@ -43,6 +47,8 @@ pub(crate) struct TaskInfo {
     /// The number of records at which they are cleaned.
     clean_at: Cell<usize>,
     state: Cell<State>,
+    /// The span in which the task was spawned.
+    span: RefCell<Option<Span>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +94,7 @@ impl TaskInfo {
             waits: RefCell::default(),
             clean_at: Cell::new(FIRST_CLEANING),
             state: Cell::new(State::New),
+            span: RefCell::new(spans::current()),
         })
     }
 
@@ -99,7 +106,13 @@ impl TaskInfo {
             before: context::with(|thread| thread.task.replace(Some(self.clone()))),
             _set: locals.set(),
             info: self.clone(),
+            _span: self.span().map(Span::entered),
         }
+    }
+
+    /// Returns the span in which the task was spawned, if there was one.
+    pub(super) fn span(&self) -> Option<Span> {
+        self.span.borrow().clone()
     }
 
     pub(crate) fn title(&self) -> &TaskName {
@@ -113,8 +126,8 @@ impl TaskInfo {
     /// Records that the future was dropped.
     pub(crate) fn close(&self) {
         self.state.set(State::Over);
-        let locals = self.locals.take();
-        drop(locals);
+        let held = (self.locals.take(), self.span.take());
+        drop(held);
         let waits = self.waits.take();
         drop(waits);
     }
@@ -196,6 +209,7 @@ pub(crate) struct Entered {
     info: Rc<TaskInfo>,
     before: Option<Rc<TaskInfo>>,
     _set: Set,
+    _span: Option<EnteredSpan>,
 }
 
 impl Entered {

@@ -25,6 +25,7 @@ use super::{Executor, TaskInfo};
 use crate::debug;
 use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
+use crate::spans;
 
 pin_project! {
     /// A user's future, with its panics caught.
@@ -127,6 +128,10 @@ impl<F: Future<Output: 'static> + 'static> Root<F> {
             executor.counted_wakers().poll(cx, |cx| future.poll(cx))
         });
         drop(entered);
+        if !matches!(polled, Ok(Poll::Pending)) {
+            let span = info.as_ref().and_then(|info| info.span());
+            executor.note_ended(cx.waker(), span);
+        }
         self.end_poll(cx, polled)
     }
 
@@ -234,14 +239,23 @@ impl<T: 'static> Drop for Outcome<T> {
     fn drop(&mut self) {
         match self.result.take() {
             None => {}
-            Some(Err(failure)) => report::deliver(Origin::Task, failure, self.location),
+            Some(Err(failure)) => report_in_span(failure, self.location),
             Some(Ok(value)) => {
                 let mut value = Some(value);
                 if let Some(failure) = failure_in(&mut value, self.location) {
-                    report::deliver(Origin::Task, failure, self.location);
+                    report_in_span(failure, self.location);
                 }
                 report::discard(value, self.location);
             }
         }
     }
+}
+
+/// Reports a failure in the span of the task that has just ended with it, if it had one.
+#[cold]
+#[inline(never)]
+fn report_in_span(failure: Failure, location: Caller) {
+    let executor = Executor::current().filter(|_| spans::are_on());
+    let span = executor.and_then(|executor| executor.ended_in());
+    spans::within(span, || report::deliver(Origin::Task, failure, location));
 }

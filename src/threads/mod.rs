@@ -62,6 +62,7 @@ use self::queue::{TakenWork, Work};
 pub use self::settings::ThreadPoolBuilder;
 pub use self::token::CancelToken;
 use crate::report::{self, Origin};
+use crate::spans;
 use crate::sync::Shared;
 use crate::task::Locals;
 
@@ -188,6 +189,7 @@ impl ThreadPool {
 
     /// Queues work that reports its own failures; `work` returns whether it ended without a panic.
     pub(crate) fn submit(&self, location: Caller, work: Work) -> Result<Ticket, (PoolError, Work)> {
+        let work = spans::follow_there(work);
         let locals = Locals::capture().for_threads();
         let work = match locals.is_empty() {
             true => work,

@@ -36,6 +36,7 @@ use crate::clock::Clock;
 use crate::driver::{Event, Interest, Socket};
 use crate::failure::Failure;
 use crate::reactor::{Handler, Reactor, ReactorError, Registration, Stopped, Tracked};
+use crate::spans;
 
 /// A connection and its handler.
 pub(crate) struct Conn<S: ?Sized = dyn ConnHandler> {
@@ -429,25 +430,31 @@ impl<S: ConnHandler> Conn<S> {
                 }
             }
         }
+        let mut span = None;
         if let Some(reactor) = reactor {
+            if spans::are_on() {
+                span = reactor.inner().take_connection_span(link.key());
+            }
             link.registration.leave(reactor);
         }
-        link.clear_queue();
-        link.note_buffered(|| 0);
-        let deadline = link.take_deadline();
-        if let Some(deadline) = deadline {
-            deadline.cancel();
-        }
-        let source = link.take_source();
-        if let Some(source) = source {
-            source.stop(link, reason.clone());
-        }
-        S::lost(self, reason.clone());
-        self.end_policies(&reason);
-        self.left();
-        if let Some(loss) = loss {
-            loss.tell(reactor, link.location());
-        }
+        spans::within(span, || {
+            link.clear_queue();
+            link.note_buffered(|| 0);
+            let deadline = link.take_deadline();
+            if let Some(deadline) = deadline {
+                deadline.cancel();
+            }
+            let source = link.take_source();
+            if let Some(source) = source {
+                source.stop(link, reason.clone());
+            }
+            S::lost(self, reason.clone());
+            self.end_policies(&reason);
+            self.left();
+            if let Some(loss) = loss {
+                loss.tell(reactor, link.location());
+            }
+        });
     }
 
     /// Records that the peer has sent the end of file, and calls the handler.
@@ -562,6 +569,11 @@ impl<S: ConnHandler> Handler for Conn<S> {
 
     fn peer(&self) -> Option<Address> {
         Some(self.link.peer())
+    }
+
+    fn local_addr(&self) -> Option<Address> {
+        let given = self.link.given_host();
+        given.or_else(|| self.link.with_socket(Socket::local_addr)?.ok())
     }
 }
 

@@ -20,6 +20,7 @@ use crate::driver::Socket;
 use crate::failure::Failure;
 use crate::reactor::Reactor;
 use crate::report::{self, Origin};
+use crate::spans;
 
 /// A connection between two handlers. If it is dropped, its observers are told; with queued bytes,
 /// it is reset, and the loss is reported.
@@ -43,6 +44,7 @@ struct Parts {
     policies: Option<Box<Policies>>,
     /// The number of queued bytes that the end of the reactor waits for.
     drain_bytes: usize,
+    span: Option<tracing::Span>,
     /// The count in its port, which continues.
     counted: Option<Counted>,
 }
@@ -65,8 +67,10 @@ impl<S: ConnHandler> Conn<S> {
         }
         let socket = link.socket.take()?;
         link.registration.leave_with(reactor, &socket);
+        let span = spans::are_on().then(|| reactor.inner().take_connection_span(link.key()));
         Some(Handed(Some(Parts {
             socket,
+            span: span.flatten(),
             ends: link.ends(),
             config: link.config.clone(),
             limits: link.own_limits(),
@@ -106,6 +110,9 @@ impl<S: ConnHandler> Conn<S> {
         let link = conn.link();
         if let Some(counted) = &handed.counted {
             counted.replace_key(link.key());
+        }
+        if let Some(span) = handed.span {
+            reactor.inner().set_connection_span(link.key(), span);
         }
         link.set_life(handed.life.for_new_handler());
         link.flags.set(Flag::PEER_DONE, handed.peer_done);

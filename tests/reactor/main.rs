@@ -11,6 +11,7 @@ mod guest;
 mod pipe;
 mod pollers;
 mod reentrancy;
+mod spans;
 mod stop;
 mod turns;
 mod watchdog;

@@ -13,6 +13,7 @@ use crate::failure::Failure;
 use crate::protocol::{Factory, IntoProtocol, Protocol, ProtocolSlot, attach_handed, visit};
 use crate::reactor::Reactor;
 use crate::report::{self, Origin};
+use crate::spans;
 use crate::stream::Connection;
 use crate::transport::{Addresses, Conn, ConnConfig, ConnHandler, Handed, Transport};
 
@@ -213,13 +214,14 @@ impl<H: AsyncFn(Connection) -> Result<(), Failure> + 'static> Acceptor for Serve
                 return report::deliver(Origin::Protocol, failure, conn_config.location);
             }
         };
-        let handler = self.0.clone();
+        let (handler, key) = (self.0.clone(), connection.key());
         let task = connection.served(|connection| async move { handler(connection).await });
-        reactor
-            .inner()
-            .executor()
-            .spawn(task, conn_config.location)
-            .detach();
+        let spawn = || reactor.inner().executor().spawn(task, conn_config.location);
+        let spawned = match spans::are_on() {
+            true => spans::within(reactor.inner().connection_span(key), spawn),
+            false => spawn(),
+        };
+        spawned.detach();
     }
 }
 

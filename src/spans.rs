@@ -1,0 +1,74 @@
+//! The spans of `tracing` follow what is made inside them.
+//!
+//! # The idea
+//!
+//! A task keeps the span it was spawned in, a callback, a timer and work for a thread the span they
+//! were made in, and each connection has a span of its own in which its hooks run. All of it is
+//! kept only while a subscriber may be interested, in a closure around the user's, in a task's info
+//! or in a table beside the connections; otherwise it costs a load and a comparison where something
+//! is made, and no memory.
+//!
+//! # Invariants
+//!
+//! 1. Nothing is borrowed while a span is entered, left, made or dropped: each calls the
+//!    subscriber.
+
+use std::panic::Location;
+
+use tracing::Span;
+use tracing::level_filters::LevelFilter;
+
+use crate::report::{self, Origin};
+
+type Caller = &'static Location<'static>;
+
+/// Returns whether a subscriber may be interested in spans.
+#[inline(always)]
+pub(crate) fn are_on() -> bool {
+    LevelFilter::current() != LevelFilter::OFF
+}
+
+/// Returns the span that the calling code is in.
+#[inline(always)]
+pub(crate) fn current() -> Option<Span> {
+    if are_on() { look() } else { None }
+}
+
+#[cold]
+#[inline(never)]
+fn look() -> Option<Span> {
+    let span = Span::current();
+    (!span.is_none()).then_some(span)
+}
+
+/// Makes a call that runs in the span in which it was made. A panic in it is reported there.
+pub(crate) fn follow(
+    origin: Origin,
+    location: Caller,
+    call: Box<dyn FnOnce()>,
+) -> Box<dyn FnOnce()> {
+    match current() {
+        Some(span) => Box::new(move || {
+            span.in_scope(|| report::contain_rarely(origin, location, call));
+        }),
+        None => call,
+    }
+}
+
+/// Makes work for another thread that is done in the span in which it was made.
+pub(crate) fn follow_there<R: 'static>(
+    work: Box<dyn FnOnce() -> R + Send>,
+) -> Box<dyn FnOnce() -> R + Send> {
+    match current() {
+        Some(span) => Box::new(move || span.in_scope(work)),
+        None => work,
+    }
+}
+
+/// Calls `f` in a span, if there is one and it is not the current one already.
+pub(crate) fn within<R>(span: Option<Span>, f: impl FnOnce() -> R) -> R {
+    match span {
+        Some(span) if Span::current().id() != span.id() => span.in_scope(f),
+        _ => f(),
+    }
+}
