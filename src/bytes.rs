@@ -103,6 +103,14 @@ impl Outgoing {
         f(&slices[..used])
     }
 
+    /// Returns all bytes of the queue.
+    #[cfg(feature = "tls")]
+    pub(crate) fn to_vec(&self) -> Vec<u8> {
+        let mut all = self.front().to_vec();
+        self.rest.iter().for_each(|chunk| all.extend_from_slice(chunk));
+        all
+    }
+
     /// Takes `count` bytes off the front. The queue must have as many.
     #[inline]
     pub(crate) fn consume(&mut self, count: usize) {

@@ -47,6 +47,9 @@ pub mod task;
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
 pub mod threads;
+#[cfg(feature = "tls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+pub mod tls;
 #[cfg(feature = "tokio-rt")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tokio-rt")))]
 pub mod tokio;

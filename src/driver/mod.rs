@@ -27,7 +27,7 @@
 //! `machine`: the machine · `memory`: the simulation · `poller`: readiness and wakes · `sockets`:
 //! the machine's sockets · `descriptors`: other descriptors that are read and written · `children`:
 //! child processes · `signals`: signals · `relay`: queues in this process · `source`: the sources
-//! of events · `socket` and `datagrams`: sockets of either driver, `options`: their options ·
+//! of events · `socket` and `datagrams`: sockets of either driver, `tls_socket`: those in TLS, `options`: their options ·
 //! `rng`: random numbers.
 
 use std::io;
@@ -65,6 +65,8 @@ pub(crate) use signals::with_blocked;
 pub(crate) use signals::{SignalSlot, raise};
 pub(crate) use socket::{Listener, Socket};
 pub(crate) use socket_cell::SocketCell;
+#[cfg(feature = "tls")]
+pub(crate) use tls_socket::SharedScratch;
 #[cfg(unix)]
 pub(crate) use sockets::adopt::NotAdopted;
 #[cfg(unix)]
@@ -103,6 +105,8 @@ mod socket;
 mod socket_cell;
 mod sockets;
 mod source;
+#[cfg(feature = "tls")]
+mod tls_socket;
 #[cfg(all(test, unix, not(torsade_loom)))]
 mod tests;
 

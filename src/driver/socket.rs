@@ -27,7 +27,11 @@ use super::sockets::{NO_SIGNAL, names, tcp};
 #[cfg(unix)]
 use super::sockets::{passing::Passing, unix};
 use super::source::{Name, Source};
+#[cfg(feature = "tls")]
+use super::tls_socket::{SharedScratch, TlsSocket};
 use crate::address::Address;
+#[cfg(feature = "tls")]
+use crate::tls::Session;
 
 /// One end of a connection that is established or being established. Dropping it closes it.
 #[derive(Debug)]
@@ -44,6 +48,9 @@ pub(crate) enum Socket {
     Memory(memory::Owned),
     /// Two queues in this process.
     Relay(Box<Relay>),
+    /// Another socket, in TLS.
+    #[cfg(feature = "tls")]
+    Tls(Box<TlsSocket>),
 }
 
 impl Socket {
@@ -69,6 +76,8 @@ impl Socket {
             Self::Pair(pair) => pair.read(into),
             Self::Memory(socket) => socket.read(into),
             Self::Relay(relay) => relay.read(into),
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.read(into),
         }
     }
 
@@ -94,6 +103,8 @@ impl Socket {
             Self::Pair(pair) => pair.write(bytes),
             Self::Memory(socket) => socket.write(bytes),
             Self::Relay(relay) => relay.write(bytes),
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.write(bytes),
         }
     }
 
@@ -114,6 +125,8 @@ impl Socket {
                 .iter()
                 .find(|piece| !piece.is_empty())
                 .map_or(Ok(0), |piece| relay.write(piece)),
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.write_vectored(pieces),
         }
     }
 
@@ -135,9 +148,18 @@ impl Socket {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// Returns the socket below all TLS.
+    fn base(&self) -> &Self {
+        match self {
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.below().base(),
+            _ => self,
+        }
+    }
+
     /// Returns the machine's own socket, if there is one.
     fn on_machine(&self) -> Option<&socket2::Socket> {
-        match self {
+        match self.base() {
             Self::Machine(socket) => Some(socket),
             #[cfg(unix)]
             Self::Unix(stream) => Some(&stream.socket),
@@ -147,7 +169,7 @@ impl Socket {
 
     /// Shuts down one direction or both.
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        match (self.on_machine(), self) {
+        match (self.on_machine(), self.base()) {
             (Some(socket), _) => socket.shutdown(how),
             (_, Self::Memory(socket)) => socket.shutdown(how),
             (_, Self::Relay(relay)) => {
@@ -160,7 +182,7 @@ impl Socket {
 
     /// Takes the pending error.
     pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
-        match (self.on_machine(), self) {
+        match (self.on_machine(), self.base()) {
             (Some(socket), _) => socket.take_error(),
             #[cfg(unix)]
             (_, Self::Pair(pair)) => Ok(pair.take_error()),
@@ -171,7 +193,7 @@ impl Socket {
 
     /// Returns whether a connect that has begun is done. A failure is returned once, as an error.
     pub(crate) fn connected(&self) -> io::Result<bool> {
-        match (self.on_machine(), self) {
+        match (self.on_machine(), self.base()) {
             (Some(socket), _) => tcp::connected(socket),
             (_, Self::Memory(socket)) => socket.connected(),
             _ => Ok(true),
@@ -180,7 +202,7 @@ impl Socket {
 
     /// Returns the address of this end.
     pub(crate) fn local_addr(&self) -> io::Result<Address> {
-        match (self.on_machine(), self) {
+        match (self.on_machine(), self.base()) {
             (Some(socket), _) => Ok(names::of(&socket.local_addr()?)),
             (_, Self::Memory(socket)) => Ok(socket.local_addr()),
             _ => Ok(Address::Unnamed),
@@ -189,7 +211,7 @@ impl Socket {
 
     /// Returns the address of the other end.
     pub(crate) fn peer_addr(&self) -> io::Result<Address> {
-        match (self.on_machine(), self) {
+        match (self.on_machine(), self.base()) {
             (Some(socket), _) => Ok(names::of(&socket.peer_addr()?)),
             (_, Self::Memory(socket)) => socket.peer_addr(),
             _ => Ok(Address::Unnamed),
@@ -198,7 +220,7 @@ impl Socket {
 
     /// Sets whether small writes are sent at once; they are by default.
     pub(crate) fn set_nodelay(&self, on: bool) -> io::Result<()> {
-        match self {
+        match self.base() {
             Self::Machine(socket) => return socket.set_tcp_nodelay(on),
             Self::Memory(socket) => socket.set_nodelay(on),
             // Writes are never delayed there.
@@ -209,7 +231,7 @@ impl Socket {
 
     /// Returns what [`Socket::set_nodelay`] set.
     pub(crate) fn nodelay(&self) -> io::Result<bool> {
-        match self {
+        match self.base() {
             Self::Machine(socket) => socket.tcp_nodelay(),
             Self::Memory(socket) => Ok(socket.nodelay()),
             _ => Ok(true),
@@ -218,7 +240,7 @@ impl Socket {
 
     /// Sets whether the system probes a silent peer.
     pub(crate) fn set_keepalive(&self, on: bool) -> io::Result<()> {
-        match (self.on_machine(), self) {
+        match (self.on_machine(), self.base()) {
             (Some(socket), _) => socket.set_keepalive(on),
             (_, Self::Memory(socket)) => {
                 socket.set_keepalive(on);
@@ -230,7 +252,7 @@ impl Socket {
 
     /// Returns what [`Socket::set_keepalive`] set.
     pub(crate) fn keepalive(&self) -> io::Result<bool> {
-        match (self.on_machine(), self) {
+        match (self.on_machine(), self.base()) {
             (Some(socket), _) => socket.keepalive(),
             (_, Self::Memory(socket)) => Ok(socket.keepalive()),
             _ => Ok(false),
@@ -245,7 +267,7 @@ impl Socket {
         interval: Duration,
         count: u32,
     ) -> io::Result<()> {
-        match self {
+        match self.base() {
             Self::Machine(socket) => {
                 let times = socket2::TcpKeepalive::new()
                     .with_time(idle)
@@ -264,7 +286,7 @@ impl Socket {
 
     /// Returns what [`Socket::set_keepalive_times`] set, or the system's default.
     pub(crate) fn keepalive_times(&self) -> io::Result<(Duration, Duration, u32)> {
-        match self {
+        match self.base() {
             #[cfg(unix)]
             Self::Machine(socket) => Ok((
                 socket.tcp_keepalive_time()?,
@@ -287,7 +309,7 @@ impl Socket {
     /// and only on Linux.
     pub(crate) fn set_user_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
         #[cfg(target_os = "linux")]
-        if let Self::Machine(socket) = self {
+        if let Self::Machine(socket) = self.base() {
             return socket.set_tcp_user_timeout(limit);
         }
         let _ = limit;
@@ -297,7 +319,7 @@ impl Socket {
     /// Returns what [`Socket::set_user_timeout`] set.
     pub(crate) fn user_timeout(&self) -> io::Result<Option<Duration>> {
         #[cfg(target_os = "linux")]
-        if let Self::Machine(socket) = self {
+        if let Self::Machine(socket) = self.base() {
             return socket.tcp_user_timeout();
         }
         Err(io::ErrorKind::Unsupported.into())
@@ -308,6 +330,9 @@ impl Socket {
     pub(crate) fn passing(&self) -> Option<&Passing> {
         match self {
             Self::Machine(_) | Self::Pair(_) | Self::Relay(_) => None,
+            // A descriptor belongs to a byte that the peer gets, and it gets records.
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => None,
             Self::Unix(stream) => Some(&stream.passing),
             Self::Memory(socket) => socket.passing(),
         }
@@ -331,9 +356,51 @@ impl Socket {
         return false;
     }
 
+    /// Wraps the socket in TLS.
+    #[cfg(feature = "tls")]
+    pub(crate) fn in_tls(self, session: Session, scratch: SharedScratch) -> Self {
+        Self::Tls(Box::new(TlsSocket::new(self, session, scratch)))
+    }
+
+    /// Returns the TLS of the socket, if it is in any.
+    #[cfg(feature = "tls")]
+    pub(crate) fn tls(&self) -> Option<&TlsSocket> {
+        match self {
+            Self::Tls(tls) => Some(tls),
+            _ => None,
+        }
+    }
+
+    /// Returns whether its peer is told the end of the stream, and may answer with its own.
+    pub(crate) fn says_its_end(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.tls().is_some_and(TlsSocket::is_established);
+        #[cfg(not(feature = "tls"))]
+        return false;
+    }
+
+    /// Returns the socket without TLS, to be closed.
+    pub(crate) fn into_base(self) -> Self {
+        match self {
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.into_below().into_base(),
+            socket => socket,
+        }
+    }
+
+    /// Returns whether there are bytes to read that no event reports.
+    #[inline]
+    pub(crate) fn has_unread(&self) -> bool {
+        match self {
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.has_unread(),
+            _ => false,
+        }
+    }
+
     /// Returns whether written bytes are with the peer already, so that closing discards none.
     pub(crate) fn is_local(&self) -> bool {
-        match self {
+        match self.base() {
             Self::Machine(_) => false,
             Self::Memory(socket) => socket.is_local(),
             _ => true,
@@ -343,14 +410,14 @@ impl Socket {
     /// Returns whether the socket consists of two descriptors, whose events share one key.
     pub(crate) fn is_pair(&self) -> bool {
         #[cfg(unix)]
-        return matches!(self, Self::Pair(_));
+        return matches!(self.base(), Self::Pair(_));
         #[cfg(not(unix))]
         return false;
     }
 
     /// Returns whether the peer's end of file has arrived, read or not.
     pub(crate) fn peer_has_shut(&self) -> bool {
-        match (self.on_machine(), self) {
+        match (self.on_machine(), self.base()) {
             (Some(socket), _) => tcp::has_been_shut(socket),
             (_, Self::Memory(socket)) => socket.peer_has_shut(),
             _ => false,
@@ -359,7 +426,7 @@ impl Socket {
 
     /// Returns whether this is the process's own standard input and output.
     pub(crate) fn is_standard(&self) -> bool {
-        match self {
+        match self.base() {
             #[cfg(unix)]
             Self::Pair(pair) => pair.is_standard(),
             _ => false,
@@ -368,7 +435,7 @@ impl Socket {
 
     /// For two descriptors: returns whether the input was read to its end.
     pub(crate) fn is_at_end(&self) -> bool {
-        match self {
+        match self.base() {
             #[cfg(unix)]
             Self::Pair(pair) => pair.is_at_end(),
             _ => false,
@@ -381,6 +448,8 @@ impl Socket {
         match self {
             #[cfg(unix)]
             Self::Pair(pair) => pair.takes_at_once(),
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => false,
             _ => true,
         }
     }
@@ -389,7 +458,7 @@ impl Socket {
     /// close.
     pub(crate) fn end(&self) {
         #[cfg(unix)]
-        if let Self::Pair(pair) = self {
+        if let Self::Pair(pair) = self.base() {
             pair.end();
         }
     }
@@ -397,7 +466,7 @@ impl Socket {
     /// Sets the window size of a terminal. In memory there is none.
     #[cfg(unix)]
     pub(crate) fn set_window_size(&self, size: Pty) -> io::Result<()> {
-        match self {
+        match self.base() {
             Self::Pair(pair) => pair.set_window_size(size),
             Self::Memory(_) => Ok(()),
             _ => Err(io::ErrorKind::Unsupported.into()),
@@ -407,7 +476,7 @@ impl Socket {
     /// Returns the process, user and group of the peer.
     #[cfg(unix)]
     pub(crate) fn peer_credentials(&self) -> io::Result<(i32, u32, u32)> {
-        match self {
+        match self.base() {
             #[cfg(target_os = "linux")]
             Self::Unix(stream) => ancillary::peer_credentials(stream.socket.as_fd()),
             Self::Memory(socket) if socket.is_local() => Ok(unix::own_credentials()),
@@ -417,7 +486,7 @@ impl Socket {
 
     /// Makes closing abort the connection: the peer gets a reset, unsent bytes are discarded.
     pub(crate) fn reset_on_close(&self) -> io::Result<()> {
-        match (self.on_machine(), self) {
+        match (self.on_machine(), self.base()) {
             (Some(socket), _) => return socket.set_linger(Some(Duration::ZERO)),
             (_, Self::Memory(socket)) => socket.reset_on_close(),
             (_, Self::Relay(relay)) => relay.reset_on_close(),
@@ -490,6 +559,8 @@ impl Source for Socket {
             Self::Pair(pair) => Name::Pair(pair),
             Self::Memory(socket) => Name::Memory(socket.socket_id()),
             Self::Relay(relay) => Name::Relay(relay),
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.below().name(),
         }
     }
 }

@@ -5,7 +5,8 @@
 //! 1. No reference to the socket exists while code runs that could reach the cell: a plain socket
 //!    is borrowed for one system call, and any other socket is out of the cell while it is used.
 //! 2. Code that reaches the cell while the socket is out finds it empty, as after the close.
-//! 3. Only [`SocketCell::with`] puts a socket back, the one that it has taken out.
+//! 3. Only [`SocketCell::with`] puts a socket back, the one that it has taken out, and
+//!    `SocketCell::replace_with` one that is made of it.
 
 #![allow(
     unsafe_code,
@@ -41,6 +42,19 @@ impl SocketCell {
         // SAFETY: as in `take`.
         *unsafe { &mut *self.0.get() } = Some(socket);
         Some(result)
+    }
+
+    /// Replaces the socket with one that `f` makes of it; returns whether there was one. When `f`
+    /// panics, the socket is closed.
+    #[cfg(feature = "tls")]
+    pub(crate) fn replace_with(&self, f: impl FnOnce(Socket) -> Socket) -> bool {
+        let Some(socket) = self.take() else {
+            return false;
+        };
+        let socket = f(socket);
+        // SAFETY: as in `take`.
+        *unsafe { &mut *self.0.get() } = Some(socket);
+        true
     }
 
     /// Reads like [`Socket::read`]; returns `None` when there is no socket.

@@ -125,6 +125,8 @@ mod proxied;
 #[cfg(unix)]
 mod stdio;
 mod streams;
+#[cfg(feature = "tls")]
+mod tls;
 
 #[cfg(unix)]
 #[cfg(any(doc, feature = "systemd"))]

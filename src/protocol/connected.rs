@@ -215,6 +215,13 @@ impl<P: Protocol> ConnHandler for OnStream<P> {
         next.take_over(reactor, handed, conn.link().location());
     }
 
+    fn unused(&self) -> usize {
+        match self.has_unused() {
+            true => self.unused_len(),
+            false => 0,
+        }
+    }
+
     fn kind(&self) -> &'static str {
         "connection"
     }

@@ -242,6 +242,9 @@ pub(crate) struct Inner {
     buffers: Rc<BufferPool>,
     /// The buffer of the loop; empty while it is lent to a reader.
     read_buffer: Cell<Option<Box<[u8]>>>,
+    /// The buffers of all connections in TLS.
+    #[cfg(feature = "tls")]
+    tls_buffers: crate::driver::SharedScratch,
     /// An empty buffer for a frame that is being encoded.
     frame_buffer: Cell<Vec<u8>>,
     triggers: Triggers,
@@ -375,6 +378,8 @@ impl Reactor {
             tracked: RefCell::new(Slots::new()),
             buffers: Rc::default(),
             read_buffer: Cell::new(None),
+            #[cfg(feature = "tls")]
+            tls_buffers: Rc::default(),
             frame_buffer: Cell::default(),
             triggers: Triggers::default(),
             drain: Drain::default(),
@@ -656,6 +661,12 @@ impl Inner {
         self.read_buffer
             .take()
             .unwrap_or_else(|| vec![0; READ_BUFFER].into_boxed_slice())
+    }
+
+    /// Returns the buffers that all connections in TLS use in turn.
+    #[cfg(feature = "tls")]
+    pub(crate) fn tls_buffers(&self) -> crate::driver::SharedScratch {
+        self.tls_buffers.clone()
     }
 
     /// Returns an empty buffer.

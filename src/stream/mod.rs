@@ -32,6 +32,8 @@ mod reader;
 mod served;
 #[cfg(feature = "tokio-io")]
 mod tokio_io;
+#[cfg(feature = "tls")]
+mod tls;
 mod writer;
 
 use std::fmt;
@@ -135,6 +137,11 @@ impl Connection {
     pub(crate) fn hand_over(mut self, reactor: &Reactor) -> Result<(Handed, Vec<u8>), Failure> {
         let unread = self.reader.take_ahead();
         let conn = self.reader.conn();
+        #[cfg(feature = "tls")]
+        if conn.link().is_securing() {
+            let error = crate::tls::TlsError::config("a handshake is under way");
+            return Err(conn.link().failure(error));
+        }
         match conn.hand_over(reactor) {
             Some(handed) => Ok((handed, unread)),
             None => {

@@ -42,6 +42,13 @@ impl Reader {
         }
     }
 
+    /// Returns how many bytes were read ahead.
+    #[cfg(feature = "tls")]
+    pub(super) fn ahead(&self) -> usize {
+        let ahead = self.ahead.as_ref();
+        ahead.map_or(0, |ahead| ahead.end - ahead.start)
+    }
+
     /// Takes the bytes that were read ahead.
     pub(super) fn take_ahead(&mut self) -> Vec<u8> {
         let ahead = mem::take(&mut self.ahead);
@@ -467,6 +474,9 @@ fn peer_done(conn: &Rc<Conn<Awaited>>) {
 #[inline]
 fn note_empty(conn: &Rc<Conn<Awaited>>) {
     let handler = conn.handler();
+    if conn.link().has_unread() {
+        return;
+    }
     handler.readable.set(false);
     if handler.is_unread.replace(false) {
         conn.link().ask_for_attention();

@@ -116,6 +116,11 @@ pub(crate) trait ConnHandler: 'static {
         let _ = (conn, reactor);
     }
 
+    /// Returns how many received bytes the handler holds that it has not used.
+    fn unused(&self) -> usize {
+        0
+    }
+
     /// Returns the kind of the connection, for the list of what a program left behind.
     fn kind(&self) -> &'static str;
 }
@@ -255,6 +260,10 @@ impl<S: ConnHandler> Conn<S> {
         // From here on hooks may record requests; all are carried out at the end.
         link.registration.begin_busy();
         link.flags.set(Flag::DIRECT, false);
+        #[cfg(feature = "tls")]
+        if link.flags.has(Flag::SECURING) {
+            self.advance_handshake(reactor);
+        }
         if link.flags.has(Flag::POLICED) {
             self.check_policies(reactor);
         }
@@ -284,7 +293,8 @@ impl<S: ConnHandler> Conn<S> {
         link.registration.end_busy();
         // The peer reads as fast as this end writes, or has sent more than its share: other
         // connections get their turn.
-        let wants_more = rounds == ROUNDS || (link.flags.has(Flag::HELD) && self.takes_bytes());
+        let is_waiting = link.flags.has(Flag::HELD) || self.has_unread();
+        let wants_more = rounds == ROUNDS || (is_waiting && self.takes_bytes());
         if wants_more {
             link.registration.request_turn();
         }
@@ -324,7 +334,9 @@ impl<S: ConnHandler> Conn<S> {
     fn flush(self: &Rc<Self>, reactor: &Reactor) -> bool {
         let link = &self.link;
         let queued = link.queued();
-        let is_held = link.flags.has(Flag::BLOCKED) || link.flags.has(Flag::WRITE_HELD);
+        let is_held = link.flags.has(Flag::BLOCKED)
+            || link.flags.has(Flag::WRITE_HELD)
+            || link.flags.has(Flag::SECURING);
         if queued > 0 && !is_held && !self.send() && link.life().is_over() {
             return false;
         }
@@ -334,6 +346,10 @@ impl<S: ConnHandler> Conn<S> {
                 let left = link.descriptors_left();
                 if left > 0 {
                     link.break_with(link.failure(ConnectionError::DescriptorOverrun { left }));
+                    return false;
+                }
+                #[cfg(feature = "tls")]
+                if !self.finish_tls() {
                     return false;
                 }
             }
@@ -378,11 +394,19 @@ impl<S: ConnHandler> Conn<S> {
         self.link.takes_bytes(self.handler.is_held_when_full())
     }
 
+    /// Returns whether there are bytes that no event reports, and the handler wants them.
+    fn has_unread(&self) -> bool {
+        self.link.has_unread() && self.handler.wants_bytes()
+    }
+
     /// Passes the interest to the driver, if it has changed.
     fn arm(&self, reactor: &Reactor) -> std::io::Result<()> {
         let link = &self.link;
         let read = self.takes_bytes() && self.handler.wants_bytes();
-        let wanted = Interest::of(read, link.flags.has(Flag::BLOCKED));
+        let usual = (read, link.flags.has(Flag::BLOCKED));
+        #[cfg(feature = "tls")]
+        let usual = link.handshake_interest().unwrap_or(usual);
+        let wanted = Interest::of(usual.0, usual.1);
         link.set_interest(reactor, wanted)
     }
 
@@ -397,6 +421,8 @@ impl<S: ConnHandler> Conn<S> {
             .reason()
             .unwrap_or_else(|| link.failure(ConnectionError::Done));
         let loss = link.loss(&reason, self.handler.kind());
+        #[cfg(feature = "tls")]
+        link.end_handshake(&reason);
         let socket = link.socket.take();
         let is_to_be_reset = is_to_be_reset(link, &self.handler, &reason);
         if let Some(socket) = socket.as_ref().filter(|_| is_to_be_reset) {
@@ -418,10 +444,12 @@ impl<S: ConnHandler> Conn<S> {
                 let _ = driver.remove(&socket);
                 // When the reactor ends, a peer that has received nothing is not waited for.
                 let sent = match reason.downcast_ref() {
+                    _ if socket.says_its_end() => u16::MAX,
                     Some(ConnectionError::Done) => link.sent.get(),
                     _ => 0,
                 };
-                linger::close(reactor, socket, sent, link.config.linger, link.location());
+                let (socket, limit) = (socket.into_base(), link.config.linger);
+                linger::close(reactor, socket, sent, limit, link.location());
             } else {
                 if link.config.is_shared || link.flags.has(Flag::LENT) {
                     let _ = driver.remove(&socket);
@@ -501,6 +529,11 @@ impl<S: ConnHandler> Handler for Conn<S> {
         }
         // From here on hooks may record requests; all are carried out at the end.
         link.registration.begin_busy();
+        #[cfg(feature = "tls")]
+        if link.flags.has(Flag::SECURING) {
+            // An alert that has arrived says more than the end of the stream.
+            self.advance_handshake(reactor);
+        }
         if event.is_read_only() && link.is_usual() {
             S::readable(&self, reactor);
             return self.settle(reactor);
@@ -543,6 +576,10 @@ impl<S: ConnHandler> Handler for Conn<S> {
         if self.link.flags.has(Flag::HELD) && self.takes_bytes() {
             self.link.registration.begin_busy();
             S::deliver_held(&self, reactor);
+        }
+        if self.has_unread() && self.takes_bytes() {
+            self.link.registration.begin_busy();
+            S::readable(&self, reactor);
         }
         self.settle(reactor);
     }
@@ -619,14 +656,29 @@ impl<S: ConnHandler> Tracked for Conn<S> {
 fn may_linger(reason: &Failure) -> bool {
     match reason.downcast_ref() {
         Some(ConnectionError::Done) => true,
-        Some(ConnectionError::Lost { cause }) => cause.find::<Stopped>().is_some(),
+        Some(ConnectionError::Lost { cause }) => cause.find::<Stopped>().is_some() || is_of_tls(cause),
         _ => false,
     }
+}
+
+/// Returns whether TLS is what broke: the peer is to get the alert, and without `close_notify` no
+/// end looks like one in good order.
+fn is_of_tls(cause: &Failure) -> bool {
+    #[cfg(feature = "tls")]
+    return cause.find::<crate::tls::TlsError>().is_some();
+    #[cfg(not(feature = "tls"))]
+    return {
+        let _ = cause;
+        false
+    };
 }
 
 /// Returns whether the end must show the peer that data is missing.
 fn is_to_be_reset(link: &ConnCore, handler: &impl ConnHandler, reason: &Failure) -> bool {
     let error = reason.downcast_ref();
+    if matches!(error, Some(ConnectionError::Lost { cause }) if is_of_tls(cause)) {
+        return false;
+    }
     let is_asked = matches!(error, Some(ConnectionError::Aborted));
     let is_forced = matches!(error, Some(ConnectionError::WriteOverflow { .. }))
         || matches!(reason.downcast_ref(), Some(ReactorError::OverBudget { .. }));

@@ -147,6 +147,11 @@ impl ConnectionError {
             Self::SendTimedOut { .. } | Self::Idle { .. } | Self::FrameTimedOut { .. } => {
                 io::ErrorKind::TimedOut
             }
+            #[cfg(feature = "tls")]
+            Self::Lost { cause } if cause.find::<crate::tls::TlsError>().is_some() => {
+                let error = cause.find::<crate::tls::TlsError>();
+                error.map_or(io::ErrorKind::Other, crate::tls::TlsError::kind)
+            }
             _ => self
                 .io_error()
                 .map_or(io::ErrorKind::Other, io::Error::kind),

@@ -20,8 +20,10 @@
 //! | `POLICED`         | it has policies: see `policy`                     | the end                                   |
 //! | `PRODUCING`       | it has a producer                                 | that has ended                            |
 //! | `READ_HELD`       | a rate limit allows no byte to be read            | it does again                             |
+//! | `SECURING`        | TLS was started                                   | its handshake is finished, or the end     |
 //! | `STALLED`         | it is stalled, or the end of the reactor waits for it: see `stall` | it goes on, or has ended |
 //! | `SUCCEEDED`       | its handler has named a successor                 | the end                                   |
+//! | `UNREAD`          | its TLS has decrypted bytes that were not read    | they are read                             |
 //! | `WRITE_HELD`      | a rate limit allows no byte to be sent            | it does again                             |
 //!
 //! A connection with none of [`Flags::UNUSUAL`] reads when bytes have arrived and writes what its
@@ -57,6 +59,11 @@ impl Flag {
     pub(super) const READ_HELD: Self = Self(1 << 18);
     pub(super) const WRITE_HELD: Self = Self(1 << 19);
     pub(super) const DIRECT: Self = Self(1 << 20);
+    pub(super) const SECURING: Self = Self(1 << 21);
+    pub(super) const UNREAD: Self = Self(1 << 22);
+
+    /// The flags that every read has to check.
+    pub(super) const CHECKED_READS: Self = Self(Self::POLICED.0 | Self::SECURING.0);
 
     /// The flags that a write has to check.
     pub(super) const CHECKED_WRITES: Self = Self(
@@ -75,8 +82,10 @@ impl Flag {
             | Self::PAUSED.0
             | Self::POLICED.0
             | Self::PRODUCING.0
+            | Self::SECURING.0
             | Self::STALLED.0
-            | Self::SUCCEEDED.0,
+            | Self::SUCCEEDED.0
+            | Self::UNREAD.0,
     );
 }
 

@@ -135,6 +135,7 @@ impl<S: ConnHandler> Conn<S> {
         if handed.drain_bytes > 0 {
             link.set_drain_bytes(reactor.now(), handed.drain_bytes);
         }
+        link.note_unread();
         // Its queued bytes are lost as with every other end.
         conn.watch_or_end(reactor)?;
         Ok(conn)
@@ -148,7 +149,7 @@ impl Handed {
     }
 
     /// Closes the connection so that its peer sees a reset.
-    #[cfg(any(doc, feature = "proxy-protocol"))]
+    #[cfg(any(doc, feature = "proxy-protocol", feature = "tls"))]
     pub(crate) fn cut_off(mut self) {
         if let Some(parts) = self.0.take() {
             let _ = parts.socket.reset_on_close();
@@ -164,7 +165,7 @@ impl Handed {
     }
 
     /// Returns the settings that it shares with the other connections of its port.
-    #[cfg(any(doc, feature = "proxy-protocol"))]
+    #[cfg(any(doc, feature = "proxy-protocol", feature = "tls"))]
     pub(crate) fn config(&self) -> Rc<ConnConfig> {
         self.parts().config.clone()
     }

@@ -246,12 +246,13 @@ impl ConnCore {
     /// Reads once; `None` when no bytes are available. An end or error changes the life.
     #[inline(always)]
     pub(crate) fn read(&self, buf: &mut [u8]) -> Option<usize> {
-        let result = match self.flags.has(Flag::POLICED) {
+        let result = match self.flags.has(Flag::CHECKED_READS) {
             false => self.socket.read(buf)?,
-            true => self.read_policed(buf)?,
+            true => self.read_checked(buf)?,
         };
         if !self.socket.is_plain() {
             self.note_descriptors();
+            self.note_unread();
         }
         match result {
             Ok(count) if count > 0 => Some(count),
@@ -552,7 +553,7 @@ impl ConnCore {
 
     fn takes_bytes_unusually(&self, is_held_when_full: bool) -> bool {
         let is_held = self.flags.has(Flag::PAUSED) || self.flags.has(Flag::READ_HELD);
-        if self.is_handing_on() || is_held {
+        if self.is_handing_on() || is_held || self.flags.has(Flag::SECURING) {
             return false;
         }
         let is_held = is_held_when_full && !self.config.is_filter;
@@ -590,9 +591,23 @@ impl ConnCore {
         self.flags.has(Flag::SUCCEEDED) && !self.life.get().is_ending()
     }
 
-    /// Returns whether only the hand-over is left to do; a file is sent to its end before.
+    /// Returns whether only the hand-over is left to do; a file is sent to its end before, and a
+    /// handshake is finished.
     pub(super) fn is_over_here(&self) -> bool {
-        self.life.get().is_over() || (self.is_handing_on() && !self.sends_file())
+        let is_busy = || self.sends_file() || self.flags.has(Flag::SECURING);
+        self.life.get().is_over() || (self.is_handing_on() && !is_busy())
+    }
+
+    /// Records whether there are bytes to read that no event reports.
+    pub(super) fn note_unread(&self) {
+        let has_unread = self.with_socket(Socket::has_unread).unwrap_or(false);
+        self.flags.set(Flag::UNREAD, has_unread);
+    }
+
+    /// Returns whether there are bytes to read that no event reports.
+    #[inline]
+    pub(crate) fn has_unread(&self) -> bool {
+        self.flags.has(Flag::UNREAD)
     }
 
     /// Returns whether the handler has begun.

@@ -56,6 +56,8 @@ mod policed;
 mod policy;
 mod producer;
 mod stall;
+#[cfg(feature = "tls")]
+mod tls;
 mod unsent;
 
 use std::fmt;
@@ -86,6 +88,8 @@ pub(crate) use self::link::{Addresses, ConnCore};
 pub(crate) use self::policy::{MakePolicy, PolicyConfig, SharedPolicies};
 pub use self::policy::{Policy, RateLimits, Recording, TrafficLog};
 pub use self::producer::{Consumer, Flow, Producer};
+#[cfg(feature = "tls")]
+pub(crate) use self::tls::TlsSide;
 
 use crate::address::Address;
 use crate::defer::Deferred;

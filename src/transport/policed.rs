@@ -241,10 +241,14 @@ impl ConnCore {
         }
     }
 
-    /// Reads as [`ConnCore::read`] does, where there are policies.
+    /// Reads as [`ConnCore::read`] does, where there are policies, or a handshake.
     #[cold]
     #[inline(never)]
-    pub(super) fn read_policed(&self, buf: &mut [u8]) -> Option<io::Result<usize>> {
+    pub(super) fn read_checked(&self, buf: &mut [u8]) -> Option<io::Result<usize>> {
+        if self.flags.has(Flag::SECURING) {
+            // What arrives is for the handshake.
+            return Some(Err(io::ErrorKind::WouldBlock.into()));
+        }
         let now = self.reactor()?.now();
         let room =
             self.on_policies(|policies| policies.allowance(Direction::Read, self.key(), now));

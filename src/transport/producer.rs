@@ -110,6 +110,9 @@ pub(super) struct Extras {
     pub(super) failure: Option<(Failure, bool)>,
     /// The reason for which the connection ended; set when its life is over.
     pub(super) reason: Option<Failure>,
+    /// The handshake of its TLS, while that is under way.
+    #[cfg(feature = "tls")]
+    pub(super) handshaking: Option<Box<super::tls::Handshaking>>,
     /// Whether the limit for closing all connections of the port has ended this one.
     pub(super) was_cut_off: bool,
 }

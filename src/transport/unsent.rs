@@ -48,6 +48,11 @@ impl ConnCore {
 
     /// Makes the failure for a system error that broke the connection.
     pub(super) fn lost(&self, error: io::Error) -> Failure {
+        #[cfg(feature = "tls")]
+        let error = match error.downcast::<crate::tls::TlsError>() {
+            Ok(error) => return self.failure(ConnectionError::lost(self.failure(error))),
+            Err(error) => error,
+        };
         self.failure(ConnectionError::lost(self.failure(error)))
     }
 

@@ -1,6 +1,6 @@
 //! The parser of endpoints' text: addresses and descriptions.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::panic::Location;
 
 use super::fields::{EndpointFields, KINDS, Kind, PROXIED, bad, port};
@@ -120,19 +120,28 @@ fn without_prefixes(
         *behind = fields.proxy()?;
     }
     let mut options = ListenOptions::new();
+    #[cfg(feature = "tls")]
+    let mut tls = None;
     let mut endpoint = match kind {
-        Kind::Tcp | Kind::Tcp6 => {
-            let port = fields.port()?;
-            let addresses = match fields.named("interface") {
-                Some(field) => listening(&field.value, port)
-                    .ok_or_else(|| not_a_literal(text, field.at, &field.value))?,
-                None if kind == Kind::Tcp => vec![(Ipv4Addr::UNSPECIFIED, port).into()],
-                None => vec![(Ipv6Addr::UNSPECIFIED, port).into()],
+        #[cfg(not(feature = "tls"))]
+        Kind::Tls | Kind::Ssl => return Err(not_built(text, "tls")),
+        #[cfg(feature = "tls")]
+        Kind::Tls | Kind::Ssl => {
+            let dir = fields.directory();
+            let port = match &dir {
+                Some(_) => fields.number("port")?.unwrap_or(443),
+                None => fields.port()?,
             };
-            if let Some(backlog) = fields.number("backlog")? {
-                options = options.backlog(backlog);
-            }
-            ServerEndpoint::at(ListenTarget::Addresses(addresses))
+            tls = Some(crate::net::tls::server(&mut fields, dir.as_deref())?);
+            tcp(&mut fields, port, Ipv4Addr::UNSPECIFIED.into(), &mut options)?
+        }
+        Kind::Tcp | Kind::Tcp6 => {
+            let any = match kind {
+                Kind::Tcp6 => Ipv6Addr::UNSPECIFIED.into(),
+                _ => Ipv4Addr::UNSPECIFIED.into(),
+            };
+            let port = fields.port()?;
+            tcp(&mut fields, port, any, &mut options)?
         }
         Kind::Unix => {
             let address = fields.unix_address()?;
@@ -166,8 +175,30 @@ fn without_prefixes(
         }
     };
     endpoint.options = options;
+    #[cfg(feature = "tls")]
+    if let Some(config) = tls {
+        endpoint = endpoint.tls(config);
+    }
     fields.nothing_left()?;
     Ok(endpoint)
+}
+
+/// Reads the fields of a TCP port, after its number.
+fn tcp(
+    fields: &mut EndpointFields<'_>,
+    port: u16,
+    any: IpAddr,
+    options: &mut ListenOptions,
+) -> Result<ServerEndpoint, Failure> {
+    let addresses = match fields.named("interface") {
+        Some(field) => listening(&field.value, port)
+            .ok_or_else(|| not_a_literal(fields.text, field.at, &field.value))?,
+        None => vec![Address::from((any, port))],
+    };
+    if let Some(backlog) = fields.number("backlog")? {
+        *options = std::mem::take(options).backlog(backlog);
+    }
+    Ok(ServerEndpoint::at(ListenTarget::Addresses(addresses)))
 }
 
 /// Parses the text of a client endpoint.
@@ -188,20 +219,18 @@ pub(super) fn client(text: &str, names: Option<&Reactor>) -> Result<ClientEndpoi
         return Ok(ClientEndpoint::host(name, port));
     };
     let mut options = ConnectOptions::new();
+    #[cfg(feature = "tls")]
+    let mut tls = None;
     let mut endpoint = match kind {
-        Kind::Tcp => {
-            let name = fields.wanted("host")?;
-            let port = fields.port()?;
-            if let Some(limit) = fields.seconds("timeout")? {
-                options = options.timeout(limit);
-            }
-            if let Some(field) = fields.named("bindAddress") {
-                let bind = literal(&field.value, 0)
-                    .ok_or_else(|| not_a_literal(text, field.at, &field.value))?;
-                options = options.bind(bind);
-            }
-            ClientEndpoint::host(name.value, port)
+        #[cfg(not(feature = "tls"))]
+        Kind::Tls | Kind::Ssl => return Err(not_built(text, "tls")),
+        #[cfg(feature = "tls")]
+        Kind::Tls | Kind::Ssl => {
+            let endpoint = host(&mut fields, &mut options)?;
+            tls = Some(crate::net::tls::client(&mut fields)?);
+            endpoint
         }
+        Kind::Tcp => host(&mut fields, &mut options)?,
         Kind::Unix => {
             let address = fields.unix_address()?;
             if let Some(limit) = fields.seconds("timeout")? {
@@ -231,8 +260,30 @@ pub(super) fn client(text: &str, names: Option<&Reactor>) -> Result<ClientEndpoi
         }
     };
     endpoint.options = options;
+    #[cfg(feature = "tls")]
+    {
+        endpoint.tls = tls;
+    }
     fields.nothing_left()?;
     Ok(endpoint)
+}
+
+/// Reads the fields of a connection to a host.
+fn host(
+    fields: &mut EndpointFields<'_>,
+    options: &mut ConnectOptions,
+) -> Result<ClientEndpoint, Failure> {
+    let name = fields.wanted("host")?;
+    let port = fields.port()?;
+    if let Some(limit) = fields.seconds("timeout")? {
+        *options = std::mem::take(options).timeout(limit);
+    }
+    if let Some(field) = fields.named("bindAddress") {
+        let bind = literal(&field.value, 0)
+            .ok_or_else(|| not_a_literal(fields.text, field.at, &field.value))?;
+        *options = std::mem::take(options).bind(bind);
+    }
+    Ok(ClientEndpoint::host(name.value, port))
 }
 
 /// Returns the addresses to listen at for a host and a port.
@@ -342,7 +393,7 @@ pub(in crate::net) fn no_proxy(text: &str) -> Failure {
 }
 
 /// Returns the error of a type whose crate feature is off.
-#[cfg(not(all(feature = "proxy-protocol", feature = "systemd")))]
+#[cfg(not(all(feature = "proxy-protocol", feature = "systemd", feature = "tls")))]
 fn not_built(text: &str, feature: &str) -> Failure {
     bad(
         text,

@@ -49,10 +49,9 @@ pub(super) enum Kind {
     Fd,
     #[cfg(unix)]
     Stdio,
+    Tls,
+    Ssl,
 }
-
-/// Types of Twisted that are not supported. They are never read as hosts.
-const RESERVED: [&str; 2] = ["ssl", "tls"];
 
 /// The names of the types, in the order in which an error lists them.
 pub(super) const KINDS: &[(&str, Kind)] = &[
@@ -65,6 +64,8 @@ pub(super) const KINDS: &[(&str, Kind)] = &[
     ("fd", Kind::Fd),
     #[cfg(unix)]
     ("stdio", Kind::Stdio),
+    ("tls", Kind::Tls),
+    ("ssl", Kind::Ssl),
 ];
 
 /// The prefix of endpoints behind a proxy. It is not a type to connect to, so a host may have this
@@ -101,10 +102,6 @@ impl<'a> EndpointFields<'a> {
             return Ok(None);
         };
         let lower = kind.to_ascii_lowercase();
-        if RESERVED.contains(&&*lower) {
-            let problem = format!("TLS is not supported, so the type {kind:?} is not either");
-            return Err(bad(text, 0, problem));
-        }
         let Some((_, kind)) = KINDS.iter().find(|(name, _)| *name == lower) else {
             return Ok(None);
         };
@@ -290,6 +287,14 @@ impl<'a> EndpointFields<'a> {
             "0" => Some(false),
             _ => None,
         })
+    }
+
+    /// Takes out the first field if it names a directory, not a port.
+    #[cfg(feature = "tls")]
+    pub(super) fn directory(&mut self) -> Option<String> {
+        let first = self.left.first()?;
+        let is_port = first.key.is_some() || first.value.bytes().all(|byte| byte.is_ascii_digit());
+        (!is_port).then(|| self.left.remove(0).value)
     }
 
     /// Fails if a field remains.

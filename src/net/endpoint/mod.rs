@@ -23,6 +23,8 @@ use super::adopted::given::{AdoptedFd, OpenListener};
 use super::options::{ConnectOptions, ListenOptions};
 use super::proxied::ProxyOptions;
 use crate::address::{Address, literal};
+#[cfg(feature = "tls")]
+use crate::tls::{ClientConfig, ServerConfig};
 
 /// The address that a server listens at, and its options.
 ///
@@ -60,6 +62,8 @@ pub struct ServerEndpoint {
     pub(super) locks: bool,
     /// The options of the PROXY protocol, if the endpoint is behind a proxy.
     pub(super) proxy: Option<ProxyOptions>,
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<Rc<ServerConfig>>,
 }
 
 /// The address or host that a client connects to, and its options.
@@ -86,6 +90,8 @@ pub struct ClientEndpoint {
     pub(super) to: Destination,
     /// The options that the endpoint itself sets.
     pub(super) options: ConnectOptions,
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<ClientConfig>,
 }
 
 /// The sockets that a server may listen with.
@@ -223,6 +229,8 @@ impl ServerEndpoint {
             options: ListenOptions::new(),
             locks: false,
             proxy: None,
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 }
@@ -300,6 +308,23 @@ impl ClientEndpoint {
         Self {
             to,
             options: ConnectOptions::new(),
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+}
+
+#[cfg(feature = "tls")]
+impl ClientEndpoint {
+    /// Returns the name of the host that is connected to, if it is known.
+    pub(super) fn host_name(&self) -> Option<String> {
+        match &self.to {
+            Destination::Host { name, .. } => Some(name.clone()),
+            Destination::Addresses(addresses) => {
+                let ip = addresses.iter().find_map(Address::ip)?;
+                Some(ip.to_string())
+            }
+            _ => None,
         }
     }
 }
@@ -308,6 +333,10 @@ impl fmt::Display for ServerEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.proxy.is_some() {
             f.write_str("haproxy:")?;
+        }
+        #[cfg(feature = "tls")]
+        if self.tls.is_some() {
+            f.write_str("tls:")?;
         }
         match &self.at {
             ListenTarget::Addresses(addresses) => all(f, addresses),
@@ -322,6 +351,10 @@ impl fmt::Display for ServerEndpoint {
 
 impl fmt::Display for ClientEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        #[cfg(feature = "tls")]
+        if self.tls.is_some() {
+            f.write_str("tls:")?;
+        }
         match &self.to {
             Destination::Addresses(addresses) => all(f, addresses),
             Destination::Host { name, port } => write!(f, "{name}:{port}"),

@@ -7,22 +7,17 @@
 //! accepted.
 
 use std::cell::{Cell, RefCell};
-use std::fmt;
 use std::panic::Location;
-use std::rc::{Rc, Weak};
-use std::time::{Duration, Instant};
-
-use slab::Slab;
+use std::rc::Rc;
 
 use super::ProxyOptions;
 use super::header::{BadHeader, Content, Header};
-use crate::address::Address;
-use crate::cells;
-use crate::clock::{Clock, DelayedCall};
+use crate::clock::DelayedCall;
 use crate::failure::Failure;
 use crate::net::streams::accept::{self, Accepted, Acceptor};
+use crate::net::streams::stage::Stage;
 use crate::reactor::Reactor;
-use crate::report::{self, Origin, WarnOnce};
+use crate::report::{self, Origin};
 use crate::transport::{Addresses, Conn, ConnConfig, ConnHandler};
 
 /// An acceptor that reads the header of each connection before it passes the connection on.
@@ -30,14 +25,8 @@ pub(in crate::net) struct Proxied(Rc<Shared>);
 
 /// The state that a port and the connections whose header is being read share.
 struct Shared {
-    /// The inner acceptor; `None` while it is being called, and after the port is closed.
-    inner: Cell<Option<Box<dyn Acceptor>>>,
-    reading: RefCell<Slab<Weak<Conn<HeaderReader>>>>,
+    stage: Rc<Stage>,
     options: ProxyOptions,
-    /// When the last warning about a closed connection was logged: at most one a second.
-    warned: Cell<Option<Instant>>,
-    said: WarnOnce,
-    location: &'static Location<'static>,
 }
 
 /// The handler that reads a header.
@@ -65,14 +54,8 @@ impl Proxied {
         options: ProxyOptions,
         location: &'static Location<'static>,
     ) -> Box<dyn Acceptor> {
-        Box::new(Self(Rc::new(Shared {
-            inner: Cell::new(Some(inner)),
-            reading: RefCell::default(),
-            options,
-            warned: Cell::new(None),
-            said: WarnOnce::new(),
-            location,
-        })))
+        let stage = Stage::before(inner, ("the proxy ", "a valid PROXY header"), location);
+        Box::new(Self(Rc::new(Shared { stage, options })))
     }
 }
 
@@ -80,7 +63,7 @@ impl Acceptor for Proxied {
     fn accepted(&mut self, reactor: &Reactor, accepted: Accepted, conn_config: &Rc<ConnConfig>) {
         let shared = &self.0;
         if !shared.options.trusts(accepted.peer()) {
-            shared.log_closed(reactor, accepted.peer(), &"the peer is not trusted");
+            shared.stage.log_closed(reactor, accepted.peer(), &"the peer is not trusted");
             return accepted.reset();
         }
         let handler = HeaderReader {
@@ -101,7 +84,7 @@ impl Acceptor for Proxied {
                     conn.peer_done(reactor);
                 }
             }),
-            Err(failure) => report::deliver(Origin::Protocol, failure, shared.location),
+            Err(failure) => report::deliver(Origin::Protocol, failure, shared.stage.location()),
         }
     }
 
@@ -110,60 +93,22 @@ impl Acceptor for Proxied {
     }
 
     fn wants(&self) -> bool {
-        cells::with(&self.0.inner, |inner| {
-            inner.as_ref().is_none_or(|inner| inner.wants())
-        })
+        self.0.stage.wants()
     }
 
     fn started(&mut self, location: &'static Location<'static>) -> Result<(), Failure> {
-        let inner = self.0.inner.take();
-        let Some(mut inner) = inner else {
-            return Ok(());
-        };
-        let started = inner.started(location);
-        self.0.inner.set(Some(inner));
-        started
+        self.0.stage.started(location)
     }
 
     fn stopped(&mut self, location: &'static Location<'static>) -> Result<(), Failure> {
-        let reading = self.0.reading.take();
-        for (_, conn) in reading {
-            if let Some(conn) = conn.upgrade() {
-                conn.handler().number.set(None);
-                conn.transport().abort_connection();
-            }
-        }
-        accept::end(self.0.inner.take(), location)
-    }
-}
-
-impl Shared {
-    /// Logs that a connection is closed, and why.
-    fn log_closed(&self, reactor: &Reactor, peer: &Address, why: &dyn fmt::Display) {
-        let now = reactor.now();
-        let last = self.warned.get();
-        if last.is_none_or(|last| now.duration_since(last) >= WARN_INTERVAL) {
-            self.warned.set(Some(now));
-            tracing::warn!(target: "torsade::net", %peer, %why, "closed a connection without a valid PROXY header");
-            if !report::is_logged() {
-                self.said.write(format_args!(
-                    "closed the connection of the proxy {peer}: {why} (reported once for each port)"
-                ));
-            }
-        } else {
-            tracing::debug!(target: "torsade::net", %peer, %why, "closed a connection without a valid PROXY header");
-        }
+        self.0.stage.stopped(location)
     }
 }
 
 impl HeaderReader {
     fn begin(conn: &Rc<Conn<Self>>, reactor: &Reactor) {
         let handler = conn.handler();
-        let number = handler
-            .shared
-            .reading
-            .borrow_mut()
-            .insert(Rc::downgrade(conn));
+        let number = handler.shared.stage.enter(conn.transport());
         handler.number.set(Some(number));
         let weak = Rc::downgrade(conn);
         let deadline = reactor.limit(handler.shared.options.timeout, move || {
@@ -203,9 +148,8 @@ impl HeaderReader {
         let transport = conn.transport();
         let why = why(&conn.handler().header.borrow());
         if let Some(reactor) = conn.link().reactor() {
-            conn.handler()
-                .shared
-                .log_closed(&reactor, &transport.peer(), &why);
+            let stage = &conn.handler().shared.stage;
+            stage.log_closed(&reactor, &transport.peer(), &why);
         }
         transport.abort_connection();
     }
@@ -225,14 +169,9 @@ impl HeaderReader {
         }
         let conn_config = handed.config();
         let accepted = Accepted::Handed(handed, conn.handler().unread.take());
-        let inner = shared.inner.take();
-        let Some(mut inner) = inner else {
-            return accepted.reset();
-        };
-        report::contain_rarely(Origin::Protocol, shared.location, || {
-            accept::pass(&mut *inner, reactor, accepted, &conn_config);
+        shared.stage.pass_on(accepted, |inner, accepted| {
+            accept::pass(inner, reactor, accepted, &conn_config);
         });
-        shared.inner.set(Some(inner));
     }
 
     /// Takes bytes that were read before; returns their number.
@@ -250,7 +189,7 @@ impl HeaderReader {
             deadline.cancel();
         }
         if let Some(number) = self.number.take() {
-            self.shared.reading.borrow_mut().try_remove(number);
+            self.shared.stage.leave(number);
         }
     }
 }
@@ -292,6 +231,3 @@ impl ConnHandler for HeaderReader {
         "connection"
     }
 }
-
-/// The shortest time between two warnings.
-const WARN_INTERVAL: Duration = Duration::from_secs(1);

@@ -151,7 +151,7 @@ impl Accepted {
     }
 
     /// Closes the connection so that the peer sees a reset.
-    #[cfg(any(doc, feature = "proxy-protocol"))]
+    #[cfg(any(doc, feature = "proxy-protocol", feature = "tls"))]
     pub(in crate::net) fn reset(self) {
         match self {
             Self::Socket(socket, _) => {

@@ -27,11 +27,15 @@ use crate::failure::{Cancelled, Failure};
 use crate::net::adopted::given::AdoptedFd;
 use crate::net::endpoint::{ClientEndpoint, Destination, StreamClientEndpoint, ToClientEndpoint};
 use crate::net::options::ConnectOptions;
+#[cfg(feature = "tls")]
+use crate::net::tls::secure;
 use crate::protocol::{Handle, Protocol, handle};
 use crate::reactor::Reactor;
 use crate::repeat::defer_later;
 use crate::report;
 use crate::stream::Connection;
+#[cfg(feature = "tls")]
+use crate::transport::TlsSide;
 use crate::transport::{ConnConfig, SharedPolicies};
 
 impl Reactor {
@@ -172,6 +176,56 @@ impl Reactor {
             Ok(endpoint) => endpoint,
             Err(failure) => return Deferred::fail(Failure::moved(failure, location)),
         };
+        #[cfg(feature = "tls")]
+        if endpoint.tls.is_some() {
+            return self.attempt_in_tls(endpoint, location, make);
+        }
+        self.attempt_plain(endpoint, location, make)
+    }
+
+    /// Connects, and does the handshake of TLS before the connection gets its handler.
+    #[cfg(feature = "tls")]
+    fn attempt_in_tls<T: 'static>(
+        &self,
+        mut endpoint: ClientEndpoint,
+        location: &'static Location<'static>,
+        make: impl FnOnce(&Self, Accepted, &Rc<ConnConfig>) -> Result<T, Failure> + 'static,
+    ) -> Deferred<T> {
+        let name = endpoint.host_name();
+        let config = endpoint.tls.take().unwrap_or_default();
+        let config = config.or_server_name(|| name);
+        if let Err(error) = TlsSide::client(&config) {
+            report::discard(make, location);
+            return Deferred::fail(Failure::at(error, location));
+        }
+        let weak = self.downgrade();
+        let connected = self.attempt_plain(endpoint, location, move |reactor, made, conn_config| {
+            let secured = secure(reactor, made, conn_config, &config);
+            let conn_config = conn_config.clone();
+            Ok(secured.map(move |accepted| (accepted, conn_config)))
+        });
+        let secured = connected.add_callback(|secured: Deferred<_>| secured);
+        secured.add_both(move |secured: Result<(Accepted, Rc<ConnConfig>), Failure>| {
+            match (secured, weak.upgrade()) {
+                (Ok((accepted, conn_config)), Some(reactor)) => {
+                    make(&reactor, accepted, &conn_config)
+                }
+                (secured, _) => {
+                    // The protocol, which was never connected, is dropped with it.
+                    report::discard(make, location);
+                    let failure = secured.err();
+                    Err(failure.unwrap_or_else(|| Failure::at(Cancelled, location)))
+                }
+            }
+        })
+    }
+
+    fn attempt_plain<T: 'static>(
+        &self,
+        endpoint: ClientEndpoint,
+        location: &'static Location<'static>,
+        make: impl FnOnce(&Self, Accepted, &Rc<ConnConfig>) -> Result<T, Failure> + 'static,
+    ) -> Deferred<T> {
         let options = endpoint.options;
         let config = options.clone().config();
         #[cfg(unix)]

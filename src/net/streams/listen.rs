@@ -14,6 +14,8 @@ use crate::net::endpoint::{ListenTarget, ToServerEndpoint, custom};
 use crate::net::errors::ListenError;
 use crate::net::options::ListenConfig;
 use crate::net::proxied::Proxied;
+#[cfg(feature = "tls")]
+use crate::net::tls::Secured;
 use crate::protocol::{BuildProtocol, Factory, IntoProtocol};
 use crate::reactor::Reactor;
 use crate::report::{self, Origin};
@@ -182,6 +184,12 @@ impl Reactor {
             let failure = crate::net::endpoint::no_proxy(&endpoint.to_string());
             return Err(Failure::moved(failure, location));
         }
+        #[cfg(feature = "tls")]
+        let acceptor = match endpoint.tls {
+            Some(config) => Secured::before(acceptor, config, location)
+                .map_err(|error| Failure::at(error, location))?,
+            None => acceptor,
+        };
         let acceptor = match endpoint.proxy {
             Some(proxy) => Proxied::before(acceptor, proxy, location),
             None => acceptor,

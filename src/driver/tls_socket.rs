@@ -1,0 +1,273 @@
+//! A socket in TLS: another socket, and the session that what is written to and read from it goes
+//! through.
+//!
+//! # Invariants
+//!
+//! 1. A write returns as accepted only bytes whose records the socket below has accepted as a
+//!    whole. When it accepts a part, the caller passes the same bytes again, as the call that was
+//!    refused: [`Socket::takes_at_once`] is `false`.
+//! 2. What the session has to say by itself is sent with the next read or write.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::rc::Rc;
+
+use super::Socket;
+use crate::tls::{Handshake, Scratch, ServerConfig, Session, TlsError, TlsInfo};
+
+/// The buffers that the sockets of one reactor use in turn.
+pub(crate) type SharedScratch = Rc<Cell<Option<Box<Scratch>>>>;
+
+/// A socket and its session.
+pub(crate) struct TlsSocket {
+    below: Socket,
+    session: RefCell<Session>,
+    /// The number of bytes of the next write whose records are in the session's output.
+    accepted: Cell<usize>,
+    scratch: SharedScratch,
+}
+
+impl TlsSocket {
+    pub(super) fn new(below: Socket, session: Session, scratch: SharedScratch) -> Self {
+        Self {
+            below,
+            session: RefCell::new(session),
+            accepted: Cell::new(0),
+            scratch,
+        }
+    }
+
+    pub(super) fn below(&self) -> &Socket {
+        &self.below
+    }
+
+    pub(super) fn into_below(self) -> Socket {
+        self.below
+    }
+
+    /// Reads decrypted bytes, as many as there are.
+    pub(super) fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+        let mut session = self.session.borrow_mut();
+        if into.is_empty() {
+            return Ok(0);
+        }
+        let mut count = session.take_plain(into);
+        if count < into.len() {
+            count += self.receive(&mut session, &mut into[count..])?;
+        }
+        if count > 0 {
+            return Ok(count);
+        }
+        match session.end() {
+            Some(Ok(())) => Ok(0),
+            Some(Err(error)) => Err(as_io_error(error)),
+            None => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    /// Receives and decrypts until `into` is full, or nothing more has arrived. Errors of the
+    /// socket are returned; the session keeps its own.
+    fn receive(&self, session: &mut Session, into: &mut [u8]) -> io::Result<usize> {
+        let mut scratch = self.scratch.take().unwrap_or_default();
+        let received = self.receive_with(session, into, &mut scratch.received);
+        self.scratch.set(Some(scratch));
+        received
+    }
+
+    fn receive_with(
+        &self,
+        session: &mut Session,
+        into: &mut [u8],
+        buffer: &mut Vec<u8>,
+    ) -> io::Result<usize> {
+        let mut count = 0;
+        for _ in 0..READS {
+            if count == into.len() && session.is_established() {
+                break;
+            }
+            if !session.takes_input() {
+                break;
+            }
+            // What is decrypted and not read has to be kept: at most a record.
+            let left = (into.len() - count).saturating_sub(session.input());
+            let room = match session.is_established() {
+                true => left.clamp(RECORD, MOST),
+                false => MOST,
+            };
+            let needed = session.input() + room;
+            if buffer.len() < needed {
+                buffer.resize(needed, 0);
+            }
+            let result = self.below.read(&mut buffer[session.input()..needed]);
+            let read = match result {
+                Ok(0) => {
+                    session.input_ended();
+                    break;
+                }
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) if count > 0 => break,
+                Err(error) => return Err(error),
+            };
+            let kept = session.begin_receiving(buffer);
+            count += session.process(&mut buffer[..kept + read], &mut into[count..]);
+            self.send_output(session)?;
+            if read < room {
+                break;
+            }
+        }
+        Ok(count)
+    }
+
+    /// Sends what the session has to say; returns whether that is done.
+    fn send_output(&self, session: &mut Session) -> io::Result<bool> {
+        while !session.output().is_empty() {
+            match self.below.write(session.output()) {
+                Ok(0) => return Ok(false),
+                Ok(count) => session.consume_output(count),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Encrypts and sends, as much as the socket accepts (invariant 1).
+    pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let mut session = self.session.borrow_mut();
+        if let Some(error) = session.error() {
+            return Err(as_io_error(error));
+        }
+        if !session.is_established() || !self.send_output(&mut session)? {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let mut count = self.accepted.take().min(bytes.len());
+        let mut scratch = self.scratch.take().unwrap_or_default();
+        let result = loop {
+            let rest = &bytes[count..];
+            let batch = &rest[..rest.len().min(Session::BATCH)];
+            if batch.is_empty() {
+                break Ok(());
+            }
+            match self.send_batch(&mut session, batch, &mut scratch.records) {
+                Ok(true) => count += batch.len(),
+                Ok(false) => {
+                    self.accepted.set(batch.len());
+                    break Ok(());
+                }
+                Err(error) => break Err(error),
+            }
+        };
+        self.scratch.set(Some(scratch));
+        match (result, count) {
+            (Err(error), 0) => Err(error),
+            (Ok(()), 0) if !bytes.is_empty() => Err(io::ErrorKind::WouldBlock.into()),
+            (_, count) => Ok(count),
+        }
+    }
+
+    /// Encrypts and sends some bytes; returns whether the socket has accepted all records. Those
+    /// that it has not are in the session's output.
+    fn send_batch(
+        &self,
+        session: &mut Session,
+        batch: &[u8],
+        records: &mut Vec<u8>,
+    ) -> io::Result<bool> {
+        session.encrypt(batch, records).map_err(as_io_error)?;
+        let sent = match self.below.write(records) {
+            Ok(sent) => sent,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+            Err(error) => return Err(error),
+        };
+        session.queue_output(&records[sent..]);
+        self.send_output(session)
+    }
+
+    pub(super) fn write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut count = 0;
+        for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
+            match self.write(piece) {
+                Ok(written) => {
+                    count += written;
+                    if written < piece.len() {
+                        break;
+                    }
+                }
+                Err(_) if count > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(count)
+    }
+
+    /// Goes on with the handshake, as far as the peer's bytes reach.
+    pub(crate) fn handshake(&self) -> io::Result<Handshake> {
+        let mut session = self.session.borrow_mut();
+        self.send_output(&mut session)?;
+        if !session.is_established() {
+            self.receive(&mut session, &mut [])?;
+        }
+        self.send_output(&mut session)?;
+        if let Some(error) = session.error() {
+            return Err(as_io_error(error));
+        }
+        Ok(session.handshake())
+    }
+
+    /// Goes on with the configuration that the program has chosen for this client.
+    pub(crate) fn accept(&self, config: &ServerConfig) {
+        self.session.borrow_mut().accept(config);
+    }
+
+    /// Sends `close_notify`, once; returns whether everything is sent.
+    pub(crate) fn close(&self) -> io::Result<bool> {
+        let mut session = self.session.borrow_mut();
+        session.close();
+        self.send_output(&mut session)
+    }
+
+    /// Returns whether there are decrypted bytes, which no event reports.
+    pub(super) fn has_unread(&self) -> bool {
+        self.session.borrow().has_plain() || self.below.has_unread()
+    }
+
+    /// Returns whether the peer's bytes are wanted, and whether the socket has to become writable,
+    /// to go on with the handshake.
+    pub(crate) fn handshake_interest(&self) -> (bool, bool) {
+        let session = self.session.borrow();
+        (session.takes_input(), !session.output().is_empty())
+    }
+
+    pub(crate) fn is_established(&self) -> bool {
+        self.session.borrow().is_established()
+    }
+
+    pub(crate) fn info(&self) -> Option<TlsInfo> {
+        self.session.borrow().info()
+    }
+}
+
+fn as_io_error(error: TlsError) -> io::Error {
+    io::Error::new(error.kind(), error)
+}
+
+impl fmt::Debug for TlsSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsSocket")
+            .field("below", &self.below)
+            .field("is_established", &self.is_established())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The most times that one call reads the socket below.
+const READS: usize = 8;
+/// The most bytes of one read.
+const MOST: usize = 64 * 1024;
+/// The most that a record is long.
+const RECORD: usize = 16 * 1024 + 256;

@@ -1,0 +1,94 @@
+//! The handler of a connection until its handshake is finished.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use crate::failure::Failure;
+use crate::net::streams::accept::Accepted;
+use crate::reactor::Reactor;
+use crate::report;
+use crate::tls::TlsError;
+use crate::transport::{Conn, ConnConfig, ConnHandler, TlsSide, Transport};
+
+/// What happens with the connection, or with the failure.
+pub(super) type Then = Box<dyn FnOnce(&Reactor, Result<Accepted, Failure>)>;
+
+/// The handler: it wants no bytes, as the transport does the handshake by itself.
+struct Handshaker {
+    then: Cell<Option<Then>>,
+}
+
+/// Begins a handshake; `then` is called once, unless the reactor ends first. Returns a handle, to
+/// abort it with.
+pub(super) fn begin(
+    reactor: &Reactor,
+    accepted: Accepted,
+    conn_config: &Rc<ConnConfig>,
+    side: Result<TlsSide, TlsError>,
+    then: Then,
+) -> Result<Transport, Failure> {
+    let mut side = match side {
+        Ok(side) => side,
+        Err(error) => {
+            report::discard(then, conn_config.location);
+            return Err(Failure::at(error, conn_config.location));
+        }
+    };
+    let handler = Handshaker {
+        then: Cell::new(Some(then)),
+    };
+    let (conn, unread) = accepted.conn(reactor, conn_config, handler)?;
+    // What an earlier handler has read and not used is a part of the handshake.
+    side.session.process(&mut { unread }, &mut []);
+    let weak = Rc::downgrade(&conn);
+    conn.begin(reactor, || {
+        let done = conn.link().start_tls(Ok(side));
+        // The Deferred has no consumer but this callback, which has no failure.
+        drop(done.add_both(move |result: Result<(), Failure>| {
+            if let Some(conn) = weak.upgrade() {
+                Handshaker::finish(&conn, result);
+            }
+            Ok(())
+        }));
+        if conn.link().has_eof_to_report() {
+            conn.transport().lose_connection();
+        }
+    });
+    Ok(conn.transport())
+}
+
+impl Handshaker {
+    fn finish(conn: &Rc<Conn<Self>>, result: Result<(), Failure>) {
+        let (Some(then), Some(reactor)) = (conn.handler().then.take(), conn.link().reactor())
+        else {
+            return;
+        };
+        let accepted = result.and_then(|()| match conn.hand_over(&reactor) {
+            Some(handed) => Ok(Accepted::Handed(handed, Vec::new())),
+            None => Err(conn.link().failure(crate::ConnectionError::Done)),
+        });
+        then(&reactor, accepted);
+    }
+}
+
+impl ConnHandler for Handshaker {
+    fn readable(_conn: &Rc<Conn<Self>>, _reactor: &Reactor) {}
+
+    fn eof(_conn: &Rc<Conn<Self>>, _reactor: &Reactor) {}
+
+    fn write_ready(_conn: &Rc<Conn<Self>>, _reactor: &Reactor) {}
+
+    fn flushed(_conn: &Rc<Conn<Self>>) {}
+
+    fn lost(conn: &Rc<Conn<Self>>, reason: Failure) {
+        Self::finish(conn, Err(reason));
+    }
+
+    fn wants_bytes(&self) -> bool {
+        false
+    }
+
+    fn kind(&self) -> &'static str {
+        "TLS handshake"
+    }
+}

@@ -1,0 +1,276 @@
+//! How a client speaks TLS: [`ClientConfig`].
+
+use std::cell::OnceCell;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::pki_types::ServerName;
+use rustls::sign::SingleCertAndKey;
+use rustls::{KeyLogFile, SupportedProtocolVersion};
+
+use super::error::TlsError;
+use super::identity::Identity;
+use super::provider::Provider;
+use super::roots::Roots;
+use super::verify::Pinned;
+use super::{HANDSHAKE, Version};
+
+/// How a client speaks TLS: which servers it trusts, and what it offers.
+///
+/// By default it accepts what the system's authorities have certified for the name that is
+/// connected to, speaks TLS 1.3 and 1.2, and resumes sessions. A clone shares the sessions, so use
+/// one value for many connections.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::tls::{ClientConfig, Identity, Roots, ServerConfig};
+/// use torsade::net::{ClientEndpoint, ServerEndpoint};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+/// # let pem = made.cert.pem() + &made.signing_key.serialize_pem();
+/// let server = ServerConfig::new(Identity::from_pem(&pem)?);
+/// let client = ClientConfig::new().roots(Roots::none().pem(&pem)?);
+/// torsade::testing::run(async move |reactor| {
+///     let endpoint = ServerEndpoint::parse("127.0.0.1:0")?.tls(server);
+///     let port = reactor.serve(endpoint, async |mut conn| {
+///         conn.write_all(b"hello\n").await?;
+///         Ok(())
+///     })?;
+///     let endpoint = ClientEndpoint::new(port.local_addr().clone());
+///     let endpoint = endpoint.tls(client.server_name("localhost"));
+///     let mut conn = reactor.connect_stream(endpoint).await?;
+///     assert_eq!(conn.read_line(80).await?.as_deref(), Some(&b"hello"[..]));
+///     drop(conn);
+///     port.stop().await
+/// });
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+#[must_use]
+#[doc(alias("optionsForClientTLS", "CertificateOptions", "SSLContext", "TlsConnector"))]
+pub struct ClientConfig {
+    settings: Settings,
+    built: Rc<OnceCell<Result<Arc<rustls::ClientConfig>, TlsError>>>,
+}
+
+#[derive(Clone)]
+struct Settings {
+    roots: Option<Roots>,
+    identity: Option<Identity>,
+    server_name: Option<String>,
+    alpn: Vec<Vec<u8>>,
+    pins: Vec<[u8; 32]>,
+    least: Version,
+    provider: Provider,
+    logs_keys: bool,
+    limit: Duration,
+    /// A configuration of the library's own, in place of what the others say.
+    given: Option<Arc<rustls::ClientConfig>>,
+}
+
+impl ClientConfig {
+    /// The default configuration.
+    pub fn new() -> Self {
+        Self::of(None)
+    }
+
+    /// A configuration that the library `rustls` has made, for what has no method here. Its version
+    /// may change with any version of this crate.
+    pub fn from_rustls(config: Arc<rustls::ClientConfig>) -> Self {
+        Self::of(Some(config))
+    }
+
+    fn of(given: Option<Arc<rustls::ClientConfig>>) -> Self {
+        Self {
+            settings: Settings {
+                roots: None,
+                identity: None,
+                server_name: None,
+                alpn: Vec::new(),
+                pins: Vec::new(),
+                least: Version::Tls12,
+                provider: Provider::default(),
+                logs_keys: false,
+                limit: HANDSHAKE,
+                given,
+            },
+            built: Rc::default(),
+        }
+    }
+
+    /// Sets the authorities whose certificates are accepted; the system's by default.
+    pub fn roots(self, roots: Roots) -> Self {
+        self.set(|settings| settings.roots = Some(roots))
+    }
+
+    /// Sets what the client proves itself with, to servers that ask for that.
+    #[doc(alias("clientCertificate", "client_auth"))]
+    pub fn identity(self, identity: Identity) -> Self {
+        self.set(|settings| settings.identity = Some(identity))
+    }
+
+    /// Sets the name that the server's certificate must be for, a host name or an IP address. By
+    /// default this is the host of the endpoint.
+    #[doc(alias("hostname", "SNI"))]
+    pub fn server_name(mut self, name: impl Into<String>) -> Self {
+        // The sessions stay shared.
+        self.settings.server_name = Some(name.into());
+        self
+    }
+
+    /// Sets the application protocols that are offered, the preferred one first (RFC 7301). A
+    /// server that speaks none of them refuses the connection; one that knows nothing of such
+    /// protocols does not, see [`TlsInfo::alpn`](super::TlsInfo::alpn).
+    #[doc(alias("acceptableProtocols", "nextProtocols"))]
+    pub fn alpn<P: AsRef<[u8]>>(self, protocols: impl IntoIterator<Item = P>) -> Self {
+        let protocols = protocols.into_iter();
+        let names = protocols.map(|name| name.as_ref().to_vec()).collect();
+        self.set(|settings| settings.alpn = names)
+    }
+
+    /// Accepts only certificates of which one in the chain has this key, besides all other checks:
+    /// the SHA-256 of its subject public key info (as in RFC 7469). Several calls allow several
+    /// keys.
+    #[doc(alias("pinnedpubkey", "HPKP"))]
+    pub fn pin(self, sha256: [u8; 32]) -> Self {
+        self.set(|settings| settings.pins.push(sha256))
+    }
+
+    /// Sets the oldest version that is spoken; TLS 1.2 by default.
+    #[doc(alias("raiseMinimumTo", "minimum_version"))]
+    pub fn min_version(self, version: Version) -> Self {
+        self.set(|settings| settings.least = version)
+    }
+
+    /// Sets the library that does the cryptography.
+    pub fn provider(self, provider: Provider) -> Self {
+        self.set(|settings| settings.provider = provider)
+    }
+
+    /// Sets whether the secrets of each connection are appended to the file that the environment
+    /// variable `SSLKEYLOGFILE` names, with which other programs can decrypt what is sent. Not by
+    /// default.
+    #[doc(alias = "keylog")]
+    pub fn log_keys(self, on: bool) -> Self {
+        self.set(|settings| settings.logs_keys = on)
+    }
+
+    /// Sets how long the handshake may take; 10 seconds by default.
+    pub fn handshake_timeout(mut self, limit: Duration) -> Self {
+        self.settings.limit = limit;
+        self
+    }
+
+    fn set(mut self, f: impl FnOnce(&mut Settings)) -> Self {
+        f(&mut self.settings);
+        self.built = Rc::default();
+        self
+    }
+
+    pub(crate) fn limit(&self) -> Duration {
+        self.settings.limit
+    }
+
+    /// Sets the server's name, unless there is one.
+    pub(crate) fn or_server_name(self, name: impl FnOnce() -> Option<String>) -> Self {
+        match (&self.settings.server_name, name) {
+            (None, name) => match name() {
+                Some(name) => self.server_name(name),
+                None => self,
+            },
+            _ => self,
+        }
+    }
+
+    /// Returns the server's name in the library's form.
+    pub(super) fn name(&self) -> Result<ServerName<'static>, TlsError> {
+        let Some(name) = &self.settings.server_name else {
+            return Err(TlsError::config(
+                "the server has no name; `ClientConfig::server_name` sets it",
+            ));
+        };
+        let bare = name.trim_end_matches('.');
+        let bare = bare.strip_prefix('[').map_or(bare, |ip| ip.trim_end_matches(']'));
+        ServerName::try_from(bare.to_owned())
+            .map_err(|_| TlsError::config(format!("{name:?} is not the name of a server")))
+    }
+
+    /// Makes the configuration, once.
+    pub(super) fn built(&self) -> Result<Arc<rustls::ClientConfig>, TlsError> {
+        self.built.get_or_init(|| self.settings.build()).clone()
+    }
+}
+
+impl Settings {
+    fn build(&self) -> Result<Arc<rustls::ClientConfig>, TlsError> {
+        if let Some(given) = &self.given {
+            return Ok(given.clone());
+        }
+        let algorithms = self.provider.algorithms();
+        let roots = match &self.roots {
+            Some(roots) => roots.clone(),
+            None => Roots::of_platform()?,
+        };
+        let unusable = |problem: &dyn fmt::Display| TlsError::config(problem.to_string());
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(roots.store(), algorithms.clone())
+                .build()
+                .map_err(|_| TlsError::config("there is no authority to accept certificates of"))?;
+        let builder = rustls::ClientConfig::builder_with_provider(algorithms)
+            .with_protocol_versions(versions(self.least))
+            .map_err(|error| unusable(&error))?
+            .dangerous()
+            .with_custom_certificate_verifier(match self.pins.is_empty() {
+                true => verifier,
+                false => Arc::new(Pinned {
+                    inner: verifier,
+                    pins: self.pins.clone(),
+                    provider: self.provider,
+                }),
+            });
+        let mut config = match &self.identity {
+            None => builder.with_no_client_auth(),
+            Some(identity) => {
+                let certified = identity.certified(self.provider)?;
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)))
+            }
+        };
+        config.alpn_protocols.clone_from(&self.alpn);
+        if self.logs_keys {
+            config.key_log = Arc::new(KeyLogFile::new());
+        }
+        Ok(Arc::new(config))
+    }
+}
+
+static TLS13: [&SupportedProtocolVersion; 1] = [&rustls::version::TLS13];
+
+/// Returns the versions from this one on.
+pub(super) fn versions(least: Version) -> &'static [&'static SupportedProtocolVersion] {
+    match least {
+        Version::Tls12 => rustls::ALL_VERSIONS,
+        Version::Tls13 => &TLS13,
+    }
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for ClientConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientConfig")
+            .field("server_name", &self.settings.server_name)
+            .field("roots", &self.settings.roots)
+            .field("identity", &self.settings.identity)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,306 @@
+//! How a server speaks TLS: [`ServerConfig`].
+
+use std::cell::OnceCell;
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::KeyLogFile;
+use rustls::server::WebPkiClientVerifier;
+
+use super::client::versions;
+use super::error::TlsError;
+use super::identity::{Identities, Resolver};
+use super::provider::Provider;
+use super::roots::Roots;
+use super::{HANDSHAKE, Version};
+use crate::failure::Failure;
+
+/// How a server speaks TLS: what it proves itself with, and what it requires of its clients.
+///
+/// By default it speaks TLS 1.3 and 1.2, asks for no certificate, resumes sessions by tickets whose
+/// keys are replaced every six hours, accepts no early data (0-RTT), gives a client ten seconds for
+/// the handshake, and has at most 1,000 handshakes at a time. A clone shares the sessions.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::tls::{ClientAuth, Identity, Roots, ServerConfig};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let made = rcgen::generate_simple_self_signed(["db.internal".to_owned()])?;
+/// # let pem = made.cert.pem() + &made.signing_key.serialize_pem();
+/// let config = ServerConfig::new(Identity::from_pem(&pem)?)
+///     .client_auth(ClientAuth::Required(Roots::none().pem(&pem)?))
+///     .alpn(["postgresql"]);
+/// # let _ = config;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+#[must_use]
+#[doc(alias("CertificateOptions", "SSLContext", "TlsAcceptor", "ContextFactory"))]
+pub struct ServerConfig {
+    settings: Settings,
+    built: Rc<OnceCell<Result<Arc<rustls::ServerConfig>, TlsError>>>,
+}
+
+#[derive(Clone)]
+struct Settings {
+    identities: Identities,
+    auth: ClientAuth,
+    alpn: Vec<Vec<u8>>,
+    least: Version,
+    provider: Provider,
+    tickets: bool,
+    logs_keys: bool,
+    limit: Duration,
+    most: usize,
+    choose: Option<Choose>,
+    /// A configuration of the library's own, in place of what the others say.
+    given: Option<Arc<rustls::ServerConfig>>,
+}
+
+type Choose = Rc<dyn Fn(ClientHello) -> Chosen>;
+/// The configuration for one client, once it is known.
+pub(crate) type Chosen = Pin<Box<dyn Future<Output = Result<ServerConfig, Failure>>>>;
+
+/// Whether clients have to prove themselves with a certificate.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+#[doc(alias("requireCertificate", "verify", "mTLS"))]
+pub enum ClientAuth {
+    /// They are not asked for one.
+    #[default]
+    None,
+    /// They are asked for one; a client may have none, and is refused with one that none of these
+    /// authorities has issued.
+    Optional(Roots),
+    /// They are refused without one that one of these authorities has issued.
+    Required(Roots),
+}
+
+/// What a client has asked for in its first message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClientHello {
+    /// The name of the server that it wants to talk to (SNI).
+    pub server_name: Option<String>,
+    /// The application protocols that it offers, the preferred one first (ALPN).
+    pub alpn: Vec<Vec<u8>>,
+}
+
+impl ServerConfig {
+    /// A configuration with this identity, or with these by the client's SNI.
+    pub fn new(identities: impl Into<Identities>) -> Self {
+        Self::of(identities.into(), None)
+    }
+
+    /// A configuration that the library `rustls` has made, for what has no method here. Its version
+    /// may change with any version of this crate.
+    pub fn from_rustls(config: Arc<rustls::ServerConfig>) -> Self {
+        Self::of(Identities::new(), Some(config))
+    }
+
+    fn of(identities: Identities, given: Option<Arc<rustls::ServerConfig>>) -> Self {
+        Self {
+            settings: Settings {
+                identities,
+                auth: ClientAuth::None,
+                alpn: Vec::new(),
+                least: Version::Tls12,
+                provider: Provider::default(),
+                tickets: true,
+                logs_keys: false,
+                limit: HANDSHAKE,
+                most: HANDSHAKES,
+                choose: None,
+                given,
+            },
+            built: Rc::default(),
+        }
+    }
+
+    /// Sets whether clients have to prove themselves.
+    pub fn client_auth(self, auth: ClientAuth) -> Self {
+        self.set(|settings| settings.auth = auth)
+    }
+
+    /// Sets the application protocols that are spoken, the preferred one first (RFC 7301). A client
+    /// that offers some, and none of these, is refused.
+    #[doc(alias = "acceptableProtocols")]
+    pub fn alpn<P: AsRef<[u8]>>(self, protocols: impl IntoIterator<Item = P>) -> Self {
+        let protocols = protocols.into_iter();
+        let names = protocols.map(|name| name.as_ref().to_vec()).collect();
+        self.set(|settings| settings.alpn = names)
+    }
+
+    /// Sets the oldest version that is spoken; TLS 1.2 by default.
+    #[doc(alias("raiseMinimumTo", "minimum_version"))]
+    pub fn min_version(self, version: Version) -> Self {
+        self.set(|settings| settings.least = version)
+    }
+
+    /// Sets the library that does the cryptography.
+    pub fn provider(self, provider: Provider) -> Self {
+        self.set(|settings| settings.provider = provider)
+    }
+
+    /// Sets whether clients get tickets with which they resume their session later; they do by
+    /// default.
+    #[doc(alias("session tickets", "enableSessions"))]
+    pub fn tickets(self, on: bool) -> Self {
+        self.set(|settings| settings.tickets = on)
+    }
+
+    /// Sets whether the secrets of each connection are appended to the file that the environment
+    /// variable `SSLKEYLOGFILE` names, with which other programs can decrypt what is sent. Not by
+    /// default.
+    #[doc(alias = "keylog")]
+    pub fn log_keys(self, on: bool) -> Self {
+        self.set(|settings| settings.logs_keys = on)
+    }
+
+    /// Sets how long the handshake may take; 10 seconds by default.
+    pub fn handshake_timeout(mut self, limit: Duration) -> Self {
+        self.settings.limit = limit;
+        self
+    }
+
+    /// Sets how many handshakes a port has at a time; 1,000 by default. When there are as many, the
+    /// port accepts no connection until one has ended: the client waits.
+    pub fn max_handshakes(mut self, count: usize) -> Self {
+        self.settings.most = count.max(1);
+        self
+    }
+
+    /// Sets a function that chooses the configuration for each client by what it has asked for. It
+    /// may await what it needs for that; it counts for the time of the handshake. When it fails,
+    /// the client is refused, and the failure is the reason of the connection's end.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    /// # let pem = made.cert.pem() + &made.signing_key.serialize_pem();
+    /// use torsade::tls::{Identity, ServerConfig};
+    ///
+    /// let known = ServerConfig::new(Identity::from_pem(&pem)?);
+    /// let config = known.clone().choose(async move |hello| {
+    ///     // A look-up in a database, for example.
+    ///     match hello.server_name.as_deref() {
+    ///         Some("localhost") => Ok(known.clone()),
+    ///         _ => Err(std::io::Error::from(std::io::ErrorKind::NotFound))?,
+    ///     }
+    /// });
+    /// # let _ = config;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias("SNICallback", "LazyConfigAcceptor", "sni_callback"))]
+    pub fn choose<F>(self, choose: F) -> Self
+    where
+        F: AsyncFn(ClientHello) -> Result<Self, Failure> + 'static,
+    {
+        let choose = Rc::new(choose);
+        let boxed: Choose = Rc::new(move |hello| {
+            let choose = choose.clone();
+            Box::pin(async move { choose(hello).await })
+        });
+        self.set(|settings| settings.choose = Some(boxed))
+    }
+
+    fn set(mut self, f: impl FnOnce(&mut Settings)) -> Self {
+        f(&mut self.settings);
+        self.built = Rc::default();
+        self
+    }
+
+    pub(crate) fn limit(&self) -> Duration {
+        self.settings.limit
+    }
+
+    pub(crate) fn most_handshakes(&self) -> usize {
+        self.settings.most
+    }
+
+    /// Returns whether a function of the program chooses the configuration.
+    pub(super) fn chooses(&self) -> bool {
+        self.settings.choose.is_some()
+    }
+
+    /// Calls that function: user code.
+    pub(crate) fn chosen(&self, hello: ClientHello) -> Option<Chosen> {
+        self.settings.choose.as_ref().map(|choose| choose(hello))
+    }
+
+    /// Makes the configuration, once.
+    pub(crate) fn built(&self) -> Result<Arc<rustls::ServerConfig>, TlsError> {
+        self.built.get_or_init(|| self.settings.build()).clone()
+    }
+}
+
+impl Settings {
+    fn build(&self) -> Result<Arc<rustls::ServerConfig>, TlsError> {
+        if let Some(given) = &self.given {
+            return Ok(given.clone());
+        }
+        let algorithms = self.provider.algorithms();
+        let unusable = |problem: &dyn fmt::Display| TlsError::config(problem.to_string());
+        let verifier = |roots: &Roots| {
+            WebPkiClientVerifier::builder_with_provider(roots.store(), algorithms.clone())
+        };
+        let none = |_| TlsError::config("there is no authority to accept clients' certificates of");
+        let auth = match &self.auth {
+            ClientAuth::None => WebPkiClientVerifier::no_client_auth(),
+            ClientAuth::Optional(roots) => verifier(roots)
+                .allow_unauthenticated()
+                .build()
+                .map_err(none)?,
+            ClientAuth::Required(roots) => verifier(roots).build().map_err(none)?,
+        };
+        let mut config = rustls::ServerConfig::builder_with_provider(algorithms)
+            .with_protocol_versions(versions(self.least))
+            .map_err(|error| unusable(&error))?
+            .with_client_cert_verifier(auth)
+            .with_cert_resolver(Arc::new(Resolver {
+                identities: self.identities.clone(),
+                provider: self.provider,
+            }));
+        config.alpn_protocols.clone_from(&self.alpn);
+        match self.tickets {
+            true => config.ticketer = ticketer(self.provider)?,
+            false => config.send_tls13_tickets = 0,
+        }
+        if self.logs_keys {
+            config.key_log = Arc::new(KeyLogFile::new());
+        }
+        Ok(Arc::new(config))
+    }
+}
+
+fn ticketer(
+    provider: Provider,
+) -> Result<Arc<dyn rustls::server::ProducesTickets>, TlsError> {
+    let made = match provider {
+        Provider::Ring => rustls::crypto::ring::Ticketer::new(),
+        #[cfg(feature = "tls-aws-lc-rs")]
+        Provider::AwsLcRs => rustls::crypto::aws_lc_rs::Ticketer::new(),
+    };
+    made.map_err(|error| TlsError::config(error.to_string()))
+}
+
+/// The default of [`ServerConfig::max_handshakes`].
+const HANDSHAKES: usize = 1000;
+
+impl fmt::Debug for ServerConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerConfig")
+            .field("identities", &self.settings.identities)
+            .field("auth", &self.settings.auth)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,663 @@
+//! A TLS connection without I/O: [`Session`].
+//!
+//! | state       | gets                                   | then                                   |
+//! |-------------|----------------------------------------|----------------------------------------|
+//! | `Hello`     | a client's first message, in pieces    | `Choosing` or `Server`                 |
+//! | `Choosing`  | its configuration                      | `Server`                               |
+//! | `Client`, `Server` | records                         | established, the peer's end, an error  |
+//!
+//! Bytes that were received go into [`Session::process`] together with [`Session::input`], the rest
+//! of the last call; the bytes to send are in [`Session::output`].
+
+use std::mem;
+use std::rc::Rc;
+
+use rustls::client::UnbufferedClientConnection;
+use rustls::server::{Acceptor, UnbufferedServerConnection};
+use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
+use rustls::{CommonState, Error, HandshakeKind, ProtocolVersion};
+
+use super::client::ClientConfig;
+use super::error::{TlsError, is_tls};
+use super::info::TlsInfo;
+use super::server::{ClientHello, ServerConfig};
+use super::Version;
+
+/// One end of a TLS connection.
+pub(crate) struct Session {
+    engine: Engine,
+    /// What was received and cannot be decoded yet: a part of a record or of a message.
+    input: Vec<u8>,
+    /// What is to be sent, from `sent` on.
+    output: Vec<u8>,
+    sent: usize,
+    /// What was decrypted and not read, from `taken` on.
+    plain: Vec<u8>,
+    taken: usize,
+    /// The error, once there is one.
+    failed: Option<Box<TlsError>>,
+    /// Whether a read has returned the end: the peer's, or the error.
+    has_told: bool,
+    /// The name that the client has asked for.
+    sni: Option<Box<str>>,
+    is_established: bool,
+    has_peer_closed: bool,
+    has_closed: bool,
+    /// Whether a record of the peer was decoded.
+    has_begun: bool,
+}
+
+enum Engine {
+    /// A server waits for the client's first message.
+    Hello(Rc<ServerConfig>),
+    /// A server waits for the program to choose its configuration.
+    Choosing,
+    Client(Box<UnbufferedClientConnection>),
+    Server(Box<UnbufferedServerConnection>),
+}
+
+/// How far a handshake is.
+pub(crate) enum Handshake {
+    Pending,
+    /// The program chooses the configuration, which [`Session::accept`] gets.
+    Chooses(Rc<ServerConfig>, ClientHello),
+    Done,
+}
+
+/// Buffers that sessions use one after another: for records that are decoded, and for records that
+/// are made.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    pub(crate) received: Vec<u8>,
+    pub(crate) records: Vec<u8>,
+}
+
+/// Where decrypted bytes go: as many as fit to the reader, the others to be kept.
+struct Sink<'a> {
+    into: &'a mut [u8],
+    count: usize,
+    rest: &'a mut Vec<u8>,
+}
+
+impl Sink<'_> {
+    fn push(&mut self, bytes: &[u8]) {
+        let fits = match self.rest.is_empty() {
+            true => bytes.len().min(self.into.len() - self.count),
+            false => 0,
+        };
+        self.into[self.count..self.count + fits].copy_from_slice(&bytes[..fits]);
+        self.count += fits;
+        self.rest.extend_from_slice(&bytes[fits..]);
+    }
+}
+
+/// What follows a step of the library's machine.
+enum Next {
+    Again,
+    Wait,
+    PeerClosed,
+}
+
+impl Session {
+    /// Begins a client's session: its first message is in the output.
+    pub(crate) fn client(config: &ClientConfig) -> Result<Self, TlsError> {
+        let (built, name) = (config.built()?, config.name()?);
+        let connection = UnbufferedClientConnection::new(built, name)
+            .map_err(|error| TlsError::of(error, &[]))?;
+        let mut session = Self::new(Engine::Client(Box::new(connection)));
+        session.advance(&mut [], &mut [])?;
+        Ok(session)
+    }
+
+    /// Begins a server's session.
+    pub(crate) fn server(config: &Rc<ServerConfig>) -> Result<Self, TlsError> {
+        if !config.chooses() {
+            config.built()?;
+        }
+        Ok(Self::new(Engine::Hello(config.clone())))
+    }
+
+    fn new(engine: Engine) -> Self {
+        Self {
+            engine,
+            input: Vec::new(),
+            output: Vec::new(),
+            sent: 0,
+            plain: Vec::new(),
+            taken: 0,
+            failed: None,
+            has_told: false,
+            sni: None,
+            is_established: false,
+            has_peer_closed: false,
+            has_closed: false,
+            has_begun: false,
+        }
+    }
+
+    /// Sends bytes before all others, without encryption.
+    pub(crate) fn send_plain_first(&mut self, bytes: &[u8]) {
+        self.output.splice(..0, bytes.iter().copied());
+    }
+
+    /// Returns whether the handshake is finished.
+    pub(crate) fn is_established(&self) -> bool {
+        self.is_established
+    }
+
+    /// Returns whether more can be received: not before the program has chosen a configuration, and
+    /// not after the peer's end or an error.
+    pub(crate) fn takes_input(&self) -> bool {
+        !self.has_peer_closed && self.failed.is_none() && !matches!(self.engine, Engine::Choosing)
+    }
+
+    /// Returns whether there are decrypted bytes, or the end of them, that no read has returned yet.
+    pub(crate) fn has_plain(&self) -> bool {
+        let has_ended = self.has_peer_closed || self.failed.is_some();
+        self.taken < self.plain.len() || (has_ended && !self.has_told)
+    }
+
+    /// Takes decrypted bytes out; returns how many.
+    pub(crate) fn take_plain(&mut self, into: &mut [u8]) -> usize {
+        let count = into.len().min(self.plain.len() - self.taken);
+        into[..count].copy_from_slice(&self.plain[self.taken..self.taken + count]);
+        self.taken += count;
+        if self.taken == self.plain.len() {
+            (self.plain, self.taken) = (Vec::new(), 0);
+        }
+        count
+    }
+
+    /// Returns the end of the decrypted bytes, if they have one: the peer's, or an error.
+    pub(crate) fn end(&mut self) -> Option<Result<(), TlsError>> {
+        let end = match (&self.failed, self.has_peer_closed) {
+            (Some(error), _) => Err((**error).clone()),
+            (None, true) => Ok(()),
+            (None, false) => return None,
+        };
+        self.has_told = true;
+        Some(end)
+    }
+
+    /// Returns the error that has ended the session.
+    pub(crate) fn error(&self) -> Option<TlsError> {
+        self.failed.as_deref().cloned()
+    }
+
+    /// Returns the bytes to send.
+    pub(crate) fn output(&self) -> &[u8] {
+        &self.output[self.sent..]
+    }
+
+    /// Records that the first `count` bytes of the output were sent.
+    pub(crate) fn consume_output(&mut self, count: usize) {
+        self.sent += count;
+        if self.sent == self.output.len() {
+            (self.output, self.sent) = (Vec::new(), 0);
+        }
+    }
+
+    /// Puts bytes behind the output.
+    pub(crate) fn queue_output(&mut self, records: &[u8]) {
+        self.output.extend_from_slice(records);
+    }
+
+    /// Puts the rest of the input at the front of `buffer`; returns how many bytes that are. What
+    /// is received comes behind them.
+    pub(crate) fn begin_receiving(&mut self, buffer: &mut [u8]) -> usize {
+        let input = mem::take(&mut self.input);
+        buffer[..input.len()].copy_from_slice(&input);
+        input.len()
+    }
+
+    /// Returns the number of bytes that [`Session::begin_receiving`] needs.
+    pub(crate) fn input(&self) -> usize {
+        self.input.len()
+    }
+
+    /// Processes received bytes; returns how many decrypted bytes are in `into`. The others are
+    /// kept, see [`Session::take_plain`].
+    pub(crate) fn process(&mut self, received: &mut [u8], into: &mut [u8]) -> usize {
+        match self.advance(received, into) {
+            Ok(count) => count,
+            Err(error) => {
+                self.fail(error);
+                0
+            }
+        }
+    }
+
+    fn advance(&mut self, received: &mut [u8], into: &mut [u8]) -> Result<usize, TlsError> {
+        if let Engine::Hello(config) = &self.engine {
+            let hello = match first_message(received, &mut self.output)? {
+                Some(hello) => hello,
+                None => return self.keep(received, HELLO).map(|()| 0),
+            };
+            self.sni = hello.server_name.as_deref().map(Into::into);
+            if config.chooses() {
+                return self.keep(received, HELLO).map(|()| 0);
+            }
+            let config = config.clone();
+            self.begin_server(&config)?;
+        }
+        if matches!(self.engine, Engine::Choosing) {
+            return self.keep(received, HELLO).map(|()| 0);
+        }
+        let mut sink = Sink {
+            into,
+            count: 0,
+            rest: &mut self.plain,
+        };
+        let mut used = 0;
+        loop {
+            let rest = &mut received[used..];
+            let (discard, next) = match &mut self.engine {
+                Engine::Client(connection) => {
+                    step(connection.process_tls_records(rest), &mut self.output, &mut sink)
+                }
+                Engine::Server(connection) => {
+                    step(connection.process_tls_records(rest), &mut self.output, &mut sink)
+                }
+                Engine::Hello(_) | Engine::Choosing => unreachable!("these have returned"),
+            };
+            used += discard;
+            self.has_begun |= discard > 0 && next.is_ok();
+            match next {
+                Ok(Next::Again) => {}
+                Ok(Next::PeerClosed) => self.has_peer_closed = true,
+                Ok(Next::Wait) => break,
+                Err(error) => {
+                    let count = sink.count;
+                    let error = self.explain(error, received);
+                    self.send_alert();
+                    self.fail(error);
+                    return Ok(count);
+                }
+            }
+        }
+        let count = sink.count;
+        self.is_established |= !self.state().is_none_or(CommonState::is_handshaking);
+        // After the peer's end nothing counts any more.
+        let left = match self.has_peer_closed {
+            true => &[],
+            false => &received[used..],
+        };
+        self.keep(left, INPUT)?;
+        Ok(count)
+    }
+
+    /// Keeps bytes for the next call.
+    fn keep(&mut self, bytes: &[u8], limit: usize) -> Result<(), TlsError> {
+        if bytes.len() > limit {
+            let problem = format!("a message of the handshake is longer than {limit} bytes");
+            return Err(TlsError::Violation { problem });
+        }
+        // Most often there is nothing, and no memory is kept for it.
+        self.input = bytes.to_vec();
+        Ok(())
+    }
+
+    /// Ends the session, unless an error has ended it before.
+    pub(crate) fn fail(&mut self, error: TlsError) {
+        self.failed.get_or_insert_with(|| Box::new(error));
+    }
+
+    /// Records that the stream below has ended.
+    pub(crate) fn input_ended(&mut self) {
+        if !self.has_peer_closed {
+            self.fail(match self.is_established {
+                true => TlsError::Truncated,
+                false => TlsError::HandshakeClosed,
+            });
+        }
+    }
+
+    fn explain(&self, error: Error, received: &[u8]) -> TlsError {
+        match (error, &self.engine) {
+            (Error::General(_), Engine::Server(_)) => TlsError::Incompatible {
+                problem: match &self.sni {
+                    Some(name) => format!("there is no certificate for {name:?}"),
+                    None => String::from("there is no certificate for a client that names no host"),
+                },
+            },
+            (error, _) => TlsError::of(error, if self.has_begun { &[] } else { received }),
+        }
+    }
+
+    /// Puts the alert that says what the error is into the output.
+    fn send_alert(&mut self) {
+        for _ in 0..ALERTS {
+            let mut nothing = Vec::new();
+            let mut sink = Sink {
+                into: &mut [],
+                count: 0,
+                rest: &mut nothing,
+            };
+            let (_, next) = match &mut self.engine {
+                Engine::Client(connection) => step(
+                    connection.process_tls_records(&mut []),
+                    &mut self.output,
+                    &mut sink,
+                ),
+                Engine::Server(connection) => step(
+                    connection.process_tls_records(&mut []),
+                    &mut self.output,
+                    &mut sink,
+                ),
+                Engine::Hello(_) | Engine::Choosing => return,
+            };
+            if !matches!(next, Ok(Next::Again)) {
+                return;
+            }
+        }
+    }
+
+    /// Returns how far the handshake is. The choice of a configuration is returned once.
+    pub(crate) fn handshake(&mut self) -> Handshake {
+        if self.is_established {
+            return Handshake::Done;
+        }
+        let is_hello_known = matches!(&self.engine, Engine::Hello(config) if config.chooses())
+            && self.failed.is_none()
+            && !self.input.is_empty();
+        if is_hello_known {
+            if let Ok(Some(hello)) = first_message(&self.input, &mut Vec::new()) {
+                if let Engine::Hello(config) = mem::replace(&mut self.engine, Engine::Choosing) {
+                    return Handshake::Chooses(config, hello);
+                }
+            }
+        }
+        Handshake::Pending
+    }
+
+    /// Goes on with the configuration that the program has chosen.
+    pub(crate) fn accept(&mut self, config: &ServerConfig) {
+        if matches!(self.engine, Engine::Choosing) && self.failed.is_none() {
+            let mut input = mem::take(&mut self.input);
+            match self.begin_server(config) {
+                Ok(()) => {
+                    self.process(&mut input, &mut []);
+                }
+                Err(error) => self.fail(error),
+            }
+        }
+    }
+
+    fn begin_server(&mut self, config: &ServerConfig) -> Result<(), TlsError> {
+        let connection = UnbufferedServerConnection::new(config.built()?)
+            .map_err(|error| TlsError::of(error, &[]))?;
+        self.engine = Engine::Server(Box::new(connection));
+        Ok(())
+    }
+
+    /// Encrypts `bytes` into `records`, which is empty. They are at most [`Session::BATCH`].
+    pub(crate) fn encrypt(&mut self, bytes: &[u8], records: &mut Vec<u8>) -> Result<(), TlsError> {
+        let mut tries = 0;
+        loop {
+            let status = match &mut self.engine {
+                Engine::Client(connection) => encrypt(
+                    connection.process_tls_records(&mut self.input),
+                    bytes,
+                    records,
+                    &mut self.output,
+                ),
+                Engine::Server(connection) => encrypt(
+                    connection.process_tls_records(&mut self.input),
+                    bytes,
+                    records,
+                    &mut self.output,
+                ),
+                Engine::Hello(_) | Engine::Choosing => Err(Error::HandshakeNotComplete),
+            };
+            tries += 1;
+            match status {
+                Ok(true) => break,
+                Ok(false) if tries < ALERTS => {}
+                Ok(false) => {
+                    let problem = String::from("the session makes no progress");
+                    return Err(TlsError::Violation { problem });
+                }
+                Err(error) => return Err(TlsError::of(error, &[])),
+            }
+        }
+        if !self.output.is_empty() {
+            // What the library had to say before comes first.
+            let mut all = mem::take(&mut self.output);
+            all.append(records);
+            mem::swap(&mut all, records);
+        }
+        Ok(())
+    }
+
+    /// Puts `close_notify` into the output, once.
+    pub(crate) fn close(&mut self) {
+        if self.has_closed || !self.is_established || self.failed.is_some() {
+            return;
+        }
+        self.has_closed = true;
+        let mut records = vec![0; 256];
+        for _ in 0..ALERTS {
+            let closed = match &mut self.engine {
+                Engine::Client(connection) => close(
+                    connection.process_tls_records(&mut self.input),
+                    &mut records,
+                    &mut self.output,
+                ),
+                Engine::Server(connection) => close(
+                    connection.process_tls_records(&mut self.input),
+                    &mut records,
+                    &mut self.output,
+                ),
+                Engine::Hello(_) | Engine::Choosing => return,
+            };
+            if let Some(count) = closed {
+                return self.output.extend_from_slice(&records[..count]);
+            }
+        }
+    }
+
+    fn state(&self) -> Option<&CommonState> {
+        match &self.engine {
+            Engine::Client(connection) => Some(connection),
+            Engine::Server(connection) => Some(connection),
+            Engine::Hello(_) | Engine::Choosing => None,
+        }
+    }
+
+    /// Returns what was agreed on, once the handshake is finished.
+    pub(crate) fn info(&self) -> Option<TlsInfo> {
+        let state = self.state().filter(|_| self.is_established)?;
+        let suite = state.negotiated_cipher_suite()?;
+        let certificates = state.peer_certificates().unwrap_or_default();
+        Some(TlsInfo {
+            version: match state.protocol_version()? {
+                ProtocolVersion::TLSv1_2 => Version::Tls12,
+                _ => Version::Tls13,
+            },
+            cipher_suite: format!("{:?}", suite.suite()),
+            alpn: state.alpn_protocol().map(<[u8]>::to_vec),
+            server_name: self.sni.as_deref().map(str::to_owned),
+            resumed: state.handshake_kind() == Some(HandshakeKind::Resumed),
+            peer_certificates: certificates.iter().map(|one| one.to_vec()).collect(),
+        })
+    }
+
+    /// The most bytes that are encrypted at a time: a few whole records.
+    pub(crate) const BATCH: usize = 4 * 16 * 1024;
+}
+
+/// Does what the library asks for next.
+fn step<Data>(
+    status: UnbufferedStatus<'_, '_, Data>,
+    output: &mut Vec<u8>,
+    sink: &mut Sink<'_>,
+) -> (usize, Result<Next, Error>) {
+    let mut discard = status.discard;
+    let next = match status.state {
+        Err(error) => Err(error),
+        Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+            let mut result = Ok(Next::Again);
+            while let Some(record) = traffic.next_record() {
+                match record {
+                    Ok(record) => {
+                        sink.push(record.payload);
+                        discard += record.discard;
+                    }
+                    Err(error) => result = Err(error),
+                }
+            }
+            result
+        }
+        Ok(ConnectionState::EncodeTlsData(mut data)) => {
+            let start = output.len();
+            // The first call says how much room it needs.
+            match data.encode(&mut []) {
+                Err(EncodeError::InsufficientSize(needed)) => {
+                    output.resize(start + needed.required_size, 0);
+                    match data.encode(&mut output[start..]) {
+                        Ok(_) => Ok(Next::Again),
+                        Err(error) => Err(Error::General(error.to_string())),
+                    }
+                }
+                _ => Ok(Next::Again),
+            }
+        }
+        Ok(ConnectionState::TransmitTlsData(data)) => {
+            // It is in the output, which is sent in order.
+            data.done();
+            Ok(Next::Again)
+        }
+        Ok(ConnectionState::PeerClosed) => Ok(Next::PeerClosed),
+        Ok(_) => Ok(Next::Wait),
+    };
+    (discard, next)
+}
+
+/// Encrypts, when the library is ready for it.
+fn encrypt<Data>(
+    status: UnbufferedStatus<'_, '_, Data>,
+    bytes: &[u8],
+    records: &mut Vec<u8>,
+    output: &mut Vec<u8>,
+) -> Result<bool, Error> {
+    let mut nothing = Vec::new();
+    let mut sink = Sink {
+        into: &mut [],
+        count: 0,
+        rest: &mut nothing,
+    };
+    match status.state {
+        Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+            let needed = bytes.len() + RECORD * (bytes.len() / (16 * 1024) + 2);
+            records.resize(needed.max(records.len()), 0);
+            loop {
+                match traffic.encrypt(bytes, records) {
+                    Ok(count) => {
+                        records.truncate(count);
+                        return Ok(true);
+                    }
+                    Err(EncryptError::InsufficientSize(needed)) => {
+                        records.resize(needed.required_size, 0);
+                    }
+                    Err(EncryptError::EncryptExhausted) => return Err(Error::EncryptError),
+                }
+            }
+        }
+        state => {
+            let status = UnbufferedStatus { discard: 0, state };
+            step(status, output, &mut sink).1.map(|_| false)
+        }
+    }
+}
+
+/// Makes `close_notify`, when the library is ready for it.
+fn close<Data>(
+    status: UnbufferedStatus<'_, '_, Data>,
+    records: &mut [u8],
+    output: &mut Vec<u8>,
+) -> Option<usize> {
+    match status.state {
+        Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+            Some(traffic.queue_close_notify(records).unwrap_or(0))
+        }
+        state => {
+            let mut nothing = Vec::new();
+            let mut sink = Sink {
+                into: &mut [],
+                count: 0,
+                rest: &mut nothing,
+            };
+            let status = UnbufferedStatus { discard: 0, state };
+            match step(status, output, &mut sink).1 {
+                Ok(Next::Wait) | Err(_) => Some(0),
+                Ok(_) => None,
+            }
+        }
+    }
+}
+
+/// Reads a client's first message, when it is whole.
+fn first_message(received: &[u8], output: &mut Vec<u8>) -> Result<Option<ClientHello>, TlsError> {
+    if !is_tls(received) {
+        let found = received[..received.len().min(16)].to_vec();
+        return Err(TlsError::NotTls { found });
+    }
+    if !is_record_whole(received) {
+        return Ok(None);
+    }
+    let mut acceptor = Acceptor::default();
+    let mut rest = received;
+    loop {
+        match acceptor.accept() {
+            Ok(Some(accepted)) => {
+                let hello = accepted.client_hello();
+                return Ok(Some(ClientHello {
+                    server_name: hello.server_name().map(str::to_owned),
+                    alpn: match hello.alpn() {
+                        Some(names) => names.map(<[u8]>::to_vec).collect(),
+                        None => Vec::new(),
+                    },
+                }));
+            }
+            Ok(None) if rest.is_empty() => return Ok(None),
+            Ok(None) => {
+                let read = acceptor.read_tls(&mut rest);
+                if !matches!(read, Ok(1..)) {
+                    let problem = String::from("the first message is too long");
+                    return Err(TlsError::Violation { problem });
+                }
+            }
+            Err((error, mut alert)) => {
+                let _ = alert.write_all(output);
+                return Err(TlsError::of(error, received));
+            }
+        }
+    }
+}
+
+/// Returns whether the last of the records that have begun is whole, so that there is something new
+/// to parse.
+fn is_record_whole(mut bytes: &[u8]) -> bool {
+    loop {
+        let [_, _, _, high, low, rest @ ..] = bytes else {
+            return bytes.is_empty();
+        };
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        match rest.len().cmp(&length) {
+            std::cmp::Ordering::Less => return false,
+            std::cmp::Ordering::Equal => return true,
+            std::cmp::Ordering::Greater => bytes = &rest[length..],
+        }
+    }
+}
+
+/// The most bytes of a client's first message: more than any client sends, and little memory for
+/// one that never completes it.
+const HELLO: usize = 16 * 1024;
+/// The most bytes that wait to be decoded: a message of the handshake, which the library limits to
+/// 64 KiB, and a record.
+const INPUT: usize = 84 * 1024;
+/// The most that a record is longer than its content.
+const RECORD: usize = 64;
+/// The most times that the library is asked to go on where it has to come to an end.
+const ALERTS: usize = 64;

@@ -1,0 +1,335 @@
+//! TLS on a connection: its handshake, and its end.
+//!
+//! # The idea
+//!
+//! [`ConnCore::start_tls`] wraps the socket at once. While [`Flag::SECURING`] is set, the handler
+//! gets no bytes and its writes stay in the queue; each event of the socket goes on with the
+//! handshake, [`Conn::advance_handshake`]. From then on the connection is as any other: what is
+//! written is encrypted when it is flushed.
+//!
+//! # Invariants
+//!
+//! 1. Bytes that had arrived before the handshake are never delivered as if they had come in it:
+//!    they end the connection.
+//! 2. Bytes that were queued before are sent before, without encryption; bytes that are queued
+//!    later are sent only when the peer has proved itself.
+//! 3. The handshake ends: by its time limit at the latest. Its Deferred fires once.
+//! 4. `close_notify` is sent after the last byte, before the connection counts as drained.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::Transport;
+use super::engine::{Conn, ConnHandler};
+use super::errors::ConnectionError;
+use super::flags::Flag;
+use super::link::ConnCore;
+use crate::defer::{Deferred, Resolver};
+use crate::driver::Socket;
+use crate::failure::Failure;
+use crate::reactor::{Reactor, Retry};
+use crate::report;
+use crate::task::Task;
+use crate::tls::{
+    ClientConfig, ClientHello, Handshake, ServerConfig, Session, TlsError, TlsInfo,
+};
+
+/// A handshake under way.
+pub(super) struct Handshaking {
+    limit: Duration,
+    timer: Retry,
+    /// Fires when it is finished.
+    done: Option<Resolver<()>>,
+    /// Waits for the program to choose a configuration.
+    choosing: Option<Task<()>>,
+    /// Whether bytes that had arrived before were looked for.
+    is_checked: bool,
+}
+
+/// What one end of a handshake needs.
+pub(crate) struct TlsSide {
+    pub(crate) session: Session,
+    pub(crate) limit: Duration,
+}
+
+impl TlsSide {
+    /// Begins a client's side.
+    pub(crate) fn client(config: &ClientConfig) -> Result<Self, TlsError> {
+        Ok(Self {
+            session: Session::client(config)?,
+            limit: config.limit(),
+        })
+    }
+
+    /// Begins a server's side.
+    pub(crate) fn server(config: &Rc<ServerConfig>) -> Result<Self, TlsError> {
+        Ok(Self {
+            session: Session::server(config)?,
+            limit: config.limit(),
+        })
+    }
+}
+
+impl Transport {
+    /// Starts TLS on the connection, as the client: after the bytes that are queued now, which are
+    /// sent without encryption. The Deferred fires when the handshake is finished.
+    ///
+    /// Until then no bytes are delivered, and bytes that are written are queued; they are encrypted
+    /// and sent after the handshake. A protocol may call this in any hook, and goes on as before.
+    /// Policies see the bytes without encryption. Async code uses
+    /// [`Connection::start_tls`](crate::Connection::start_tls).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancelling the Deferred aborts the connection.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the reason of the connection's end when the handshake fails; its cause is then a
+    /// [`TlsError`]. It is [`TlsError::PlaintextReceived`] when bytes had arrived that the protocol
+    /// has not used: they were sent without encryption, by anybody. Fails with
+    /// [`TlsError::Config`] when the configuration cannot be used; then the connection goes on as
+    /// it was.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade::tls::ClientConfig;
+    /// use torsade::{Context, LineProtocol, Lines};
+    ///
+    /// /// Asks for TLS, then logs in.
+    /// struct Client {
+    ///     tls: ClientConfig,
+    /// }
+    ///
+    /// impl LineProtocol for Client {
+    ///     fn line_received(&mut self, cx: &mut Context<'_, Lines<Self>>, line: &[u8]) {
+    ///         if line.starts_with(b"220 ready") {
+    ///             drop(cx.start_tls(&self.tls));
+    ///             cx.write(b"LOGIN secret\r\n"); // encrypted
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    #[doc(alias("startTLS", "STARTTLS"))]
+    #[track_caller]
+    pub fn start_tls(&self, config: &ClientConfig) -> Deferred<()> {
+        self.0.link().start_tls(TlsSide::client(config))
+            .on_cancel(self.aborts())
+    }
+
+    /// Starts TLS on the connection, as the server; otherwise like [`Transport::start_tls`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`Transport::start_tls`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Transport::start_tls`].
+    #[doc(alias("startTLS", "STARTTLS"))]
+    #[track_caller]
+    pub fn start_tls_server(&self, config: &ServerConfig) -> Deferred<()> {
+        self.0.link().start_tls(TlsSide::server(&Rc::new(config.clone())))
+            .on_cancel(self.aborts())
+    }
+
+    /// Returns what the two ends of the connection have agreed on, and the peer's certificates:
+    /// `None` without TLS, before the handshake is finished, and after the end.
+    #[doc(alias("getPeerCertificate", "negotiatedProtocol", "ssl_object"))]
+    pub fn tls(&self) -> Option<TlsInfo> {
+        let info = |socket: &Socket| socket.tls().and_then(|tls| tls.info());
+        self.0.link().with_socket(info).flatten()
+    }
+
+    fn aborts(&self) -> impl FnOnce() + 'static {
+        let weak = Rc::downgrade(&self.0);
+        move || {
+            if let Some(conn) = weak.upgrade() {
+                Self(conn).abort_connection();
+            }
+        }
+    }
+}
+
+impl ConnCore {
+    /// Wraps the socket in TLS, and begins the handshake.
+    #[track_caller]
+    pub(crate) fn start_tls(&self, side: Result<TlsSide, TlsError>) -> Deferred<()> {
+        let TlsSide { mut session, limit } = match side {
+            Ok(side) => side,
+            Err(error) => return Deferred::fail(error),
+        };
+        if self.flags.has(Flag::SECURING) {
+            return Deferred::fail(TlsError::config("a handshake is under way already"));
+        }
+        let Some(reactor) = self.reactor().filter(|_| self.life().takes_writes()) else {
+            let reason = self.reason();
+            return Deferred::fail(reason.unwrap_or_else(|| self.failure(ConnectionError::Done)));
+        };
+        if let Some(out) = self.out.take() {
+            session.send_plain_first(&out.to_vec());
+            self.note_queued(out.len(), 0);
+            self.config.buffers.give_back(out);
+        }
+        let scratch = reactor.inner().tls_buffers();
+        self.socket
+            .replace_with(|socket| socket.in_tls(session, scratch));
+        let (deferred, resolver) = Deferred::pair();
+        let handshaking = Handshaking {
+            limit,
+            timer: Retry::default(),
+            done: Some(resolver),
+            choosing: None,
+            is_checked: false,
+        };
+        let timer = reactor.limit(limit, self.registration.attention());
+        handshaking.timer.set(Some(timer));
+        self.with_extras(|extras| extras.handshaking = Some(Box::new(handshaking)));
+        self.flags.set(Flag::SECURING, true);
+        self.flags.set(Flag::BLOCKED, false);
+        self.ask_for_attention();
+        deferred
+    }
+
+    /// Returns whether a handshake is under way.
+    pub(crate) fn is_securing(&self) -> bool {
+        self.flags.has(Flag::SECURING)
+    }
+
+    /// Returns the interest in reading and in writing that a handshake has, if one is under way.
+    pub(super) fn handshake_interest(&self) -> Option<(bool, bool)> {
+        if !self.flags.has(Flag::SECURING) {
+            return None;
+        }
+        let interest = |socket: &Socket| socket.tls().map(|tls| tls.handshake_interest());
+        self.with_socket(interest).flatten()
+    }
+
+    fn on_handshake<R>(&self, f: impl FnOnce(&mut Handshaking) -> R) -> Option<R> {
+        self.with_extras(|extras| extras.handshaking.as_deref_mut().map(f))
+    }
+
+    /// Ends the handshake that the end of the connection has cut off.
+    pub(super) fn end_handshake(&self, reason: &Failure) {
+        if self.flags.replace(Flag::SECURING, false) {
+            let handshaking = self.with_extras(|extras| extras.handshaking.take());
+            if let Some(handshaking) = handshaking {
+                handshaking.end(self, Err(reason.clone()));
+            }
+        }
+    }
+}
+
+impl Handshaking {
+    fn end(self: Box<Self>, link: &ConnCore, result: Result<(), Failure>) {
+        let Self {
+            timer,
+            done,
+            choosing,
+            ..
+        } = *self;
+        timer.cancel();
+        report::discard(choosing, link.location());
+        match done {
+            // A protocol gets the failure as the reason of the connection's end.
+            Some(done) if result.is_err() && done.has_no_consumer() => done.drop_silently(),
+            Some(done) => done.resolve(result),
+            None => {}
+        }
+    }
+}
+
+impl<S: ConnHandler> Conn<S> {
+    /// Goes on with the handshake, as far as the peer's bytes reach.
+    #[cold]
+    pub(super) fn advance_handshake(self: &Rc<Self>, reactor: &Reactor) {
+        let link = self.link();
+        let is_due = link.on_handshake(|handshaking| {
+            let is_checked = std::mem::replace(&mut handshaking.is_checked, true);
+            (handshaking.timer.take_due(), is_checked, handshaking.limit)
+        });
+        let Some((is_due, is_checked, limit)) = is_due else {
+            return;
+        };
+        let bytes = self.handler().unused();
+        if !is_checked && bytes > 0 {
+            return self.fail_tls(TlsError::PlaintextReceived { bytes });
+        }
+        while !link.life().is_over() {
+            let step = link.with_socket(|socket| socket.tls().map(|tls| tls.handshake()));
+            match step.flatten() {
+                Some(Ok(Handshake::Chooses(config, hello))) => {
+                    self.choose(reactor, &config, hello);
+                }
+                Some(Ok(Handshake::Done)) => return self.finish_handshake(),
+                Some(Ok(Handshake::Pending)) | None => break,
+                Some(Err(error)) => return link.broken_by(error),
+            }
+        }
+        if is_due {
+            self.fail_tls(TlsError::HandshakeTimedOut { limit });
+        }
+    }
+
+    fn fail_tls(&self, error: TlsError) {
+        let link = self.link();
+        link.break_with(link.failure(ConnectionError::lost(link.failure(error))));
+    }
+
+    fn finish_handshake(&self) {
+        let link = self.link();
+        link.flags.set(Flag::SECURING, false);
+        link.note_unread();
+        let handshaking = link.with_extras(|extras| extras.handshaking.take());
+        if let Some(handshaking) = handshaking {
+            handshaking.end(link, Ok(()));
+        }
+    }
+
+    /// Has the program choose a configuration, in a task that ends with the handshake.
+    fn choose(self: &Rc<Self>, reactor: &Reactor, config: &ServerConfig, hello: ClientHello) {
+        let link = self.link();
+        let choosing = report::catch_rarely(link.location(), || config.chosen(hello));
+        let choosing = match choosing {
+            Ok(Some(choosing)) => choosing,
+            Ok(None) => return,
+            Err(panic) => {
+                report::deliver(report::Origin::Connection, panic.clone(), link.location());
+                return link.panicked(panic);
+            }
+        };
+        let weak = Rc::downgrade(self);
+        let task = async move {
+            let chosen = choosing.await;
+            let Some(conn) = weak.upgrade() else { return };
+            let link = conn.link();
+            match chosen {
+                Ok(config) => {
+                    link.with_socket(|socket| socket.tls().map(|tls| tls.accept(&config)));
+                    link.ask_for_attention();
+                }
+                Err(failure) => {
+                    link.break_with(link.failure(ConnectionError::lost(failure)));
+                }
+            }
+        };
+        let task = reactor.inner().executor().spawn(task, link.location());
+        link.on_handshake(|handshaking| handshaking.choosing = Some(task));
+    }
+
+    /// Says the end of the stream; returns whether that is done.
+    pub(super) fn finish_tls(&self) -> bool {
+        let link = self.link();
+        let closed = link.with_socket(|socket| socket.tls().map(|tls| tls.close()));
+        match closed.flatten() {
+            None | Some(Ok(true)) => true,
+            Some(Ok(false)) => {
+                link.flags.set(Flag::BLOCKED, true);
+                false
+            }
+            // The peer is gone, which reading finds out.
+            Some(Err(_)) => true,
+        }
+    }
+}
