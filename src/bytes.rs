@@ -107,7 +107,9 @@ impl Outgoing {
     #[cfg(feature = "tls")]
     pub(crate) fn to_vec(&self) -> Vec<u8> {
         let mut all = self.front().to_vec();
-        self.rest.iter().for_each(|chunk| all.extend_from_slice(chunk));
+        self.rest
+            .iter()
+            .for_each(|chunk| all.extend_from_slice(chunk));
         all
     }
 

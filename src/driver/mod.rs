@@ -27,8 +27,8 @@
 //! `machine`: the machine · `memory`: the simulation · `poller`: readiness and wakes · `sockets`:
 //! the machine's sockets · `descriptors`: other descriptors that are read and written · `children`:
 //! child processes · `signals`: signals · `relay`: queues in this process · `source`: the sources
-//! of events · `socket` and `datagrams`: sockets of either driver, `tls_socket`: those in TLS, `options`: their options ·
-//! `rng`: random numbers.
+//! of events · `socket` and `datagrams`: sockets of either driver, `tls_socket`: those in TLS,
+//! `options`: their options · `rng`: random numbers.
 
 use std::io;
 use std::net::Shutdown;
@@ -65,8 +65,6 @@ pub(crate) use signals::with_blocked;
 pub(crate) use signals::{SignalSlot, raise};
 pub(crate) use socket::{Listener, Socket};
 pub(crate) use socket_cell::SocketCell;
-#[cfg(feature = "tls")]
-pub(crate) use tls_socket::SharedScratch;
 #[cfg(unix)]
 pub(crate) use sockets::adopt::NotAdopted;
 #[cfg(unix)]
@@ -82,6 +80,8 @@ use sockets::{datagram, names, tcp};
 pub(crate) use source::Descriptor;
 pub(crate) use source::{Name, Source};
 use source::{check_key, foreign};
+#[cfg(feature = "tls")]
+pub(crate) use tls_socket::SharedScratch;
 
 #[cfg(unix)]
 mod children;
@@ -105,10 +105,10 @@ mod socket;
 mod socket_cell;
 mod sockets;
 mod source;
-#[cfg(feature = "tls")]
-mod tls_socket;
 #[cfg(all(test, unix, not(torsade_loom)))]
 mod tests;
+#[cfg(feature = "tls")]
+mod tls_socket;
 
 /// The machine, or a simulation of it in memory.
 #[derive(Debug)]

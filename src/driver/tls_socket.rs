@@ -213,10 +213,12 @@ impl TlsSocket {
             self.receive(&mut session, &mut [])?;
         }
         self.send_output(&mut session)?;
-        if let Some(error) = session.error() {
-            return Err(as_io_error(error));
+        match (session.handshake(), session.error()) {
+            // An error after it is the end of what is read.
+            (Handshake::Done, _) => Ok(Handshake::Done),
+            (_, Some(error)) => Err(as_io_error(error)),
+            (handshake, None) => Ok(handshake),
         }
-        Ok(session.handshake())
     }
 
     /// Goes on with the configuration that the program has chosen for this client.

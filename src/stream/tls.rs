@@ -62,12 +62,14 @@ impl Connection {
     }
 
     async fn secure(&mut self, side: Result<TlsSide, TlsError>) -> Result<(), Failure> {
-        let link = self.reader.conn().link();
+        let conn = self.reader.conn().clone();
+        let link = conn.link();
         let bytes = self.reader.ahead();
         if bytes > 0 && side.is_ok() {
             let error = link.failure(TlsError::PlaintextReceived { bytes });
             let reason = link.failure(ConnectionError::lost(error));
             link.break_with(reason.clone());
+            drop(self.reader.take_ahead());
             return Err(reason);
         }
         let transport = self.transport();

@@ -53,7 +53,12 @@ use super::{HANDSHAKE, Version};
 /// ```
 #[derive(Clone)]
 #[must_use]
-#[doc(alias("optionsForClientTLS", "CertificateOptions", "SSLContext", "TlsConnector"))]
+#[doc(alias(
+    "optionsForClientTLS",
+    "CertificateOptions",
+    "SSLContext",
+    "TlsConnector"
+))]
 pub struct ClientConfig {
     settings: Settings,
     built: Rc<OnceCell<Result<Arc<rustls::ClientConfig>, TlsError>>>,
@@ -196,7 +201,9 @@ impl ClientConfig {
             ));
         };
         let bare = name.trim_end_matches('.');
-        let bare = bare.strip_prefix('[').map_or(bare, |ip| ip.trim_end_matches(']'));
+        let bare = bare
+            .strip_prefix('[')
+            .map_or(bare, |ip| ip.trim_end_matches(']'));
         ServerName::try_from(bare.to_owned())
             .map_err(|_| TlsError::config(format!("{name:?} is not the name of a server")))
     }

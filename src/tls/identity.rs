@@ -55,7 +55,10 @@ impl Identity {
     #[track_caller]
     pub fn from_pem(pem: impl AsRef<[u8]>) -> Result<Self, Failure> {
         let pem = pem.as_ref();
-        Self::of_parts(certificates(&"the PEM text", pem), key(&"the PEM text", pem))
+        Self::of_parts(
+            certificates(&"the PEM text", pem),
+            key(&"the PEM text", pem),
+        )
     }
 
     /// Reads the certificate, with the certificates of its issuers after it, from one file in PEM,
@@ -267,7 +270,9 @@ impl From<Identity> for Identities {
 impl Table {
     fn entry(&mut self, name: Option<&str>) -> Option<&mut Entry> {
         if let Some(name) = name {
-            let wildcard = name.split_once('.').map(|(_, domain)| format!("*.{domain}"));
+            let wildcard = name
+                .split_once('.')
+                .map(|(_, domain)| format!("*.{domain}"));
             let known = [Some(name.to_owned()), wildcard];
             let known = known.into_iter().flatten();
             if let Some(key) = known.into_iter().find(|key| self.named.contains_key(key)) {

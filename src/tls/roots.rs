@@ -31,7 +31,13 @@ use crate::failure::Failure;
 /// # }
 /// ```
 #[derive(Clone)]
-#[doc(alias("trustRoot", "platformTrust", "OpenSSLDefaultPaths", "caCertsDir", "RootCertStore"))]
+#[doc(alias(
+    "trustRoot",
+    "platformTrust",
+    "OpenSSLDefaultPaths",
+    "caCertsDir",
+    "RootCertStore"
+))]
 pub struct Roots(Arc<RootCertStore>);
 
 impl Roots {
@@ -156,6 +162,8 @@ impl Roots {
 
 impl fmt::Debug for Roots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Roots").field("count", &self.0.len()).finish()
+        f.debug_struct("Roots")
+            .field("count", &self.0.len())
+            .finish()
     }
 }

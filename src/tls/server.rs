@@ -282,9 +282,7 @@ impl Settings {
     }
 }
 
-fn ticketer(
-    provider: Provider,
-) -> Result<Arc<dyn rustls::server::ProducesTickets>, TlsError> {
+fn ticketer(provider: Provider) -> Result<Arc<dyn rustls::server::ProducesTickets>, TlsError> {
     let made = match provider {
         Provider::Ring => rustls::crypto::ring::Ticketer::new(),
         #[cfg(feature = "tls-aws-lc-rs")]

@@ -17,11 +17,11 @@ use rustls::server::{Acceptor, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 use rustls::{CommonState, Error, HandshakeKind, ProtocolVersion};
 
+use super::Version;
 use super::client::ClientConfig;
 use super::error::{TlsError, is_tls};
 use super::info::TlsInfo;
 use super::server::{ClientHello, ServerConfig};
-use super::Version;
 
 /// One end of a TLS connection.
 pub(crate) struct Session {
@@ -151,7 +151,7 @@ impl Session {
         !self.has_peer_closed && self.failed.is_none() && !matches!(self.engine, Engine::Choosing)
     }
 
-    /// Returns whether there are decrypted bytes, or the end of them, that no read has returned yet.
+    /// Returns whether there are decrypted bytes, or the end of them, that no read has returned.
     pub(crate) fn has_plain(&self) -> bool {
         let has_ended = self.has_peer_closed || self.failed.is_some();
         self.taken < self.plain.len() || (has_ended && !self.has_told)
@@ -252,12 +252,16 @@ impl Session {
         loop {
             let rest = &mut received[used..];
             let (discard, next) = match &mut self.engine {
-                Engine::Client(connection) => {
-                    step(connection.process_tls_records(rest), &mut self.output, &mut sink)
-                }
-                Engine::Server(connection) => {
-                    step(connection.process_tls_records(rest), &mut self.output, &mut sink)
-                }
+                Engine::Client(connection) => step(
+                    connection.process_tls_records(rest),
+                    &mut self.output,
+                    &mut sink,
+                ),
+                Engine::Server(connection) => step(
+                    connection.process_tls_records(rest),
+                    &mut self.output,
+                    &mut sink,
+                ),
                 Engine::Hello(_) | Engine::Choosing => unreachable!("these have returned"),
             };
             used += discard;
@@ -268,15 +272,17 @@ impl Session {
                 Ok(Next::Wait) => break,
                 Err(error) => {
                     let count = sink.count;
+                    // What came before the error counts.
+                    self.note_established();
                     let error = self.explain(error, received);
-                    self.send_alert();
+                    self.send_alert(&mut received[used..]);
                     self.fail(error);
                     return Ok(count);
                 }
             }
         }
         let count = sink.count;
-        self.is_established |= !self.state().is_none_or(CommonState::is_handshaking);
+        self.note_established();
         // After the peer's end nothing counts any more.
         let left = match self.has_peer_closed {
             true => &[],
@@ -284,6 +290,10 @@ impl Session {
         };
         self.keep(left, INPUT)?;
         Ok(count)
+    }
+
+    fn note_established(&mut self) {
+        self.is_established |= !self.state().is_none_or(CommonState::is_handshaking);
     }
 
     /// Keeps bytes for the next call.
@@ -324,31 +334,29 @@ impl Session {
         }
     }
 
-    /// Puts the alert that says what the error is into the output.
-    fn send_alert(&mut self) {
-        for _ in 0..ALERTS {
-            let mut nothing = Vec::new();
+    /// Puts the alert that says what the error is into the output. (The library must not parse again
+    /// what it has refused.)
+    fn send_alert(&mut self, received: &mut [u8]) {
+        let mut nothing = Vec::new();
+        while self.state().is_some_and(CommonState::wants_write) {
             let mut sink = Sink {
                 into: &mut [],
                 count: 0,
                 rest: &mut nothing,
             };
-            let (_, next) = match &mut self.engine {
+            let _ = match &mut self.engine {
                 Engine::Client(connection) => step(
-                    connection.process_tls_records(&mut []),
+                    connection.process_tls_records(received),
                     &mut self.output,
                     &mut sink,
                 ),
                 Engine::Server(connection) => step(
-                    connection.process_tls_records(&mut []),
+                    connection.process_tls_records(received),
                     &mut self.output,
                     &mut sink,
                 ),
                 Engine::Hello(_) | Engine::Choosing => return,
             };
-            if !matches!(next, Ok(Next::Again)) {
-                return;
-            }
         }
     }
 

@@ -656,7 +656,9 @@ impl<S: ConnHandler> Tracked for Conn<S> {
 fn may_linger(reason: &Failure) -> bool {
     match reason.downcast_ref() {
         Some(ConnectionError::Done) => true,
-        Some(ConnectionError::Lost { cause }) => cause.find::<Stopped>().is_some() || is_of_tls(cause),
+        Some(ConnectionError::Lost { cause }) => {
+            cause.find::<Stopped>().is_some() || is_of_tls(cause)
+        }
         _ => false,
     }
 }

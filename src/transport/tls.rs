@@ -30,9 +30,7 @@ use crate::failure::Failure;
 use crate::reactor::{Reactor, Retry};
 use crate::report;
 use crate::task::Task;
-use crate::tls::{
-    ClientConfig, ClientHello, Handshake, ServerConfig, Session, TlsError, TlsInfo,
-};
+use crate::tls::{ClientConfig, ClientHello, Handshake, ServerConfig, Session, TlsError, TlsInfo};
 
 /// A handshake under way.
 pub(super) struct Handshaking {
@@ -95,7 +93,8 @@ impl Transport {
     ///
     /// ```
     /// use torsade::tls::ClientConfig;
-    /// use torsade::{Context, LineProtocol, Lines};
+    /// use torsade::Context;
+    /// use torsade::protocols::LineProtocol;
     ///
     /// /// Asks for TLS, then logs in.
     /// struct Client {
@@ -103,7 +102,7 @@ impl Transport {
     /// }
     ///
     /// impl LineProtocol for Client {
-    ///     fn line_received(&mut self, cx: &mut Context<'_, Lines<Self>>, line: &[u8]) {
+    ///     fn line_received(&mut self, cx: &mut Context<'_, Self>, line: &[u8]) {
     ///         if line.starts_with(b"220 ready") {
     ///             drop(cx.start_tls(&self.tls));
     ///             cx.write(b"LOGIN secret\r\n"); // encrypted
@@ -114,7 +113,9 @@ impl Transport {
     #[doc(alias("startTLS", "STARTTLS"))]
     #[track_caller]
     pub fn start_tls(&self, config: &ClientConfig) -> Deferred<()> {
-        self.0.link().start_tls(TlsSide::client(config))
+        self.0
+            .link()
+            .start_tls(TlsSide::client(config))
             .on_cancel(self.aborts())
     }
 
@@ -130,7 +131,9 @@ impl Transport {
     #[doc(alias("startTLS", "STARTTLS"))]
     #[track_caller]
     pub fn start_tls_server(&self, config: &ServerConfig) -> Deferred<()> {
-        self.0.link().start_tls(TlsSide::server(&Rc::new(config.clone())))
+        self.0
+            .link()
+            .start_tls(TlsSide::server(&Rc::new(config.clone())))
             .on_cancel(self.aborts())
     }
 

@@ -12,6 +12,7 @@
 //! | the limit of a port's `lose_connections`    | [`ConnectionError::Aborted`]                  | yes      |
 //! | a limit: time, the hard limit, the budget   | that limit's error                     | yes      |
 //! | the end of the reactor, or its drop         | [`ConnectionError::Lost`] with `Stopped` in it | yes     |
+//! | TLS: a handshake that fails, a violation    | [`ConnectionError::Lost`] with `TlsError` in it | no            |
 //! | the peer, or the network                    | [`ConnectionError::Lost`] with the system's error | only of standard output |
 //! | a panic in a hook                           | the panic                              | as the panic |
 //! | descriptors without bytes                   | [`ConnectionError::DescriptorOverrun`] | no: the reason states it |
@@ -72,6 +73,8 @@ impl ConnCore {
         let is_output = self.is_standard();
         let system = end.and_then(ConnectionError::io_error);
         let must_report = match system {
+            // The handshake failed, or the peer has violated TLS.
+            None if self.is_broken_by_tls(reason) => false,
             Some(error) => is_output && error.kind() != io::ErrorKind::BrokenPipe,
             None => !matches!(end, Some(ConnectionError::Aborted)) || self.has_passed_deadline(),
         };
@@ -87,6 +90,16 @@ impl ConnCore {
             return None;
         }
         Some(Loss { error, is_output })
+    }
+
+    fn is_broken_by_tls(&self, reason: &Failure) -> bool {
+        #[cfg(feature = "tls")]
+        return reason.find::<crate::tls::TlsError>().is_some();
+        #[cfg(not(feature = "tls"))]
+        return {
+            let _ = reason;
+            false
+        };
     }
 
     /// Ends the connection because the limit for the end of all connections of its port is over.

@@ -28,6 +28,7 @@ use torsade::services::ServiceError;
 use torsade::signals::SignalError;
 use torsade::testing::Wire;
 use torsade::threads::PoolError;
+use torsade::tls::{CertificateProblem, Identity, TlsError};
 use torsade::transport::ConnectionError;
 use torsade::{
     Address, Cancelled, Deferred, Failure, Reactor, Signal, VirtualClock, fail, testing,
@@ -297,6 +298,16 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
         ConnectionError::SendTimedOut = ConnectionError::SendTimedOut { queued: 1, limit: MS };
         ConnectionError::Idle = ConnectionError::Idle { limit: MS };
         ConnectionError::FrameTimedOut = ConnectionError::FrameTimedOut { limit: MS };
+        TlsError::Alert = TlsError::Alert { alert: "handshake_failure".into() };
+        TlsError::Certificate = TlsError::Certificate { problem: CertificateProblem::Expired };
+        TlsError::Config = Identity::from_pem("").unwrap_err();
+        TlsError::HandshakeClosed;
+        TlsError::HandshakeTimedOut = TlsError::HandshakeTimedOut { limit: MS };
+        TlsError::Incompatible = TlsError::Incompatible { problem: "no version".into() };
+        TlsError::NotTls = TlsError::NotTls { found: b"GET /\r\n".to_vec() };
+        TlsError::PlaintextReceived = TlsError::PlaintextReceived { bytes: 6 };
+        TlsError::Truncated;
+        TlsError::Violation = TlsError::Violation { problem: "two hellos".into() };
         ReactorError::StillRunning;
         Stopped;
         CooperateError::TaskDone;

@@ -441,7 +441,7 @@ on_both! {
         }
         let guarded = reactor.serve("haproxy:guard:friend:trust=10.0.0.0/8", async |_conn| Ok(()))?;
         guarded.stop().await?;
-        let builtin = "tcp, tcp6, unix, systemd, fd, stdio, haproxy";
+        let builtin = "tcp, tcp6, unix, systemd, fd, stdio, tls, ssl, haproxy";
         for (failure, or) in [
             (reactor.connect_stream("nock:a:b").await.unwrap_err(), "or a registered type: knock"),
             (reactor.serve("nock:a:b", async |_conn| Ok(())).unwrap_err(), "or a registered type: guard"),

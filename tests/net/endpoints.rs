@@ -127,19 +127,9 @@ fn errors_name_the_position_of_unknown_text() {
             "\"example.org\" is not an IP address, and host names are not looked up here",
         ),
         (
-            "ssl:443",
-            0,
-            "TLS is not supported, so the type \"ssl\" is not either",
-        ),
-        (
-            "TLS:443:privateKey=x",
-            0,
-            "TLS is not supported, so the type \"TLS\" is not either",
-        ),
-        (
             "udp:80:80",
             0,
-            "expected a host and a port, or an endpoint whose type is one of tcp, tcp6, unix, systemd, fd, stdio, haproxy, or a type registered with `ServerEndpoint::register` if a reactor reads the text",
+            "expected a host and a port, or an endpoint whose type is one of tcp, tcp6, unix, systemd, fd, stdio, tls, ssl, haproxy, or a type registered with `ServerEndpoint::register` if a reactor reads the text",
         ),
         ("tcp:", 4, "the port is empty"),
         ("tcp:interface=::1", 15, "the port is empty"),
@@ -228,7 +218,7 @@ fn errors_name_the_position_of_unknown_text() {
         (
             "haproxy:haproxy:tcp:80",
             8,
-            "expected a host and a port, or an endpoint whose type is one of tcp, tcp6, unix, systemd, fd, stdio, haproxy, or a type registered with `ServerEndpoint::register` if a reactor reads the text",
+            "expected a host and a port, or an endpoint whose type is one of tcp, tcp6, unix, systemd, fd, stdio, tls, ssl, haproxy, or a type registered with `ServerEndpoint::register` if a reactor reads the text",
         ),
         ("haproxy:tcp:", 12, "the port is empty"),
         (

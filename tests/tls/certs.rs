@@ -1,11 +1,19 @@
 //! Certificates for tests, made once.
 
+use std::fs;
+use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair,
 };
-use torsade::tls::{ClientConfig, Identity, Roots, ServerConfig};
+use torsade::net::{ClientEndpoint, ServerEndpoint};
+use torsade::tls::{ClientConfig, Identity, Roots, ServerConfig, TlsError};
+use torsade::{Failure, Port};
+
+use crate::support::HERE;
 
 /// An authority.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -14,6 +22,9 @@ impl Authority {
     pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new([]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("authority {}", COUNT.fetch_add(1, Ordering::Relaxed));
+        params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().unwrap();
         Self(CertifiedIssuer::self_signed(params, key).unwrap())
     }
@@ -60,4 +71,48 @@ pub(crate) fn pair() -> (ServerConfig, ClientConfig) {
         ServerConfig::new(identity.clone()),
         client.server_name("localhost"),
     )
+}
+
+pub(crate) fn here() -> ServerEndpoint {
+    ServerEndpoint::parse(HERE).unwrap()
+}
+
+pub(crate) fn to(port: &Port) -> ClientEndpoint {
+    ClientEndpoint::new(port.local_addr())
+}
+
+/// The error of TLS in a failure.
+#[track_caller]
+pub(crate) fn tls_error(failure: &Failure) -> &TlsError {
+    failure.find().unwrap_or_else(|| panic!("{failure:#}"))
+}
+
+/// A directory for one test.
+pub(crate) struct Dir(PathBuf);
+
+impl Dir {
+    pub(crate) fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("torsade-tls-{}-{count}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> String {
+        self.0.display().to_string()
+    }
+
+    pub(crate) fn write(&self, name: &str, content: &str) {
+        let path = self.0.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }

@@ -5,8 +5,9 @@
 mod support;
 
 mod certificates;
+mod certs;
 mod handshakes;
 mod hostile;
+mod peer;
 mod start_tls;
 mod streams;
-mod certs;

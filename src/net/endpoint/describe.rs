@@ -133,7 +133,12 @@ fn without_prefixes(
                 None => fields.port()?,
             };
             tls = Some(crate::net::tls::server(&mut fields, dir.as_deref())?);
-            tcp(&mut fields, port, Ipv4Addr::UNSPECIFIED.into(), &mut options)?
+            tcp(
+                &mut fields,
+                port,
+                Ipv4Addr::UNSPECIFIED.into(),
+                &mut options,
+            )?
         }
         Kind::Tcp | Kind::Tcp6 => {
             let any = match kind {

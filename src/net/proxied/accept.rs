@@ -63,7 +63,9 @@ impl Acceptor for Proxied {
     fn accepted(&mut self, reactor: &Reactor, accepted: Accepted, conn_config: &Rc<ConnConfig>) {
         let shared = &self.0;
         if !shared.options.trusts(accepted.peer()) {
-            shared.stage.log_closed(reactor, accepted.peer(), &"the peer is not trusted");
+            shared
+                .stage
+                .log_closed(reactor, accepted.peer(), &"the peer is not trusted");
             return accepted.reset();
         }
         let handler = HeaderReader {

@@ -199,25 +199,28 @@ impl Reactor {
             return Deferred::fail(Failure::at(error, location));
         }
         let weak = self.downgrade();
-        let connected = self.attempt_plain(endpoint, location, move |reactor, made, conn_config| {
-            let secured = secure(reactor, made, conn_config, &config);
-            let conn_config = conn_config.clone();
-            Ok(secured.map(move |accepted| (accepted, conn_config)))
-        });
+        let connected =
+            self.attempt_plain(endpoint, location, move |reactor, made, conn_config| {
+                let secured = secure(reactor, made, conn_config, &config);
+                let conn_config = conn_config.clone();
+                Ok(secured.map(move |accepted| (accepted, conn_config)))
+            });
         let secured = connected.add_callback(|secured: Deferred<_>| secured);
-        secured.add_both(move |secured: Result<(Accepted, Rc<ConnConfig>), Failure>| {
-            match (secured, weak.upgrade()) {
-                (Ok((accepted, conn_config)), Some(reactor)) => {
-                    make(&reactor, accepted, &conn_config)
+        secured.add_both(
+            move |secured: Result<(Accepted, Rc<ConnConfig>), Failure>| {
+                match (secured, weak.upgrade()) {
+                    (Ok((accepted, conn_config)), Some(reactor)) => {
+                        make(&reactor, accepted, &conn_config)
+                    }
+                    (secured, _) => {
+                        // The protocol, which was never connected, is dropped with it.
+                        report::discard(make, location);
+                        let failure = secured.err();
+                        Err(failure.unwrap_or_else(|| Failure::at(Cancelled, location)))
+                    }
                 }
-                (secured, _) => {
-                    // The protocol, which was never connected, is dropped with it.
-                    report::discard(make, location);
-                    let failure = secured.err();
-                    Err(failure.unwrap_or_else(|| Failure::at(Cancelled, location)))
-                }
-            }
-        })
+            },
+        )
     }
 
     fn attempt_plain<T: 'static>(

@@ -3,10 +3,11 @@
 //! # Files
 //!
 //! `listen` the reactor's methods that listen · `port` the listening socket · `accept` the handling
-//! of accepted connections · `stage` what happens to them before · `listener` a port whose connections async code accepts · `connect` the
-//! reactor's methods that connect · `race` the race of several attempts · `client` the state
-//! machine of clients that reconnect · `connector` connecting with a factory · `reconnecting` a
-//! factory that reconnects · `backoff` the delays between retries.
+//! of accepted connections · `stage` what happens to them before · `listener` a port whose
+//! connections async code accepts · `connect` the reactor's methods that connect · `race` the race
+//! of several attempts · `client` the state machine of clients that reconnect · `connector`
+//! connecting with a factory · `reconnecting` a factory that reconnects · `backoff` the delays
+//! between retries.
 
 pub(super) mod accept;
 mod backoff;

@@ -17,7 +17,9 @@ pub(in crate::net) fn server(
         identities.set_from_dir(dir)?;
         return Ok(ServerConfig::new(identities));
     }
-    let key = fields.take("privateKey").unwrap_or_else(|| "server.pem".into());
+    let key = fields
+        .take("privateKey")
+        .unwrap_or_else(|| "server.pem".into());
     let identity = identity(fields, &key)?;
     Ok(ServerConfig::new(identity))
 }
@@ -26,7 +28,10 @@ pub(in crate::net) fn server(
 /// or `certKey` with `privateKey`.
 pub(in crate::net) fn client(fields: &mut EndpointFields<'_>) -> Result<ClientConfig, Failure> {
     let mut config = ClientConfig::new();
-    if let Some(path) = fields.take("trustRoots").or_else(|| fields.take("caCertsDir")) {
+    if let Some(path) = fields
+        .take("trustRoots")
+        .or_else(|| fields.take("caCertsDir"))
+    {
         let roots = Roots::none();
         config = config.roots(match Path::new(&path).is_dir() {
             true => roots.pem_dir(path)?,
@@ -38,7 +43,10 @@ pub(in crate::net) fn client(fields: &mut EndpointFields<'_>) -> Result<ClientCo
     }
     if let Some(key) = fields.take("privateKey") {
         config = config.identity(identity(fields, &key)?);
-    } else if let Some(path) = fields.take("certificate").or_else(|| fields.take("certKey")) {
+    } else if let Some(path) = fields
+        .take("certificate")
+        .or_else(|| fields.take("certKey"))
+    {
         config = config.identity(Identity::from_pem_files(&path, &path)?);
     }
     Ok(config)
@@ -46,8 +54,14 @@ pub(in crate::net) fn client(fields: &mut EndpointFields<'_>) -> Result<ClientCo
 
 /// Reads the certificates that belong to a key: by default they are in the same file.
 fn identity(fields: &mut EndpointFields<'_>, key: &str) -> Result<Identity, Failure> {
-    let certificate = fields.take("certificate").or_else(|| fields.take("certKey"));
+    let certificate = fields
+        .take("certificate")
+        .or_else(|| fields.take("certKey"));
     let certificate = certificate.unwrap_or_else(|| key.into());
     let chain = fields.take("extraCertChain");
-    Identity::from_pem_files_with(certificate.as_ref(), chain.as_deref().map(Path::new), key.as_ref())
+    Identity::from_pem_files_with(
+        certificate.as_ref(),
+        chain.as_deref().map(Path::new),
+        key.as_ref(),
+    )
 }

@@ -1,7 +1,8 @@
 //! Endpoints in TLS: the handshake comes before the connection's handler.
 //!
 //! `accept` is the stage between a port and its acceptor, `connect` that between a connect and its
-//! result, `handshake` the handler that both use, `describe` reads the fields of an endpoint's text.
+//! result, `handshake` the handler that both use, `describe` reads the fields of an endpoint's
+//! text.
 //!
 //! # Invariants
 //!
