@@ -9,6 +9,7 @@
 //! * [A protocol and its tests](testing_protocols), without a network
 //! * [Cancelling and time limits](cancelling)
 //! * [Back-pressure](back_pressure)
+//! * [TLS](tls): certificates, STARTTLS, and how to test it
 //! * [Errors](errors)
 //! * [Threads and processes](threads_and_processes)
 //! * [Debugging](debugging) a stuck program
@@ -56,3 +57,5 @@ pub mod protocols;
 pub mod stability;
 pub mod testing_protocols;
 pub mod threads_and_processes;
+#[cfg(feature = "tls")]
+pub mod tls;

@@ -34,17 +34,22 @@
 //! | `systemd:name=NAME[:domain=D]` | the same by its name; `D` is `INET`, `INET6` or `UNIX` |
 //! | `fd:N[:domain=D]` | a socket that the process was started with, by its number |
 //! | `stdio:` | standard input and output: one connection, made at once |
+//! | `tls:PORT[:privateKey=P][:certKey=P][:extraCertChain=P][:interface=A][:backlog=N]` | TCP in [TLS](crate::guide::tls): the key and its certificate, by default both in `server.pem` |
+//! | `tls:DIR[:port=N][:interface=A][:backlog=N]` | the same with a certificate for each name, `DIR/NAME.pem`; port 443 |
 //! | `haproxy:ENDPOINT[:trust=LIST][:headertimeout=S]` | any of these, or an address, behind a proxy (see below) |
 //!
 //! | to connect | meaning |
 //! |---|---|
 //! | `tcp:HOST:PORT[:timeout=S][:bindAddress=A]` | TCP; the fields may be named: `tcp:host=HOST:port=PORT` |
+//! | `tls:HOST:PORT[:trustRoots=P][:hostname=N][:certificate=P][:privateKey=P][:timeout=S][:bindAddress=A]` | TCP in TLS; the authorities in a file or a directory, the system's by default |
 //! | `unix:PATH[:timeout=S][:lockfile=L]` | a UNIX socket; with `L` 1 its server must hold the lock |
 //!
 //! A `PATH` that begins with `@` is a name in Linux's abstract socket namespace, which has neither
 //! mode nor lock; with the key `path=` it is a path in the file system. `path-hex=` and
 //! `abstract-hex=` take bytes in hexadecimal, for names that cannot be written in a line of text;
-//! an [`Address`](crate::Address) prints such names in this form. Timeouts are in seconds.
+//! an [`Address`](crate::Address) prints such names in this form. Timeouts are in seconds. `ssl:`
+//! is another word for `tls:`, and `caCertsDir=` for `trustRoots=`; files are read when the text
+//! is.
 //!
 //! # Connecting to a host
 //!

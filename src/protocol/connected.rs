@@ -215,6 +215,7 @@ impl<P: Protocol> ConnHandler for OnStream<P> {
         next.take_over(reactor, handed, conn.link().location());
     }
 
+    #[cfg(feature = "tls")]
     fn unused(&self) -> usize {
         match self.has_unused() {
             true => self.unused_len(),

@@ -30,10 +30,10 @@ mod hyper_io;
 mod over;
 mod reader;
 mod served;
-#[cfg(feature = "tokio-io")]
-mod tokio_io;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "tokio-io")]
+mod tokio_io;
 mod writer;
 
 use std::fmt;

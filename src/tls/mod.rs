@@ -26,7 +26,7 @@
 //! cryptography · `session`: the protocol without I/O · `info`: what was agreed · `error`: errors.
 //!
 //! [`Transport::start_tls`](crate::Transport::start_tls) starts TLS on a connection that is open
-//! already. `docs` on how to set it up: [the guide](crate::guide::tls).
+//! already. The [guide](crate::guide::tls) shows how to set it up.
 
 mod client;
 mod error;

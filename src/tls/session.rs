@@ -334,8 +334,8 @@ impl Session {
         }
     }
 
-    /// Puts the alert that says what the error is into the output. (The library must not parse again
-    /// what it has refused.)
+    /// Puts the alert that says what the error is into the output. (The library must not parse
+    /// again what it has refused.)
     fn send_alert(&mut self, received: &mut [u8]) {
         let mut nothing = Vec::new();
         while self.state().is_some_and(CommonState::wants_write) {

@@ -117,6 +117,7 @@ pub(crate) trait ConnHandler: 'static {
     }
 
     /// Returns how many received bytes the handler holds that it has not used.
+    #[cfg(feature = "tls")]
     fn unused(&self) -> usize {
         0
     }

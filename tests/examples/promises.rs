@@ -489,6 +489,33 @@ fn the_echoes_of_frames_answer_frame_by_frame() {
     assert_eq!(answer("own_codec", b"a40;s;anything"), b"40;");
 }
 
+#[test]
+fn an_echo_in_tls_and_a_mail_server_with_starttls_talk_to_themselves() {
+    let (lines, _) = Program::example("tls_echo", &[]).end();
+    assert!(lines[0].starts_with("listening on 127.0.0.1:"), "{lines:?}");
+    assert!(lines[1].starts_with("Tls13, TLS13_"), "{lines:?}");
+    assert_eq!(lines[2..], ["hello"]);
+
+    let (lines, _) = Program::example("starttls", &[]).end();
+    let mut lines = lines[1..].to_vec();
+    // The server's line may come before or after the client's.
+    let mail = lines.iter().position(|line| line.starts_with("mail"));
+    assert_eq!(
+        lines.remove(mail.unwrap()),
+        "mail from <alice@example.org> in TLS"
+    );
+    let expected = [
+        "220 localhost ESMTP",
+        "250-localhost",
+        "250 STARTTLS",
+        "220 go ahead",
+        "250 localhost",
+        "250 ok",
+        "221 bye",
+    ];
+    assert_eq!(lines, expected);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn many_clients_are_connected_and_answered() {
