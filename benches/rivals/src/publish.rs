@@ -2,7 +2,8 @@
 //! README and in the guide.
 //!
 //! A table is the lines that begin with `|`, in the guide with `//! |`, after the line that names
-//! it. The rows that a run has left out keep their figures.
+//! it. The rows that a run has left out keep their figures there; the chart shows the rows of the
+//! run.
 
 use std::fs;
 use std::process::Command;
@@ -75,7 +76,7 @@ fn row(row: &Row, figure: impl Fn(Contender) -> Option<String>, others: &[Conten
     };
     let mut line = format!("| {} | {ours} |", row.title);
     for who in others {
-        line += &format!(" {} |", figure(*who).unwrap_or_default());
+        line += &figure(*who).map_or(" |".into(), |figure| format!(" {figure} |"));
     }
     line
 }
