@@ -7,8 +7,8 @@
 //! a time limit or a cancel. Only what they spawn themselves runs on the runtime's thread.
 //!
 //! Cargo feature `tokio-rt`. A reactor that has not entered tokio has neither runtime nor thread.
-//! The other direction, a reactor inside a program of tokio's, is [`Reactor::start`] (example
-//! `tokio_host`).
+//! The other direction, a reactor inside a program of tokio's, is [`Reactor::start`]
+//! ([hosts](crate::guide::hosts)).
 //!
 //! # Limits
 //!

@@ -29,6 +29,7 @@
 //! * [Limits](limits): what is limited, by how much, and what happens at the limit
 //! * [Stability](stability): what is promised, and what is not
 //! * [Architecture](architecture): the modules, and what was tested where
+//! * [Hosts](hosts): a reactor inside the loop of tokio, calloop, glib, or a program's own
 //! * [Pollers](pollers): how a reactor waits, which way to choose, and what each costs
 //! * [Figures](figures): speed and memory, beside other runtimes
 //! * [Paths](paths): which functions a byte, a timer, a Deferred, a thread's job and a child
@@ -50,6 +51,7 @@ pub mod from_tokio;
 pub mod from_twisted;
 pub mod futures;
 pub mod glossary;
+pub mod hosts;
 pub mod limits;
 pub mod paths;
 pub mod pollers;

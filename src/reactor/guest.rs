@@ -30,6 +30,8 @@ impl Reactor {
     /// Begins a run that another loop drives: fires the startup event, and listens for signals if
     /// [`ReactorBuilder::stops_on_signals`](super::ReactorBuilder::stops_on_signals) is set.
     ///
+    /// [Hosts](crate::guide::hosts) has recipes for tokio, calloop, glib and poll(2).
+    ///
     /// The host loop then repeats three steps until [`Reactor::has_ended`]. It waits until the
     /// reactor's descriptor ([`AsFd`]) is readable or [`Reactor::poll_timeout`] has passed,
     /// whichever comes first; calls [`Reactor::run_until_current`]; and calls

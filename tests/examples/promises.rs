@@ -213,8 +213,10 @@ fn gpg_decrypts_with_the_right_passphrase() {
 
 #[cfg(unix)]
 #[test]
-fn guest_prints_what_it_says() {
-    check("guest", &[]);
+fn hosts_print_what_they_say() {
+    for host in ["tokio_host", "calloop_host", "poll_host"] {
+        check(host, &[]);
+    }
 }
 
 #[test]

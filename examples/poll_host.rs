@@ -1,7 +1,7 @@
-//! A reactor in a foreign loop: the program itself waits with poll(2), and turns the reactor when
-//! it has work.
+//! A reactor as the guest of another loop: the program itself waits with poll(2), and turns the
+//! reactor when it has work.
 //!
-//! Run `cargo run --example guest`. Prints `the host reads: hello`, `torsade calls later`, `torsade
+//! Run `cargo run --example poll_host`. Prints `the host reads: hello`, `torsade calls later`, `torsade
 //! has ended`.
 
 use std::error::Error;
@@ -10,6 +10,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use torsade::{Clock, Context, Protocol, Reactor};
 
 struct Echo;
@@ -29,8 +30,11 @@ fn wait(reactor: &Reactor, stream: &TcpStream) -> io::Result<bool> {
         PollFd::new(reactor, PollFlags::IN),
         PollFd::new(stream, PollFlags::IN),
     ];
-    poll(&mut fds, timeout.as_ref())?;
-    Ok(!fds[1].revents().is_empty())
+    match poll(&mut fds, timeout.as_ref()) {
+        // A signal is no error: the reactor looks for it in its turn.
+        Ok(_) | Err(Errno::INTR) => Ok(!fds[1].revents().is_empty()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
