@@ -1,8 +1,8 @@
 //! A reactor as the guest of another loop: the program itself waits with poll(2), and turns the
 //! reactor when it has work.
 //!
-//! Run `cargo run --example poll_host`. Prints `the host reads: hello`, `torsade calls later`, `torsade
-//! has ended`.
+//! Run `cargo run --example poll_host`. Prints `the host reads: hello`, `torsade calls later`,
+//! `torsade has ended`.
 
 use std::error::Error;
 use std::io::{self, Read, Write};

@@ -346,7 +346,7 @@ fn aliases(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The modules, bottom first. A module may use itself and those above it in this list.
-const LAYERS: [&str; 36] = [
+const LAYERS: [&str; 37] = [
     "sync",
     "context",
     "slots",
