@@ -213,7 +213,7 @@ macro_rules! reads {
             ///     })?;
             ///     let mut conn = reactor.connect_stream(port.local_addr()).await?;
             ///     conn.write_all(b"one\ntwo\n").await?;
-            ///     conn.shutdown_write().await?;
+            ///     conn.close().await?;
             ///     let mut all = Vec::new();
             ///     conn.read_to_end(&mut all).await?;
             ///     assert_eq!(all, b"one\r\ntwo\r\n");
