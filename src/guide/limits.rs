@@ -78,6 +78,35 @@
 //! | the wait for threads when a reactor ends | 500 ms ([`Grace::threads`]) | the threads are detached; their Deferreds fail with [`StillRunning`] |
 //! | output of a process that is collected | 64 MiB | the process is killed, [`OutputTooLong`](crate::process::ProcessError::OutputTooLong) |
 //!
+//! # Hostile peers
+//!
+//! What one peer can make a server keep is bounded by the limits above and by those of its codec,
+//! and what is refused costs one line in the log at most: none for a protocol, whose
+//! [`frame_rejected`](crate::protocols::FrameProtocol::frame_rejected) decides, and the error of
+//! the handler for async code. A peer that sends a byte now and then needs a limit of time:
+//! [`ListenOptions::frame_timeout`](crate::net::ListenOptions::frame_timeout) or
+//! [`idle_timeout`](crate::net::ListenOptions::idle_timeout), which are off by default.
+//!
+//! `tests/memory/attacks.rs` attacks lines, netstrings, four shapes of length fields, IRC, RESP,
+//! BGP and the PROXY header, each as a protocol and as async code, while four other clients of the
+//! same reactor ask an echo server. Measured on 2026-11-29 on Linux with two processors that had
+//! other work too. Before each attack 99 % of the others' answers came within 20 to 30 µs; during it
+//! within:
+//!
+//! | attack, against each codec | allocated at the peak | protocol | async |
+//! |---|--:|---|---|
+//! | 500 MB that never end a frame | 205 KiB | 20 to 80 µs; the PROXY header, in 0.2 s, 540 µs | 20 to 30 µs; valid frames of `u8` 200 µs |
+//! | 20,000 lengths that are too large, negative, overlong, or with leading zeros | 51 KiB | 30 to 80 µs | 40 to 120 µs |
+//! | 5,000,000 empty frames | 194 KiB | 20 to 30 µs | 20 to 330 µs |
+//! | 100 MB of garbage | 148 KiB | 20 to 60 µs | 20 to 60 µs |
+//! | one byte a second on 2,500 connections, closed after 10 s | 11.5 MiB | 30 µs | |
+//!
+//! After each attack no more than 12 KiB remained, and the process had 6.0 to 6.6 MiB (18.2 MiB
+//! after the 2,500 connections: an async one that has read a part of a frame has a buffer of
+//! 8 KiB). A task that reads many tiny frames may use the 250 µs of a turn; a protocol yields to
+//! other connections after 64 frames. Where an attacker of the same priority takes a processor from
+//! the server, the others wait for the system's scheduler as well, for milliseconds.
+//!
 //! # Memory
 //!
 //! The memory of a connection, a task or a timer is freed when it ends. That the process does not
