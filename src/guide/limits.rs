@@ -90,8 +90,8 @@
 //! `tests/memory/attacks.rs` attacks lines, netstrings, four shapes of length fields, IRC, RESP,
 //! BGP and the PROXY header, each as a protocol and as async code, while four other clients of the
 //! same reactor ask an echo server. Measured on 2026-11-29 on Linux with two processors that had
-//! other work too. Before each attack 99 % of the others' answers came within 20 to 30 µs; during it
-//! within:
+//! other work too. Before each attack 99 % of the others' answers came within 20 to 30 µs; during
+//! it within:
 //!
 //! | attack, against each codec | allocated at the peak | protocol | async |
 //! |---|--:|---|---|

@@ -610,7 +610,8 @@ on_both! {
             }
             Ok(())
         })?;
-        // I/O is polled after 64 runs of tasks at the latest, each of 128 frames; thrice for an answer.
+        // I/O is polled after 64 runs of tasks at the latest, each of 128 frames; for an answer
+        // three times.
         flood_beside_another(&reactor, handlers, &empty, 3 * 64 * 128).await?;
     }
 }
