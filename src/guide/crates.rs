@@ -1,14 +1,40 @@
 //! Which crates run on torsade, and how.
 //!
-//! | kind of crate | runs | how |
-//! |---|---|---|
-//! | executor-independent futures: `futures`, `async-channel`, `flume`, `event-listener`, `async-lock` | yes | as they are: wakers may be called from any thread |
-//! | code over `futures`' `AsyncRead`, `AsyncWrite`, `AsyncBufRead`: codecs, TLS by `futures-rustls`, WebSockets by `async-tungstenite` | yes | over a [`Connection`](crate::Connection) or its halves; [`Connection::over`](crate::Connection::over) makes a connection of what they return |
-//! | blocking clients: `ureq`, `rusqlite`, `postgres` | yes | in [`spawn_blocking`](crate::Reactor::spawn_blocking) |
-//! | loops of others: a GUI, tokio, a game | yes | the reactor is their guest: [`Reactor::start`](crate::Reactor::start) and its descriptor (see [hosts](super::hosts)) |
-//! | code that needs a tokio runtime around it: `reqwest`, `sqlx`, `tonic` | no | run them in a thread that has such a runtime, and use [`Remote`](crate::Remote) or a channel |
+//! Each row is tested with the real crate, in `tests/crates` of the repository or in the tests of
+//! this crate; those on *both* also in memory, under virtual time. The last table is not tested.
 //!
-//! A channel of `futures` between a task and a thread:
+//! | crate | how | tested |
+//! |---|---|---|
+//! | `futures`, `flume`, `async-channel`, `async-lock` | as they are: wakers may be called from any thread | `channels`, both |
+//! | `tower` | services and layers as they are; a `Buffer`'s worker is a task; layers with a clock need `tokio-rt` | `tower`, both |
+//! | codecs of `asynchronous-codec`, `tokio-util` | over a [`Connection`](crate::Connection) or its halves (the latter with `tokio-io`) | `codecs`, both |
+//! | `futures-rustls` | over a connection; [`Connection::over`](crate::Connection::over) makes a connection of it again | `tls`, both |
+//! | `tokio-rustls` | over a connection, with `tokio-io` | `tls`, both |
+//! | `async-tungstenite` | over a connection | `websockets`, both |
+//! | `hyper`: HTTP/1 and HTTP/2, servers and clients | over a connection, with `hyper` and [`hyper::Timer`](crate::hyper::Timer), [`hyper::Executor`](crate::hyper::Executor) | `hyper`, both |
+//! | `axum` | its `Router` as hyper's service (`TowerToHyperService` of `hyper-util`); handlers that are not `Send` in a [`SendWrapper`](crate::task::SendWrapper) | `axum`, both |
+//! | `tokio-postgres` | `connect_raw` over a connection, with `tokio-io`; its driver is a task | `sql` |
+//! | `sqlx`, `reqwest`, `redis`, `lettre` | as they are, after [`tokio::enter`](crate::tokio::enter), with `tokio-rt` | `sql`, `clients` |
+//! | `ureq`, `rusqlite`: whatever blocks | in [`spawn_blocking`](crate::Reactor::spawn_blocking) | `clients` |
+//! | loops of others: a GUI, tokio, a game | the reactor is their guest: see [hosts](super::hosts) | examples |
+//!
+//! A time limit of the reactor ([`Clock::timeout`](crate::Clock::timeout)), and a cancel, drop the
+//! futures of all these crates, in tasks that are polled by the reactor. What a crate spawns itself
+//! with `tokio::spawn` runs on the runtime's own thread, and ends as the crate says: `sqlx`, for
+//! instance, waits for the server's answer before it uses a connection again.
+//!
+//! A web server with `axum` is the example `axum_hello` in `tests/crates/examples`.
+//!
+//! # What does not run
+//!
+//! | crate | why | instead |
+//! |---|---|---|
+//! | `axum::serve`, the servers of `tonic`, `warp`, `actix-web` | they open tokio's sockets and spawn a task for each connection on the runtime: with `tokio-rt` they run on *its* thread and cannot use the reactor | hyper over the reactor's connections |
+//! | `tokio::task::spawn_local`, `LocalSet`, `block_in_place` | the reactor's thread is not a thread of the runtime | [`spawn`](crate::spawn()), [`spawn_blocking`](crate::Reactor::spawn_blocking) |
+//! | `glommio`, `monoio`, `compio` and what is made for them | they own the thread's loop, and their sockets are known to it only | the reactor in a thread of its own, and [`Remote`](crate::Remote) |
+//! | libraries that drop a value that was lent to them on a thread of theirs | a [`SendWrapper`](crate::task::SendWrapper) panics there | a handle that is `Send`: [`Remote`](crate::Remote), a channel |
+//!
+//! # A channel to a thread
 //!
 //! ```
 //! use futures::StreamExt;

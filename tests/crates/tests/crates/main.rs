@@ -4,9 +4,16 @@
 #[path = "../../../support/drivers.rs"]
 mod drivers;
 
+mod axum;
+mod channels;
+mod clients;
 mod codecs;
+mod examples;
 mod hyper;
+mod sql;
 mod tls;
+mod tower;
+mod websockets;
 
 use std::time::Duration;
 
