@@ -379,6 +379,15 @@ impl Socket {
         return false;
     }
 
+    /// Tells the peer the end of the stream, where that is done, and as far as the socket accepts it
+    /// now.
+    pub(crate) fn say_end(&self) {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = self.tls() {
+            let _ = tls.close();
+        }
+    }
+
     /// Returns the socket without TLS, to be closed.
     pub(crate) fn into_base(self) -> Self {
         match self {

@@ -14,6 +14,7 @@ use std::io::{self, IoSlice};
 use std::rc::Rc;
 
 use super::Socket;
+use crate::cells;
 use crate::tls::{Handshake, Scratch, ServerConfig, Session, TlsError, TlsInfo};
 
 /// The buffers that the sockets of one reactor use in turn.
@@ -23,6 +24,8 @@ pub(crate) type SharedScratch = Rc<Cell<Option<Box<Scratch>>>>;
 pub(crate) struct TlsSocket {
     below: Socket,
     session: RefCell<Session>,
+    /// The error of a read that had returned bytes, for the next one: the system gives it once.
+    broken: Cell<Option<io::Error>>,
     /// The number of bytes of the next write whose records are in the session's output.
     accepted: Cell<usize>,
     scratch: SharedScratch,
@@ -33,6 +36,7 @@ impl TlsSocket {
         Self {
             below,
             session: RefCell::new(session),
+            broken: Cell::new(None),
             accepted: Cell::new(0),
             scratch,
         }
@@ -54,10 +58,13 @@ impl TlsSocket {
         }
         let mut count = session.take_plain(into);
         if count < into.len() {
-            count += self.receive(&mut session, &mut into[count..])?;
+            count += self.receive(&mut session, &mut into[count..]);
         }
         if count > 0 {
             return Ok(count);
+        }
+        if let Some(error) = self.broken.take() {
+            return Err(error);
         }
         match session.end() {
             Some(Ok(())) => Ok(0),
@@ -66,21 +73,16 @@ impl TlsSocket {
         }
     }
 
-    /// Receives and decrypts until `into` is full, or nothing more has arrived. Errors of the
-    /// socket are returned; the session keeps its own.
-    fn receive(&self, session: &mut Session, into: &mut [u8]) -> io::Result<usize> {
+    /// Receives and decrypts until `into` is full, or nothing more has arrived. Errors are kept:
+    /// those of the socket here, those of TLS by the session.
+    fn receive(&self, session: &mut Session, into: &mut [u8]) -> usize {
         let mut scratch = self.scratch.take().unwrap_or_default();
         let received = self.receive_with(session, into, &mut scratch.received);
         self.scratch.set(Some(scratch));
         received
     }
 
-    fn receive_with(
-        &self,
-        session: &mut Session,
-        into: &mut [u8],
-        buffer: &mut Vec<u8>,
-    ) -> io::Result<usize> {
+    fn receive_with(&self, session: &mut Session, into: &mut [u8], buffer: &mut Vec<u8>) -> usize {
         let mut count = 0;
         for _ in 0..READS {
             if count == into.len() && session.is_established() {
@@ -108,17 +110,20 @@ impl TlsSocket {
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(_) if count > 0 => break,
-                Err(error) => return Err(error),
+                Err(error) => {
+                    self.broken.set(Some(error));
+                    break;
+                }
             };
             let kept = session.begin_receiving(buffer);
             count += session.process(&mut buffer[..kept + read], &mut into[count..]);
-            self.send_output(session)?;
+            // If that fails, writing fails with it; what has arrived can still be read.
+            let _ = self.send_output(session);
             if read < room {
                 break;
             }
         }
-        Ok(count)
+        count
     }
 
     /// Sends what the session has to say; returns whether that is done.
@@ -153,10 +158,12 @@ impl TlsSocket {
                 break Ok(());
             }
             match self.send_batch(&mut session, batch, &mut scratch.records) {
-                Ok(true) => count += batch.len(),
-                Ok(false) => {
-                    self.accepted.set(batch.len());
-                    break Ok(());
+                Ok(sent) => {
+                    count += sent;
+                    if sent < batch.len() {
+                        self.accepted.set(batch.len() - sent);
+                        break Ok(());
+                    }
                 }
                 Err(error) => break Err(error),
             }
@@ -169,23 +176,27 @@ impl TlsSocket {
         }
     }
 
-    /// Encrypts and sends some bytes; returns whether the socket has accepted all records. Those
-    /// that it has not are in the session's output.
+    /// Encrypts and sends some bytes; returns how many of them are in records that the socket has
+    /// accepted as a whole. The rest of the records is in the session's output.
     fn send_batch(
         &self,
         session: &mut Session,
         batch: &[u8],
         records: &mut Vec<u8>,
-    ) -> io::Result<bool> {
-        session.encrypt(batch, records).map_err(as_io_error)?;
+    ) -> io::Result<usize> {
+        let others = session.encrypt(batch, records).map_err(as_io_error)?;
         let sent = match self.below.write(records) {
             Ok(sent) => sent,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
             Err(error) => return Err(error),
         };
+        if sent == records.len() {
+            return Ok(batch.len());
+        }
         session.queue_output(&records[sent..]);
-        self.send_output(session)
+        let own = records[..sent].get(others..).unwrap_or_default();
+        Ok(content_of(own).min(batch.len()))
     }
 
     pub(super) fn write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -210,9 +221,12 @@ impl TlsSocket {
         let mut session = self.session.borrow_mut();
         self.send_output(&mut session)?;
         if !session.is_established() {
-            self.receive(&mut session, &mut [])?;
+            self.receive(&mut session, &mut []);
         }
         self.send_output(&mut session)?;
+        if let Some(error) = self.broken.take().filter(|_| !session.is_established()) {
+            return Err(error);
+        }
         match (session.handshake(), session.error()) {
             // An error after it is the end of what is read.
             (Handshake::Done, _) => Ok(Handshake::Done),
@@ -235,7 +249,7 @@ impl TlsSocket {
 
     /// Returns whether there are decrypted bytes, which no event reports.
     pub(super) fn has_unread(&self) -> bool {
-        self.session.borrow().has_plain() || self.below.has_unread()
+        cells::is_some(&self.broken) || self.session.borrow().has_plain() || self.below.has_unread()
     }
 
     /// Returns whether the peer's bytes are wanted, and whether the socket has to become writable,
@@ -252,6 +266,20 @@ impl TlsSocket {
     pub(crate) fn info(&self) -> Option<TlsInfo> {
         self.session.borrow().info()
     }
+}
+
+/// Returns how many bytes are in the records that are whole: each but the last is full.
+fn content_of(mut records: &[u8]) -> usize {
+    let mut content = 0;
+    while let [_, _, _, high, low, rest @ ..] = records {
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        let Some(left) = rest.get(length..) else {
+            break;
+        };
+        content += Session::RECORD;
+        records = left;
+    }
+    content
 }
 
 fn as_io_error(error: TlsError) -> io::Error {

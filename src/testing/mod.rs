@@ -140,6 +140,50 @@ pub fn run_on(reactor: Reactor, test: impl AsyncFnOnce(Reactor) -> Result<(), Fa
     run_boxed(reactor, Box::pin(async move { test(own).await }));
 }
 
+/// Puts each stream endpoint of the reactor in TLS that has no TLS of its own, so that a test of a
+/// protocol is run over TLS as well.
+///
+/// The client's configuration needs [`server_name`](crate::tls::ClientConfig::server_name), if the
+/// tests connect to addresses that the certificate is not for.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::{Failure, Reactor, testing, tls};
+///
+/// async fn test(reactor: Reactor) -> Result<(), Failure> {
+///     let port = reactor.serve("127.0.0.1:0", async |mut conn| Ok(conn.write_all(b"x").await?))?;
+///     let mut conn = reactor.connect_stream(port.local_addr()).await?;
+///     conn.read_exact(&mut [0]).await?;
+///     drop(conn);
+///     port.stop().await
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+/// let pem = made.cert.pem() + &made.signing_key.serialize_pem();
+/// let server = tls::ServerConfig::new(tls::Identity::from_pem(&pem)?);
+/// let client = tls::ClientConfig::new().roots(tls::Roots::none().pem(&pem)?);
+///
+/// testing::run(test);
+/// testing::run(async |reactor| {
+///     testing::use_tls(&reactor, server, client.server_name("localhost"));
+///     test(reactor).await
+/// });
+/// # Ok(())
+/// # }
+/// ```
+#[cfg(feature = "tls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+#[track_caller]
+pub fn use_tls(
+    reactor: &Reactor,
+    server: crate::tls::ServerConfig,
+    client: crate::tls::ClientConfig,
+) {
+    reactor.use_tls_everywhere(server, client);
+}
+
 type Test<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + 'a>>;
 
 /// The rest of [`run_on`], with one copy for all tests.

@@ -398,8 +398,13 @@ impl Session {
         Ok(())
     }
 
-    /// Encrypts `bytes` into `records`, which is empty. They are at most [`Session::BATCH`].
-    pub(crate) fn encrypt(&mut self, bytes: &[u8], records: &mut Vec<u8>) -> Result<(), TlsError> {
+    /// Encrypts `bytes`, at most [`Session::BATCH`], into `records`; returns how many bytes of it are
+    /// other records, which come first.
+    pub(crate) fn encrypt(
+        &mut self,
+        bytes: &[u8],
+        records: &mut Vec<u8>,
+    ) -> Result<usize, TlsError> {
         let mut tries = 0;
         loop {
             let status = match &mut self.engine {
@@ -428,13 +433,14 @@ impl Session {
                 Err(error) => return Err(TlsError::of(error, &[])),
             }
         }
-        if !self.output.is_empty() {
-            // What the library had to say before comes first.
+        let others = self.output.len();
+        if others > 0 {
+            // What the library had to say before, such as an update of the keys.
             let mut all = mem::take(&mut self.output);
             all.append(records);
             mem::swap(&mut all, records);
         }
-        Ok(())
+        Ok(others)
     }
 
     /// Puts `close_notify` into the output, once.
@@ -491,7 +497,9 @@ impl Session {
     }
 
     /// The most bytes that are encrypted at a time: a few whole records.
-    pub(crate) const BATCH: usize = 4 * 16 * 1024;
+    pub(crate) const BATCH: usize = 4 * Self::RECORD;
+    /// The most bytes in a record (RFC 8446, section 5.1).
+    pub(crate) const RECORD: usize = 16 * 1024;
 }
 
 /// Does what the library asks for next.

@@ -116,6 +116,11 @@ pub(crate) trait ConnHandler: 'static {
         let _ = (conn, reactor);
     }
 
+    /// Returns whether the observers of the connection see it while it has this handler.
+    fn is_observed(&self) -> bool {
+        true
+    }
+
     /// Returns how many received bytes the handler holds that it has not used.
     #[cfg(feature = "tls")]
     fn unused(&self) -> usize {
@@ -198,7 +203,7 @@ impl<S: ConnHandler> Conn<S> {
     /// requests.
     pub(crate) fn begin(self: &Rc<Self>, reactor: &Reactor, hook: impl FnOnce()) {
         self.link.flags.set(Flag::BEGUN, true);
-        if self.link.flags.has(Flag::POLICED) {
+        if self.link.flags.has(Flag::POLICED) && self.handler.is_observed() {
             self.begin_policies();
         }
         hook();
@@ -578,7 +583,8 @@ impl<S: ConnHandler> Handler for Conn<S> {
             self.link.registration.begin_busy();
             S::deliver_held(&self, reactor);
         }
-        if self.has_unread() && self.takes_bytes() {
+        let is_held = self.link.flags.has(Flag::HELD);
+        if self.has_unread() && self.takes_bytes() && !is_held {
             self.link.registration.begin_busy();
             S::readable(&self, reactor);
         }

@@ -207,9 +207,13 @@ impl Handed {
 
 impl Drop for Handed {
     fn drop(&mut self) {
-        let Some(parts) = self.0.take().filter(|parts| parts.out.is_some()) else {
+        let Some(parts) = self.0.take() else {
             return;
         };
+        if parts.out.is_none() {
+            // Nothing is missing, and the peer of a connection in TLS is told so.
+            return parts.socket.say_end();
+        }
         let _ = parts.socket.reset_on_close();
         let location = parts.config.location;
         let queued = parts.out.as_ref().map_or(0, |out| out.len());

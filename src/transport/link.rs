@@ -269,6 +269,8 @@ impl ConnCore {
             Ok(0) if !buf.is_empty() && self.ends_badly() => None,
             Ok(count) => Some(count),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            // What has broken writing says more than the end that follows from it.
+            Err(_) if self.ends_badly() => None,
             Err(error) => {
                 self.broken_by(error);
                 None

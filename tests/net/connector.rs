@@ -91,7 +91,7 @@ impl ClientFactory for Telling {
     }
 }
 
-on_both! {
+on_all! {
     async fn the_factory_is_called_for_each_step_after_the_protocol(reactor) {
         let log = Log::new();
         let port = reactor.listen(HERE, |_| Spy::echo())?;

@@ -79,7 +79,7 @@ fn silent(reactor: &Reactor) -> (SocketAddr, Option<impl Sized>) {
     (address, Some((deaf, waiting)))
 }
 
-on_both! {
+on_all! {
     async fn the_first_connection_wins_and_the_other_attempts_are_cancelled(reactor) {
         let port = reactor.listen(HERE, |_| Spy::echo())?;
         let there = port.local_addr().inet().unwrap();

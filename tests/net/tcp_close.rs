@@ -28,7 +28,7 @@ async fn pair(
     Ok((port, transport, handle))
 }
 
-on_both! {
+on_all! {
     async fn ten_megabytes_arrive_at_a_slow_reader_after_lose_connection(reactor) {
         let log = Log::new();
         let to = log.clone();
@@ -193,17 +193,6 @@ on_both! {
             panic!("{reported:?}");
         };
         assert!(*bytes > 1 << 20 && *peer == transport.peer(), "{reported}");
-        port.stop().await?;
-    }
-
-    async fn lose_connection_within_leaves_no_timer_behind(reactor) {
-        let (server, client) = (Log::new(), Log::new());
-        let log = server.clone();
-        let (port, transport, _) = pair(&reactor, move || Spy::new(&log), Spy::new(&client)).await?;
-        transport.lose_connection_within(MS * 60_000);
-        transport.lose_connection_within(MS * 50_000);
-        until(|| server.has("lost done")).await;
-        assert!(reactor.delayed_calls().is_empty());
         port.stop().await?;
     }
 
@@ -377,25 +366,43 @@ on_both! {
         until(|| client.has("lost done")).await;
         port.stop().await?;
     }
+}
 
-    async fn writing_to_a_closed_peer_ends_a_paused_connection_too(reactor) {
-        let (server, client) = (Log::new(), Log::new());
-        let log = server.clone();
-        let (port, transport, handle) = pair(&reactor, move || Spy::new(&log), Spy::new(&client)).await?;
-        transport.pause_producing();
-        some_turns().await;
-        handle.transport().unwrap().lose_connection();
-        until(|| client.has("lost done")).await;
-        some_turns().await;
-        assert_eq!(server.all(), ["made"]);
-        // The peer answers the first write with a reset, which the second would report.
-        transport.write("anybody?");
-        some_turns().await;
-        transport.write("really not?");
-        until(|| server.all().len() == 2).await;
-        let said = server.take().remove(1);
-        assert!(["lost broken ConnectionReset", "lost broken BrokenPipe"].contains(&&*said), "{said}");
-        port.stop().await?;
+/// In TLS the end waits for that of the peer.
+mod without_tls {
+    use super::*;
+
+    on_both! {
+        async fn lose_connection_within_leaves_no_timer_behind(reactor) {
+            let (server, client) = (Log::new(), Log::new());
+            let log = server.clone();
+            let (port, transport, _) = pair(&reactor, move || Spy::new(&log), Spy::new(&client)).await?;
+            transport.lose_connection_within(MS * 60_000);
+            transport.lose_connection_within(MS * 50_000);
+            until(|| server.has("lost done")).await;
+            assert!(reactor.delayed_calls().is_empty());
+            port.stop().await?;
+        }
+
+        async fn writing_to_a_closed_peer_ends_a_paused_connection_too(reactor) {
+            let (server, client) = (Log::new(), Log::new());
+            let log = server.clone();
+            let (port, transport, handle) = pair(&reactor, move || Spy::new(&log), Spy::new(&client)).await?;
+            transport.pause_producing();
+            some_turns().await;
+            handle.transport().unwrap().lose_connection();
+            until(|| client.has("lost done")).await;
+            some_turns().await;
+            assert_eq!(server.all(), ["made"]);
+            // The peer answers the first write with a reset, which the second would report.
+            transport.write("anybody?");
+            some_turns().await;
+            transport.write("really not?");
+            until(|| server.all().len() == 2).await;
+            let said = server.take().remove(1);
+            assert!(["lost broken ConnectionReset", "lost broken BrokenPipe"].contains(&&*said), "{said}");
+            port.stop().await?;
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::support::{
 use torsade::net::{ConnectError, ConnectOptions};
 use torsade::{Cancelled, Clock, ConnectionError, Context, Protocol, Reactor};
 
-on_both! {
+on_all! {
     async fn connection_made_comes_first_then_data_then_connection_lost(reactor) {
         let log = Log::new();
         let port = reactor.listen(HERE, |_| {

@@ -47,7 +47,7 @@ async fn cpu_while_idle(reactor: &Reactor) -> u128 {
     cpu_time() - before
 }
 
-on_both! {
+on_all! {
     async fn a_half_closed_request_gets_its_reply_two_hundred_times(reactor) {
         let port = reactor.listen(HERE, |_| Spy::echo())?;
         for n in 0..200 {

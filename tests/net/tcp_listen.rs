@@ -40,7 +40,7 @@ impl Drop for Counting {
     }
 }
 
-on_both! {
+on_all! {
     async fn cannot_listen_names_the_address_and_the_errno(reactor) {
         let port = reactor.listen(HERE, |_| Spy::echo())?;
         let failure = reactor.listen(port.local_addr(), |_| Spy::echo()).unwrap_err();

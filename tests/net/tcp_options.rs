@@ -124,7 +124,7 @@ impl Factory for Noting {
     }
 }
 
-on_both! {
+on_all! {
     async fn a_shared_factory_starts_with_its_first_port_and_stops_with_its_last(reactor) {
         let log = Log::new();
         let shared = SharedFactory::new(Noting(log.clone()));

@@ -13,7 +13,7 @@ fn name(what: &str) -> Address {
     Address::from_abstract(format!("torsade {what} {}", std::process::id()))
 }
 
-on_both! {
+on_all! {
     async fn protocols_talk_over_a_path_and_know_their_addresses(reactor) {
         let (folder, log) = (Folder::new(), Log::new());
         let (path, to) = (folder.socket(), log.clone());
@@ -158,23 +158,6 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn an_abort_is_an_end_of_file_or_a_reset_if_bytes_were_unread(reactor) {
-        let folder = Folder::new();
-        let (mut client, server, port) = ends(&reactor, folder.socket()).await?;
-        server.transport().abort_connection();
-        assert_eq!(client.read(&mut [0]).await?, 0);
-        drop((client, server));
-        port.stop().await?;
-
-        let (mut client, server, port) = ends(&reactor, folder.socket()).await?;
-        client.write_all(b"never read").await?;
-        some_turns().await;
-        server.transport().abort_connection();
-        assert_eq!(client.read(&mut [0]).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
-        drop((client, server));
-        port.stop().await?;
-    }
-
     async fn writing_to_a_closed_peer_is_a_broken_pipe(reactor) {
         let (folder, log) = (Folder::new(), Log::new());
         let port = reactor.serve(folder.socket(), async |_conn| Ok(()))?;
@@ -261,5 +244,29 @@ on_both! {
         assert_eq!(seen.take(), [own.to_string()]);
         drop(conn);
         port.stop().await?;
+    }
+}
+
+/// In TLS an abort is never an end in good order.
+mod without_tls {
+    use super::*;
+
+    on_both! {
+        async fn an_abort_is_an_end_of_file_or_a_reset_if_bytes_were_unread(reactor) {
+            let folder = Folder::new();
+            let (mut client, server, port) = ends(&reactor, folder.socket()).await?;
+            server.transport().abort_connection();
+            assert_eq!(client.read(&mut [0]).await?, 0);
+            drop((client, server));
+            port.stop().await?;
+
+            let (mut client, server, port) = ends(&reactor, folder.socket()).await?;
+            client.write_all(b"never read").await?;
+            some_turns().await;
+            server.transport().abort_connection();
+            assert_eq!(client.read(&mut [0]).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+            drop((client, server));
+            port.stop().await?;
+        }
     }
 }

@@ -31,7 +31,7 @@ async fn stuff(transport: &Transport) {
     assert!(last > 0);
 }
 
-on_both! {
+on_all! {
     async fn the_defaults_are_as_documented(reactor) {
         let port = reactor.listen(HERE, |_| Spy::echo())?;
         let conn = reactor.connect_stream(port.local_addr()).await?;

@@ -11,7 +11,7 @@ use futures::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, Cursor};
 use torsade::protocols::FrameError;
 use torsade::{Clock, yield_now};
 
-on_both! {
+on_all! {
     async fn bytes_of_the_peer_are_read_although_writing_has_failed(reactor) {
         let (kept, said) = (Rc::new(Cell::new(None)), Rc::new(Cell::new(false)));
         let (keep, says) = (kept.clone(), said.clone());

@@ -41,7 +41,7 @@ async fn end(handle: &Handle<Plain>, port: Port) -> Result<(), Failure> {
     port.stop().await
 }
 
-on_both! {
+on_all! {
     async fn the_reason_is_available_long_after_the_end(reactor) {
         let port = reactor.listen(HERE, |_| Spy::new(&Log::new()).on_made(|cx| cx.lose_connection()))?;
         let handle = reactor.connect(port.local_addr(), Spy::new(&Log::new())).await?;

@@ -452,7 +452,7 @@ fn bytes_can_be_put_in_by_hand() {
     assert_eq!(log.all(), ["line more", "line ending"]);
 }
 
-on_both! {
+on_all! {
     async fn paused_lines_come_before_the_end_that_came_meanwhile(reactor) {
         let log = Log::new();
         let handle: Rc<RefCell<Option<Handle<Reader>>>> = Rc::default();

@@ -136,7 +136,7 @@ impl StreamServerEndpoint for Cipher {
     }
 }
 
-on_both! {
+on_all! {
     async fn bytes_and_ends_go_through_both_ways(reactor) {
         let (mut plain, server, port) = ends(&reactor, HERE).await?;
         let mut outer = enciphered(&reactor, server)?;

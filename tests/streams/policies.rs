@@ -359,7 +359,7 @@ fn a_rate_limit_does_not_keep_the_loop_busy() {
     }
 }
 
-on_both! {
+on_all! {
     async fn a_file_is_sent_no_faster_than_the_rate(reactor) {
         let folder = Folder::new();
         let path = folder.path("file");
@@ -378,34 +378,6 @@ on_both! {
         // 60 kB, less the 25 kB of a full bucket, at 200 kB a second.
         assert!(reactor.now() - start > Duration::from_millis(150));
         drop(conn);
-        port.stop().await?;
-    }
-
-    async fn a_peer_may_have_a_limited_number_of_connections(reactor) {
-        let options = ListenOptions::new().max_connections_per_peer(2);
-        let log = Log::new();
-        let to = log.clone();
-        let port = reactor.listen((HERE, options), move |_| Lines::new(Echo(to.clone())))?;
-        let mut first = reactor.connect_stream(port.local_addr()).await?;
-        let mut second = reactor.connect_stream(port.local_addr()).await?;
-        for conn in [&mut first, &mut second] {
-            conn.write_all(b"hello\n").await?;
-            assert_eq!(conn.read_line(80).await?.unwrap(), b"hello");
-        }
-        let mut third = reactor.connect_stream(port.local_addr()).await?;
-        assert_eq!(third.read(&mut [0]).await.unwrap_or(0), 0);
-        assert_eq!(port.connections(), 2);
-        // From another address, and once there is space again.
-        let elsewhere = ConnectOptions::new().bind(([127, 0, 0, 2], 0));
-        let mut other = reactor.connect_stream((port.local_addr(), elsewhere)).await?;
-        drop(first);
-        until(|| port.connections() == 2 && log.has("lost the connection was closed in good order")).await;
-        let mut fourth = reactor.connect_stream(port.local_addr()).await?;
-        for conn in [&mut other, &mut fourth] {
-            conn.write_all(b"hello\n").await?;
-            assert_eq!(conn.read_line(80).await?.unwrap(), b"hello");
-        }
-        drop((second, third, other, fourth));
         port.stop().await?;
     }
 
@@ -523,6 +495,41 @@ on_both! {
         assert!(reports.borrow()[0].is_panic());
         drop(conn);
         port.stop().await?;
+    }
+}
+
+/// In TLS a refused client has no connection.
+mod without_tls {
+    use super::*;
+
+    on_both! {
+        async fn a_peer_may_have_a_limited_number_of_connections(reactor) {
+            let options = ListenOptions::new().max_connections_per_peer(2);
+            let log = Log::new();
+            let to = log.clone();
+            let port = reactor.listen((HERE, options), move |_| Lines::new(Echo(to.clone())))?;
+            let mut first = reactor.connect_stream(port.local_addr()).await?;
+            let mut second = reactor.connect_stream(port.local_addr()).await?;
+            for conn in [&mut first, &mut second] {
+                conn.write_all(b"hello\n").await?;
+                assert_eq!(conn.read_line(80).await?.unwrap(), b"hello");
+            }
+            let mut third = reactor.connect_stream(port.local_addr()).await?;
+            assert_eq!(third.read(&mut [0]).await.unwrap_or(0), 0);
+            assert_eq!(port.connections(), 2);
+            // From another address, and once there is space again.
+            let elsewhere = ConnectOptions::new().bind(([127, 0, 0, 2], 0));
+            let mut other = reactor.connect_stream((port.local_addr(), elsewhere)).await?;
+            drop(first);
+            until(|| port.connections() == 2 && log.has("lost the connection was closed in good order")).await;
+            let mut fourth = reactor.connect_stream(port.local_addr()).await?;
+            for conn in [&mut other, &mut fourth] {
+                conn.write_all(b"hello\n").await?;
+                assert_eq!(conn.read_line(80).await?.unwrap(), b"hello");
+            }
+            drop((second, third, other, fourth));
+            port.stop().await?;
+        }
     }
 }
 

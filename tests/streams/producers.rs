@@ -96,7 +96,7 @@ fn file(bytes: &[u8]) -> File {
     file
 }
 
-on_both! {
+on_all! {
     async fn a_pull_producer_is_called_each_time_the_queue_is_empty_and_never_inside_a_call(reactor) {
         let (log, calls) = (Log::new(), Log::new());
         let (transport, mut conn) = pair(&reactor, &log).await?;

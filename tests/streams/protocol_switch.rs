@@ -80,7 +80,7 @@ async fn knock(
     Ok((port, conn))
 }
 
-on_both! {
+on_all! {
     async fn the_next_protocol_gets_the_rest_and_the_end_of_file(reactor) {
         let log = Log::new();
         let door = log.clone();

@@ -337,7 +337,7 @@ fn a_wait_from_an_earlier_run_does_not_affect_waits_of_a_later_run() -> Result<(
     Ok(())
 }
 
-on_both! {
+on_all! {
     async fn a_write_that_failed_is_the_reason_of_the_end_though_it_was_closed_later(reactor) {
         let port = reactor.serve(HERE, async |conn| {
             conn.transport().abort_connection();

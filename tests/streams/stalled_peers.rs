@@ -35,7 +35,7 @@ fn big_answers(reactor: &Reactor, options: &ListenOptions) -> Result<(Port, Ends
 
 type Ends = Rc<RefCell<Vec<Failure>>>;
 
-on_both! {
+on_all! {
     async fn a_peer_that_accepts_nothing_after_the_close_is_reset_and_reported(reactor) {
         let reports = expect_reports(&reactor);
         let options = ListenOptions::new().close_timeout(MS * 50);

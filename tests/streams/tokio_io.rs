@@ -12,7 +12,7 @@ use tokio::io::{
 };
 use torsade::Failure;
 
-on_both! {
+on_all! {
     async fn tokio_copies_between_halves_until_the_end_of_file(reactor) {
         let port = reactor.serve(HERE, async |conn| {
             let (mut reader, mut writer) = conn.split();

@@ -198,7 +198,7 @@ fn a_wrapper_may_keep_bytes_to_itself_and_call_itself_later() {
     assert_eq!(log.all().len(), 4);
 }
 
-on_both! {
+on_all! {
     async fn a_factory_wraps_each_protocol_and_opens_and_closes_as_before(reactor) {
         struct Makes(Log, Rc<Cell<u32>>);
         impl Factory for Makes {

@@ -1,6 +1,28 @@
 //! Behaviour tests on both drivers.
 #![allow(unused_macros, reason = "each area uses some of it")]
 
+/// Makes three tests of each behaviour: on the machine, in memory, and in memory through TLS.
+macro_rules! on_all {
+    ($($tests:tt)+) => {
+        on_both! { $($tests)+ }
+        in_tls! { $($tests)+ }
+    };
+}
+
+/// Makes a test of each behaviour through TLS.
+macro_rules! in_tls {
+    ($(async fn $name:ident($reactor:ident) $body:block)+) => {
+        mod in_tls {
+            $(#[test]
+            fn $name() {
+                let reactor = torsade::Reactor::in_memory().unwrap();
+                crate::support::use_tls(&reactor);
+                torsade::testing::run_on(reactor, super::$name);
+            })+
+        }
+    };
+}
+
 /// Makes two tests of each behaviour: on the machine, and in memory.
 macro_rules! on_both {
     ($(async fn $name:ident($reactor:ident) $body:block)+) => {

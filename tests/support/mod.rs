@@ -395,3 +395,17 @@ pub(crate) fn builder_like(reactor: &Reactor) -> torsade::ReactorBuilder {
         None => Reactor::builder().in_memory(),
     }
 }
+
+/// Puts all streams of the reactor in TLS.
+pub(crate) fn use_tls(reactor: &Reactor) {
+    use std::sync::OnceLock;
+    static PEM: OnceLock<String> = OnceLock::new();
+    let pem = PEM.get_or_init(|| {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        made.cert.pem() + &made.signing_key.serialize_pem()
+    });
+    let server = torsade::tls::ServerConfig::new(torsade::tls::Identity::from_pem(pem).unwrap());
+    let client =
+        torsade::tls::ClientConfig::new().roots(torsade::tls::Roots::none().pem(pem).unwrap());
+    torsade::testing::use_tls(reactor, server, client.server_name("localhost"));
+}

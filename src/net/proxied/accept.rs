@@ -225,6 +225,10 @@ impl ConnHandler for HeaderReader {
         conn.handler().leave();
     }
 
+    fn is_observed(&self) -> bool {
+        false
+    }
+
     fn wants_bytes(&self) -> bool {
         true
     }

@@ -176,6 +176,12 @@ impl Reactor {
             Ok(endpoint) => endpoint,
             Err(failure) => return Deferred::fail(Failure::moved(failure, location)),
         };
+        #[cfg(all(feature = "tls", feature = "testing"))]
+        let endpoint = {
+            let mut endpoint = endpoint;
+            crate::net::tls::put_client_in_tls(self, &mut endpoint);
+            endpoint
+        };
         #[cfg(feature = "tls")]
         if endpoint.tls.is_some() {
             return self.attempt_in_tls(endpoint, location, make);

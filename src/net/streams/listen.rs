@@ -179,6 +179,12 @@ impl Reactor {
         let endpoint = address
             .into_server_endpoint(self)
             .map_err(|failure| Failure::moved(failure, location))?;
+        #[cfg(all(feature = "tls", feature = "testing"))]
+        let endpoint = {
+            let mut endpoint = endpoint;
+            crate::net::tls::put_server_in_tls(self, &mut endpoint);
+            endpoint
+        };
         #[cfg(unix)]
         if endpoint.proxy.is_some() && matches!(endpoint.at, ListenTarget::Stdio) {
             let failure = crate::net::endpoint::no_proxy(&endpoint.to_string());

@@ -132,7 +132,7 @@ impl Port {
     }
 
     /// Closes the port. The Deferred fires when the port is closed. Accepted connections stay open,
-    /// except those whose PROXY header has not arrived.
+    /// except those whose PROXY header has not arrived, or whose TLS handshake is not finished.
     ///
     /// Calling `stop` again is not an error: each Deferred fires.
     ///

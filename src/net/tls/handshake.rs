@@ -84,6 +84,10 @@ impl ConnHandler for Handshaker {
         Self::finish(conn, Err(reason));
     }
 
+    fn is_observed(&self) -> bool {
+        false
+    }
+
     fn wants_bytes(&self) -> bool {
         false
     }

@@ -12,11 +12,15 @@
 mod accept;
 mod connect;
 mod describe;
+#[cfg(feature = "testing")]
+mod everywhere;
 mod handshake;
 
 pub(super) use self::accept::Secured;
 pub(super) use self::connect::secure;
 pub(super) use self::describe::{client, server};
+#[cfg(feature = "testing")]
+pub(super) use self::everywhere::{put_client_in_tls, put_server_in_tls};
 use super::{ClientEndpoint, ServerEndpoint};
 use crate::tls::{ClientConfig, ServerConfig};
 
