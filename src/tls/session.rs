@@ -229,9 +229,8 @@ impl Session {
 
     fn advance(&mut self, received: &mut [u8], into: &mut [u8]) -> Result<usize, TlsError> {
         if let Engine::Hello(config) = &self.engine {
-            let hello = match first_message(received, &mut self.output)? {
-                Some(hello) => hello,
-                None => return self.keep(received, HELLO).map(|()| 0),
+            let Some(hello) = first_message(received, &mut self.output)? else {
+                return self.keep(received, HELLO).map(|()| 0);
             };
             self.sni = hello.server_name.as_deref().map(Into::into);
             if config.chooses() {

@@ -225,13 +225,13 @@ impl ConnCore {
 }
 
 impl Handshaking {
-    fn end(self: Box<Self>, link: &ConnCore, result: Result<(), Failure>) {
+    fn end(self, link: &ConnCore, result: Result<(), Failure>) {
         let Self {
             timer,
             done,
             choosing,
             ..
-        } = *self;
+        } = self;
         timer.cancel();
         report::discard(choosing, link.location());
         match done {

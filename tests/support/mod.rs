@@ -407,5 +407,5 @@ pub(crate) fn use_tls(reactor: &Reactor) {
     let server = torsade::tls::ServerConfig::new(torsade::tls::Identity::from_pem(pem).unwrap());
     let client =
         torsade::tls::ClientConfig::new().roots(torsade::tls::Roots::none().pem(pem).unwrap());
-    torsade::testing::use_tls(reactor, server, client.server_name("localhost"));
+    testing::use_tls(reactor, server, client.server_name("localhost"));
 }

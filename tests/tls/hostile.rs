@@ -51,9 +51,9 @@ on_both! {
             let size = match random.below(5) {
                 0 => 0,
                 1 => 1,
-                2 => random.below(100) as usize,
+                2 => random.below(100),
                 3 => 16 * 1024,
-                _ => random.below(16 * 1024) as usize,
+                _ => random.below(16 * 1024),
             };
             let content = vec![round as u8; size];
             bytes.extend(records.data(&content));
@@ -61,8 +61,8 @@ on_both! {
         }
         let mut rest = &bytes[..];
         while !rest.is_empty() {
-            let most = [1, 10, 30_000, 200_000][random.below(4) as usize];
-            let (piece, left) = rest.split_at(rest.len().min(1 + random.below(most) as usize));
+            let most = [1, 10, 30_000, 200_000][random.below(4)];
+            let (piece, left) = rest.split_at(rest.len().min(1 + random.below(most)));
             conn.write_all(piece).await?;
             if random.below(3) == 0 { some_turns().await }
             rest = left;

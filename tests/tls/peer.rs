@@ -1,7 +1,7 @@
 //! A peer that speaks TLS by the library itself, record by record, over a connection without TLS:
 //! so it can do what our own end never does.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::sync::Arc;
 
 use rustls::crypto::cipher::{MessageEncrypter, OutboundChunks, OutboundPlainMessage};
@@ -91,11 +91,11 @@ impl Peer {
             rustls::Connection::Server(tls) => tls.dangerous_extract_secrets(),
         };
         let (number, secrets) = secrets.unwrap().tx;
-        let (key, iv) = match secrets {
-            ConnectionTrafficSecrets::Aes128Gcm { key, iv }
-            | ConnectionTrafficSecrets::Aes256Gcm { key, iv }
-            | ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => (key, iv),
-            _ => unreachable!("there are no others"),
+        let (ConnectionTrafficSecrets::Aes128Gcm { key, iv }
+        | ConnectionTrafficSecrets::Aes256Gcm { key, iv }
+        | ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv }) = secrets
+        else {
+            unreachable!("there are no others");
         };
         let encrypter = suite.aead_alg.encrypter(key, iv);
         (self.conn, Records { encrypter, number })

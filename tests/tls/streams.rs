@@ -46,8 +46,8 @@ on_both! {
         let writes = async {
             let mut rest = &bytes[..];
             while !rest.is_empty() {
-                let most = [1, 40, 3_000, 100_000][random.below(4) as usize];
-                let (piece, left) = rest.split_at(rest.len().min(1 + random.below(most) as usize));
+                let most = [1, 40, 3_000, 100_000][random.below(4)];
+                let (piece, left) = rest.split_at(rest.len().min(1 + random.below(most)));
                 writing.write_all(piece).await?;
                 rest = left;
             }
