@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use tracing::Span;
+use tracing::{Level, Span, span_enabled};
 
 use super::Inner;
 
@@ -17,7 +17,7 @@ impl Inner {
     #[cold]
     pub(crate) fn connection_span(&self, key: usize) -> Option<Span> {
         let known = self.connection_spans.0.borrow().get(&key).cloned();
-        if known.is_some() {
+        if known.is_some() || !span_enabled!(target: "torsade::net", Level::INFO, peer, endpoint) {
             return known;
         }
         let handler = self.handler(key)?;

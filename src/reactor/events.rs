@@ -23,6 +23,7 @@ use std::rc::Rc;
 use super::{Reactor, WeakReactor};
 use crate::defer::{Deferred, IntoOutcome, Outcome};
 use crate::report::{self, Origin};
+use crate::spans;
 
 /// When a trigger runs: before, during or after its event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,7 +174,8 @@ impl Reactor {
         f: impl FnOnce() -> R + 'static,
     ) -> Trigger {
         let location = Location::caller();
-        let call = Box::new(move || f().into_outcome(location));
+        let span = spans::current();
+        let call = Box::new(move || spans::within(span, || f().into_outcome(location)));
         let trigger = Trigger {
             id: self.inner().triggers.add(event, phase, location, call),
             reactor: self.downgrade(),

@@ -23,6 +23,8 @@ struct Spans(Arc<Mutex<Known>>);
 struct Known {
     made: Vec<(&'static Metadata<'static>, String)>,
     entered: Vec<(std::thread::ThreadId, u64)>,
+    /// What the targets of spans contain.
+    only: &'static str,
     /// How many handles there are, of all spans.
     handles: usize,
 }
@@ -32,6 +34,13 @@ impl Spans {
     fn install() -> (Self, tracing::subscriber::DefaultGuard) {
         let spans = Self::default();
         (spans.clone(), tracing::subscriber::set_default(spans))
+    }
+
+    /// Makes a subscriber for the spans whose target contains a word.
+    fn only(word: &'static str) -> Self {
+        let spans = Self::default();
+        spans.0.lock().unwrap().only = word;
+        spans
     }
 
     fn handles(&self) -> usize {
@@ -49,7 +58,7 @@ impl Visit for Fields<'_> {
 
 impl Subscriber for Spans {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_span()
+        metadata.is_span() && metadata.target().contains(self.0.lock().unwrap().only)
     }
 
     fn new_span(&self, span: &Attributes<'_>) -> Id {
@@ -208,6 +217,19 @@ on_both! {
         assert_eq!(spans.handles(), 0);
     }
 
+    async fn a_trigger_runs_in_the_span_it_was_added_in(reactor) {
+        let (_spans, _guard) = Spans::install();
+        let log = Log::new();
+        let notes = log.clone();
+        info_span!("outer").in_scope(|| {
+            reactor.add_system_event_trigger(torsade::Phase::During, "own", move || {
+                notes.note(here());
+            });
+        });
+        reactor.fire_system_event("own");
+        assert_eq!(log.take(), ["outer"]);
+    }
+
     async fn a_looping_call_stays_in_the_span_it_was_started_in(reactor) {
         let (_spans, _guard) = Spans::install();
         let log = Log::new();
@@ -360,6 +382,24 @@ on_both! {
         reactor.sleep(3 * MS).await?;
         drop(client);
         until(|| notes.0.has(&format!("lost in {}", before.borrow()))).await;
+        port.stop().await?;
+    }
+
+    async fn a_subscriber_without_interest_in_connections_makes_no_span_of_them(reactor) {
+        let spans = Spans::only("reactor");
+        let _guard = tracing::subscriber::set_default(spans.clone());
+        let notes = Notes::default();
+        let building = notes.clone();
+        let port = reactor.listen(HERE, move |_peer| building.clone())?;
+        let mut client = reactor.connect_stream(port.local_addr()).await?;
+        client.write_all(b"x").await?;
+        client.read_exact(&mut [0]).await?;
+        reactor.sleep(3 * MS).await?;
+        drop(client);
+        until(|| notes.0.has("lost in ")).await;
+        assert_eq!(spans.0.lock().unwrap().made.len(), 0);
+        let seen = info_span!("own").in_scope(|| spawn(async { here() }));
+        assert_eq!(seen.await?, "own");
         port.stop().await?;
     }
 

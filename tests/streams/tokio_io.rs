@@ -128,6 +128,24 @@ on_all! {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn the_pipes_of_a_child_are_streams_of_tokio_too() {
+    use torsade::process::Command;
+    torsade::testing::run_on(torsade::Reactor::new().unwrap(), async |reactor| {
+        let mut child = Command::new("cat").spawn(&reactor)?;
+        let (mut stdin, mut stdout) = (child.take_stdin()?, child.take_stdout()?);
+        AsyncWriteExt::write_all(&mut stdin, b"hello").await?;
+        AsyncWriteExt::shutdown(&mut stdin).await?;
+        let mut text = String::new();
+        AsyncReadExt::read_to_string(&mut stdout, &mut text).await?;
+        assert_eq!(text, "hello");
+        drop((stdin, stdout));
+        assert!(child.status().await?.success());
+        Ok(())
+    });
+}
+
 fn read(stream: &mut (impl AsyncRead + Unpin), buf: &mut ReadBuf<'_>) -> Result<Poll<()>, Failure> {
     let polled = Pin::new(stream).poll_read(&mut Context::from_waker(Waker::noop()), buf);
     Ok(match polled {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use futures_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_util::compat::{TokioAsyncReadCompatExt, TokioAsyncWriteCompatExt};
 use torsade::{Connection, Failure};
 
 use crate::HERE;
@@ -44,16 +45,21 @@ on_both! {
             stream.write_all(&received).await?;
             Ok(stream.shutdown().await?)
         })?;
-        let conn = reactor.connect_stream(port.local_addr()).await?;
+        let address = port.local_addr();
+        let conn = reactor.connect_stream(&address).await?;
         let connector = tokio_rustls::TlsConnector::from(client);
         let mut stream = connector.connect(ServerName::try_from("localhost")?, conn).await?;
         let sent = bytes();
         stream.write_all(&sent).await?;
         stream.shutdown().await?;
+        // As a connection of torsade's.
+        let (reader, writer) = tokio::io::split(stream);
+        let (reader, writer) = (reader.compat(), writer.compat_write());
+        let mut conn = Connection::over(&reactor, address, reader, writer)?;
         let mut received = Vec::new();
-        stream.read_to_end(&mut received).await?;
+        conn.read_to_end(&mut received).await?;
         assert!(received == sent);
-        drop(stream);
+        drop(conn);
         port.stop().await?;
     }
 
