@@ -18,6 +18,17 @@
 //! | bytes held for all connections together | none ([`ReactorBuilder::buffer_budget`](crate::ReactorBuilder::buffer_budget)) | the connection that holds the most is reset with [`OverBudget`](crate::reactor::ReactorError::OverBudget) |
 //! | the wait for peers when a reactor stops | 5 s for each that accepts nothing, 60 s for all ([`Grace`](crate::reactor::Grace)) | see "grace" below |
 //!
+//! In TLS (feature `tls`), besides:
+//!
+//! | limit | default | at the limit |
+//! |---|---|---|
+//! | time of a handshake | 10 s ([`handshake_timeout`](crate::tls::ServerConfig::handshake_timeout)) | the connection is closed; a connect fails |
+//! | handshakes of a port at a time | 1,000 ([`max_handshakes`](crate::tls::ServerConfig::max_handshakes)) | the port accepts no connection until one has ended |
+//! | bytes of a client's first message | 16 KiB | the connection is closed |
+//! | bytes of a message of the handshake | 64 KiB | the connection is closed |
+//! | records without content in a row | 32 | the connection is lost with [`Violation`](crate::tls::TlsError::Violation) |
+//! | decrypted bytes that wait for the handler | those of one record | no record is received |
+//!
 //! **Accept batches.** A port accepts as many connections at a time as there were last time, and up
 //! to 20 more, 100 at most; then timers, tasks and other connections have their turn.
 //!

@@ -16,7 +16,7 @@
 //! 3. The handshake ends: by its time limit at the latest. Its Deferred fires once.
 //! 4. `close_notify` is sent after the last byte, before the connection counts as drained.
 
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use super::Transport;
@@ -218,14 +218,14 @@ impl ConnCore {
         if self.flags.replace(Flag::SECURING, false) {
             let handshaking = self.with_extras(|extras| extras.handshaking.take());
             if let Some(handshaking) = handshaking {
-                handshaking.end(self, Err(reason.clone()));
+                handshaking.end(Err(reason.clone()));
             }
         }
     }
 }
 
 impl Handshaking {
-    fn end(self, link: &ConnCore, result: Result<(), Failure>) {
+    fn end(self, result: Result<(), Failure>) {
         let Self {
             timer,
             done,
@@ -233,7 +233,9 @@ impl Handshaking {
             ..
         } = self;
         timer.cancel();
-        report::discard(choosing, link.location());
+        if let Some(choosing) = choosing {
+            drop(choosing.cancel());
+        }
         match done {
             // A protocol gets the failure as the reason of the connection's end.
             Some(done) if result.is_err() && done.has_no_consumer() => done.drop_silently(),
@@ -286,7 +288,7 @@ impl<S: ConnHandler> Conn<S> {
         link.note_unread();
         let handshaking = link.with_extras(|extras| extras.handshaking.take());
         if let Some(handshaking) = handshaking {
-            handshaking.end(link, Ok(()));
+            handshaking.end(Ok(()));
         }
     }
 
@@ -304,7 +306,9 @@ impl<S: ConnHandler> Conn<S> {
         };
         let weak = Rc::downgrade(self);
         let task = async move {
+            let mut unless_chosen = FailsWhenDropped(weak.clone());
             let chosen = choosing.await;
+            unless_chosen.0 = Weak::new();
             let Some(conn) = weak.upgrade() else { return };
             let link = conn.link();
             match chosen {
@@ -333,6 +337,17 @@ impl<S: ConnHandler> Conn<S> {
             }
             // The peer is gone, which reading finds out.
             Some(Err(_)) => true,
+        }
+    }
+}
+
+/// Ends a handshake whose configuration is not chosen, because the program's function has panicked.
+struct FailsWhenDropped<S: ConnHandler>(Weak<Conn<S>>);
+
+impl<S: ConnHandler> Drop for FailsWhenDropped<S> {
+    fn drop(&mut self) {
+        if let Some(conn) = self.0.upgrade() {
+            conn.fail_tls(TlsError::config("no configuration was chosen"));
         }
     }
 }

@@ -8,7 +8,7 @@ use futures::FutureExt;
 
 use crate::certs::{authority, here, pair, tls_error, to};
 use crate::peer::client_config;
-use crate::support::{HERE, Log, Spy, some_turns, until};
+use crate::support::{HERE, Log, Spy, expect_reports, some_turns, until};
 use torsade::net::{ClientEndpoint, ServerEndpoint};
 use torsade::tls::{ClientConfig, Identities, ServerConfig, TlsError, Version};
 use torsade::{Clock, Failure};
@@ -231,6 +231,61 @@ on_both! {
         assert!(failure.is_err());
         assert_eq!(names.take(), ["one.test", "two.test", "three.test"]);
         until(|| port.connections() == 0).await;
+        port.stop().await?;
+    }
+
+    async fn a_choice_ends_with_its_client_and_its_panic_with_the_connection(reactor) {
+        let ended = Rc::new(Cell::new(0));
+        struct Ends(Rc<Cell<u32>>);
+        impl Drop for Ends {
+            fn drop(&mut self) {
+                self.0.set(self.0.get() + 1);
+            }
+        }
+        let count = ended.clone();
+        let server = ServerConfig::new(Identities::new()).choose(async move |_| {
+            let _ends = Ends(count.clone());
+            std::future::pending().await
+        });
+        let port = reactor.serve(here().tls(server), async |_conn| Ok(()))?;
+        let connecting = reactor.connect_stream(to(&port).tls(pair().1));
+        until(|| port.connections() == 1).await;
+        some_turns().await;
+        connecting.cancel();
+        assert!(connecting.await.is_err());
+        until(|| port.connections() == 0 && ended.get() == 1).await;
+        port.stop().await?;
+
+        let reports = expect_reports(&reactor);
+        for panics_at_once in [true, false] {
+            let server = ServerConfig::new(Identities::new()).choose(async move |_| {
+                if !panics_at_once {
+                    torsade::yield_now().await;
+                }
+                panic!("no choice")
+            });
+            let port = reactor.serve(here().tls(server), async |_conn| Ok(()))?;
+            let limited = pair().1.handshake_timeout(Duration::from_millis(50));
+            assert!(reactor.connect_stream(to(&port).tls(limited)).await.is_err());
+            until(|| port.connections() == 0).await;
+            port.stop().await?;
+        }
+        assert_eq!(reports.borrow().len(), 2, "{:?}", reports.borrow());
+    }
+
+    async fn a_unix_socket_may_be_in_tls(reactor) {
+        let (server, client) = pair();
+        let dir = crate::certs::Dir::new();
+        let path = format!("unix:{}/socket", dir.path());
+        let port = reactor.serve(ServerEndpoint::parse(&path)?.tls(server), async |mut conn| {
+            Ok(conn.write_all(b"x").await?)
+        })?;
+        let endpoint = ClientEndpoint::parse(&path)?;
+        let failure = reactor.connect_stream(endpoint.clone().tls(ClientConfig::new())).await.unwrap_err();
+        assert!(failure.to_string().contains("the server has no name"), "{failure}");
+        let mut conn = reactor.connect_stream(endpoint.tls(client)).await?;
+        conn.read_exact(&mut [0]).await?;
+        drop(conn);
         port.stop().await?;
     }
 

@@ -56,6 +56,9 @@ fn an_endpoint_that_needs_a_feature_names_it() {
     let built = cfg!(feature = "proxy-protocol");
     assert_ne!(says("haproxy:127.0.0.1:80", "proxy-protocol"), built);
     assert_eq!(needs("haproxy:127.0.0.1:80").is_none(), built);
+    let built = cfg!(feature = "tls");
+    assert_ne!(says("tls:0:privateKey=nothing.pem", "tls"), built);
+    assert!(needs("tls:0:privateKey=nothing.pem").is_some());
     let built = cfg!(feature = "systemd");
     assert_ne!(says("systemd:index=0", "systemd"), built);
     assert_eq!(needs("fd:3").is_none(), built);
@@ -198,4 +201,60 @@ fn irc_registers_a_client() -> Result<(), Failure> {
         drop(Client::connect(conn, Settings::new("me")).await?);
         port.stop().await
     })
+}
+
+/// Connects to a server in TLS with these providers.
+#[cfg(feature = "tls")]
+fn talk(
+    server: torsade::tls::Provider,
+    client: torsade::tls::Provider,
+) -> Result<torsade::tls::TlsInfo, Failure> {
+    use torsade::net::ClientEndpoint;
+    use torsade::tls::{ClientConfig, Identity, Roots, ServerConfig};
+
+    const PEM: &str = include_str!("localhost.pem");
+    let server = ServerConfig::new(Identity::from_pem(PEM)?).provider(server);
+    let roots = Roots::none().pem(PEM)?;
+    let client = ClientConfig::new().roots(roots).provider(client);
+    let mut agreed = None;
+    torsade::run(async |reactor| {
+        let endpoint = ServerEndpoint::parse("127.0.0.1:0")?.tls(server);
+        let port = reactor.listen(endpoint, |_peer| Echo)?;
+        let endpoint = ClientEndpoint::new(port.local_addr());
+        let endpoint = endpoint.tls(client.server_name("localhost"));
+        let mut conn = reactor.connect_stream(endpoint).await?;
+        conn.write_all(b"hello\n").await?;
+        assert_eq!(conn.read_line(80).await?.as_deref(), Some(&b"hello"[..]));
+        agreed = conn.transport().tls();
+        drop(conn);
+        port.stop().await
+    })?;
+    Ok(agreed.expect("the handshake is finished"))
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn tls_encrypts_a_connection() -> Result<(), Failure> {
+    use torsade::tls::{Provider, Version};
+
+    assert_eq!(
+        talk(Provider::Ring, Provider::Ring)?.version,
+        Version::Tls13
+    );
+    Ok(())
+}
+
+#[cfg(feature = "tls-aws-lc-rs")]
+#[test]
+fn both_providers_of_cryptography_understand_each_other() -> Result<(), Failure> {
+    use torsade::tls::Provider;
+
+    for (server, client) in [
+        (Provider::AwsLcRs, Provider::AwsLcRs),
+        (Provider::AwsLcRs, Provider::Ring),
+        (Provider::Ring, Provider::AwsLcRs),
+    ] {
+        talk(server, client)?;
+    }
+    Ok(())
 }
