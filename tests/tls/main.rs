@@ -6,6 +6,7 @@ mod support;
 
 mod certificates;
 mod certs;
+mod environment;
 mod handshakes;
 mod hostile;
 mod peer;
