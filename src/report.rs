@@ -17,6 +17,7 @@
 //! 4. One cause, one report: the clones of a failure, and what was made from it, are reported once
 //!    together.
 
+mod follow;
 mod unwind;
 
 use std::any::Any;
@@ -27,11 +28,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub(crate) use self::follow::follow;
 pub(crate) use self::unwind::{enter, leave, rethrow};
 use crate::address::Address;
 use crate::context;
 use crate::debug::{self, Measured};
 use crate::failure::Failure;
+use crate::spans;
 
 /// A panic or a failure that was not handled.
 ///
@@ -227,9 +230,13 @@ pub(crate) fn deliver(origin: Origin, failure: Failure, location: &'static Locat
 /// Passes a report to the sink, or to the default.
 fn send(report: Report) {
     let location = report.location;
-    let result = catch_rarely(location, || match innermost_sink() {
-        Some(sink) => sink(report.clone()),
-        None => by_default(&report),
+    // In the span in which the failure was made, unless this code is in another one.
+    let span = report.failure.span().filter(|_| spans::current().is_none());
+    let result = catch_rarely(location, || {
+        spans::within(span.cloned(), || match innermost_sink() {
+            Some(sink) => sink(report.clone()),
+            None => by_default(&report),
+        });
     });
     if let Err(failure) = result {
         // The sink is not called again: the first report and the sink's own panic go to the

@@ -13,14 +13,8 @@
 //! 1. Nothing is borrowed while a span is entered, left, made or dropped: each calls the
 //!    subscriber.
 
-use std::panic::Location;
-
 use tracing::Span;
 use tracing::level_filters::LevelFilter;
-
-use crate::report::{self, Origin};
-
-type Caller = &'static Location<'static>;
 
 /// Returns whether a subscriber may be interested in spans.
 #[inline(always)]
@@ -39,20 +33,6 @@ pub(crate) fn current() -> Option<Span> {
 fn look() -> Option<Span> {
     let span = Span::current();
     (!span.is_none()).then_some(span)
-}
-
-/// Makes a call that runs in the span in which it was made. A panic in it is reported there.
-pub(crate) fn follow(
-    origin: Origin,
-    location: Caller,
-    call: Box<dyn FnOnce()>,
-) -> Box<dyn FnOnce()> {
-    match current() {
-        Some(span) => Box::new(move || {
-            span.in_scope(|| report::contain_rarely(origin, location, call));
-        }),
-        None => call,
-    }
 }
 
 /// Makes work for another thread that is done in the span in which it was made.

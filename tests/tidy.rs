@@ -348,6 +348,7 @@ fn aliases(text: &str) -> impl Iterator<Item = &str> {
 /// The modules, bottom first. A module may use itself and those above it in this list.
 const LAYERS: [&str; 37] = [
     "sync",
+    "spans",
     "context",
     "slots",
     "index",
@@ -361,7 +362,6 @@ const LAYERS: [&str; 37] = [
     "tls",
     "debug",
     "report",
-    "spans",
     "task",
     "defer",
     "clock",

@@ -326,7 +326,7 @@ impl DelayedCall {
     ) -> Self {
         let action = match action {
             Action::Call(call) if spans::are_on() => {
-                Action::Call(spans::follow(Origin::DelayedCall, location, call))
+                Action::Call(report::follow(Origin::DelayedCall, location, call))
             }
             action => action,
         };

@@ -39,12 +39,15 @@ use std::slice;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tracing::Span;
+
 pub use self::convert::FailureError;
 pub(crate) use self::sentence::{AsSource, errors};
 use self::trace::Trace;
 pub use self::trace::{TaskName, TraceFrame};
 use crate::context;
 use crate::index::Index;
+use crate::spans;
 
 /// Any error, with the line where the failure was made.
 ///
@@ -133,6 +136,8 @@ struct Inner {
     /// was made from none.
     origins: Vec<Arc<Self>>,
     is_reported: AtomicBool,
+    /// The span of `tracing` in which it was made; `None` in one that has an owner.
+    span: Option<Box<Span>>,
 }
 
 /// The error, or the owner of the error.
@@ -195,6 +200,7 @@ impl Failure {
             trace,
             origins,
             is_reported: AtomicBool::new(false),
+            span: spans::current().map(Box::new),
         }))
     }
 
@@ -228,6 +234,11 @@ impl Failure {
             true => slice::from_ref(owner),
             false => &owner.origins,
         }
+    }
+
+    /// Returns the span of `tracing` in which the failure was made.
+    pub(crate) fn span(&self) -> Option<&Span> {
+        self.owner().span.as_deref()
     }
 
     /// Marks the failure as reported. Returns `false` if it was marked before.
@@ -345,6 +356,7 @@ impl Failure {
                 trace: self.0.trace.clone(),
                 origins: Vec::new(),
                 is_reported: AtomicBool::new(false),
+                span: None,
             });
         }
         if let Some(inner) = Arc::get_mut(&mut self.0) {

@@ -9,7 +9,7 @@
 //! | `tower` | services and layers as they are; a `Buffer`'s worker is a task; layers with a clock need `tokio-rt` | `tower`, both |
 //! | codecs of `asynchronous-codec`, `tokio-util` | over a [`Connection`](crate::Connection) or its halves (the latter with `tokio-io`) | `codecs`, both |
 //! | `futures-rustls` | over a connection; [`Connection::over`](crate::Connection::over) makes a connection of it again | `tls`, both |
-//! | `tokio-rustls` | over a connection, with `tokio-io` | `tls`, both |
+//! | `tokio-rustls` | over a connection, with `tokio-io`; `tokio_util::compat` makes it fit for [`Connection::over`](crate::Connection::over) | `tls`, both |
 //! | `async-tungstenite` | over a connection | `websockets`, both |
 //! | `hyper`: HTTP/1 and HTTP/2, servers and clients | over a connection, with `hyper` and [`hyper::Timer`](crate::hyper::Timer), [`hyper::Executor`](crate::hyper::Executor) | `hyper`, both |
 //! | `axum` | its `Router` as hyper's service (`TowerToHyperService` of `hyper-util`); handlers that are not `Send` in a [`SendWrapper`](crate::task::SendWrapper) | `axum`, both |

@@ -56,7 +56,8 @@
 //! The span of a connection has the name `connection`, the target `torsade::net`, the level `INFO`,
 //! and the fields `peer` and `endpoint` (the local address). It lasts as long as the connection,
 //! also when the connection gets another handler. A failure of a task, a call or a hook is reported
-//! inside the span of that code. Without a subscriber all this costs nothing.
+//! inside the span of that code, that of a Deferred inside the span in which the failure was made.
+//! Without a subscriber all this costs nothing.
 //!
 //! ```
 //! use torsade::spawn;

@@ -245,7 +245,7 @@ impl Executor {
     /// Queues a call; a panic in it is reported.
     pub(crate) fn call(&self, location: Caller, f: impl FnOnce() + 'static) {
         if spans::are_on() {
-            let call = spans::follow(Origin::Call, location, Box::new(f));
+            let call = report::follow(Origin::Call, location, Box::new(f));
             return self.push(Rc::new(Call(Cell::new(Some(call)), location)));
         }
         self.push(Rc::new(Call(Cell::new(Some(f)), location)));

@@ -346,6 +346,11 @@ on_both! {
         assert_eq!(all[0], "task in outer");
         assert_eq!(all[1], "error in outer");
         assert!(all[2].contains("call") && all[2].ends_with("in outer"), "{}", all[2]);
+        let (deferred, resolver) = Deferred::<u32>::pair();
+        let add = || deferred.add_callback(|_| Err::<u32, _>(fail!("callback")));
+        drop(info_span!("outer").in_scope(add));
+        resolver.callback(1);
+        assert_eq!(log.take(), ["callback in outer"]);
 
         let serving = reactor.serve(HERE, async move |_conn| Err(fail!("handler")))?;
         let client = reactor.connect_stream(serving.local_addr()).await?;
