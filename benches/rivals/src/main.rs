@@ -25,6 +25,8 @@ mod guard;
 mod measure;
 mod publish;
 mod rows;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::process::ExitCode;
 

@@ -49,6 +49,8 @@ pub enum Work {
     },
     /// Connect, one message, close.
     Churn,
+    /// Connections in TLS.
+    Tls(Tls),
     /// A task yields again and again.
     Yield,
     /// This many tasks are started, then awaited.
@@ -67,6 +69,19 @@ pub enum Work {
     Timers,
     /// The same timers; what counts is how late they are.
     Late,
+}
+
+/// What is done in TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// Connect, handshake, one byte each way, close.
+    Handshake,
+    /// A server echoes messages of 64 bytes, over this many connections.
+    Echo(usize),
+    /// A server sends blocks of 64 KiB, in one write each.
+    Send,
+    /// A server receives blocks of 64 KiB.
+    Receive,
 }
 
 const fn echo(size: usize, connections: usize, active: usize) -> Work {
@@ -113,7 +128,7 @@ const fn operations(
     }
 }
 
-pub const ROWS: [Row; 18] = [
+pub const ROWS: [Row; 22] = [
     messages(
         "echo-1",
         "echo, 64 bytes, 1 connection",
@@ -178,6 +193,43 @@ pub const ROWS: [Row; 18] = [
         8_000,
         (0.92, 0.92),
     ),
+    Row {
+        counted: 64,
+        ..messages(
+            "tls-handshake",
+            "TLS: connect, handshake, a byte each way, close",
+            Work::Tls(Tls::Handshake),
+            2_000,
+            (1.0, 1.0),
+        )
+    },
+    messages(
+        "tls-echo",
+        "TLS: echo, 64 bytes, 32 connections",
+        Work::Tls(Tls::Echo(32)),
+        64_000,
+        (1.0, 1.0),
+    ),
+    Row {
+        counted: 128,
+        ..messages(
+            "tls-send",
+            "TLS: send 256 MiB, 64 KiB at a time",
+            Work::Tls(Tls::Send),
+            4_096,
+            (1.0, 1.0),
+        )
+    },
+    Row {
+        counted: 128,
+        ..messages(
+            "tls-receive",
+            "TLS: receive 256 MiB",
+            Work::Tls(Tls::Receive),
+            4_096,
+            (1.0, 1.0),
+        )
+    },
     operations("yield", "yield", Work::Yield, 1_000_000, 0.12),
     operations(
         "spawn",
@@ -255,6 +307,8 @@ impl Row {
                     has_codec: true, ..
                 },
             ) => &[Raw, Tokio, Protocol, Async],
+            (Unit::Messages, Work::Tls(_)) if cfg!(feature = "tls") => &[Tokio, Protocol, Async],
+            (Unit::Messages, Work::Tls(_)) => &[],
             (Unit::Messages, _) => &[Raw, Tokio, Protocol, Async, Smol],
             (_, Work::Remote | Work::Timers | Work::Late) => &[Tokio, Ours],
             _ => &[Tokio, Ours, Smol],

@@ -1,12 +1,16 @@
 //! The contenders, and how each is started.
 
 mod ours;
+#[cfg(feature = "tls")]
+mod ours_tls;
 #[cfg(feature = "rivals")]
 mod raw;
 #[cfg(feature = "rivals")]
 mod smol;
 #[cfg(feature = "rivals")]
 mod tokio;
+#[cfg(feature = "rivals")]
+mod tokio_tls;
 
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
@@ -94,6 +98,16 @@ impl Contender {
     /// the calls of the C library would take longer beside one.
     pub fn serve(self, work: Work) -> Result<(), Error> {
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
+        #[cfg(feature = "tls")]
+        if let Work::Tls(work) = work {
+            return match self {
+                Self::Protocol => ours_tls::serve_protocol(work),
+                Self::Async => ours_tls::serve_async(work),
+                #[cfg(feature = "rivals")]
+                Self::Tokio => tokio_tls::serve(work),
+                _ => Err("it has no TLS here".into()),
+            };
+        }
         match self {
             Self::Protocol => ours::serve_protocol(work),
             Self::Async => ours::serve_async(work),

@@ -19,7 +19,7 @@ use super::{Busy, FAR, SLEEPS, announce, scrambled};
 use crate::measure::Error;
 use crate::rows::Work;
 
-struct Echo;
+pub(super) struct Echo;
 
 impl Protocol for Echo {
     fn data_received(&mut self, cx: &mut Context<'_, Self>, data: &[u8]) {
@@ -72,7 +72,7 @@ impl LineProtocol for EchoLines {
     }
 }
 
-async fn echo<const SIZE: usize>(mut conn: Connection) -> Result<(), Failure> {
+pub(super) async fn echo<const SIZE: usize>(mut conn: Connection) -> Result<(), Failure> {
     let mut buf = [0; SIZE];
     loop {
         match conn.read(&mut buf).await? {

@@ -22,7 +22,7 @@ use super::{Busy, FAR, SLEEPS, announce, scrambled};
 use crate::measure::Error;
 use crate::rows::Work;
 
-fn runtime() -> Result<tokio::runtime::Runtime, Error> {
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Error> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     Ok(builder.enable_all().build()?)
 }
