@@ -457,10 +457,17 @@ impl Socket {
         match self {
             #[cfg(unix)]
             Self::Pair(pair) => pair.takes_at_once(),
-            #[cfg(feature = "tls")]
-            Self::Tls(_) => false,
             _ => true,
         }
+    }
+
+    /// Returns how many bytes the socket has in part accepted and not counted: they have to be
+    /// passed again, before all others.
+    pub(crate) fn owed(&self) -> usize {
+        #[cfg(feature = "tls")]
+        return self.tls().map_or(0, TlsSocket::owed);
+        #[cfg(not(feature = "tls"))]
+        return 0;
     }
 
     /// Closes a socket in good order that has been removed from the poller and needs an explicit

@@ -4,8 +4,8 @@
 //! # Invariants
 //!
 //! 1. A write returns as accepted only bytes whose records the socket below has accepted as a
-//!    whole. When it accepts a part, the caller passes the same bytes again, as the call that was
-//!    refused: [`Socket::takes_at_once`] is `false`.
+//!    whole. Those of [`Socket::owed`] have records that wait: the caller passes them again, before
+//!    all others.
 //! 2. What the session has to say by itself is sent with the next read or write.
 
 use std::cell::{Cell, RefCell};
@@ -26,8 +26,8 @@ pub(crate) struct TlsSocket {
     session: RefCell<Session>,
     /// The error of a read that had returned bytes, for the next one: the system gives it once.
     broken: Cell<Option<io::Error>>,
-    /// The number of bytes of the next write whose records are in the session's output.
-    accepted: Cell<usize>,
+    /// The number of bytes of the next writes whose records are in the session's output.
+    owed: Cell<usize>,
     scratch: SharedScratch,
 }
 
@@ -37,7 +37,7 @@ impl TlsSocket {
             below,
             session: RefCell::new(session),
             broken: Cell::new(None),
-            accepted: Cell::new(0),
+            owed: Cell::new(0),
             scratch,
         }
     }
@@ -91,10 +91,11 @@ impl TlsSocket {
             if !session.takes_input() {
                 break;
             }
-            // What is decrypted and not read has to be kept: at most a record.
-            let left = (into.len() - count).saturating_sub(session.input());
+            // What is decrypted and not read has to be kept: at most a record. Where whole records
+            // arrive, nothing is left.
+            let fits = session.encrypted_len(into.len() - count);
             let room = match session.is_established() {
-                true => left.clamp(RECORD, MOST),
+                true => fits.saturating_sub(session.input()).clamp(RECORD, MOST),
                 false => MOST,
             };
             let needed = session.input() + room;
@@ -149,7 +150,8 @@ impl TlsSocket {
         if !session.is_established() || !self.send_output(&mut session)? {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let mut count = self.accepted.take().min(bytes.len());
+        let mut count = self.owed.get().min(bytes.len());
+        self.owed.set(self.owed.get() - count);
         let mut scratch = self.scratch.take().unwrap_or_default();
         let result = loop {
             let rest = &bytes[count..];
@@ -161,7 +163,7 @@ impl TlsSocket {
                 Ok(sent) => {
                     count += sent;
                     if sent < batch.len() {
-                        self.accepted.set(batch.len() - sent);
+                        self.owed.set(batch.len() - sent);
                         break Ok(());
                     }
                 }
@@ -197,6 +199,11 @@ impl TlsSocket {
         session.queue_output(&records[sent..]);
         let own = records[..sent].get(others..).unwrap_or_default();
         Ok(content_of(own).min(batch.len()))
+    }
+
+    /// Returns how many bytes of the next writes are in records that wait to be sent.
+    pub(super) fn owed(&self) -> usize {
+        self.owed.get()
     }
 
     pub(super) fn write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -297,7 +304,7 @@ impl fmt::Debug for TlsSocket {
 
 /// The most times that one call reads the socket below.
 const READS: usize = 8;
-/// The most bytes of one read.
-const MOST: usize = 64 * 1024;
+/// The most bytes of one read: four records, and what is longer than usual in them.
+const MOST: usize = 64 * 1024 + 1024;
 /// The most that a record is long.
 const RECORD: usize = 16 * 1024 + 256;

@@ -45,6 +45,8 @@ pub(crate) struct Session {
     has_closed: bool,
     /// Whether a record of the peer was decoded.
     has_begun: bool,
+    /// How much longer a record is than its content.
+    overhead: usize,
 }
 
 enum Engine {
@@ -132,6 +134,7 @@ impl Session {
             has_peer_closed: false,
             has_closed: false,
             has_begun: false,
+            overhead: 0,
         }
     }
 
@@ -208,6 +211,12 @@ impl Session {
         let input = mem::take(&mut self.input);
         buffer[..input.len()].copy_from_slice(&input);
         input.len()
+    }
+
+    /// Returns the length of the records of `count` bytes, where each record is as long as it can
+    /// be.
+    pub(crate) fn encrypted_len(&self, count: usize) -> usize {
+        count + count.div_ceil(CONTENT) * self.overhead
     }
 
     /// Returns the number of bytes that [`Session::begin_receiving`] needs.
@@ -292,7 +301,16 @@ impl Session {
     }
 
     fn note_established(&mut self) {
-        self.is_established |= !self.state().is_none_or(CommonState::is_handshaking);
+        let Some(state) = self.state().filter(|_| !self.is_established) else {
+            return;
+        };
+        let is_established = !state.is_handshaking();
+        // The header, the tag, and the type of the content or the start of the nonce.
+        let overhead = match state.protocol_version() {
+            Some(ProtocolVersion::TLSv1_2) => 5 + 16 + 8,
+            _ => 5 + 16 + 1,
+        };
+        (self.is_established, self.overhead) = (is_established, overhead);
     }
 
     /// Keeps bytes for the next call.
@@ -672,6 +690,8 @@ const HELLO: usize = 16 * 1024;
 /// The most bytes that wait to be decoded: a message of the handshake, which the library limits to
 /// 64 KiB, and a record.
 const INPUT: usize = 84 * 1024;
+/// The most bytes in a record.
+const CONTENT: usize = 16 * 1024;
 /// The most that a record is longer than its content.
 const RECORD: usize = 64;
 /// The most times that the library is asked to go on where it has to come to an end.

@@ -28,8 +28,14 @@ impl ConnCore {
 
     /// Writes past the queue, when there is none. `None` when nothing could be written.
     pub(crate) fn write_through(&self, bytes: &[u8]) -> Option<usize> {
+        // What the socket owes is queued.
+        let bytes = &bytes[..bytes.len().min(self.limits().high.max(1))];
         match self.write_past_queue(bytes)? {
-            Ok(count) => Some(count),
+            Ok(count) => {
+                let owed = self.with_socket(Socket::owed).unwrap_or(0);
+                self.write_checked(&bytes[count..count + owed]);
+                Some(count + owed)
+            }
             Err(error) => {
                 self.writing_failed(error);
                 None
@@ -49,7 +55,8 @@ impl ConnCore {
                 Some(Ok(count))
             }
             Err(error) if is_for_later(&error) || error.kind() == io::ErrorKind::Interrupted => {
-                None
+                let owed = self.with_socket(Socket::owed)?;
+                (owed > 0).then_some(Ok(0))
             }
             Err(error) => Some(Err(error)),
         }

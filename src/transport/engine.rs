@@ -538,7 +538,7 @@ impl<S: ConnHandler> Handler for Conn<S> {
         #[cfg(feature = "tls")]
         if link.flags.has(Flag::SECURING) {
             // An alert that has arrived says more than the end of the stream.
-            self.advance_handshake(reactor);
+            self.advance_handshake_first(reactor);
         }
         if event.is_read_only() && link.is_usual() {
             S::readable(&self, reactor);

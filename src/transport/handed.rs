@@ -165,7 +165,7 @@ impl Handed {
     }
 
     /// Returns the settings that it shares with the other connections of its port.
-    #[cfg(any(doc, feature = "proxy-protocol", feature = "tls"))]
+    #[cfg(any(doc, feature = "proxy-protocol"))]
     pub(crate) fn config(&self) -> Rc<ConnConfig> {
         self.parts().config.clone()
     }

@@ -16,6 +16,7 @@
 //! 3. The handshake ends: by its time limit at the latest. Its Deferred fires once.
 //! 4. `close_notify` is sent after the last byte, before the connection counts as drained.
 
+use std::mem;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ pub(super) struct Handshaking {
     choosing: Option<Task<()>>,
     /// Whether bytes that had arrived before were looked for.
     is_checked: bool,
+    /// Whether an event that is being handled has gone on with it already.
+    is_advanced: bool,
 }
 
 /// What one end of a handshake needs.
@@ -185,6 +188,7 @@ impl ConnCore {
             done: Some(resolver),
             choosing: None,
             is_checked: false,
+            is_advanced: false,
         };
         let timer = reactor.limit(limit, self.registration.attention());
         handshaking.timer.set(Some(timer));
@@ -246,15 +250,26 @@ impl Handshaking {
 }
 
 impl<S: ConnHandler> Conn<S> {
+    /// Goes on with the handshake for an event of the socket.
+    #[cold]
+    pub(super) fn advance_handshake_first(self: &Rc<Self>, reactor: &Reactor) {
+        self.advance_handshake(reactor);
+        let link = self.link();
+        link.on_handshake(|handshaking| handshaking.is_advanced = true);
+    }
+
     /// Goes on with the handshake, as far as the peer's bytes reach.
     #[cold]
     pub(super) fn advance_handshake(self: &Rc<Self>, reactor: &Reactor) {
         let link = self.link();
         let is_due = link.on_handshake(|handshaking| {
-            let is_checked = std::mem::replace(&mut handshaking.is_checked, true);
-            (handshaking.timer.take_due(), is_checked, handshaking.limit)
+            if mem::take(&mut handshaking.is_advanced) {
+                return None;
+            }
+            let is_checked = mem::replace(&mut handshaking.is_checked, true);
+            Some((handshaking.timer.take_due(), is_checked, handshaking.limit))
         });
-        let Some((is_due, is_checked, limit)) = is_due else {
+        let Some((is_due, is_checked, limit)) = is_due.flatten() else {
             return;
         };
         let bytes = self.handler().unused();

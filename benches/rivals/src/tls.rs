@@ -57,6 +57,7 @@ pub fn connect(config: &Arc<ClientConfig>, address: SocketAddr) -> Result<Secure
     Ok(StreamOwned::new(session, stream))
 }
 
+#[allow(dead_code, reason = "not every program that shares this module closes")]
 /// Ends the stream in good order, and waits for the peer's end.
 pub fn close(mut stream: Secured) -> Result<(), Error> {
     stream.conn.send_close_notify();
