@@ -2,9 +2,9 @@
 //!
 //! | state       | gets                                   | then                                   |
 //! |-------------|----------------------------------------|----------------------------------------|
-//! | `Hello`     | a client's first message, in pieces    | `Choosing` or `Server`                 |
-//! | `Choosing`  | its configuration                      | `Server`                               |
-//! | `Client`, `Server` | records                         | established, the peer's end, an error  |
+//! | `Hello`     | a client's first message, in pieces    | `Choosing` or `Running`                |
+//! | `Choosing`  | its configuration                      | `Running`                              |
+//! | `Running`   | records                                | established, the peer's end, an error  |
 //!
 //! Bytes that were received go into [`Session::process`] together with [`Session::input`], the rest
 //! of the last call; the bytes to send are in [`Session::output`].
@@ -13,19 +13,20 @@ use std::mem;
 use std::rc::Rc;
 
 use rustls::client::UnbufferedClientConnection;
-use rustls::server::{Acceptor, UnbufferedServerConnection};
-use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{CommonState, Error, HandshakeKind, ProtocolVersion};
+use rustls::server::UnbufferedServerConnection;
+use rustls::{Error, HandshakeKind, ProtocolVersion};
 
 use super::Version;
 use super::client::ClientConfig;
-use super::error::{TlsError, is_tls};
+use super::engine::{Engine, Next, RECORD, Sink};
+use super::error::TlsError;
+use super::hello::first_message;
 use super::info::TlsInfo;
 use super::server::{ClientHello, ServerConfig};
 
 /// One end of a TLS connection.
 pub(crate) struct Session {
-    engine: Engine,
+    state: State,
     /// What was received and cannot be decoded yet: a part of a record or of a message.
     input: Vec<u8>,
     /// What is to be sent, from `sent` on.
@@ -49,13 +50,13 @@ pub(crate) struct Session {
     overhead: usize,
 }
 
-enum Engine {
+enum State {
     /// A server waits for the client's first message.
     Hello(Rc<ServerConfig>),
     /// A server waits for the program to choose its configuration.
     Choosing,
-    Client(Box<UnbufferedClientConnection>),
-    Server(Box<UnbufferedServerConnection>),
+    /// Records are exchanged.
+    Running(Engine),
 }
 
 /// How far a handshake is.
@@ -74,39 +75,13 @@ pub(crate) struct Scratch {
     pub(crate) records: Vec<u8>,
 }
 
-/// Where decrypted bytes go: as many as fit to the reader, the others to be kept.
-struct Sink<'a> {
-    into: &'a mut [u8],
-    count: usize,
-    rest: &'a mut Vec<u8>,
-}
-
-impl Sink<'_> {
-    fn push(&mut self, bytes: &[u8]) {
-        let fits = match self.rest.is_empty() {
-            true => bytes.len().min(self.into.len() - self.count),
-            false => 0,
-        };
-        self.into[self.count..self.count + fits].copy_from_slice(&bytes[..fits]);
-        self.count += fits;
-        self.rest.extend_from_slice(&bytes[fits..]);
-    }
-}
-
-/// What follows a step of the library's machine.
-enum Next {
-    Again,
-    Wait,
-    PeerClosed,
-}
-
 impl Session {
     /// Begins a client's session: its first message is in the output.
     pub(crate) fn client(config: &ClientConfig) -> Result<Self, TlsError> {
         let (built, name) = (config.built()?, config.name()?);
         let connection = UnbufferedClientConnection::new(built, name)
             .map_err(|error| TlsError::of(error, &[]))?;
-        let mut session = Self::new(Engine::Client(Box::new(connection)));
+        let mut session = Self::new(State::Running(Engine::Client(Box::new(connection))));
         session.advance(&mut [], &mut [])?;
         Ok(session)
     }
@@ -116,12 +91,12 @@ impl Session {
         if !config.chooses() {
             config.built()?;
         }
-        Ok(Self::new(Engine::Hello(config.clone())))
+        Ok(Self::new(State::Hello(config.clone())))
     }
 
-    fn new(engine: Engine) -> Self {
+    fn new(state: State) -> Self {
         Self {
-            engine,
+            state,
             input: Vec::new(),
             output: Vec::new(),
             sent: 0,
@@ -151,7 +126,7 @@ impl Session {
     /// Returns whether more can be received: not before the program has chosen a configuration, and
     /// not after the peer's end or an error.
     pub(crate) fn takes_input(&self) -> bool {
-        !self.has_peer_closed && self.failed.is_none() && !matches!(self.engine, Engine::Choosing)
+        !self.has_peer_closed && self.failed.is_none() && !matches!(self.state, State::Choosing)
     }
 
     /// Returns whether there are decrypted bytes, or the end of them, that no read has returned.
@@ -216,7 +191,7 @@ impl Session {
     /// Returns the length of the records of `count` bytes, where each record is as long as it can
     /// be.
     pub(crate) fn encrypted_len(&self, count: usize) -> usize {
-        count + count.div_ceil(CONTENT) * self.overhead
+        count + count.div_ceil(RECORD) * self.overhead
     }
 
     /// Returns the number of bytes that [`Session::begin_receiving`] needs.
@@ -237,60 +212,48 @@ impl Session {
     }
 
     fn advance(&mut self, received: &mut [u8], into: &mut [u8]) -> Result<usize, TlsError> {
-        if let Engine::Hello(config) = &self.engine {
+        if let State::Hello(config) = &self.state {
             let Some(hello) = first_message(received, &mut self.output)? else {
                 return self.keep(received, HELLO).map(|()| 0);
             };
             self.sni = hello.server_name.as_deref().map(Into::into);
-            if config.chooses() {
-                return self.keep(received, HELLO).map(|()| 0);
+            if !config.chooses() {
+                let config = config.clone();
+                self.begin_server(&config)?;
             }
-            let config = config.clone();
-            self.begin_server(&config)?;
         }
-        if matches!(self.engine, Engine::Choosing) {
+        let State::Running(engine) = &mut self.state else {
             return self.keep(received, HELLO).map(|()| 0);
-        }
-        let mut sink = Sink {
-            into,
-            count: 0,
-            rest: &mut self.plain,
         };
+        let mut sink = Sink::new(into, &mut self.plain);
         let mut used = 0;
+        let mut failed = None;
         loop {
-            let rest = &mut received[used..];
-            let (discard, next) = match &mut self.engine {
-                Engine::Client(connection) => step(
-                    connection.process_tls_records(rest),
-                    &mut self.output,
-                    &mut sink,
-                ),
-                Engine::Server(connection) => step(
-                    connection.process_tls_records(rest),
-                    &mut self.output,
-                    &mut sink,
-                ),
-                Engine::Hello(_) | Engine::Choosing => unreachable!("these have returned"),
-            };
-            used += discard;
-            self.has_begun |= discard > 0 && next.is_ok();
+            let (count, next) = engine.step(&mut received[used..], &mut self.output, &mut sink);
+            used += count;
+            self.has_begun |= count > 0 && next.is_ok();
             match next {
                 Ok(Next::Again) => {}
                 Ok(Next::PeerClosed) => self.has_peer_closed = true,
                 Ok(Next::Wait) => break,
                 Err(error) => {
-                    let count = sink.count;
-                    // What came before the error counts.
-                    self.note_established();
-                    let error = self.explain(error, received);
-                    self.send_alert(&mut received[used..]);
-                    self.fail(error);
-                    return Ok(count);
+                    failed = Some(error);
+                    break;
                 }
             }
         }
-        let count = sink.count;
-        self.note_established();
+        let count = sink.count();
+        // What came before an error counts.
+        if !self.is_established && !engine.state().is_handshaking() {
+            self.is_established = true;
+            self.overhead = engine.overhead();
+        }
+        if let Some(error) = failed {
+            let error = self.explain(error, received);
+            self.send_alert(&mut received[used..]);
+            self.fail(error);
+            return Ok(count);
+        }
         // After the peer's end nothing counts any more.
         let left = match self.has_peer_closed {
             true => &[],
@@ -298,19 +261,6 @@ impl Session {
         };
         self.keep(left, INPUT)?;
         Ok(count)
-    }
-
-    fn note_established(&mut self) {
-        let Some(state) = self.state().filter(|_| !self.is_established) else {
-            return;
-        };
-        let is_established = !state.is_handshaking();
-        // The header, the tag, and the type of the content or the start of the nonce.
-        let overhead = match state.protocol_version() {
-            Some(ProtocolVersion::TLSv1_2) => 5 + 16 + 8,
-            _ => 5 + 16 + 1,
-        };
-        (self.is_established, self.overhead) = (is_established, overhead);
     }
 
     /// Keeps bytes for the next call.
@@ -340,8 +290,8 @@ impl Session {
     }
 
     fn explain(&self, error: Error, received: &[u8]) -> TlsError {
-        match (error, &self.engine) {
-            (Error::General(_), Engine::Server(_)) => TlsError::Incompatible {
+        match (error, &self.state) {
+            (Error::General(_), State::Running(Engine::Server(_))) => TlsError::Incompatible {
                 problem: match &self.sni {
                     Some(name) => format!("there is no certificate for {name:?}"),
                     None => String::from("there is no certificate for a client that names no host"),
@@ -351,29 +301,16 @@ impl Session {
         }
     }
 
-    /// Puts the alert that says what the error is into the output. (The library must not parse
-    /// again what it has refused.)
+    /// Puts the alert that says what the error is into the output. (The library must not parse again
+    /// what it has refused.)
     fn send_alert(&mut self, received: &mut [u8]) {
         let mut nothing = Vec::new();
-        while self.state().is_some_and(CommonState::wants_write) {
-            let mut sink = Sink {
-                into: &mut [],
-                count: 0,
-                rest: &mut nothing,
-            };
-            let _ = match &mut self.engine {
-                Engine::Client(connection) => step(
-                    connection.process_tls_records(received),
-                    &mut self.output,
-                    &mut sink,
-                ),
-                Engine::Server(connection) => step(
-                    connection.process_tls_records(received),
-                    &mut self.output,
-                    &mut sink,
-                ),
-                Engine::Hello(_) | Engine::Choosing => return,
-            };
+        let State::Running(engine) = &mut self.state else {
+            return;
+        };
+        while engine.state().wants_write() {
+            let mut sink = Sink::new(&mut [], &mut nothing);
+            let _ = engine.step(received, &mut self.output, &mut sink);
         }
     }
 
@@ -382,14 +319,13 @@ impl Session {
         if self.is_established {
             return Handshake::Done;
         }
-        let is_hello_known = matches!(&self.engine, Engine::Hello(config) if config.chooses())
-            && self.failed.is_none()
-            && !self.input.is_empty();
-        if is_hello_known {
-            if let Ok(Some(hello)) = first_message(&self.input, &mut Vec::new()) {
-                if let Engine::Hello(config) = mem::replace(&mut self.engine, Engine::Choosing) {
-                    return Handshake::Chooses(config, hello);
-                }
+        if let State::Hello(config) = &self.state {
+            let is_whole = config.chooses() && self.failed.is_none() && !self.input.is_empty();
+            let hello = is_whole.then(|| first_message(&self.input, &mut Vec::new()));
+            if let Some(Ok(Some(hello))) = hello {
+                let config = config.clone();
+                self.state = State::Choosing;
+                return Handshake::Chooses(config, hello);
             }
         }
         Handshake::Pending
@@ -397,7 +333,7 @@ impl Session {
 
     /// Goes on with the configuration that the program has chosen.
     pub(crate) fn accept(&mut self, config: &ServerConfig) {
-        if matches!(self.engine, Engine::Choosing) && self.failed.is_none() {
+        if matches!(self.state, State::Choosing) && self.failed.is_none() {
             let mut input = mem::take(&mut self.input);
             match self.begin_server(config) {
                 Ok(()) => {
@@ -411,7 +347,7 @@ impl Session {
     fn begin_server(&mut self, config: &ServerConfig) -> Result<(), TlsError> {
         let connection = UnbufferedServerConnection::new(config.built()?)
             .map_err(|error| TlsError::of(error, &[]))?;
-        self.engine = Engine::Server(Box::new(connection));
+        self.state = State::Running(Engine::Server(Box::new(connection)));
         Ok(())
     }
 
@@ -422,34 +358,13 @@ impl Session {
         bytes: &[u8],
         records: &mut Vec<u8>,
     ) -> Result<usize, TlsError> {
-        let mut tries = 0;
-        loop {
-            let status = match &mut self.engine {
-                Engine::Client(connection) => encrypt(
-                    connection.process_tls_records(&mut self.input),
-                    bytes,
-                    records,
-                    &mut self.output,
-                ),
-                Engine::Server(connection) => encrypt(
-                    connection.process_tls_records(&mut self.input),
-                    bytes,
-                    records,
-                    &mut self.output,
-                ),
-                Engine::Hello(_) | Engine::Choosing => Err(Error::HandshakeNotComplete),
-            };
-            tries += 1;
-            match status {
-                Ok(true) => break,
-                Ok(false) if tries < ALERTS => {}
-                Ok(false) => {
-                    let problem = String::from("the session makes no progress");
-                    return Err(TlsError::Violation { problem });
-                }
-                Err(error) => return Err(TlsError::of(error, &[])),
-            }
-        }
+        let State::Running(engine) = &mut self.state else {
+            return Err(TlsError::of(Error::HandshakeNotComplete, &[]));
+        };
+        let (input, output) = (&mut self.input, &mut self.output);
+        engine
+            .encrypt(input, bytes, records, output)
+            .map_err(|error| TlsError::of(error, &[]))?;
         let others = self.output.len();
         if others > 0 {
             // What the library had to say before, such as an update of the keys.
@@ -466,38 +381,18 @@ impl Session {
             return;
         }
         self.has_closed = true;
-        let mut records = vec![0; 256];
-        for _ in 0..ALERTS {
-            let closed = match &mut self.engine {
-                Engine::Client(connection) => close(
-                    connection.process_tls_records(&mut self.input),
-                    &mut records,
-                    &mut self.output,
-                ),
-                Engine::Server(connection) => close(
-                    connection.process_tls_records(&mut self.input),
-                    &mut records,
-                    &mut self.output,
-                ),
-                Engine::Hello(_) | Engine::Choosing => return,
-            };
-            if let Some(count) = closed {
-                return self.output.extend_from_slice(&records[..count]);
-            }
-        }
-    }
-
-    fn state(&self) -> Option<&CommonState> {
-        match &self.engine {
-            Engine::Client(connection) => Some(connection),
-            Engine::Server(connection) => Some(connection),
-            Engine::Hello(_) | Engine::Choosing => None,
+        if let State::Running(engine) = &mut self.state {
+            // Without it the peer sees that the stream was cut off, as it was.
+            let _ = engine.close(&mut self.input, &mut self.output);
         }
     }
 
     /// Returns what was agreed on, once the handshake is finished.
     pub(crate) fn info(&self) -> Option<TlsInfo> {
-        let state = self.state().filter(|_| self.is_established)?;
+        let State::Running(engine) = &self.state else {
+            return None;
+        };
+        let state = Some(engine.state()).filter(|_| self.is_established)?;
         let suite = state.negotiated_cipher_suite()?;
         let certificates = state.peer_certificates().unwrap_or_default();
         Some(TlsInfo {
@@ -515,173 +410,8 @@ impl Session {
 
     /// The most bytes that are encrypted at a time: a few whole records.
     pub(crate) const BATCH: usize = 4 * Self::RECORD;
-    /// The most bytes in a record (RFC 8446, section 5.1).
-    pub(crate) const RECORD: usize = 16 * 1024;
-}
-
-/// Does what the library asks for next.
-fn step<Data>(
-    status: UnbufferedStatus<'_, '_, Data>,
-    output: &mut Vec<u8>,
-    sink: &mut Sink<'_>,
-) -> (usize, Result<Next, Error>) {
-    let mut discard = status.discard;
-    let next = match status.state {
-        Err(error) => Err(error),
-        Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-            let mut result = Ok(Next::Again);
-            while let Some(record) = traffic.next_record() {
-                match record {
-                    Ok(record) => {
-                        sink.push(record.payload);
-                        discard += record.discard;
-                    }
-                    Err(error) => result = Err(error),
-                }
-            }
-            result
-        }
-        Ok(ConnectionState::EncodeTlsData(mut data)) => {
-            let start = output.len();
-            // The first call says how much room it needs.
-            match data.encode(&mut []) {
-                Err(EncodeError::InsufficientSize(needed)) => {
-                    output.resize(start + needed.required_size, 0);
-                    match data.encode(&mut output[start..]) {
-                        Ok(_) => Ok(Next::Again),
-                        Err(error) => Err(Error::General(error.to_string())),
-                    }
-                }
-                _ => Ok(Next::Again),
-            }
-        }
-        Ok(ConnectionState::TransmitTlsData(data)) => {
-            // It is in the output, which is sent in order.
-            data.done();
-            Ok(Next::Again)
-        }
-        Ok(ConnectionState::PeerClosed) => Ok(Next::PeerClosed),
-        Ok(_) => Ok(Next::Wait),
-    };
-    (discard, next)
-}
-
-/// Encrypts, when the library is ready for it.
-fn encrypt<Data>(
-    status: UnbufferedStatus<'_, '_, Data>,
-    bytes: &[u8],
-    records: &mut Vec<u8>,
-    output: &mut Vec<u8>,
-) -> Result<bool, Error> {
-    let mut nothing = Vec::new();
-    let mut sink = Sink {
-        into: &mut [],
-        count: 0,
-        rest: &mut nothing,
-    };
-    match status.state {
-        Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-            let needed = bytes.len() + RECORD * (bytes.len() / (16 * 1024) + 2);
-            records.resize(needed.max(records.len()), 0);
-            loop {
-                match traffic.encrypt(bytes, records) {
-                    Ok(count) => {
-                        records.truncate(count);
-                        return Ok(true);
-                    }
-                    Err(EncryptError::InsufficientSize(needed)) => {
-                        records.resize(needed.required_size, 0);
-                    }
-                    Err(EncryptError::EncryptExhausted) => return Err(Error::EncryptError),
-                }
-            }
-        }
-        state => {
-            let status = UnbufferedStatus { discard: 0, state };
-            step(status, output, &mut sink).1.map(|_| false)
-        }
-    }
-}
-
-/// Makes `close_notify`, when the library is ready for it.
-fn close<Data>(
-    status: UnbufferedStatus<'_, '_, Data>,
-    records: &mut [u8],
-    output: &mut Vec<u8>,
-) -> Option<usize> {
-    match status.state {
-        Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-            Some(traffic.queue_close_notify(records).unwrap_or(0))
-        }
-        state => {
-            let mut nothing = Vec::new();
-            let mut sink = Sink {
-                into: &mut [],
-                count: 0,
-                rest: &mut nothing,
-            };
-            let status = UnbufferedStatus { discard: 0, state };
-            match step(status, output, &mut sink).1 {
-                Ok(Next::Wait) | Err(_) => Some(0),
-                Ok(_) => None,
-            }
-        }
-    }
-}
-
-/// Reads a client's first message, when it is whole.
-fn first_message(received: &[u8], output: &mut Vec<u8>) -> Result<Option<ClientHello>, TlsError> {
-    if !is_tls(received) {
-        let found = received[..received.len().min(16)].to_vec();
-        return Err(TlsError::NotTls { found });
-    }
-    if !is_record_whole(received) {
-        return Ok(None);
-    }
-    let mut acceptor = Acceptor::default();
-    let mut rest = received;
-    loop {
-        match acceptor.accept() {
-            Ok(Some(accepted)) => {
-                let hello = accepted.client_hello();
-                return Ok(Some(ClientHello {
-                    server_name: hello.server_name().map(str::to_owned),
-                    alpn: match hello.alpn() {
-                        Some(names) => names.map(<[u8]>::to_vec).collect(),
-                        None => Vec::new(),
-                    },
-                }));
-            }
-            Ok(None) if rest.is_empty() => return Ok(None),
-            Ok(None) => {
-                let read = acceptor.read_tls(&mut rest);
-                if !matches!(read, Ok(1..)) {
-                    let problem = String::from("the first message is too long");
-                    return Err(TlsError::Violation { problem });
-                }
-            }
-            Err((error, mut alert)) => {
-                let _ = alert.write_all(output);
-                return Err(TlsError::of(error, received));
-            }
-        }
-    }
-}
-
-/// Returns whether the last of the records that have begun is whole, so that there is something new
-/// to parse.
-fn is_record_whole(mut bytes: &[u8]) -> bool {
-    loop {
-        let [_, _, _, high, low, rest @ ..] = bytes else {
-            return bytes.is_empty();
-        };
-        let length = usize::from(u16::from_be_bytes([*high, *low]));
-        match rest.len().cmp(&length) {
-            std::cmp::Ordering::Less => return false,
-            std::cmp::Ordering::Equal => return true,
-            std::cmp::Ordering::Greater => bytes = &rest[length..],
-        }
-    }
+    /// The most bytes in a record.
+    pub(crate) const RECORD: usize = RECORD;
 }
 
 /// The most bytes of a client's first message: more than any client sends, and little memory for
@@ -690,9 +420,3 @@ const HELLO: usize = 16 * 1024;
 /// The most bytes that wait to be decoded: a message of the handshake, which the library limits to
 /// 64 KiB, and a record.
 const INPUT: usize = 84 * 1024;
-/// The most bytes in a record.
-const CONTENT: usize = 16 * 1024;
-/// The most that a record is longer than its content.
-const RECORD: usize = 64;
-/// The most times that the library is asked to go on where it has to come to an end.
-const ALERTS: usize = 64;
