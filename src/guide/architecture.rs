@@ -20,7 +20,7 @@
 //! |---|---|
 //! | `failure` | the error type that travels through callbacks and `?`, and remembers the line that made it |
 //! | `address`, `signal` | addresses of every kind; signals by name and number |
-//! | `sync`, `context` *(private)* | primitives that `loom` can replace; the one thread-local value |
+//! | `sync`, `spans`, `context` *(private)* | primitives that `loom` can replace; the spans of `tracing`; the one thread-local value |
 //! | `slots`, `index`, `bytes`, `framing`, `queue` *(private)* | tables with generations, write queues, decoders, the ready queue |
 //! | `debug` *(private)*, `report` | debug mode and watchdog; where panics and unhandled failures are delivered |
 //! | `task` | the executor on `async-task`: `spawn`, `Task`, task-locals, the inbox of other threads |
@@ -40,6 +40,7 @@
 //! | `net` | endpoints, listening, connecting, datagrams, names, standard input and output |
 //! | `protocols` | messages instead of bytes: lines, netstrings, frames with a length field |
 //! | `services` | parts of a program that start and stop in order |
+//! | `hyper`, `tokio` | the reactor as hyper's runtime; a tokio runtime beside the reactor |
 //! | `testing` | `Wire`, `testing::run`, faults, fake processes |
 //!
 //! Methods of [`Reactor`](crate::Reactor) live in the module that does the work: `reactor` is low
@@ -67,7 +68,7 @@
 //! | `polling` | kqueue, event ports, IOCP; the fallback on Linux |
 //! | `slab` | tables with stable keys |
 //! | `tracing` | logs |
-//! | `anyhow`, `eyre` | only with the features of these names |
+//! | `anyhow`, `eyre`, `hyper`, `send_wrapper`, `tokio` | only with the features of these names |
 //!
 //! `unsafe` is denied, and allowed in the files that `tests/tidy.rs` names: the layout of callbacks
 //! in a Deferred, the loop's queues, small calls from other threads, tasks that stay on their

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::support::MS;
+use crate::support::{MS, own};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
@@ -222,4 +222,41 @@ fn a_guest_of_tokio_has_a_runtime_of_its_own_in_its_turns() -> Result<(), Failur
         }
         Ok(())
     })
+}
+
+/// Enters tokio where there are no descriptors left, and prints the failure; does nothing in the
+/// parent.
+#[test]
+fn child() -> Result<(), Failure> {
+    if std::env::var("TORSADE_CHILD").is_err() {
+        return Ok(());
+    }
+    let reactor = Reactor::new()?;
+    let mut files = Vec::new();
+    while let Ok(file) = std::fs::File::open("/dev/null") {
+        files.push(file);
+    }
+    let failure = torsade::tokio::enter(&reactor).unwrap_err();
+    println!("\nfailure: {failure:#}");
+    drop(files);
+    torsade::tokio::enter(&reactor)?;
+    reactor.run_until(waits())?;
+    println!("works later");
+    Ok(())
+}
+
+#[cfg(unix)]
+#[test]
+fn without_descriptors_the_failure_says_what_could_not_be_made_and_a_later_call_works() {
+    let output = std::process::Command::new("sh")
+        .args(["-c", "ulimit -n 40; exec \"$0\" \"$@\""])
+        .arg(own::program())
+        .args(own::words("child"))
+        .env("TORSADE_CHILD", "yes")
+        .output()
+        .unwrap();
+    let out = String::from_utf8_lossy(&output.stdout);
+    let expected = "failure: cannot make a runtime for tokio: Too many open files (os error 24)\n";
+    assert!(out.contains(expected), "{out}");
+    assert!(out.contains("works later\n"), "{out}");
 }
