@@ -208,6 +208,13 @@ impl ClientConfig {
             .map_err(|_| TlsError::config(format!("{name:?} is not the name of a server")))
     }
 
+    /// Fails when a session with this configuration would. (To make one for that would use up a
+    /// ticket.)
+    pub(crate) fn check(&self) -> Result<(), TlsError> {
+        self.built()?;
+        self.name().map(drop)
+    }
+
     /// Makes the configuration, once.
     pub(super) fn built(&self) -> Result<Arc<rustls::ClientConfig>, TlsError> {
         self.built.get_or_init(|| self.settings.build()).clone()

@@ -232,7 +232,9 @@ impl TlsError {
 fn in_common(error: &PeerIncompatible) -> Option<&'static str> {
     use PeerIncompatible as P;
     Some(match error {
-        P::ServerDoesNotSupportTls12Or13
+        // Only clients of versions before 1.2 have none.
+        P::SignatureAlgorithmsExtensionRequired
+        | P::ServerDoesNotSupportTls12Or13
         | P::ServerTlsVersionIsDisabledByOurConfig
         | P::SupportedVersionsExtensionRequired
         | P::Tls12NotOffered

@@ -34,13 +34,16 @@ pub(crate) fn twisted() -> Option<PathBuf> {
     static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
     let found = FOUND.get_or_init(|| {
         let python = python()?;
-        if succeeds(Command::new(&python).args(["-c", "import twisted"])) {
+        // With its TLS, if it can be had.
+        let whole = ["-c", "import twisted, OpenSSL, service_identity"];
+        if succeeds(Command::new(&python).args(whole)) {
             return Some(python);
         }
+        let has_some = succeeds(Command::new(&python).args(["-c", "import twisted"]));
         let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let venv = tmp.with_file_name("twisted-venv");
         let inner = venv.join("bin/python");
-        if succeeds(Command::new(&inner).args(["-c", "import twisted"])) {
+        if succeeds(Command::new(&inner).args(whole)) {
             return Some(inner);
         }
         let pip = [
@@ -52,11 +55,14 @@ pub(crate) fn twisted() -> Option<PathBuf> {
             "0",
             "--timeout",
             "10",
-            "twisted",
+            "twisted[tls]",
         ];
-        let made = succeeds(Command::new(python).args(["-m", "venv"]).arg(&venv))
+        let made = succeeds(Command::new(&python).args(["-m", "venv"]).arg(&venv))
             && succeeds(Command::new(&inner).args(pip));
-        made.then_some(inner)
+        match made {
+            true => Some(inner),
+            false => has_some.then_some(python),
+        }
     });
     if found.is_none() {
         say("skipped: Twisted is not there, and cannot be installed");

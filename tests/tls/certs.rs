@@ -40,14 +40,23 @@ impl Authority {
     /// Issues a certificate for a name, or for none; `change` may spoil it. Returns it with its key
     /// in PEM.
     pub(crate) fn issue(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> String {
+        self.issue_for(&KeyPair::generate().unwrap(), name, change)
+    }
+
+    /// The same, for a key.
+    pub(crate) fn issue_for(
+        &self,
+        key: &KeyPair,
+        name: &str,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> String {
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         params.extended_key_usages = vec![
             ExtendedKeyUsagePurpose::ServerAuth,
             ExtendedKeyUsagePurpose::ClientAuth,
         ];
         change(&mut params);
-        let key = KeyPair::generate().unwrap();
-        let made = params.signed_by(&key, &self.0).unwrap();
+        let made = params.signed_by(key, &self.0).unwrap();
         made.pem() + &key.serialize_pem()
     }
 

@@ -2,12 +2,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 
 use crate::certs::{authority, here, pair, tls_error, to};
-use crate::peer::client_config;
+use crate::peer::{client_config, server_config};
 use crate::support::{HERE, Log, Spy, expect_reports, some_turns, until};
 use torsade::net::{ClientEndpoint, ServerEndpoint};
 use torsade::tls::{ClientConfig, Identities, ServerConfig, TlsError, Version};
@@ -87,6 +88,22 @@ on_both! {
             assert_eq!(resumed, [false, tickets]);
             port.stop().await?;
         }
+    }
+
+    async fn each_connection_uses_one_ticket(reactor) {
+        let mut config = Arc::unwrap_or_clone(server_config());
+        config.send_tls13_tickets = 1;
+        let server = ServerConfig::from_rustls(Arc::new(config));
+        let port = reactor.serve(here().tls(server), async |mut conn| {
+            Ok(conn.write_all(b"x").await?)
+        })?;
+        let client = pair().1;
+        for round in 0..6 {
+            let mut conn = reactor.connect_stream(to(&port).tls(client.clone())).await?;
+            assert_eq!(conn.transport().tls().unwrap().resumed, round > 0, "{round}");
+            conn.read_exact(&mut [0]).await?;
+        }
+        port.stop().await?;
     }
 
     async fn an_older_version_is_refused_where_a_newer_one_is_required(reactor) {

@@ -141,7 +141,7 @@ pub(crate) fn client_config(versions: &[&'static SupportedProtocolVersion]) -> A
     Arc::new(config)
 }
 
-fn server_config() -> Arc<ServerConfig> {
+pub(crate) fn server_config() -> Arc<ServerConfig> {
     let pem = authority().issue("localhost", |_| {});
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
     let key = PrivateKeyDer::from_pem_slice(pem.as_bytes()).unwrap();

@@ -34,8 +34,6 @@ use crate::reactor::Reactor;
 use crate::repeat::defer_later;
 use crate::report;
 use crate::stream::Connection;
-#[cfg(feature = "tls")]
-use crate::transport::TlsSide;
 use crate::transport::{ConnConfig, SharedPolicies};
 
 impl Reactor {
@@ -200,7 +198,7 @@ impl Reactor {
         let name = endpoint.host_name();
         let config = endpoint.tls.take().unwrap_or_default();
         let config = config.or_server_name(|| name);
-        if let Err(error) = TlsSide::client(&config) {
+        if let Err(error) = config.check() {
             report::discard(make, location);
             return Deferred::fail(Failure::at(error, location));
         }
