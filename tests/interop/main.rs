@@ -1,4 +1,4 @@
-//! Foreign programs as peers: socat, curl, HAProxy, systemd, Python and Twisted.
+//! Foreign programs as peers: socat, curl, HAProxy, systemd, OpenSSL, stunnel, Python and Twisted.
 
 #[macro_use]
 #[path = "../support/mod.rs"]
@@ -12,5 +12,7 @@ mod haproxy;
 mod irc;
 mod processes;
 mod tcp;
+#[cfg(target_os = "linux")]
+mod tls;
 mod udp;
 mod unix;
