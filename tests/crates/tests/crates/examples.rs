@@ -1,6 +1,7 @@
 //! The examples of this package.
 
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use torsade::{Failure, Reactor, fail, testing};
@@ -8,13 +9,18 @@ use torsade::{Failure, Reactor, fail, testing};
 /// An example that was started, and ends with this.
 struct Example(Child);
 
+/// Returns the path of an example.
+pub(crate) fn path(name: &str) -> Result<PathBuf, Failure> {
+    let mut path = std::env::current_exe()?;
+    path.pop(); // `deps`
+    path.pop();
+    Ok(path.join("examples").join(name))
+}
+
 impl Example {
     /// Starts the example and returns the first line that it prints.
     fn start(name: &str, address: &str) -> Result<(Self, String), Failure> {
-        let mut path = std::env::current_exe()?;
-        path.pop(); // `deps`
-        path.pop();
-        let mut command = Command::new(path.join("examples").join(name));
+        let mut command = Command::new(path(name)?);
         let mut child = command.arg(address).stdout(Stdio::piped()).spawn()?;
         let out = child
             .stdout

@@ -12,7 +12,7 @@ use torsade::clock::TimedOut;
 use torsade::process::{Child, Command};
 use torsade::{Clock, Failure, Reactor, fail, spawn, testing};
 
-use crate::SECOND;
+use crate::{SECOND, examples};
 
 /// A PostgreSQL server on a UNIX socket in a folder of its own.
 struct Postgres {
@@ -181,6 +181,12 @@ fn postgres_answers_on_a_connection_of_the_reactor_and_through_sqlx() {
         let late = reactor.timeout(SECOND / 20, slow).await;
         assert!(late.is_err_and(|failure| failure.is::<TimedOut>()));
         pool.close().await;
+
+        for (name, visitors) in [("anna", "anna\n"), ("otto", "otto\nanna\n")] {
+            let example = Command::new(examples::path("postgres")?);
+            let output = example.args([&url, name]).output(&reactor).await?;
+            assert_eq!(String::from_utf8(output.out)?, visitors);
+        }
         postgres.stop().await
     });
 }
