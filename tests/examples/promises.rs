@@ -492,11 +492,21 @@ fn the_echoes_of_frames_answer_frame_by_frame() {
 }
 
 #[test]
-fn an_echo_in_tls_and_a_mail_server_with_starttls_talk_to_themselves() {
+fn an_echo_a_mail_server_and_a_web_server_in_tls_talk_to_themselves() {
     let (lines, _) = Program::example("tls_echo", &[]).end();
     assert!(lines[0].starts_with("listening on 127.0.0.1:"), "{lines:?}");
     assert!(lines[1].starts_with("Tls13, TLS13_"), "{lines:?}");
     assert_eq!(lines[2..], ["hello"]);
+
+    let (lines, _) = Program::example("https_hello", &[]).end();
+    assert!(
+        lines[0].starts_with("serving at https://127.0.0.1:"),
+        "{lines:?}"
+    );
+    assert_eq!(
+        lines[1..],
+        ["GET /page", "HTTP/1.1 200 OK", "hello from /page"]
+    );
 
     let (lines, _) = Program::example("starttls", &[]).end();
     let mut lines = lines[1..].to_vec();
