@@ -379,8 +379,8 @@ impl Socket {
         return false;
     }
 
-    /// Tells the peer the end of the stream, where that is done, and as far as the socket accepts it
-    /// now.
+    /// Tells the peer the end of the stream, where that is done, and as far as the socket accepts
+    /// it now.
     pub(crate) fn say_end(&self) {
         #[cfg(feature = "tls")]
         if let Some(tls) = self.tls() {

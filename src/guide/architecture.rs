@@ -22,6 +22,7 @@
 //! | `address`, `signal` | addresses of every kind; signals by name and number |
 //! | `sync`, `spans`, `context` *(private)* | primitives that `loom` can replace; the spans of `tracing`; the one thread-local value |
 //! | `slots`, `index`, `bytes`, `framing`, `queue` *(private)* | tables with generations, write queues, decoders, the ready queue |
+//! | `tls` | configurations, certificates, and the protocol of TLS without I/O |
 //! | `debug` *(private)*, `report` | debug mode and watchdog; where panics and unhandled failures are delivered |
 //! | `task` | the executor on `async-task`: `spawn`, `Task`, task-locals, the inbox of other threads |
 //! | `defer` | `Deferred`, `Resolver`, callback queues, `DeferredList` |
@@ -50,8 +51,10 @@
 //! # One implementation
 //!
 //! TCP, UNIX and in-memory connections, pipes and terminals share one transport; protocols and
-//! async streams are two kinds of handler on it. Everything that is registered with the loop shares
-//! one frame (`reactor::Registration`): key, interest, requests for attention, removal.
+//! async streams are two kinds of handler on it. TLS is a socket around another one
+//! (`driver/tls_socket.rs`): what is above it does not know of it. Everything that is registered
+//! with the loop shares one frame (`reactor::Registration`): key, interest, requests for attention,
+//! removal.
 //!
 //! # Dependencies
 //!
@@ -68,7 +71,9 @@
 //! | `polling` | kqueue, event ports, IOCP; the fallback on Linux |
 //! | `slab` | tables with stable keys |
 //! | `tracing` | logs |
-//! | `anyhow`, `eyre`, `hyper`, `send_wrapper`, `tokio` | only with the features of these names |
+//! | `rustls`, `rustls-native-certs`, `webpki-roots` | TLS and the authorities, only with `tls` |
+//! | `hyper`, `tokio`, `send_wrapper` | their traits and runtime, only with the features for them |
+//! | `anyhow`, `eyre` | only with the features of these names |
 //!
 //! `unsafe` is denied, and allowed in the files that `tests/tidy.rs` names: the layout of callbacks
 //! in a Deferred, the loop's queues, small calls from other threads, tasks that stay on their

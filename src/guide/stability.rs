@@ -23,4 +23,6 @@
 //!   replay a run in the version that recorded it.
 //! * The text of [`Reactor::dump`](crate::Reactor::dump), of reports and of traces.
 //! * Counts of system calls and instructions, and the size of futures.
+//! * The version of `rustls` that `from_rustls` of `tls::ClientConfig` and `tls::ServerConfig`
+//!   takes.
 //! * The addresses and process ids that the in-memory driver gives out.

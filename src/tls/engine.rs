@@ -117,8 +117,8 @@ impl Engine {
         Err(Error::General("the session makes no progress".into()))
     }
 
-    /// Returns how much longer a record is than its content: by the header, the tag, and the type of
-    /// the content or the start of the nonce.
+    /// Returns how much longer a record is than its content: by the header, the tag, and the type
+    /// of the content or the start of the nonce.
     pub(super) fn overhead(&self) -> usize {
         match self.state().protocol_version() {
             Some(ProtocolVersion::TLSv1_2) => 5 + 16 + 8,

@@ -23,8 +23,8 @@
 //! # Files
 //!
 //! `client`, `server`: configurations · `identity`, `roots`, `verify`: certificates · `provider`:
-//! cryptography · `session`: the protocol without I/O · `engine`: the library's machine · `hello`: a
-//! client's first message · `info`: what was agreed on · `error`: errors.
+//! cryptography · `session`: the protocol without I/O · `engine`: the library's machine · `hello`:
+//! a client's first message · `info`: what was agreed on · `error`: errors.
 //!
 //! [`Transport::start_tls`](crate::Transport::start_tls) starts TLS on a connection that is open
 //! already. The [guide](crate::guide::tls) shows how to set it up.

@@ -99,7 +99,8 @@ impl ServerConfig {
     }
 
     /// A configuration that the library `rustls` has made, for what has no method here. Its version
-    /// may change with any version of this crate.
+    /// may change with any version of this crate. Early data (0-RTT) must be off, as it is by
+    /// default; otherwise listening fails.
     pub fn from_rustls(config: Arc<rustls::ServerConfig>) -> Self {
         Self::of(Identities::new(), Some(config))
     }
@@ -246,7 +247,11 @@ impl ServerConfig {
 impl Settings {
     fn build(&self) -> Result<Arc<rustls::ServerConfig>, TlsError> {
         if let Some(given) = &self.given {
-            return Ok(given.clone());
+            // What comes before the handshake may have been sent by anybody who has seen it before.
+            return match given.max_early_data_size {
+                0 => Ok(given.clone()),
+                _ => Err(TlsError::config("early data (0-RTT) is not accepted")),
+            };
         }
         let algorithms = self.provider.algorithms();
         let unusable = |problem: &dyn fmt::Display| TlsError::config(problem.to_string());

@@ -301,8 +301,8 @@ impl Session {
         }
     }
 
-    /// Puts the alert that says what the error is into the output. (The library must not parse again
-    /// what it has refused.)
+    /// Puts the alert that says what the error is into the output. (The library must not parse
+    /// again what it has refused.)
     fn send_alert(&mut self, received: &mut [u8]) {
         let mut nothing = Vec::new();
         let State::Running(engine) = &mut self.state else {
@@ -351,8 +351,8 @@ impl Session {
         Ok(())
     }
 
-    /// Encrypts `bytes`, at most [`Session::BATCH`], into `records`; returns how many bytes of it are
-    /// other records, which come first.
+    /// Encrypts `bytes`, at most [`Session::BATCH`], into `records`; returns how many bytes of it
+    /// are other records, which come first.
     pub(crate) fn encrypt(
         &mut self,
         bytes: &[u8],

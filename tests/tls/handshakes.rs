@@ -290,6 +290,19 @@ on_both! {
         assert_eq!(reports.borrow().len(), 2, "{:?}", reports.borrow());
     }
 
+    async fn early_data_is_refused_by_configuration(reactor) {
+        let mut config = crate::peer::server_config();
+        std::sync::Arc::make_mut(&mut config).max_early_data_size = 1000;
+        let server = ServerConfig::from_rustls(config.clone());
+        let failure = reactor.serve(here().tls(server), async |_conn| Ok(())).unwrap_err();
+        assert!(failure.to_string().contains("early data"), "{failure}");
+        std::sync::Arc::make_mut(&mut config).max_early_data_size = 0;
+        let port = reactor.serve(here().tls(ServerConfig::from_rustls(config)), async |_conn| Ok(()))?;
+        drop(reactor.connect_stream(to(&port).tls(pair().1)).await?);
+        until(|| port.connections() == 0).await;
+        port.stop().await?;
+    }
+
     async fn a_unix_socket_may_be_in_tls(reactor) {
         let (server, client) = pair();
         let dir = crate::certs::Dir::new();

@@ -1,8 +1,9 @@
 //! What an idle connection in TLS costs in memory, beside tokio-rustls.
 //!
-//! Run `cargo bench --bench idle_tls` in `benches/rivals`. Two thousand connections, made by another
-//! process, have done their handshake and wait; the bytes that the server's allocator has handed
-//! out are counted before and after. Left out: the kernel's sockets, and the allocator's overhead.
+//! Run `cargo bench --bench idle_tls` in `benches/rivals`. Two thousand connections, made by
+//! another process, have done their handshake and wait; the bytes that the server's allocator has
+//! handed out are counted before and after. Left out: the kernel's sockets, and the allocator's
+//! overhead.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{Read, Write};

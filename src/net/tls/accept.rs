@@ -51,9 +51,13 @@ impl Acceptor for Secured {
                 Err(reason) => match reason.downcast_ref() {
                     // The port was stopped, or the program has said what is wrong.
                     Some(ConnectionError::Aborted) => {}
-                    Some(ConnectionError::Lost { cause }) => {
-                        stage.log_closed(reactor, &peer, cause);
-                    }
+                    Some(ConnectionError::Lost { cause }) => match cause.downcast_ref() {
+                        // So does a load balancer that checks whether the server is alive.
+                        Some(TlsError::HandshakeClosed) => {
+                            tracing::debug!(target: "torsade::net", %peer, "left during the handshake");
+                        }
+                        _ => stage.log_closed(reactor, &peer, cause),
+                    },
                     _ => stage.log_closed(reactor, &peer, &reason),
                 },
             }
