@@ -1,7 +1,7 @@
 //! Behaviour tests on both drivers.
 #![allow(unused_macros, reason = "each area uses some of it")]
 
-/// Makes three tests of each behaviour: on the machine, in memory, and in memory through TLS.
+/// Makes four tests of each behaviour: on the machine and in memory, each also through TLS.
 macro_rules! on_all {
     ($($tests:tt)+) => {
         on_both! { $($tests)+ }
@@ -9,16 +9,27 @@ macro_rules! on_all {
     };
 }
 
-/// Makes a test of each behaviour through TLS.
+/// Makes two tests of each behaviour through TLS.
 macro_rules! in_tls {
     ($(async fn $name:ident($reactor:ident) $body:block)+) => {
         mod in_tls {
-            $(#[test]
-            fn $name() {
-                let reactor = torsade::Reactor::in_memory().unwrap();
-                crate::support::use_tls(&reactor);
-                torsade::testing::run_on(reactor, super::$name);
-            })+
+            mod machine {
+                $(#[test]
+                fn $name() {
+                    let reactor = torsade::Reactor::new().unwrap();
+                    crate::support::use_tls(&reactor);
+                    torsade::testing::run_on(reactor, super::super::$name);
+                })+
+            }
+
+            mod memory {
+                $(#[test]
+                fn $name() {
+                    let reactor = torsade::Reactor::in_memory().unwrap();
+                    crate::support::use_tls(&reactor);
+                    torsade::testing::run_on(reactor, super::super::$name);
+                })+
+            }
         }
     };
 }
