@@ -1,7 +1,8 @@
 //! Scripts of tlsfuzzer, which speak TLS wrongly in many ways and know how a server has to answer.
 //!
 //! It is in no package: `TORSADE_TLSFUZZER` names a directory with its sources, and a Python that
-//! has `tlslite-ng` is looked for. `TORSADE_TLSFUZZER_SCRIPTS` tries others than these, separated by semicolons.
+//! has `tlslite-ng` is looked for. `TORSADE_TLSFUZZER_SCRIPTS` tries others than these, separated
+//! by semicolons.
 
 use std::env;
 use std::path::Path;
