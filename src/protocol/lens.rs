@@ -21,6 +21,16 @@ struct Lens<O: 'static, P: 'static, T: 'static> {
     get: fn(&mut O) -> &mut P,
 }
 
+/// Makes the source of the contexts of an inner protocol.
+#[cold]
+fn lens<O: 'static, P: 'static, T: 'static>(
+    cx: &Context<'_, O, T>,
+    get: fn(&mut O) -> &mut P,
+) -> Rc<dyn Mailbox<P, T>> {
+    let outer = Rc::downgrade(cx.mailbox());
+    Rc::new(Lens { outer, get })
+}
+
 impl<P: 'static, T: 'static> Nested<P, T> {
     pub(crate) fn new(protocol: P) -> Self {
         Self {
@@ -31,15 +41,16 @@ impl<P: 'static, T: 'static> Nested<P, T> {
 
     /// Returns the inner protocol and a context of it. `get` finds the inner protocol in the outer
     /// one.
+    #[inline(always)]
     pub(crate) fn enter<'a, O: 'static>(
         &'a mut self,
         cx: &'a Context<'_, O, T>,
         get: fn(&mut O) -> &mut P,
     ) -> (&'a mut P, Context<'a, P, T>) {
-        let mailbox = self.mailbox.get_or_insert_with(|| {
-            let outer = Rc::downgrade(cx.mailbox());
-            Rc::new(Lens { outer, get })
-        });
+        let mailbox = match &mut self.mailbox {
+            Some(mailbox) => mailbox,
+            none => none.insert(lens(cx, get)),
+        };
         let cx = Context::new(cx.reactor(), mailbox, cx.transport());
         (&mut self.protocol, cx)
     }

@@ -20,7 +20,7 @@ use super::Version;
 use super::client::ClientConfig;
 use super::engine::{Engine, Next, RECORD, Sink};
 use super::error::TlsError;
-use super::hello::first_message;
+use super::hello::{first_message, first_name};
 use super::info::TlsInfo;
 use super::server::{ClientHello, ServerConfig};
 
@@ -213,10 +213,14 @@ impl Session {
 
     fn advance(&mut self, received: &mut [u8], into: &mut [u8]) -> Result<usize, TlsError> {
         if let State::Hello(config) = &self.state {
-            let Some(hello) = first_message(received, &mut self.output)? else {
+            let name = match config.chooses() {
+                true => first_message(received, &mut self.output)?.map(|hello| hello.server_name),
+                false => first_name(received, &mut self.output)?,
+            };
+            let Some(name) = name else {
                 return self.keep(received, HELLO).map(|()| 0);
             };
-            self.sni = hello.server_name.as_deref().map(Into::into);
+            self.sni = name.map(Into::into);
             if !config.chooses() {
                 let config = config.clone();
                 self.begin_server(&config)?;
