@@ -130,11 +130,29 @@ pub(crate) fn first_frame<'a, D: Decoder>(
     decoder: &mut D,
     input: &'a [u8],
 ) -> (Option<Found<'a, D>>, usize) {
+    if input.is_empty() {
+        return (None, 0);
+    }
+    match decoder.decode(input) {
+        Decoded::Frame { frame, length } if (1..=input.len()).contains(&length) => {
+            (Some(Ok(frame)), length)
+        }
+        decoded => first_frame_from(decoder, input, decoded),
+    }
+}
+
+/// Goes on like [`first_frame`] after what was decoded first.
+#[inline(never)]
+fn first_frame_from<'a, D: Decoder>(
+    decoder: &mut D,
+    input: &'a [u8],
+    mut decoded: Decoded<'a, D::Frame<'a>, D::Error>,
+) -> (Option<Found<'a, D>>, usize) {
     let mut used = 0;
-    while used < input.len() {
+    loop {
         let bytes = &input[used..];
-        let (frame, length) = match decoder.decode(bytes) {
-            Decoded::More => break,
+        let (frame, length) = match decoded {
+            Decoded::More => return (None, used),
             Decoded::Skip(length) => (None, length),
             Decoded::Frame { frame, length } => (Some(Ok(frame)), length),
             Decoded::Bad {
@@ -153,11 +171,11 @@ pub(crate) fn first_frame<'a, D: Decoder>(
             bytes.len()
         );
         used += length;
-        if frame.is_some() {
+        if frame.is_some() || used == input.len() {
             return (frame, used);
         }
+        decoded = decoder.decode(&input[used..]);
     }
-    (None, used)
 }
 
 impl<'a, E> Rejected<'a, E> {

@@ -132,12 +132,43 @@ impl LineCodec {
     fn find(&self, input: &[u8], from: usize) -> Option<(usize, usize)> {
         match &self.delimiter {
             None => find_newline(input, from),
-            Some(delimiter) => {
-                let (last, first) = delimiter.split_last()?;
-                memchr::memchr_iter(*last, &input[from..])
-                    .map(|at| from + at)
-                    .find(|at| input[..*at].ends_with(first))
-                    .map(|at| (at - first.len(), delimiter.len()))
+            Some(delimiter) => find_delimiter(delimiter, input, from),
+        }
+    }
+
+    /// Decodes what is not a line, where its end was searched.
+    #[inline(never)]
+    fn decode_unusual<'a>(
+        &mut self,
+        input: &'a [u8],
+        found: Option<(usize, usize)>,
+    ) -> Decoded<'a, &'a [u8], FrameError> {
+        let error = FrameError::LineTooLong { limit: self.limit };
+        match found {
+            Some((end, width)) if self.is_skipping => {
+                self.is_skipping = false;
+                Decoded::Skip(end + width)
+            }
+            Some((end, width)) => Decoded::Bad {
+                error,
+                bytes: &input[..end],
+                length: end + width,
+            },
+            None => {
+                let line = input.len() - self.pending(input);
+                if self.is_skipping && line > 0 {
+                    Decoded::Skip(line)
+                } else if line > self.limit {
+                    self.is_skipping = true;
+                    Decoded::Bad {
+                        error,
+                        bytes: &input[..line],
+                        length: line,
+                    }
+                } else {
+                    self.searched = input.len();
+                    Decoded::More
+                }
             }
         }
     }
@@ -163,6 +194,16 @@ fn find_newline(input: &[u8], from: usize) -> Option<(usize, usize)> {
     Some((end - usize::from(is_pair), 1 + usize::from(is_pair)))
 }
 
+/// Returns the position of the first `delimiter`, and its length.
+#[inline(never)]
+fn find_delimiter(delimiter: &[u8], input: &[u8], from: usize) -> Option<(usize, usize)> {
+    let (last, first) = delimiter.split_last()?;
+    memchr::memchr_iter(*last, &input[from..])
+        .map(|at| from + at)
+        .find(|at| input[..*at].ends_with(first))
+        .map(|at| (at - first.len(), delimiter.len()))
+}
+
 impl Default for LineCodec {
     fn default() -> Self {
         Self::new()
@@ -174,39 +215,15 @@ impl Decoder for LineCodec {
     type Owned = Vec<u8>;
     type Error = FrameError;
 
+    #[inline]
     fn decode<'a>(&mut self, input: &'a [u8]) -> Decoded<'a, &'a [u8], FrameError> {
         let from = std::mem::take(&mut self.searched).min(input.len());
-        let error = FrameError::LineTooLong { limit: self.limit };
         match self.find(input, from) {
-            Some((end, width)) if self.is_skipping => {
-                self.is_skipping = false;
-                Decoded::Skip(end + width)
-            }
-            Some((end, width)) if end <= self.limit => Decoded::Frame {
+            Some((end, width)) if end <= self.limit && !self.is_skipping => Decoded::Frame {
                 frame: &input[..end],
                 length: end + width,
             },
-            Some((end, width)) => Decoded::Bad {
-                error,
-                bytes: &input[..end],
-                length: end + width,
-            },
-            None => {
-                let line = input.len() - self.pending(input);
-                if self.is_skipping && line > 0 {
-                    Decoded::Skip(line)
-                } else if line > self.limit {
-                    self.is_skipping = true;
-                    Decoded::Bad {
-                        error,
-                        bytes: &input[..line],
-                        length: line,
-                    }
-                } else {
-                    self.searched = input.len();
-                    Decoded::More
-                }
-            }
+            found => self.decode_unusual(input, found),
         }
     }
 
