@@ -24,7 +24,8 @@
 //!
 //! `client`, `server`: configurations · `identity`, `roots`, `verify`: certificates · `provider`:
 //! cryptography · `session`: the protocol without I/O · `engine`: the library's machine · `hello`:
-//! a client's first message · `info`: what was agreed on · `error`: errors.
+//! a client's first message · `info`: what was agreed on · `error`: errors · `exchange`: two
+//! sessions for fuzzing.
 //!
 //! [`Transport::start_tls`](crate::Transport::start_tls) starts TLS on a connection that is open
 //! already. The [guide](crate::guide::tls) shows how to set it up.
@@ -32,6 +33,8 @@
 mod client;
 mod engine;
 mod error;
+#[cfg(feature = "testing")]
+mod exchange;
 mod hello;
 mod identity;
 mod info;
@@ -45,6 +48,9 @@ use std::time::Duration;
 
 pub use self::client::ClientConfig;
 pub use self::error::{CertificateProblem, TlsError};
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub use self::exchange::exchange;
 pub use self::identity::{Identities, Identity};
 pub use self::info::TlsInfo;
 pub use self::provider::Provider;

@@ -233,7 +233,11 @@ impl Session {
         let mut used = 0;
         let mut failed = None;
         loop {
-            let (count, next) = engine.step(&mut received[used..], &mut self.output, &mut sink);
+            let (rest, output) = (&mut received[used..], &mut self.output);
+            let (count, next) = match self.has_closed {
+                true => engine.step_after_close(rest, output, &mut sink),
+                false => engine.step(rest, output, &mut sink),
+            };
             used += count;
             self.has_begun |= count > 0 && next.is_ok();
             match next {
@@ -254,7 +258,9 @@ impl Session {
         }
         if let Some(error) = failed {
             let error = self.explain(error, received);
-            self.send_alert(&mut received[used..]);
+            if !self.has_closed {
+                self.send_alert(&mut received[used..]);
+            }
             self.fail(error);
             return Ok(count);
         }

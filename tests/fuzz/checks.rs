@@ -7,6 +7,7 @@ use torsade::protocols::irc::IrcCodec;
 use torsade::protocols::{
     Decoder, Encoder, FrameBuffer, FrameError, LengthCodec, LineCodec, NetstringCodec,
 };
+use torsade::tls::{ClientConfig, Identity, Roots, ServerConfig, exchange};
 use torsade::{Address, Reactor, testing};
 
 #[path = "../../examples/bgp_speaker/codec.rs"]
@@ -20,13 +21,14 @@ mod resp;
 type Check = fn(&[u8]);
 
 /// The name of each check, and the check.
-pub(super) const ALL: [(&str, Check); 6] = [
+pub(super) const ALL: [(&str, Check); 7] = [
     ("bgp", bgp),
     ("endpoints", endpoints),
     ("framing", framing),
     ("irc", irc),
     ("proxy_header", proxy_header),
     ("resp", resp),
+    ("tls", tls),
 ];
 
 /// The codecs of frames: the same frames however the bytes are cut; a frame is sent as bytes that
@@ -240,5 +242,94 @@ pub(super) fn irc(data: &[u8]) {
             buffer.feed(&sent);
             assert_eq!(buffer.next_frame(), Some(Ok(message)));
         }
+    }
+}
+
+thread_local! {
+    /// Clients of TLS 1.3 and 1.2, and a server.
+    static TLS: ([ClientConfig; 2], ServerConfig) = {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let identity = Identity::from_pem(made.cert.pem() + &made.signing_key.serialize_pem());
+        let client = ClientConfig::new().roots(Roots::none().pem(made.cert.pem()).unwrap());
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+        let old = rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS12])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let clients = [client, ClientConfig::from_rustls(old.into())];
+        let clients = clients.map(|client| client.server_name("localhost"));
+        (clients, ServerConfig::new(identity.unwrap()))
+    };
+}
+
+/// TLS, with somebody between the ends who changes what they send: whatever he does, each receives
+/// the beginning of what the other has sent, or all of it where it ends in good order.
+pub(super) fn tls(data: &[u8]) {
+    let [mode, size, text @ ..] = data else {
+        return;
+    };
+    let content = [&b"GET /".repeat(20)[..], &b"page ".repeat(500)[..]];
+    let (mut flights, is_raw) = (0_u8, mode & 1 == 0);
+    let change = |flight: &mut Vec<u8>, is_client: bool| {
+        // Bytes instead of what one end sends first, or small changes.
+        match is_raw {
+            true if is_client == (mode & 2 == 0) && flights < 2 => *flight = text.to_vec(),
+            true => {}
+            false => {
+                for edit in text.chunks_exact(5).filter(|edit| edit[0] % 8 == flights) {
+                    change_bytes(flight, edit);
+                }
+            }
+        }
+        flights += 1;
+    };
+    let ends = TLS.with(|(clients, server)| {
+        let client = &clients[usize::from(mode & 4 != 0)];
+        exchange(
+            (client, server),
+            content,
+            1 + 40 * usize::from(*size),
+            change,
+        )
+    });
+    let ends = ends.expect("the ends begin");
+    for ((got, has_ended), sent) in ends.iter().zip([content[1], content[0]]) {
+        assert!(
+            sent.starts_with(got),
+            "{} bytes that were not sent",
+            got.len()
+        );
+        assert!(
+            !has_ended || got.len() == sent.len(),
+            "{} bytes are missing",
+            sent.len() - got.len()
+        );
+    }
+    if text.is_empty() && !is_raw {
+        assert!(
+            ends.iter().all(|(_, has_ended)| *has_ended),
+            "nobody has changed anything"
+        );
+    }
+}
+
+fn change_bytes(flight: &mut Vec<u8>, edit: &[u8]) {
+    let at = usize::from(u16::from_be_bytes([edit[2], edit[3]])) % (flight.len() + 1);
+    let value = edit[4];
+    match edit[1] % 7 {
+        0 if at < flight.len() => flight[at] ^= value,
+        1 => flight.insert(at, value),
+        2 if at < flight.len() => drop(flight.remove(at)),
+        3 => flight.truncate(at),
+        4 => {
+            let end = (at + usize::from(value)).min(flight.len());
+            let copy = flight[at..end].to_vec();
+            flight.splice(at..at, copy);
+        }
+        5 => flight.rotate_left(at),
+        _ => drop(flight.splice(at..at, [value, 3, 3, 0, 1, value])),
     }
 }

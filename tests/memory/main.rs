@@ -5,3 +5,5 @@ mod allocations;
 mod attacks;
 mod counted;
 mod given_back;
+#[cfg(target_os = "linux")]
+mod handshakes;

@@ -393,7 +393,7 @@ on_both! {
 }
 
 /// A client that speaks TLS 1.2 only.
-fn old_client() -> ClientConfig {
+pub(crate) fn old_client() -> ClientConfig {
     let config = client_config(&[&rustls::version::TLS12]);
     ClientConfig::from_rustls(config).server_name("localhost")
 }

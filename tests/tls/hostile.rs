@@ -1,14 +1,16 @@
 //! Peers that do what they should not: records of every size and of none, messages at the wrong
 //! time, handshakes that stop at any byte.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
 use rustls::ContentType;
 
-use crate::certs::{here, pair};
+use crate::certs::{here, pair, tls_error, to};
+use crate::handshakes::old_client;
 use crate::peer::Peer;
-use crate::support::{Log, Spy, some_turns, until};
+use crate::support::{HERE, Log, Spy, some_turns, until};
 use torsade::testing::Random;
 use torsade::tls::TlsError;
 use torsade::{Failure, Port, Reactor};
@@ -155,6 +157,30 @@ on_both! {
         port.stop().await?;
     }
 
+    async fn a_changed_byte_after_our_end_ends_the_connection(reactor) {
+        for versions in [&[&rustls::version::TLS13][..], &[&rustls::version::TLS12]] {
+            let log = Log::new();
+            let noted = log.clone();
+            let port = reactor.serve(here().tls(pair().0), async move |mut conn| {
+                conn.transport().lose_write();
+                let error = conn.read_to_end(&mut Vec::new()).await.unwrap_err();
+                let failure: Failure = error.into();
+                noted.note(tls_error(&failure));
+                Ok(())
+            })?;
+            let mut peer = shaken(&reactor, &port, versions).await?;
+            while peer.receive().await? {}
+            std::io::Write::write_all(&mut peer.tls.writer(), b"pay 10")?;
+            let mut record = peer.take_records();
+            *record.last_mut().unwrap() ^= 1;
+            peer.conn.write_all(&record).await?;
+            until(|| log.all().len() == 1).await;
+            assert!(log.all()[0].contains("violated"), "{:?}", log.all());
+            drop(peer);
+            port.stop().await?;
+        }
+    }
+
     async fn a_handshake_that_stops_at_any_byte_leaves_nothing_behind(reactor) {
         for versions in [&[&rustls::version::TLS13][..], &[&rustls::version::TLS12]] {
             let (log, got) = (Log::new(), Rc::default());
@@ -180,6 +206,41 @@ on_both! {
             }
             assert!(log.is_empty(), "no protocol was made: {:?}", log.all());
             port.stop().await?;
+        }
+    }
+
+    async fn a_server_that_stops_at_any_byte_of_its_handshake_fails_the_connect(reactor) {
+        let limit = Duration::from_millis(50);
+        for client in [pair().1, old_client()] {
+            let client = client.handshake_timeout(limit);
+            for share in [0, 1, 5, 50, 99] {
+                for is_silent in [true, false] {
+                    let kept = Rc::new(Cell::new(None));
+                    let conns = kept.clone();
+                    let port = reactor.serve(HERE, async move |conn| {
+                        let mut peer = Peer::server_before(conn)?;
+                        while !peer.tls.wants_write() {
+                            peer.receive().await?;
+                        }
+                        let records = peer.take_records();
+                        peer.conn.write_all(&records[..records.len() * share / 100]).await?;
+                        if is_silent {
+                            conns.set(Some(peer));
+                        }
+                        Ok(())
+                    })?;
+                    let failure = reactor.connect_stream(to(&port).tls(client.clone())).await;
+                    let failure = failure.unwrap_err();
+                    let expected = match is_silent {
+                        true => TlsError::HandshakeTimedOut { limit },
+                        false => TlsError::HandshakeClosed,
+                    };
+                    assert_eq!(*tls_error(&failure), expected, "{share}");
+                    drop(kept.take());
+                    until(|| port.connections() == 0).await;
+                    port.stop().await?;
+                }
+            }
         }
     }
 

@@ -12,3 +12,4 @@ mod hostile;
 mod peer;
 mod start_tls;
 mod streams;
+mod volume;

@@ -23,10 +23,15 @@ pub(crate) struct Peer {
 impl Peer {
     /// A server for `localhost`, after the handshake.
     pub(crate) async fn server(conn: Connection) -> Result<Self, Failure> {
-        let tls = ServerConnection::new(server_config())?.into();
-        let mut peer = Self { conn, tls };
+        let mut peer = Self::server_before(conn)?;
         peer.shake().await?;
         Ok(peer)
+    }
+
+    /// The same, before the handshake.
+    pub(crate) fn server_before(conn: Connection) -> Result<Self, Failure> {
+        let tls = ServerConnection::new(server_config())?.into();
+        Ok(Self { conn, tls })
     }
 
     /// A client, before the handshake.
