@@ -150,7 +150,7 @@ async fn describe(mut conn: Connection) -> Result<(), Failure> {
 
 /// Returns a command that is killed when it needs too long.
 fn limited(program: &str) -> Command {
-    Command::new("timeout").args(["-k", "1", "20", program])
+    Command::new("timeout").args(["-k", "1", "40", program])
 }
 
 /// Returns all that a program has written.
