@@ -139,9 +139,9 @@ impl ClientConfig {
         self.set(|settings| settings.alpn = names)
     }
 
-    /// Accepts only certificates of which one in the chain has this key, besides all other checks:
-    /// the SHA-256 of its subject public key info (as in RFC 7469). Several calls allow several
-    /// keys.
+    /// Accepts only certificates that have this key, or that an issuer with this key has issued
+    /// whose certificate the server sends too, besides all other checks. It is the SHA-256 of the
+    /// subject public key info (as in RFC 7469). Several calls allow several keys.
     #[doc(alias("pinnedpubkey", "HPKP"))]
     pub fn pin(self, sha256: [u8; 32]) -> Self {
         self.set(|settings| settings.pins.push(sha256))

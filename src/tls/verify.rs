@@ -4,13 +4,15 @@
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::provider::Provider;
 
-/// A verifier that also requires one of some keys in the chain (as in RFC 7469, section 2.6).
+/// A verifier that also requires one of some keys: that of the certificate, or of one of its issuers
+/// that the server has sent (as in RFC 7469, section 2.6).
 #[derive(Debug)]
 pub(super) struct Pinned {
     pub(super) inner: Arc<dyn ServerCertVerifier>,
@@ -25,6 +27,28 @@ impl Pinned {
         };
         let hash = sha256(self.provider, &parsed.subject_public_key_info());
         self.pins.iter().any(|pin| hash.as_deref() == Some(pin))
+    }
+
+    /// Returns whether the key of `issuer` has issued a certificate, or has issued the certificate
+    /// of its issuer, and so on. A server may send any certificates along with its own.
+    fn has_issued(
+        &self,
+        issuer: &CertificateDer<'_>,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> bool {
+        let mut store = RootCertStore::empty();
+        let Ok(parsed) = ParsedCertificate::try_from(end_entity) else {
+            return false;
+        };
+        if store.add(issuer.clone().into_owned()).is_err() {
+            return false;
+        }
+        let algorithms = self.provider.algorithms();
+        let algorithms = algorithms.signature_verification_algorithms.all;
+        verify_server_cert_signed_by_trust_anchor(&parsed, &store, intermediates, now, algorithms)
+            .is_ok()
     }
 }
 
@@ -55,8 +79,11 @@ impl ServerCertVerifier for Pinned {
             ocsp_response,
             now,
         )?;
-        let mut chain = std::iter::once(end_entity).chain(intermediates);
-        match chain.any(|certificate| self.is_pinned(certificate)) {
+        let is_pinned = self.is_pinned(end_entity)
+            || intermediates.iter().any(|issuer| {
+                self.is_pinned(issuer) && self.has_issued(issuer, end_entity, intermediates, now)
+            });
+        match is_pinned {
             true => Ok(verified),
             false => Err(CertificateError::ApplicationVerificationFailure.into()),
         }

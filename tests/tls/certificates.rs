@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose};
+use rustls::pki_types::pem::PemObject;
 
 use crate::certs::{Authority, Dir, authority, here, pair, tls_error, to};
 use crate::support::{some_turns, until};
@@ -129,6 +130,26 @@ on_both! {
         // The pin alone is not enough.
         let other = client.roots(Authority::new().roots()).pin(pin);
         assert_eq!(problem_with(&reactor, &pem, other).await?, Some(CertificateProblem::UnknownIssuer));
+    }
+
+    async fn a_pinned_key_counts_only_where_it_has_issued_the_certificate(reactor) {
+        let pin = |pem: &str| {
+            let certificate = rustls::pki_types::CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+            let parsed = rustls::server::ParsedCertificate::try_from(&certificate).unwrap();
+            sha256(&parsed.subject_public_key_info())
+        };
+        let (other, pem) = (Authority::new(), issued(|_| {}));
+        let client = pair().1.roots(authority().roots().pem(other.pem())?);
+        // An issuer that the server sends along.
+        let with_issuer = pem.clone() + &authority().pem();
+        let pinned = client.clone().pin(pin(&authority().pem()));
+        assert_eq!(problem_with(&reactor, &with_issuer, pinned.clone()).await?, None);
+        // Certificates that are public, and have nothing to do with the one of the server.
+        let stranger = other.issue("localhost", |_| {});
+        for (added, pinned) in [(authority().pem(), pinned), (pem.clone(), client.clone().pin(pin(&pem)))] {
+            let problem = problem_with(&reactor, &(stranger.clone() + &added), pinned).await?;
+            assert_eq!(problem, Some(CertificateProblem::NotPinned));
+        }
     }
 
     async fn clients_prove_themselves_where_they_have_to(reactor) {
