@@ -347,7 +347,9 @@ impl<S: ConnHandler> Conn<S> {
             return false;
         }
         let left = link.queued();
-        if left == 0 && link.flags.has(Flag::ALTERED) {
+        // A half-close comes after the handshake, which needs both directions.
+        let may_shut = !link.flags.has(Flag::SECURING) || link.life().is_ending();
+        if left == 0 && link.flags.has(Flag::ALTERED) && may_shut {
             if link.life().is_flushing() {
                 let left = link.descriptors_left();
                 if left > 0 {

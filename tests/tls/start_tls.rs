@@ -201,6 +201,25 @@ on_both! {
         port.stop().await?;
     }
 
+    async fn a_half_close_waits_for_the_handshake(reactor) {
+        let (server, client) = pair();
+        let port = reactor.serve(HERE, async move |mut conn| {
+            conn.start_tls_server(&server).await?;
+            let mut got = Vec::new();
+            conn.read_to_end(&mut got).await?;
+            Ok(conn.write_all(b"answer").await?)
+        })?;
+        let mut conn = reactor.connect_stream(port.local_addr()).await?;
+        let done = conn.transport().start_tls(&client);
+        conn.transport().lose_write();
+        done.await?;
+        let mut got = Vec::new();
+        conn.read_to_end(&mut got).await?;
+        assert_eq!(got, b"answer");
+        drop(conn);
+        port.stop().await?;
+    }
+
     async fn a_start_after_the_end_fails_with_the_reason(reactor) {
         let (server, client) = pair();
         let port = reactor.serve(here().tls(server), async |_conn| Ok(()))?;
