@@ -4,8 +4,8 @@
 //! # Invariants
 //!
 //! 1. A write returns as accepted only bytes whose records the socket below has accepted as a
-//!    whole. Those of [`Socket::owed`] have records that wait: the caller passes them again, before
-//!    all others.
+//!    whole. The records of the others, [`Socket::owed`], are made: the caller passes these bytes
+//!    again, before all others.
 //! 2. What the session has to say by itself is sent with the next read or write.
 
 use std::cell::{Cell, RefCell};
@@ -26,7 +26,8 @@ pub(crate) struct TlsSocket {
     session: RefCell<Session>,
     /// The error of a read that had returned bytes, for the next one: the system gives it once.
     broken: Cell<Option<io::Error>>,
-    /// The number of bytes of the next writes whose records are in the session's output.
+    /// The number of bytes of the next writes whose records are made. Their end is in the session's
+    /// output, or was sent since.
     owed: Cell<usize>,
     scratch: SharedScratch,
 }
@@ -186,7 +187,7 @@ impl TlsSocket {
         batch: &[u8],
         records: &mut Vec<u8>,
     ) -> io::Result<usize> {
-        let others = session.encrypt(batch, records).map_err(as_io_error)?;
+        session.encrypt(batch, records).map_err(as_io_error)?;
         let sent = match self.below.write(records) {
             Ok(sent) => sent,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
@@ -197,11 +198,10 @@ impl TlsSocket {
             return Ok(batch.len());
         }
         session.queue_output(&records[sent..]);
-        let own = records[..sent].get(others..).unwrap_or_default();
-        Ok(content_of(own).min(batch.len()))
+        Ok(batch.len().saturating_sub(content_behind(records, sent)))
     }
 
-    /// Returns how many bytes of the next writes are in records that wait to be sent.
+    /// Returns how many bytes of the next writes are in records that are made.
     pub(super) fn owed(&self) -> usize {
         self.owed.get()
     }
@@ -275,16 +275,17 @@ impl TlsSocket {
     }
 }
 
-/// Returns how many bytes are in the records that are whole: each but the last is full.
-fn content_of(mut records: &[u8]) -> usize {
-    let mut content = 0;
-    while let [_, _, _, high, low, rest @ ..] = records {
+/// Returns how many bytes can be in the records that are not whole within the first `sent` bytes. It
+/// may be a few more than there are, as only the library knows their exact number: their sizes are
+/// a matter of configuration, and records with other content may be among them.
+fn content_behind(records: &[u8], sent: usize) -> usize {
+    let (mut content, mut start) = (0, 0);
+    while let Some([_, _, _, high, low, ..]) = records.get(start..) {
         let length = usize::from(u16::from_be_bytes([*high, *low]));
-        let Some(left) = rest.get(length..) else {
-            break;
-        };
-        content += Session::RECORD;
-        records = left;
+        start += 5 + length;
+        if start > sent {
+            content += length.min(Session::RECORD);
+        }
     }
     content
 }

@@ -361,13 +361,8 @@ impl Session {
         Ok(())
     }
 
-    /// Encrypts `bytes`, at most [`Session::BATCH`], into `records`; returns how many bytes of it
-    /// are other records, which come first.
-    pub(crate) fn encrypt(
-        &mut self,
-        bytes: &[u8],
-        records: &mut Vec<u8>,
-    ) -> Result<usize, TlsError> {
+    /// Encrypts `bytes`, at most [`Session::BATCH`], into `records`. Other records may come first.
+    pub(crate) fn encrypt(&mut self, bytes: &[u8], records: &mut Vec<u8>) -> Result<(), TlsError> {
         let State::Running(engine) = &mut self.state else {
             return Err(TlsError::of(Error::HandshakeNotComplete, &[]));
         };
@@ -375,14 +370,13 @@ impl Session {
         engine
             .encrypt(input, bytes, records, output)
             .map_err(|error| TlsError::of(error, &[]))?;
-        let others = self.output.len();
-        if others > 0 {
+        if !self.output.is_empty() {
             // What the library had to say before, such as an update of the keys.
             let mut all = mem::take(&mut self.output);
             all.append(records);
             mem::swap(&mut all, records);
         }
-        Ok(others)
+        Ok(())
     }
 
     /// Puts `close_notify` into the output, once.

@@ -3,14 +3,16 @@
 use std::cell::RefCell;
 use std::io::ErrorKind;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::certs::{here, pair, tls_error, to};
 use crate::peer::Peer;
 use crate::support::{HERE, Log, Spy, how, some_turns, until};
 use torsade::testing::Random;
-use torsade::tls::TlsError;
+use torsade::tls::{ServerConfig, TlsError};
 use torsade::transport::{Flow, Limits, Producer};
-use torsade::{Connection, Context, Failure, Port, Protocol, Reactor, Transport};
+use torsade::{Clock, Connection, Context, Failure, Port, Protocol, Reactor, Transport};
 
 /// Opens a port with this handler, and connects to it.
 async fn connected(
@@ -130,6 +132,34 @@ on_both! {
         assert_eq!(conn.read(&mut [0]).await?, 0);
         drop(conn);
         port.stop().await?;
+    }
+
+    async fn small_records_are_all_sent_while_nothing_else_happens(reactor) {
+        for total in [4_000_000, 4_003_000, 4_007_000, 4_020_000] {
+            let mut config = crate::peer::server_config();
+            Arc::make_mut(&mut config).max_fragment_size = Some(1000);
+            let server = ServerConfig::from_rustls(config);
+            let port = reactor.serve(here().tls(server), async move |mut conn| {
+                conn.write_all(&pattern(total)).await?;
+                // It waits for the client before it writes or reads again.
+                conn.read_exact(&mut [0]).await?;
+                Ok(())
+            })?;
+            let mut conn = reactor.connect_stream(to(&port).tls(pair().1)).await?;
+            let mut got = Vec::new();
+            let mut buffer = [0; 5000];
+            while got.len() < total {
+                for _ in 0..20 { torsade::yield_now().await }
+                let read = conn.read(&mut buffer);
+                let read = reactor.timeout(Duration::from_secs(5), read).await;
+                let Ok(count) = read else { panic!("stuck after {} of {total}", got.len()) };
+                got.extend_from_slice(&buffer[..count?]);
+            }
+            assert!(got == pattern(total));
+            conn.write_all(b"x").await?;
+            drop(conn);
+            port.stop().await?;
+        }
     }
 
     async fn a_half_close_leaves_the_other_direction_open(reactor) {
