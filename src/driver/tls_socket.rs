@@ -247,11 +247,14 @@ impl TlsSocket {
         self.session.borrow_mut().accept(config);
     }
 
-    /// Sends `close_notify`, once; returns whether everything is sent.
+    /// Sends `close_notify`, once, and that of TLS below; returns whether everything is sent.
     pub(crate) fn close(&self) -> io::Result<bool> {
         let mut session = self.session.borrow_mut();
         session.close();
-        self.send_output(&mut session)
+        if !self.send_output(&mut session)? {
+            return Ok(false);
+        }
+        self.below.tls().map_or(Ok(true), Self::close)
     }
 
     /// Returns whether there are decrypted bytes, which no event reports.

@@ -162,6 +162,31 @@ on_both! {
         }
     }
 
+    async fn tls_in_tls_ends_in_good_order_at_both_layers(reactor) {
+        let (server, client) = pair();
+        let port = reactor.serve(here().tls(server.clone()), async move |mut conn| {
+            conn.write_all(&pattern(300_000)).await?;
+            conn.start_tls_server(&server).await?;
+            conn.write_all(&pattern(500_000)).await?;
+            conn.close().await?;
+            conn.read(&mut [0]).await?;
+            Ok(())
+        })?;
+        let mut conn = reactor.connect_stream(to(&port).tls(client.clone())).await?;
+        some_turns().await;
+        let mut got = vec![0; 300_000];
+        conn.read_exact(&mut got).await?;
+        assert!(got == pattern(300_000));
+        conn.start_tls(&client).await?;
+        some_turns().await;
+        got.clear();
+        conn.read_to_end(&mut got).await?;
+        assert!(got == pattern(500_000), "{}", got.len());
+        drop(conn);
+        until(|| port.connections() == 0).await;
+        port.stop().await?;
+    }
+
     async fn a_half_close_leaves_the_other_direction_open(reactor) {
         let (port, mut conn) = connected(&reactor, async |mut conn| {
             let mut got = Vec::new();
