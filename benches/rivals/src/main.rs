@@ -11,6 +11,7 @@
 //! | `cargo run --release -- instructions [ROW..]` | user instructions per operation, counted by callgrind |
 //! | `cargo run --release --no-default-features -- guard` | torsade's counts beside those in `counts.txt`; fails where one has grown by more than 3 % |
 //! | the same, with `--write` | writes `counts.txt` |
+//! | `cargo bench --bench idle_tls` | the memory of idle connections in TLS, beside tokio-rustls |
 //!
 //! **Measured**: the time that the thread with the event loop spends on a processor, for one
 //! operation; the median of [`ROUNDS`] rounds in which the contenders take turns. A server and its
