@@ -77,6 +77,8 @@ struct Settings {
     limit: Duration,
     /// A configuration of the library's own, in place of what the others say.
     given: Option<Arc<rustls::ClientConfig>>,
+    /// Whether one of the others was set too, which would have no effect.
+    is_mixed: bool,
 }
 
 impl ClientConfig {
@@ -86,7 +88,9 @@ impl ClientConfig {
     }
 
     /// A configuration that the library `rustls` has made, for what has no method here. Its version
-    /// may change with any version of this crate.
+    /// may change with any version of this crate. Only its [`server_name`](Self::server_name) and
+    /// [`handshake_timeout`](Self::handshake_timeout) can be set here; with anything else, connects
+    /// fail.
     pub fn from_rustls(config: Arc<rustls::ClientConfig>) -> Self {
         Self::of(Some(config))
     }
@@ -104,6 +108,7 @@ impl ClientConfig {
                 logs_keys: false,
                 limit: HANDSHAKE,
                 given,
+                is_mixed: false,
             },
             built: Rc::default(),
         }
@@ -174,6 +179,7 @@ impl ClientConfig {
 
     fn set(mut self, f: impl FnOnce(&mut Settings)) -> Self {
         f(&mut self.settings);
+        self.settings.is_mixed = self.settings.given.is_some();
         self.built = Rc::default();
         self
     }
@@ -224,7 +230,10 @@ impl ClientConfig {
 impl Settings {
     fn build(&self) -> Result<Arc<rustls::ClientConfig>, TlsError> {
         if let Some(given) = &self.given {
-            return Ok(given.clone());
+            return match self.is_mixed {
+                false => Ok(given.clone()),
+                true => Err(TlsError::config(MIXED)),
+            };
         }
         let algorithms = self.provider.algorithms();
         let roots = match &self.roots {
@@ -262,6 +271,10 @@ impl Settings {
         Ok(Arc::new(config))
     }
 }
+
+/// What is wrong with a configuration of the library's own that was changed.
+pub(super) const MIXED: &str =
+    "a configuration of rustls is changed before it is given to `from_rustls`";
 
 static TLS13: [&SupportedProtocolVersion; 1] = [&rustls::version::TLS13];
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustls::KeyLogFile;
 use rustls::server::WebPkiClientVerifier;
 
-use super::client::versions;
+use super::client::{MIXED, versions};
 use super::error::TlsError;
 use super::identity::{Identities, Resolver};
 use super::provider::Provider;
@@ -61,6 +61,8 @@ struct Settings {
     choose: Option<Choose>,
     /// A configuration of the library's own, in place of what the others say.
     given: Option<Arc<rustls::ServerConfig>>,
+    /// Whether one of the others was set too, which would have no effect.
+    is_mixed: bool,
 }
 
 type Choose = Rc<dyn Fn(ClientHello) -> Chosen>;
@@ -100,7 +102,9 @@ impl ServerConfig {
 
     /// A configuration that the library `rustls` has made, for what has no method here. Its version
     /// may change with any version of this crate. Early data (0-RTT) must be off, as it is by
-    /// default; otherwise listening fails.
+    /// default, and only [`handshake_timeout`](Self::handshake_timeout),
+    /// [`max_handshakes`](Self::max_handshakes) and [`choose`](Self::choose) can be set here;
+    /// otherwise listening fails.
     pub fn from_rustls(config: Arc<rustls::ServerConfig>) -> Self {
         Self::of(Identities::new(), Some(config))
     }
@@ -119,6 +123,7 @@ impl ServerConfig {
                 most: HANDSHAKES,
                 choose: None,
                 given,
+                is_mixed: false,
             },
             built: Rc::default(),
         }
@@ -211,11 +216,18 @@ impl ServerConfig {
             let choose = choose.clone();
             Box::pin(async move { choose(hello).await })
         });
-        self.set(|settings| settings.choose = Some(boxed))
+        Self {
+            settings: Settings {
+                choose: Some(boxed),
+                ..self.settings
+            },
+            built: Rc::default(),
+        }
     }
 
     fn set(mut self, f: impl FnOnce(&mut Settings)) -> Self {
         f(&mut self.settings);
+        self.settings.is_mixed = self.settings.given.is_some();
         self.built = Rc::default();
         self
     }
@@ -249,6 +261,7 @@ impl Settings {
         if let Some(given) = &self.given {
             // What comes before the handshake may have been sent by anybody who has seen it before.
             return match given.max_early_data_size {
+                _ if self.is_mixed => Err(TlsError::config(MIXED)),
                 0 => Ok(given.clone()),
                 _ => Err(TlsError::config("early data (0-RTT) is not accepted")),
             };

@@ -11,7 +11,7 @@ use crate::certs::{authority, here, pair, tls_error, to};
 use crate::peer::{client_config, server_config};
 use crate::support::{HERE, Log, Spy, expect_reports, some_turns, until};
 use torsade::net::{ClientEndpoint, ServerEndpoint};
-use torsade::tls::{ClientConfig, Identities, ServerConfig, TlsError, Version};
+use torsade::tls::{ClientAuth, ClientConfig, Identities, ServerConfig, TlsError, Version};
 use torsade::{Clock, Failure};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -288,6 +288,27 @@ on_both! {
             port.stop().await?;
         }
         assert_eq!(reports.borrow().len(), 2, "{:?}", reports.borrow());
+    }
+
+    async fn what_would_have_no_effect_on_a_configuration_of_the_library_is_an_error(reactor) {
+        let given = || ServerConfig::from_rustls(server_config());
+        let failure = |config: ServerConfig| reactor.serve(here().tls(config), async |_conn| Ok(())).unwrap_err();
+        let auth = ClientAuth::Required(authority().roots());
+        for config in [given().client_auth(auth), given().alpn(["h2"]), given().min_version(Version::Tls13)] {
+            let failure = failure(config);
+            assert!(failure.to_string().contains("from_rustls"), "{failure}");
+        }
+        let config = given().max_handshakes(3).handshake_timeout(SECOND).choose(async move |_| Ok(given()));
+        let port = reactor.serve(here().tls(config), async |_conn| Ok(()))?;
+        let given = || ClientConfig::from_rustls(client_config(&[&rustls::version::TLS13]));
+        for config in [given().pin([0; 32]), given().roots(authority().roots())] {
+            let client = config.server_name("localhost");
+            let failure = reactor.connect_stream(to(&port).tls(client)).await.unwrap_err();
+            assert!(failure.to_string().contains("from_rustls"), "{failure}");
+        }
+        let client = given().server_name("localhost").handshake_timeout(SECOND);
+        drop(reactor.connect_stream(to(&port).tls(client)).await?);
+        port.stop().await?;
     }
 
     async fn early_data_is_refused_by_configuration(reactor) {
