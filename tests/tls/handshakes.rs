@@ -312,12 +312,12 @@ on_both! {
     }
 
     async fn early_data_is_refused_by_configuration(reactor) {
-        let mut config = crate::peer::server_config();
-        std::sync::Arc::make_mut(&mut config).max_early_data_size = 1000;
+        let mut config = server_config();
+        Arc::make_mut(&mut config).max_early_data_size = 1000;
         let server = ServerConfig::from_rustls(config.clone());
         let failure = reactor.serve(here().tls(server), async |_conn| Ok(())).unwrap_err();
         assert!(failure.to_string().contains("early data"), "{failure}");
-        std::sync::Arc::make_mut(&mut config).max_early_data_size = 0;
+        Arc::make_mut(&mut config).max_early_data_size = 0;
         let port = reactor.serve(here().tls(ServerConfig::from_rustls(config)), async |_conn| Ok(()))?;
         drop(reactor.connect_stream(to(&port).tls(pair().1)).await?);
         until(|| port.connections() == 0).await;
