@@ -315,7 +315,8 @@ impl Executor {
 
     /// Step 4 of a turn: runs the present batch, which is everything that is ready now and nothing
     /// that becomes ready meanwhile; then the next batch, and so on, as long as `goes_on` returns
-    /// `true` between two batches. Both `goes_on` and `is_enough` get the number of items run;
+    /// `true` between two batches. Both `goes_on` and `is_enough` get the number of items run, where
+    /// one that has used up its budget counts as [`SPENT`];
     /// `is_enough` is called after every `every` items: when it returns `true`, the next call runs
     /// the rest of the batch first.
     pub(crate) fn run_batches(
@@ -343,9 +344,12 @@ impl Executor {
                 ReadyItem::Task(task) => current_executor::run(self, task),
                 ReadyItem::Work(work) => work.run(),
             }
-            done += 1;
+            done += match budget::is_left() {
+                true => 1,
+                false => SPENT,
+            };
             left -= 1;
-            if done == look_at {
+            if done >= look_at {
                 look_at = done + every;
                 if is_enough(done) {
                     break;
@@ -617,3 +621,7 @@ impl Drop for InTurn {
         context::with(|thread| thread.in_turn.set(false));
     }
 }
+
+/// For how many items a task counts that has used up its budget, so that the driver is soon polled
+/// after it.
+const SPENT: usize = 16;

@@ -610,8 +610,8 @@ on_all! {
             }
             Ok(())
         })?;
-        // I/O is polled after 64 runs of tasks at the latest, each of 128 frames; for an answer
+        // I/O is polled when a task has used up its budget of 128 frames four times; for an answer
         // three times.
-        flood_beside_another(&reactor, handlers, &empty, 3 * 64 * 128).await?;
+        flood_beside_another(&reactor, handlers, &empty, 3 * 5 * 128).await?;
     }
 }
