@@ -91,7 +91,12 @@ impl<D: Decoder> FrameBuffer<D> {
     /// after an error that is fatal it returns `None`.
     pub fn next_frame(&mut self) -> Option<Result<D::Owned, D::Error>> {
         let bytes = self.unused.as_slice();
-        let (frame, used) = first_frame(&mut self.decoder, bytes);
+        let (mut frame, mut used, mut skips) = first_frame(&mut self.decoder, bytes);
+        while frame.is_none() && skips == SKIPS {
+            let more;
+            (frame, more, skips) = first_frame(&mut self.decoder, &bytes[used..]);
+            used += more;
+        }
         let frame = frame.map(|frame| match frame {
             Ok(frame) => Ok(frame.into()),
             Err(rejected) => {
@@ -119,8 +124,9 @@ impl<D: Decoder> FrameBuffer<D> {
 pub(crate) type Found<'a, D> =
     Result<<D as Decoder>::Frame<'a>, Rejected<'a, <D as Decoder>::Error>>;
 
-/// Returns the first frame of `input`, if it is complete, and the number of bytes that are used up
-/// with it.
+/// Returns the first frame of `input`, if it is complete, the number of bytes that are used up with
+/// it, and how often bytes were skipped before it. After [`SKIPS`] of them there is no frame, and
+/// the caller continues with the rest.
 ///
 /// # Panics
 ///
@@ -129,13 +135,13 @@ pub(crate) type Found<'a, D> =
 pub(crate) fn first_frame<'a, D: Decoder>(
     decoder: &mut D,
     input: &'a [u8],
-) -> (Option<Found<'a, D>>, usize) {
+) -> (Option<Found<'a, D>>, usize, usize) {
     if input.is_empty() {
-        return (None, 0);
+        return (None, 0, 0);
     }
     match decoder.decode(input) {
         Decoded::Frame { frame, length } if (1..=input.len()).contains(&length) => {
-            (Some(Ok(frame)), length)
+            (Some(Ok(frame)), length, 0)
         }
         decoded => first_frame_from(decoder, input, decoded),
     }
@@ -147,13 +153,16 @@ fn first_frame_from<'a, D: Decoder>(
     decoder: &mut D,
     input: &'a [u8],
     mut decoded: Decoded<'a, D::Frame<'a>, D::Error>,
-) -> (Option<Found<'a, D>>, usize) {
-    let mut used = 0;
+) -> (Option<Found<'a, D>>, usize, usize) {
+    let (mut used, mut skips) = (0, 0);
     loop {
         let bytes = &input[used..];
         let (frame, length) = match decoded {
-            Decoded::More => return (None, used),
-            Decoded::Skip(length) => (None, length),
+            Decoded::More => return (None, used, skips),
+            Decoded::Skip(length) => {
+                skips += 1;
+                (None, length)
+            }
             Decoded::Frame { frame, length } => (Some(Ok(frame)), length),
             Decoded::Bad {
                 error,
@@ -162,7 +171,7 @@ fn first_frame_from<'a, D: Decoder>(
             } => (Some(Err(Rejected::new(error, bytes, false))), length),
             Decoded::Broken { error, bytes } => {
                 let rejected = Rejected::new(error, bytes, true);
-                return (Some(Err(rejected)), input.len());
+                return (Some(Err(rejected)), input.len(), skips);
             }
         };
         assert!(
@@ -171,12 +180,16 @@ fn first_frame_from<'a, D: Decoder>(
             bytes.len()
         );
         used += length;
-        if frame.is_some() || used == input.len() {
-            return (frame, used);
+        if frame.is_some() || used == input.len() || skips == SKIPS {
+            return (frame, used, skips);
         }
         decoded = decoder.decode(&input[used..]);
     }
 }
+
+/// The most times that bytes are skipped in a row, as with empty lines: each costs as much as a
+/// frame.
+pub(crate) const SKIPS: usize = 64;
 
 impl<'a, E> Rejected<'a, E> {
     pub(crate) fn new(error: E, bytes: &'a [u8], is_fatal: bool) -> Self {

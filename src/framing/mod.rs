@@ -27,7 +27,7 @@ mod tests;
 use crate::failure::errors;
 
 pub use self::buffer::FrameBuffer;
-pub(crate) use self::buffer::{Found, Unused, first_frame};
+pub(crate) use self::buffer::{Found, SKIPS, Unused, first_frame};
 pub use self::length::LengthCodec;
 pub use self::lines::LineCodec;
 pub use self::netstring::NetstringCodec;

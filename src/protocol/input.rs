@@ -18,7 +18,7 @@
 //! 4. When the connection is handed over, the successor gets the remaining bytes, before all that
 //!    arrive later.
 
-use crate::framing::{Decoder, Found, first_frame};
+use crate::framing::{Decoder, Found, SKIPS, first_frame};
 use crate::transport::ConnCore;
 
 /// The bytes that have arrived and have not been used; see
@@ -124,10 +124,12 @@ impl<'a> Input<'a> {
         if !self.is_open() {
             return None;
         }
-        let (frame, length) = first_frame(decoder, &self.bytes[self.used..]);
+        let (frame, length, skips) = first_frame(decoder, &self.bytes[self.used..]);
         self.used += length;
-        self.is_held = frame.is_some();
-        self.frames_left -= usize::from(frame.is_some());
+        // After that many there may be more.
+        self.is_held = frame.is_some() || (skips == SKIPS && self.used < self.bytes.len());
+        let count = skips + usize::from(frame.is_some());
+        self.frames_left = self.frames_left.saturating_sub(count);
         frame
     }
 

@@ -9,7 +9,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use super::awaited::Awaited;
-use crate::framing::{Decoded, Decoder, Found, FrameError, LineCodec, Rejected, first_frame};
+use crate::framing::{
+    Decoded, Decoder, Found, FrameError, LineCodec, Rejected, SKIPS, first_frame,
+};
 use crate::task::budget;
 use crate::transport::{BIG, Conn, ConnectionError, as_io_error};
 
@@ -274,7 +276,9 @@ impl Reader {
             if budget::is_spent(cx) {
                 return Poll::Pending;
             }
-            let (found, used) = first_frame(decoder, &ahead.buffer[ahead.start..ahead.end]);
+            let rest = &ahead.buffer[ahead.start..ahead.end];
+            let (found, used, skips) = first_frame(decoder, rest);
+            budget::spend_on(skips);
             let result = found.map(|found| call(f, found));
             ahead.start += used;
             let is_unfinished = result.is_none() && ahead.start < ahead.end;
@@ -282,6 +286,9 @@ impl Reader {
             if result.is_some() {
                 budget::spend(used);
                 return Poll::Ready(Ok(result));
+            }
+            if skips == SKIPS {
+                continue;
             }
             ahead.make_room();
             self.conn.link().note_buffered(|| ahead.buffer.len());

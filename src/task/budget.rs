@@ -45,6 +45,14 @@ pub(crate) fn spend(bytes: usize) {
     });
 }
 
+/// Takes the cost of a number of operations that moved few bytes.
+#[inline]
+pub(crate) fn spend_on(operations: usize) {
+    if operations > 0 {
+        spend(operations * MIN_COST);
+    }
+}
+
 /// Polls an operation that moves no bytes: it is not ready when the budget is used up, and costs
 /// the minimum when it is.
 #[inline]

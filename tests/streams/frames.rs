@@ -12,8 +12,8 @@ use futures::{FutureExt, SinkExt, StreamExt, TryStreamExt};
 use crate::support::{HERE, Log, Spy, how, some_turns, until};
 use torsade::protocol::Input;
 use torsade::protocols::{
-    Decoder, Encoder, FrameError, FrameProtocol, LengthCodec, LineCodec, NetstringCodec, Rejected,
-    State,
+    Decoded, Decoder, Encoder, FrameError, FrameProtocol, LengthCodec, LineCodec, NetstringCodec,
+    Rejected, State,
 };
 use torsade::testing::{Random, Wire};
 use torsade::{Connection, Context, Failure, Port, Reactor};
@@ -386,11 +386,14 @@ fn the_state_of_a_conversation_decides_who_receives_a_frame() {
 }
 
 /// Answers frames with their contents, and counts the empty ones.
-struct Echo(LengthCodec, Box<dyn FnMut()>);
+struct Echo<C>(C, Box<dyn FnMut()>);
 
-impl FrameProtocol for Echo {
-    type Codec = LengthCodec;
-    fn codec(&mut self) -> &mut LengthCodec {
+impl<C> FrameProtocol for Echo<C>
+where
+    C: for<'a> Decoder<Frame<'a> = &'a [u8], Error = FrameError> + 'static,
+{
+    type Codec = C;
+    fn codec(&mut self) -> &mut C {
         &mut self.0
     }
     fn frame_received(&mut self, cx: &mut Context<'_, Self>, frame: &[u8]) {
@@ -398,6 +401,23 @@ impl FrameProtocol for Echo {
             [] => (self.1)(),
             frame => cx.write(frame),
         }
+    }
+}
+
+/// A codec that skips empty frames, and counts them.
+struct Skipping(LengthCodec, Rc<Cell<usize>>);
+
+impl Decoder for Skipping {
+    type Frame<'a> = &'a [u8];
+    type Owned = Vec<u8>;
+    type Error = FrameError;
+
+    fn decode<'a>(&mut self, input: &'a [u8]) -> Decoded<'a, &'a [u8], FrameError> {
+        if input.first() == Some(&0) {
+            self.1.set(self.1.get() + 1);
+            return Decoded::Skip(1);
+        }
+        self.0.decode(input)
     }
 }
 
@@ -613,5 +633,23 @@ on_all! {
         // I/O is polled when a task has used up its budget of 128 frames four times; for an answer
         // three times.
         flood_beside_another(&reactor, handlers, &empty, 3 * 5 * 128).await?;
+    }
+
+    async fn a_million_skipped_frames_do_not_hold_up_another_connection(reactor) {
+        let skipped = Rc::new(Cell::new(0));
+        let count = skipped.clone();
+        let protocols = reactor.listen(HERE, move |_| {
+            Echo(Skipping(LengthCodec::u8(), count.clone()), Box::new(|| {}))
+        })?;
+        flood_beside_another(&reactor, protocols, &skipped, 2_000).await?;
+        let count = skipped.clone();
+        let handlers = reactor.serve(HERE, async move |conn| {
+            let mut frames = conn.framed(Skipping(LengthCodec::u8(), count.clone()));
+            while let Some(frame) = frames.next().await {
+                frames.get_mut().write_all(&frame?).await?;
+            }
+            Ok(())
+        })?;
+        flood_beside_another(&reactor, handlers, &skipped, 2_000).await?;
     }
 }
