@@ -102,8 +102,8 @@
 //! BGP and the PROXY header, each as a protocol and as async code, while four other clients of the
 //! same reactor ask an echo server. Measured on 2026-11-29 on Linux with two processors that had
 //! other work too; the attacker had a lower priority (`nice` 15) than server and clients in all
-//! rows, as if it ran on another machine. Before each attack 99 % of the others' answers came within 20 to 30 µs; during
-//! it within:
+//! rows, as if it ran on another machine. Before each attack 99 % of the others' answers came
+//! within 20 to 30 µs; during it within:
 //!
 //! | attack, against each codec | allocated at the peak | protocol | async |
 //! |---|--:|---|---|

@@ -14,8 +14,8 @@ use super::{config, have_openssl, limited, text};
 use crate::support::foreign::{say, twisted};
 use torsade::{Connection, Failure, Reactor, testing};
 
-/// Scripts and their options. Others want another alert than the library sends, or parts of TLS that
-/// it does not have: RSA key exchange, finite fields, CBC, client certificates of their own.
+/// Scripts and their options. Others want another alert than the library sends, or parts of TLS
+/// that it does not have: RSA key exchange, finite fields, CBC, client certificates of their own.
 const SCRIPTS: &[&str] = &[
     "tls13-ccs",
     "tls13-conversation",
