@@ -313,11 +313,12 @@ impl Executor {
         self.run_batches(1, |_| is_enough(), |_| false)
     }
 
-    /// Step 4 of a turn: runs the present batch, which is everything that is ready now and nothing
-    /// that becomes ready meanwhile; then the next batch, and so on, as long as `goes_on` returns
-    /// `true` between two batches. Both `goes_on` and `is_enough` get the number of items run, where
-    /// one that has used up its budget counts for [`SPENT`]; `is_enough` is called after every
-    /// `every` items: when it returns `true`, the next call runs the rest of the batch first.
+    /// Step 4 of a turn: runs the present batch, which is everything that is ready now and
+    /// nothing that becomes ready meanwhile; then the next batch, and so on, as long as
+    /// `goes_on` returns `true` between two batches. Both `goes_on` and `is_enough` get the
+    /// number of items run, where one that has used up its budget counts for [`SPENT`];
+    /// `is_enough` is called after every `every` items: when it returns `true`, the next call
+    /// runs the rest of the batch first.
     pub(crate) fn run_batches(
         &self,
         every: usize,
