@@ -63,7 +63,7 @@ pub(crate) use rng::Rng;
 #[cfg(unix)]
 pub(crate) use signals::with_blocked;
 pub(crate) use signals::{SignalSlot, raise};
-pub(crate) use socket::{Listener, Socket};
+pub(crate) use socket::{Listener, Socket, is_for_later};
 pub(crate) use socket_cell::SocketCell;
 #[cfg(unix)]
 pub(crate) use sockets::adopt::NotAdopted;
@@ -81,7 +81,7 @@ pub(crate) use source::Descriptor;
 pub(crate) use source::{Name, Source};
 use source::{check_key, foreign};
 #[cfg(feature = "tls")]
-pub(crate) use tls_socket::SharedScratch;
+pub(crate) use tls_socket::{SharedScratch, TlsSocket};
 
 #[cfg(unix)]
 mod children;

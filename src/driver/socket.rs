@@ -512,6 +512,16 @@ impl Socket {
     }
 }
 
+/// Returns whether a write may succeed later: the socket is full, or the system is short of buffers
+/// for the moment.
+pub(crate) fn is_for_later(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    const ENOBUFS: i32 = libc::ENOBUFS;
+    #[cfg(not(unix))]
+    const ENOBUFS: i32 = 10055;
+    error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(ENOBUFS)
+}
+
 /// A listening socket. Dropping it closes it, and resets connections that were not accepted.
 #[derive(Debug)]
 pub(crate) enum Listener {

@@ -14,6 +14,7 @@ use std::io::{self, IoSlice};
 use std::rc::Rc;
 
 use super::Socket;
+use super::socket::is_for_later;
 use crate::cells;
 use crate::tls::{Handshake, Scratch, ServerConfig, Session, TlsError, TlsInfo};
 
@@ -135,7 +136,7 @@ impl TlsSocket {
                 Ok(0) => return Ok(false),
                 Ok(count) => session.consume_output(count),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if is_for_later(&error) => return Ok(false),
                 Err(error) => return Err(error),
             }
         }
@@ -174,8 +175,13 @@ impl TlsSocket {
         self.scratch.set(Some(scratch));
         match (result, count) {
             (Err(error), 0) => Err(error),
+            (Err(error), count) => {
+                // The system gives it once.
+                self.broken.set(Some(error));
+                Ok(count)
+            }
             (Ok(()), 0) if !bytes.is_empty() => Err(io::ErrorKind::WouldBlock.into()),
-            (_, count) => Ok(count),
+            (Ok(()), count) => Ok(count),
         }
     }
 
@@ -188,10 +194,11 @@ impl TlsSocket {
         records: &mut Vec<u8>,
     ) -> io::Result<usize> {
         session.encrypt(batch, records).map_err(as_io_error)?;
+        // Records that are made cannot be made again: they have their numbers.
         let sent = match self.below.write(records) {
             Ok(sent) => sent,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+            Err(error) if is_for_later(&error) => 0,
             Err(error) => return Err(error),
         };
         if sent == records.len() {
@@ -231,8 +238,10 @@ impl TlsSocket {
             self.receive(&mut session, &mut []);
         }
         self.send_output(&mut session)?;
-        if let Some(error) = self.broken.take().filter(|_| !session.is_established()) {
-            return Err(error);
+        if !session.is_established() {
+            if let Some(error) = self.broken.take() {
+                return Err(error);
+            }
         }
         match (session.handshake(), session.error()) {
             // An error after it is the end of what is read.
@@ -262,6 +271,11 @@ impl TlsSocket {
         cells::is_some(&self.broken) || self.session.borrow().has_plain() || self.below.has_unread()
     }
 
+    /// Returns how many bytes of records, and of what was queued before TLS, wait to be sent.
+    pub(crate) fn unsent(&self) -> usize {
+        self.session.borrow().output().len()
+    }
+
     /// Returns whether the peer's bytes are wanted, and whether the socket has to become writable,
     /// to go on with the handshake.
     pub(crate) fn handshake_interest(&self) -> (bool, bool) {
@@ -278,9 +292,9 @@ impl TlsSocket {
     }
 }
 
-/// Returns how many bytes can be in the records that are not whole within the first `sent` bytes. It
-/// may be a few more than there are, as only the library knows their exact number: their sizes are
-/// a matter of configuration, and records with other content may be among them.
+/// Returns how many bytes can be in the records that are not whole within the first `sent` bytes.
+/// It may be a few more than there are, as only the library knows their exact number: their sizes
+/// are a matter of configuration, and records with other content may be among them.
 fn content_behind(records: &[u8], sent: usize) -> usize {
     let (mut content, mut start) = (0, 0);
     while let Some([_, _, _, high, low, ..]) = records.get(start..) {

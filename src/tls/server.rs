@@ -183,7 +183,8 @@ impl ServerConfig {
     }
 
     /// Sets a function that chooses the configuration for each client by what it has asked for. It
-    /// may await what it needs for that; it counts for the time of the handshake. When it fails,
+    /// may await what it needs for that; it counts for the time of the handshake. It returns clones
+    /// of values that it keeps: one that is made for each client resumes no session. When it fails,
     /// the client is refused, and the failure is the reason of the connection's end.
     ///
     /// # Examples

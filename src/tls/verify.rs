@@ -11,8 +11,8 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, Sign
 
 use super::provider::Provider;
 
-/// A verifier that also requires one of some keys: that of the certificate, or of one of its issuers
-/// that the server has sent (as in RFC 7469, section 2.6).
+/// A verifier that also requires one of some keys: that of the certificate, or of one of its
+/// issuers that the server has sent (as in RFC 7469, section 2.6).
 #[derive(Debug)]
 pub(super) struct Pinned {
     pub(super) inner: Arc<dyn ServerCertVerifier>,

@@ -4,8 +4,8 @@
 use std::io;
 
 use super::flags::Flag;
-use super::link::{ConnCore, is_for_later};
-use crate::driver::Socket;
+use super::link::ConnCore;
+use crate::driver::{Socket, is_for_later};
 
 impl ConnCore {
     /// Writes bytes, and queues what the socket does not take. (Bytes that make the connection full

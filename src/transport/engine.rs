@@ -515,6 +515,14 @@ impl<S: ConnHandler> Conn<S> {
     }
 }
 
+#[cfg(feature = "tls")]
+impl<S: ConnHandler + ?Sized> Conn<S> {
+    /// Returns whether the handler reads by itself.
+    pub(super) fn reads_for_itself(&self) -> bool {
+        self.handler.reads_for_itself()
+    }
+}
+
 impl<S: ?Sized> Conn<S> {
     pub(crate) fn link(&self) -> &ConnCore {
         &self.link

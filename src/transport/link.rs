@@ -18,7 +18,7 @@ use crate::address::Address;
 use crate::bytes::Outgoing;
 use crate::cells;
 use crate::debug::{DumpItem, Id};
-use crate::driver::{Interest, Socket, SocketCell};
+use crate::driver::{Interest, Socket, SocketCell, is_for_later};
 use crate::failure::Failure;
 use crate::reactor::{Reactor, Registration, WeakReactor};
 
@@ -461,7 +461,21 @@ impl ConnCore {
     /// Returns the number of queued bytes.
     #[inline]
     pub(crate) fn queued(&self) -> usize {
-        cells::with(&self.out, |out| out.as_ref().map_or(0, |out| out.len()))
+        let queued = cells::with(&self.out, |out| out.as_ref().map_or(0, |out| out.len()));
+        match self.flags.has(Flag::SECURING) {
+            false => queued,
+            true => queued + self.unsent_below(),
+        }
+    }
+
+    /// Returns the number of bytes that a handshake has taken over from the queue, or adds.
+    #[cold]
+    fn unsent_below(&self) -> usize {
+        #[cfg(feature = "tls")]
+        let unsent = |socket: &Socket| socket.tls().map_or(0, crate::driver::TlsSocket::unsent);
+        #[cfg(not(feature = "tls"))]
+        let unsent = |_: &Socket| 0;
+        self.with_socket(unsent).unwrap_or(0)
     }
 
     /// Records that the size of the queue has changed from `old` to `new` bytes.
@@ -740,16 +754,5 @@ impl From<Address> for Addresses {
     }
 }
 
-/// Returns whether a write may succeed later: the socket is full, or the system is short of buffers
-/// for the moment.
-pub(super) fn is_for_later(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(ENOBUFS)
-}
-
 /// Largest number of bytes of one flush, so that one connection does not keep the loop.
 const FLUSH: usize = 1024 * 1024;
-
-#[cfg(unix)]
-const ENOBUFS: i32 = libc::ENOBUFS;
-#[cfg(not(unix))]
-const ENOBUFS: i32 = 10055;

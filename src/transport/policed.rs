@@ -28,6 +28,7 @@ use super::link::ConnCore;
 use super::policy::{Buckets, Direction, Policy, RateLimits, SharedPolicies, Total};
 use crate::bytes::Outgoing;
 use crate::clock::Clock;
+use crate::driver::is_for_later;
 use crate::failure::Failure;
 use crate::reactor::{Reactor, Retry};
 use crate::report::{self, Origin};
@@ -301,7 +302,7 @@ impl ConnCore {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if super::link::is_for_later(&error) => return Ok(false),
+                Err(error) if is_for_later(&error) => return Ok(false),
                 Err(error) => return Err(error),
             }
         }

@@ -77,8 +77,8 @@ impl Transport {
     ///
     /// Until then no bytes are delivered, and bytes that are written are queued; they are encrypted
     /// and sent after the handshake. A protocol may call this in any hook, and goes on as before.
-    /// Policies see the bytes without encryption. Async code uses
-    /// [`Connection::start_tls`](crate::Connection::start_tls).
+    /// Policies see the bytes without encryption. Async code has to use
+    /// [`Connection::start_tls`](crate::Connection::start_tls): for its connections this fails.
     ///
     /// # Cancel safety
     ///
@@ -89,8 +89,8 @@ impl Transport {
     /// Fails with the reason of the connection's end when the handshake fails; its cause is then a
     /// [`TlsError`]. It is [`TlsError::PlaintextReceived`] when bytes had arrived that the protocol
     /// has not used: they were sent without encryption, by anybody. Fails with
-    /// [`TlsError::Config`] when the configuration cannot be used; then the connection goes on as
-    /// it was.
+    /// [`TlsError::Config`] when the configuration cannot be used, when a handshake is under way,
+    /// and while a file is sent; then the connection goes on as it was.
     ///
     /// # Examples
     ///
@@ -116,6 +116,9 @@ impl Transport {
     #[doc(alias("startTLS", "STARTTLS"))]
     #[track_caller]
     pub fn start_tls(&self, config: &ClientConfig) -> Deferred<()> {
+        if let Some(error) = self.refusal() {
+            return Deferred::fail(error);
+        }
         self.0
             .link()
             .start_tls(TlsSide::client(config))
@@ -134,6 +137,9 @@ impl Transport {
     #[doc(alias("startTLS", "STARTTLS"))]
     #[track_caller]
     pub fn start_tls_server(&self, config: &ServerConfig) -> Deferred<()> {
+        if let Some(error) = self.refusal() {
+            return Deferred::fail(error);
+        }
         self.0
             .link()
             .start_tls(TlsSide::server(&Rc::new(config.clone())))
@@ -146,6 +152,16 @@ impl Transport {
     pub fn tls(&self) -> Option<TlsInfo> {
         let info = |socket: &Socket| socket.tls().and_then(|tls| tls.info());
         self.0.link().with_socket(info).flatten()
+    }
+
+    /// Returns why TLS cannot be started here: async code may have read ahead, which only its
+    /// connection knows.
+    fn refusal(&self) -> Option<TlsError> {
+        self.0.reads_for_itself().then(|| {
+            TlsError::config(
+                "async code starts TLS with `Connection::start_tls`, when it is not split",
+            )
+        })
     }
 
     fn aborts(&self) -> impl FnOnce() + 'static {
@@ -168,6 +184,9 @@ impl ConnCore {
         };
         if self.flags.has(Flag::SECURING) {
             return Deferred::fail(TlsError::config("a handshake is under way already"));
+        }
+        if self.sends_file() {
+            return Deferred::fail(TlsError::config("a file is being sent"));
         }
         let Some(reactor) = self.reactor().filter(|_| self.life().takes_writes()) else {
             let reason = self.reason();

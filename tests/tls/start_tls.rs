@@ -1,7 +1,7 @@
 //! TLS that begins on a connection that is open: what was sent before, what was injected, and whose
 //! protocol goes on.
 
-use crate::certs::{here, pair, tls_error, to};
+use crate::certs::{pair, tls_error};
 use crate::support::{HERE, Log, Spy, expect_reports, some_turns, until};
 use torsade::protocols::{LineProtocol, Lines};
 use torsade::tls::{ClientConfig, ServerConfig, TlsError};
@@ -190,14 +190,56 @@ on_both! {
     async fn a_second_start_during_the_handshake_is_an_error(reactor) {
         let (_, client) = pair();
         let port = reactor.listen(HERE, |_| Spy::new(&Log::new()))?;
-        let conn = reactor.connect_stream(port.local_addr()).await?;
-        let first = conn.transport().start_tls(&client);
-        let failure = conn.transport().start_tls(&client).await.unwrap_err();
+        let handle = reactor.connect(port.local_addr(), Spy::new(&Log::new())).await?;
+        let transport = handle.transport().unwrap();
+        let first = transport.start_tls(&client);
+        let failure = transport.start_tls(&client).await.unwrap_err();
         assert!(failure.to_string().contains("under way already"), "{failure}");
-        let failure = conn.become_protocol(Spy::echo()).await.unwrap_err();
-        assert!(failure.to_string().contains("under way"), "{failure}");
+        assert!(transport.queued() > 0, "the first message waits");
+        until(|| transport.queued() == 0).await;
+        transport.abort_connection();
         assert!(first.await.is_err());
         until(|| port.connections() == 0).await;
+        port.stop().await?;
+    }
+
+    async fn bytes_before_it_are_queued_until_they_are_sent(reactor) {
+        let (server, _) = pair();
+        let queued = std::rc::Rc::new(std::cell::Cell::new(0));
+        let seen = queued.clone();
+        let port = reactor.listen(HERE, move |_| {
+            let (server, seen) = (server.clone(), seen.clone());
+            Spy::new(&Log::new()).on_made(move |conn| {
+                conn.write(vec![b'x'; 20 << 20]);
+                drop(conn.start_tls_server(&server));
+                seen.set(conn.queued());
+            })
+        })?;
+        let mut conn = reactor.connect_stream(port.local_addr()).await?;
+        let mut plain = vec![0; 20 << 20];
+        conn.read_exact(&mut plain).await?;
+        assert!(queued.get() > 10 << 20, "{}", queued.get());
+        assert!(plain.iter().all(|byte| *byte == b'x'));
+        drop(conn);
+        until(|| port.connections() == 0).await;
+        port.stop().await?;
+    }
+
+    async fn the_transport_of_async_code_does_not_start_it(reactor) {
+        let (_, client) = pair();
+        let port = reactor.serve(HERE, async |mut conn| {
+            conn.write_all(b"220 ready\r\n250 EVIL\r\n").await?;
+            conn.read(&mut [0; 64]).await?;
+            Ok(())
+        })?;
+        let mut conn = reactor.connect_stream(port.local_addr()).await?;
+        assert_eq!(conn.read_line(80).await?.as_deref(), Some(&b"220 ready"[..]));
+        let failure = conn.transport().start_tls(&client).await.unwrap_err();
+        assert!(failure.to_string().contains("Connection::start_tls"), "{failure}");
+        // The connection goes on as it was.
+        assert_eq!(conn.read_line(80).await?.as_deref(), Some(&b"250 EVIL"[..]));
+        assert!(conn.transport().tls().is_none());
+        drop(conn);
         port.stop().await?;
     }
 
@@ -209,23 +251,23 @@ on_both! {
             conn.read_to_end(&mut got).await?;
             Ok(conn.write_all(b"answer").await?)
         })?;
-        let mut conn = reactor.connect_stream(port.local_addr()).await?;
-        let done = conn.transport().start_tls(&client);
-        conn.transport().lose_write();
-        done.await?;
-        let mut got = Vec::new();
-        conn.read_to_end(&mut got).await?;
-        assert_eq!(got, b"answer");
-        drop(conn);
+        let log = Log::new();
+        let protocol = Spy::new(&log).on_made(move |conn| {
+            drop(conn.start_tls(&client));
+            conn.lose_write();
+        });
+        let handle = reactor.connect(port.local_addr(), protocol).await?;
+        handle.closed().await?;
+        assert!(log.has("data answer"), "{:?}", log.all());
+        until(|| port.connections() == 0).await;
         port.stop().await?;
     }
 
     async fn a_start_after_the_end_fails_with_the_reason(reactor) {
-        let (server, client) = pair();
-        let port = reactor.serve(here().tls(server), async |_conn| Ok(()))?;
-        let conn = reactor.connect_stream(to(&port).tls(client.clone())).await?;
-        let transport = conn.transport();
-        drop(conn);
+        let (_, client) = pair();
+        let port = reactor.serve(HERE, async |_conn| Ok(()))?;
+        let handle = reactor.connect(port.local_addr(), Spy::new(&Log::new())).await?;
+        let transport = handle.transport().unwrap();
         until(|| transport.reason().is_some()).await;
         assert!(transport.start_tls(&client).await.is_err());
         assert!(transport.tls().is_none());
