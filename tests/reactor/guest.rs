@@ -63,12 +63,15 @@ fn turn(reactor: &Reactor) {
 
 /// Turns as a host loop does until a second would go by, or more.
 fn turn_until_it_sleeps(reactor: &Reactor) {
-    while reactor
-        .poll_timeout()
-        .is_some_and(|timeout| timeout < MS * 1000)
-        || is_readable(reactor)
-    {
-        wait_as_a_host(reactor);
+    loop {
+        let timeout = reactor.poll_timeout();
+        if timeout.is_some_and(|timeout| timeout < MS * 1000) {
+            wait_as_a_host(reactor);
+        } else if !is_readable(reactor) {
+            // (On poll(2) it may have been readable for a moment only, so it is not waited for
+            // again.)
+            return;
+        }
         turn(reactor);
     }
 }
