@@ -103,26 +103,24 @@
 //! same reactor ask an echo server. Measured on 2026-11-29 on Linux with two processors that had
 //! other work too; the attacker had a lower priority (`nice` 15) than server and clients in all
 //! rows, as if it ran on another machine. Before each attack 99 % of the others' answers came
-//! within 20 to 30 µs; during it within:
+//! within 20 to 40 µs; during it within:
 //!
 //! | attack, against each codec | allocated at the peak | protocol | async |
 //! |---|--:|---|---|
-//! | 500 MB that never end a frame | 205 KiB | 20 to 80 µs; the PROXY header, in 0.2 s, 540 µs | 20 to 30 µs; valid frames of `u8` 200 µs |
-//! | 20,000 lengths that are too large, negative, overlong, or with leading zeros | 51 KiB | 30 to 80 µs | 40 to 120 µs |
-//! | 5,000,000 empty frames | 194 KiB | 20 to 30 µs | 20 to 330 µs |
-//! | 100 MB of garbage | 148 KiB | 20 to 60 µs | 20 to 60 µs |
+//! | 500 MB that never end a frame | 205 KiB | 20 to 80 µs; the PROXY header, in 0.2 s, 540 µs | 20 to 30 µs; valid frames of `u8` 330 µs, async 100 to 200 µs |
+//! | 20,000 lengths that are too large, negative, overlong, or with leading zeros | 51 KiB | 40 to 70 µs | 40 to 130 µs |
+//! | 5,000,000 empty frames | 194 KiB | 30 to 50 µs | 40 to 150 µs |
+//! | 100 MB of garbage | 148 KiB | 30 to 70 µs | 40 to 60 µs; lines 160 to 240 µs |
 //! | one byte a second on 2,500 connections, closed after 10 s | 11.5 MiB | 30 µs | |
 //!
-//! The second row was measured against 11 of the 25 servers. After each attack no more than 12 KiB
-//! remained, 150 KiB after the 2,500 connections, and the process had 6.0 to 6.6 MiB (18.2 MiB
-//! after the 2,500 connections: an async one that has read a part of a frame has a buffer of
-//! 8 KiB).
+//! After each attack no more than 12 KiB remained, 150 KiB after the 2,500 connections, and the
+//! process had 6 to 8 MiB (18.2 MiB after the 2,500 connections: an async one that has read a part
+//! of a frame has a buffer of 8 KiB).
 //!
 //! A protocol gives way to other connections after 64 frames, and a task after 128; the driver is
-//! polled at the latest when tasks have done so four times. (The figures of empty frames are from
-//! before that rule, when it was seventeen times.) Where an attacker of the same priority takes a
-//! processor from the server, the others wait for the system's scheduler as well: 1.1 to 1.4 ms
-//! beside 100 MB of garbage for lines.
+//! polled at the latest when tasks have done so four times. Where an attacker of the same priority
+//! takes a processor from the server, the others wait for the system's scheduler as well: 1.1 to
+//! 1.4 ms beside 100 MB of garbage for lines.
 //!
 //! # Memory
 //!
