@@ -96,15 +96,15 @@ impl TlsSocket {
             // What is decrypted and not read has to be kept: at most a record. Where whole records
             // arrive, nothing is left.
             let fits = session.encrypted_len(into.len() - count);
-            let room = match session.is_established() {
-                true => fits.saturating_sub(session.input()).clamp(RECORD, MOST),
+            let limit = match session.is_established() {
+                true => fits.saturating_sub(session.input_len()).clamp(RECORD, MOST),
                 false => MOST,
             };
-            let needed = session.input() + room;
-            if buffer.len() < needed {
-                buffer.resize(needed, 0);
+            let end = session.input_len() + limit;
+            if buffer.len() < end {
+                buffer.resize(end, 0);
             }
-            let result = self.below.read(&mut buffer[session.input()..needed]);
+            let result = self.below.read(&mut buffer[session.input_len()..end]);
             let read = match result {
                 Ok(0) => {
                     session.input_ended();
@@ -122,7 +122,7 @@ impl TlsSocket {
             count += session.process(&mut buffer[..kept + read], &mut into[count..]);
             // If that fails, writing fails with it; what has arrived can still be read.
             let _ = self.send_output(session);
-            if read < room {
+            if read < limit {
                 break;
             }
         }

@@ -129,44 +129,44 @@ impl Reader {
         self.poll_shared(cx, usize::MAX, f)
     }
 
-    /// Reads at most `room` bytes like [`Reader::poll_read_with`], for a buffer that cannot be
+    /// Reads at most `limit` bytes like [`Reader::poll_read_with`], for a buffer that cannot be
     /// lent because it is not initialized: copying the bytes that come costs less than to clear it.
     #[cfg(any(feature = "hyper", feature = "tokio-io"))]
     pub(super) fn poll_read_uninit(
         &mut self,
         cx: &Context<'_>,
-        room: usize,
+        limit: usize,
         put: impl FnOnce(&[u8]),
     ) -> Poll<io::Result<()>> {
         let mut put = Some(put);
         let ahead = match &mut self.ahead {
-            _ if room == 0 => return Poll::Ready(Ok(())),
+            _ if limit == 0 => return Poll::Ready(Ok(())),
             Some(ahead) if ahead.start < ahead.end => ahead,
-            _ => return self.poll_shared(cx, room, &mut put),
+            _ => return self.poll_shared(cx, limit, &mut put),
         };
         if budget::is_spent(cx) {
             return Poll::Pending;
         }
-        let count = room.min(ahead.end - ahead.start);
+        let count = limit.min(ahead.end - ahead.start);
         budget::spend(count);
         call(&mut put, &ahead.buffer[ahead.start..ahead.start + count]);
         ahead.consume(count);
         Poll::Ready(Ok(()))
     }
 
-    /// Reads from the socket into the loop's buffer, at most `room` bytes.
+    /// Reads from the socket into the loop's buffer, at most `limit` bytes.
     fn poll_shared<R, F: FnOnce(&[u8]) -> R>(
         &self,
         cx: &Context<'_>,
-        room: usize,
+        limit: usize,
         f: &mut Option<F>,
     ) -> Poll<io::Result<R>> {
         let Some(reactor) = self.conn.link().reactor() else {
             return poll_socket(&self.conn, cx, &mut []).map_ok(|_| call(f, &[]));
         };
         let mut buffer = reactor.inner().take_read_buffer();
-        let room = room.min(buffer.len());
-        let read = poll_socket(&self.conn, cx, &mut buffer[..room]);
+        let limit = limit.min(buffer.len());
+        let read = poll_socket(&self.conn, cx, &mut buffer[..limit]);
         let read = read.map_ok(|count| call(f, &buffer[..count]));
         reactor.inner().give_back_read_buffer(buffer);
         read
@@ -178,8 +178,8 @@ impl Reader {
         let ahead = self.ahead.get_or_insert_with(ReadAhead::new);
         if ahead.start == ahead.end {
             ahead.make_room();
-            let room = ahead.buffer.len();
-            self.conn.link().note_buffered(|| room);
+            let unfilled = ahead.buffer.len();
+            self.conn.link().note_buffered(|| unfilled);
             ahead.end = ready!(poll_socket(&self.conn, cx, &mut ahead.buffer))?;
         } else if budget::is_spent(cx) {
             return Poll::Pending;
@@ -292,8 +292,8 @@ impl Reader {
             }
             ahead.make_room();
             self.conn.link().note_buffered(|| ahead.buffer.len());
-            let room = &mut ahead.buffer[ahead.end..];
-            match ready!(poll_socket(&self.conn, cx, room))? {
+            let unfilled = &mut ahead.buffer[ahead.end..];
+            match ready!(poll_socket(&self.conn, cx, unfilled))? {
                 0 => return Poll::Ready(ahead.last_frame(decoder, f)),
                 count => ahead.end += count,
             }
@@ -321,8 +321,8 @@ impl Reader {
                 let message = format!("{READ_AHEAD} bytes came and no descriptor with them");
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, message)));
             }
-            let room = &mut ahead.buffer[ahead.end..];
-            match ready!(poll_socket(&self.conn, cx, room))? {
+            let unfilled = &mut ahead.buffer[ahead.end..];
+            match ready!(poll_socket(&self.conn, cx, unfilled))? {
                 0 => return Poll::Ready(Ok(None)),
                 count => ahead.end += count,
             }

@@ -86,9 +86,9 @@ writes!(Connection, |this| this.reader.conn());
 writes!(WriteHalf, |this| &this.conn);
 
 fn poll_read(reader: &mut Reader, cx: &Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-    let room = buf.remaining();
+    let limit = buf.remaining();
     if buf.initialized().len() < buf.capacity() {
-        return reader.poll_read_uninit(cx, room, |bytes| buf.put_slice(bytes));
+        return reader.poll_read_uninit(cx, limit, |bytes| buf.put_slice(bytes));
     }
     let read = reader.poll_read(cx, buf.initialize_unfilled());
     read.map_ok(|count| buf.advance(count))

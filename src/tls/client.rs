@@ -15,6 +15,7 @@ use super::error::TlsError;
 use super::identity::Identity;
 use super::provider::Provider;
 use super::roots::Roots;
+use super::settings::shared_settings;
 use super::verify::Pinned;
 use super::{HANDSHAKE, Version};
 
@@ -82,6 +83,8 @@ struct Settings {
 }
 
 impl ClientConfig {
+    shared_settings!();
+
     /// The default configuration.
     pub fn new() -> Self {
         Self::of(None)
@@ -150,42 +153,6 @@ impl ClientConfig {
     #[doc(alias("pinnedpubkey", "HPKP"))]
     pub fn pin(self, sha256: [u8; 32]) -> Self {
         self.set(|settings| settings.pins.push(sha256))
-    }
-
-    /// Sets the oldest version that is spoken; TLS 1.2 by default.
-    #[doc(alias("raiseMinimumTo", "minimum_version"))]
-    pub fn min_version(self, version: Version) -> Self {
-        self.set(|settings| settings.least = version)
-    }
-
-    /// Sets the library that does the cryptography.
-    pub fn provider(self, provider: Provider) -> Self {
-        self.set(|settings| settings.provider = provider)
-    }
-
-    /// Sets whether the secrets of each connection are appended to the file that the environment
-    /// variable `SSLKEYLOGFILE` names, with which other programs can decrypt what is sent. Not by
-    /// default.
-    #[doc(alias = "keylog")]
-    pub fn log_keys(self, on: bool) -> Self {
-        self.set(|settings| settings.logs_keys = on)
-    }
-
-    /// Sets how long the handshake may take; 10 seconds by default.
-    pub fn handshake_timeout(mut self, limit: Duration) -> Self {
-        self.settings.limit = limit;
-        self
-    }
-
-    fn set(mut self, f: impl FnOnce(&mut Settings)) -> Self {
-        f(&mut self.settings);
-        self.settings.is_mixed = self.settings.given.is_some();
-        self.built = Rc::default();
-        self
-    }
-
-    pub(crate) fn limit(&self) -> Duration {
-        self.settings.limit
     }
 
     /// Sets the server's name, unless there is one.

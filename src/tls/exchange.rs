@@ -74,7 +74,7 @@ impl End {
             if !session.takes_input() {
                 return;
             }
-            let mut buffer = vec![0; session.input() + piece.len()];
+            let mut buffer = vec![0; session.input_len() + piece.len()];
             let kept = session.begin_receiving(&mut buffer);
             buffer[kept..].copy_from_slice(piece);
             let count = session.process(&mut buffer, &mut into);

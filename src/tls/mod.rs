@@ -22,10 +22,10 @@
 //!
 //! # Files
 //!
-//! `client`, `server`: configurations · `identity`, `roots`, `verify`: certificates · `provider`:
-//! cryptography · `session`: the protocol without I/O · `engine`: the library's machine · `hello`:
-//! a client's first message · `info`: what was agreed on · `error`: errors · `exchange`: two
-//! sessions for fuzzing.
+//! `client`, `server`, `settings`: configurations · `identity`, `roots`, `verify`: certificates ·
+//! `provider`: cryptography · `session`: the protocol without I/O · `engine`: the library's machine
+//! · `hello`: a client's first message · `info`: what was agreed on · `error`: errors · `exchange`:
+//! two sessions for fuzzing.
 //!
 //! [`Transport::start_tls`](crate::Transport::start_tls) starts TLS on a connection that is open
 //! already. The [guide](crate::guide::tls) shows how to set it up.
@@ -42,6 +42,7 @@ mod provider;
 mod roots;
 mod server;
 mod session;
+mod settings;
 mod verify;
 
 use std::time::Duration;

@@ -15,6 +15,7 @@ use super::error::TlsError;
 use super::identity::{Identities, Resolver};
 use super::provider::Provider;
 use super::roots::Roots;
+use super::settings::shared_settings;
 use super::{HANDSHAKE, Version};
 use crate::failure::Failure;
 
@@ -95,6 +96,8 @@ pub struct ClientHello {
 }
 
 impl ServerConfig {
+    shared_settings!();
+
     /// A configuration with this identity, or with these by the client's SNI.
     pub fn new(identities: impl Into<Identities>) -> Self {
         Self::of(identities.into(), None)
@@ -143,36 +146,11 @@ impl ServerConfig {
         self.set(|settings| settings.alpn = names)
     }
 
-    /// Sets the oldest version that is spoken; TLS 1.2 by default.
-    #[doc(alias("raiseMinimumTo", "minimum_version"))]
-    pub fn min_version(self, version: Version) -> Self {
-        self.set(|settings| settings.least = version)
-    }
-
-    /// Sets the library that does the cryptography.
-    pub fn provider(self, provider: Provider) -> Self {
-        self.set(|settings| settings.provider = provider)
-    }
-
     /// Sets whether clients get tickets with which they resume their session later; they do by
     /// default.
     #[doc(alias("session tickets", "enableSessions"))]
     pub fn tickets(self, on: bool) -> Self {
         self.set(|settings| settings.tickets = on)
-    }
-
-    /// Sets whether the secrets of each connection are appended to the file that the environment
-    /// variable `SSLKEYLOGFILE` names, with which other programs can decrypt what is sent. Not by
-    /// default.
-    #[doc(alias = "keylog")]
-    pub fn log_keys(self, on: bool) -> Self {
-        self.set(|settings| settings.logs_keys = on)
-    }
-
-    /// Sets how long the handshake may take; 10 seconds by default.
-    pub fn handshake_timeout(mut self, limit: Duration) -> Self {
-        self.settings.limit = limit;
-        self
     }
 
     /// Sets how many handshakes a port has at a time; 1,000 by default. When there are as many, the
@@ -224,17 +202,6 @@ impl ServerConfig {
             },
             built: Rc::default(),
         }
-    }
-
-    fn set(mut self, f: impl FnOnce(&mut Settings)) -> Self {
-        f(&mut self.settings);
-        self.settings.is_mixed = self.settings.given.is_some();
-        self.built = Rc::default();
-        self
-    }
-
-    pub(crate) fn limit(&self) -> Duration {
-        self.settings.limit
     }
 
     pub(crate) fn most_handshakes(&self) -> usize {

@@ -6,8 +6,8 @@
 //! | `Choosing`  | its configuration                      | `Running`                              |
 //! | `Running`   | records                                | established, the peer's end, an error  |
 //!
-//! Bytes that were received go into [`Session::process`] together with [`Session::input`], the rest
-//! of the last call; the bytes to send are in [`Session::output`].
+//! Bytes that were received go into [`Session::process`] together with [`Session::input_len`], the
+//! rest of the last call; the bytes to send are in [`Session::output`].
 
 use std::mem;
 use std::rc::Rc;
@@ -195,7 +195,7 @@ impl Session {
     }
 
     /// Returns the number of bytes that [`Session::begin_receiving`] needs.
-    pub(crate) fn input(&self) -> usize {
+    pub(crate) fn input_len(&self) -> usize {
         self.input.len()
     }
 

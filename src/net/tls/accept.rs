@@ -62,7 +62,7 @@ impl Acceptor for Secured {
                 },
             }
             if let Some(counter) = &config.counter {
-                // There may be room for another handshake.
+                // Another handshake may begin.
                 counter.notify_port();
             }
         };
