@@ -346,7 +346,7 @@ fn aliases(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The modules, bottom first. A module may use itself and those above it in this list.
-const LAYERS: [&str; 37] = [
+const LAYERS: [&str; 38] = [
     "sync",
     "spans",
     "context",
@@ -380,6 +380,7 @@ const LAYERS: [&str; 37] = [
     "protocols",
     "services",
     "hyper",
+    "http",
     "tokio",
     "testing",
     "prelude",

@@ -42,6 +42,7 @@
 //! | `protocols` | messages instead of bytes: lines, netstrings, frames with a length field |
 //! | `services` | parts of a program that start and stop in order |
 //! | `hyper`, `tokio` | the reactor as hyper's runtime; a tokio runtime beside the reactor |
+//! | `http` | HTTP clients and servers, over hyper |
 //! | `testing` | `Wire`, `testing::run`, faults, fake processes |
 //!
 //! Methods of [`Reactor`](crate::Reactor) live in the module that does the work: `reactor` is low

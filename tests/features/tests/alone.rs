@@ -168,6 +168,16 @@ fn tokio_rt_gives_tasks_a_runtime() -> Result<(), Failure> {
     })
 }
 
+#[cfg(feature = "http")]
+#[test]
+fn http_has_bodies() -> Result<(), Failure> {
+    torsade::run(async |_reactor| {
+        let body = torsade::http::Body::from("hello");
+        assert_eq!(body.read(5).await?, "hello");
+        Ok(())
+    })
+}
+
 #[cfg(feature = "hyper")]
 #[test]
 fn hyper_has_a_timer() -> Result<(), Failure> {
