@@ -4,6 +4,11 @@
 
 mod body;
 mod error;
+mod exchange;
+mod port;
+mod serve;
+mod watch;
+mod wire;
 
 pub use bytes::Bytes;
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
@@ -11,3 +16,5 @@ pub use http::{Request, Response};
 
 pub use self::body::{Body, BodyWriter};
 pub use self::error::{HttpError, Phase};
+pub use self::port::HttpPort;
+pub use self::serve::{IntoResponse, Server, serve};

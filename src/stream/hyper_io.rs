@@ -11,6 +11,19 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 
 use super::{Connection, ReadHalf, WriteHalf, writer};
 
+#[cfg(feature = "http")]
+impl Connection {
+    /// Reads at most `limit` bytes, and calls `put` with them; none are the end of file.
+    pub(crate) fn poll_read_uninit(
+        &mut self,
+        cx: &Context<'_>,
+        limit: usize,
+        put: impl FnOnce(&[u8]),
+    ) -> Poll<io::Result<()>> {
+        self.reader.poll_read_uninit(cx, limit, put)
+    }
+}
+
 macro_rules! reads {
     ($name:ident) => {
         #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]

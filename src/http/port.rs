@@ -1,0 +1,132 @@
+//! The handle of a server: [`HttpPort`].
+
+use std::cell::{Cell, RefCell};
+use std::ops::Deref;
+use std::rc::Rc;
+use std::time::Duration;
+
+use slab::Slab;
+
+use super::watch::Watch;
+use crate::defer::{Deferred, Resolver};
+use crate::net::Port;
+
+/// A handle to a port that serves HTTP; it is a [`Port`] with another way to stop. Clones are
+/// handles to the same port; dropping them does not close it.
+#[derive(Clone, Debug)]
+#[doc(alias = "IListeningPort")]
+pub struct HttpPort {
+    port: Port,
+    connections: Rc<Connections>,
+}
+
+impl HttpPort {
+    pub(super) fn new(port: Port, connections: Rc<Connections>) -> Self {
+        Self { port, connections }
+    }
+
+    /// Closes the port, and each connection once the requests that it has made are answered; after
+    /// `limit` also those that are not answered. The Deferred fires when all are closed, with the
+    /// number of connections that the limit has cut off.
+    ///
+    /// Peers that speak HTTP/2 are sent `GOAWAY`. Idle connections are closed at once.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Port::stop`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use torsade::http;
+    ///
+    /// torsade::testing::run(async |_reactor| {
+    ///     let port = http::serve("127.0.0.1:0", async |_request| Ok("hello"))?;
+    ///     assert_eq!(port.stop(Duration::from_secs(10)).await?, 0);
+    ///     Ok(())
+    /// });
+    /// ```
+    #[doc(alias("graceful_shutdown", "stopListening", "stopFactory"))]
+    #[track_caller]
+    pub fn stop(&self, limit: Duration) -> Deferred<usize> {
+        let (ended, resolver) = Deferred::pair();
+        let connections = self.connections.clone();
+        connections.stopping.set(Some(limit));
+        connections.resolvers.borrow_mut().push(resolver);
+        let watches: Vec<_> = connections
+            .watches
+            .borrow()
+            .iter()
+            .map(|(_, w)| w.clone())
+            .collect();
+        for watch in watches {
+            watch.stop(Some(limit));
+        }
+        self.port.stop().add_callback(move |()| {
+            connections.check();
+            ended
+        })
+    }
+}
+
+impl Deref for HttpPort {
+    type Target = Port;
+
+    fn deref(&self) -> &Port {
+        &self.port
+    }
+}
+
+/// The open connections of a server.
+#[derive(Default)]
+pub(super) struct Connections {
+    watches: RefCell<Slab<Rc<Watch>>>,
+    /// The limit of a stop that was requested.
+    stopping: Cell<Option<Duration>>,
+    cut_off: Cell<usize>,
+    /// The Deferreds of stops.
+    resolvers: RefCell<Vec<Resolver<usize>>>,
+}
+
+impl Connections {
+    /// Enters a connection, until the entry is dropped.
+    pub(super) fn enter(self: &Rc<Self>, watch: &Rc<Watch>) -> Entry {
+        let key = self.watches.borrow_mut().insert(watch.clone());
+        if let Some(limit) = self.stopping.get() {
+            watch.stop(Some(limit));
+        }
+        Entry(self.clone(), key)
+    }
+
+    /// Fires the Deferreds of stops when no connection is left.
+    fn check(&self) {
+        if self.stopping.get().is_some() && self.watches.borrow().is_empty() {
+            let resolvers = self.resolvers.take();
+            for resolver in resolvers {
+                resolver.callback(self.cut_off.get());
+            }
+        }
+    }
+}
+
+/// The entry of a connection.
+pub(super) struct Entry(Rc<Connections>, usize);
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let watch = self.0.watches.borrow_mut().remove(self.1);
+        let cut_off = &self.0.cut_off;
+        cut_off.set(cut_off.get() + usize::from(watch.was_cut_off()));
+        drop(watch);
+        self.0.check();
+    }
+}
+
+impl std::fmt::Debug for Connections {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connections")
+            .field("count", &self.watches.borrow().len())
+            .finish_non_exhaustive()
+    }
+}

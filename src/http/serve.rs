@@ -1,0 +1,434 @@
+//! Servers: [`serve`] and [`Server`].
+//!
+//! # The idea
+//!
+//! Each connection of a port is a task that runs hyper over a [`Wire`], with a [`Watch`] that
+//! enforces the limits of time. hyper calls [`answer`] for each request.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::poll_fn;
+use std::panic::Location;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+
+use super::body::Body;
+use super::error::HttpError;
+use super::exchange::{Sent, received};
+use super::port::{Connections, HttpPort};
+use super::watch::{Limits, Watch};
+use super::wire::Wire;
+use crate::clock::Clock;
+use crate::failure::Failure;
+use crate::hyper::{Executor, Timer};
+use crate::net::{ListenOptions, ToServerEndpoint};
+use crate::reactor::{Reactor, ReactorError};
+use crate::report;
+use crate::stream::Connection;
+
+/// Serves HTTP at an endpoint, with the limits of [`Server::new`]: `handler` makes the response of
+/// each request.
+///
+/// # Errors
+///
+/// As for [`Server::serve`].
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use torsade::http;
+///
+/// torsade::testing::run(async |reactor| {
+///     let port = http::serve("127.0.0.1:0", async |request| {
+///         Ok(format!("hello from {}", request.uri().path()))
+///     })?;
+///
+///     let mut client = reactor.connect_stream(port.local_addr()).await?;
+///     client.write_all(b"GET /here HTTP/1.0\r\n\r\n").await?;
+///     let mut answer = Vec::new();
+///     client.read_to_end(&mut answer).await?;
+///     assert!(answer.ends_with(b"\r\n\r\nhello from /here"));
+///     port.stop(Duration::ZERO).await?;
+///     Ok(())
+/// });
+/// ```
+#[doc(alias("Site", "Resource", "listenTCP", "axum::serve", "HTTPFactory"))]
+#[track_caller]
+pub fn serve<R: IntoResponse + 'static>(
+    endpoint: impl ToServerEndpoint,
+    handler: impl AsyncFn(Request<Body>) -> Result<R, Failure> + 'static,
+) -> Result<HttpPort, Failure> {
+    Server::new().serve(endpoint, handler)
+}
+
+/// The settings of a server.
+///
+/// | limit | default | a peer that exceeds it |
+/// |---|---|---|
+/// | [`head_timeout`](Self::head_timeout) | 30 s | is disconnected |
+/// | [`idle_timeout`](Self::idle_timeout) | 60 s | is disconnected |
+/// | [`body_timeout`](Self::body_timeout) | 60 s | gets 408, or is disconnected |
+/// | [`max_head`](Self::max_head) | 32 KiB | gets 431 |
+/// | [`max_headers`](Self::max_headers) | 100 | gets 431 |
+/// | [`max_body`](Self::max_body) | 16 MiB | gets 413 |
+/// | [`max_streams`](Self::max_streams) | 100 | waits |
+/// | [`max_connections`](Self::max_connections) | 10,000 | waits |
+///
+/// Further limits are those of [`ListenOptions`], for example on the connections of one peer.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Server {
+    limits: Limits,
+    max_head: usize,
+    max_headers: usize,
+    max_streams: u32,
+    max_connections: usize,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Server {
+    /// Returns the default settings.
+    pub fn new() -> Self {
+        Self {
+            limits: Limits {
+                head: Some(Duration::from_secs(30)),
+                idle: Some(Duration::from_secs(60)),
+                body: Some(Duration::from_secs(60)),
+                max_body: 16 << 20,
+            },
+            max_head: 32 << 10,
+            max_headers: 100,
+            max_streams: 100,
+            max_connections: 10_000,
+        }
+    }
+
+    /// Sets how long the head of a request may take, from its first byte, or from the beginning of
+    /// the connection. `None` is no limit, here and below.
+    #[doc(alias = "header_read_timeout")]
+    pub fn head_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.limits.head = limit.into();
+        self
+    }
+
+    /// Sets how long a connection may wait for the next request.
+    #[doc(alias("keep_alive_timeout", "timeOut"))]
+    pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.limits.idle = limit.into();
+        self
+    }
+
+    /// Sets how long a peer may send no byte of a body that the handler reads, or accept no byte of
+    /// a response.
+    pub fn body_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.limits.body = limit.into();
+        self
+    }
+
+    /// Sets the most bytes of a request's head, at least 8 KiB.
+    #[doc(alias("max_header_size", "max_header_list_size"))]
+    pub fn max_head(mut self, bytes: usize) -> Self {
+        self.max_head = bytes.max(8 << 10);
+        self
+    }
+
+    /// Sets the most headers of a request over HTTP/1.
+    pub fn max_headers(mut self, count: usize) -> Self {
+        self.max_headers = count;
+        self
+    }
+
+    /// Sets the most bytes of a request's body. A longer one fails with [`HttpError::TooLarge`]
+    /// when it is read.
+    #[doc(alias("DefaultBodyLimit", "client_max_body_size"))]
+    pub fn max_body(mut self, bytes: u64) -> Self {
+        self.limits.max_body = bytes;
+        self
+    }
+
+    /// Sets the most requests of one HTTP/2 connection that are under way at once.
+    #[doc(alias = "max_concurrent_streams")]
+    pub fn max_streams(mut self, count: u32) -> Self {
+        self.max_streams = count;
+        self
+    }
+
+    /// Sets the most connections, unless the options of the endpoint do.
+    pub fn max_connections(mut self, count: usize) -> Self {
+        self.max_connections = count;
+        self
+    }
+
+    /// Serves HTTP at an endpoint, on the reactor that runs on this thread: `handler` makes the
+    /// response of each request. HTTP/1.0, 1.1 and 2 are spoken; over TLS, HTTP/2 when the
+    /// endpoint's configuration offers `h2` by ALPN.
+    ///
+    /// A failure or panic of the handler is reported, and answered with status 500; except that a
+    /// body which is too large, too slow or broken off is answered with 413, 408 or 400.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Reactor::listen`], and [`ReactorError::NotRunning`] when no reactor runs on this
+    /// thread.
+    #[track_caller]
+    pub fn serve<R: IntoResponse + 'static>(
+        self,
+        endpoint: impl ToServerEndpoint,
+        handler: impl AsyncFn(Request<Body>) -> Result<R, Failure> + 'static,
+    ) -> Result<HttpPort, Failure> {
+        let location = Location::caller();
+        let Some(reactor) = Reactor::current() else {
+            return Err(Failure::at(ReactorError::NotRunning, location));
+        };
+        let options = ListenOptions::new().max_connections(self.max_connections);
+        let options = options.send_timeout(self.limits.body);
+        let connections = Rc::new(Connections::default());
+        let serving = Rc::new(Serving {
+            http1: self.http1(),
+            http2: self.http2(),
+            limits: self.limits,
+            connections: connections.clone(),
+            handler,
+            location,
+        });
+        let port = reactor.serve((endpoint, options), async move |conn| {
+            serving.clone().serve(conn).await;
+            Ok(())
+        })?;
+        Ok(HttpPort::new(port, connections))
+    }
+
+    fn http1(&self) -> http1::Builder {
+        let mut builder = http1::Builder::new();
+        builder
+            .max_header_size(self.max_head)
+            .max_headers(self.max_headers);
+        builder
+    }
+
+    fn http2(&self) -> http2::Builder<Executor> {
+        let mut builder = http2::Builder::new(Executor);
+        builder
+            .timer(Timer)
+            .max_concurrent_streams(self.max_streams)
+            .max_header_list_size(self.max_head.try_into().unwrap_or(u32::MAX));
+        builder
+    }
+}
+
+/// What the connections of a server have in common.
+struct Serving<H> {
+    http1: http1::Builder,
+    http2: http2::Builder<Executor>,
+    limits: Limits,
+    connections: Rc<Connections>,
+    handler: H,
+    location: &'static Location<'static>,
+}
+
+impl<R, H> Serving<H>
+where
+    R: IntoResponse + 'static,
+    H: AsyncFn(Request<Body>) -> Result<R, Failure> + 'static,
+{
+    async fn serve(self: Rc<Self>, conn: Connection) {
+        let Some(reactor) = Reactor::current() else {
+            return;
+        };
+        let watch = Watch::start(conn.transport(), reactor.now(), self.limits);
+        let _entry = self.connections.enter(&watch);
+        let mut wire = Wire::new(conn, watch.clone());
+        let served = match wire.is_http2().await {
+            Ok(true) => self.serve_http2(wire, &watch).await,
+            Ok(false) => self.serve_http1(wire, &watch).await,
+            Err(_) => return,
+        };
+        let Err(error) = served else { return };
+        // The peer must not take a part for the whole.
+        watch.transport().abort_connection();
+        let peer = watch.transport().peer();
+        if error.is_user() {
+            let failure = Failure::from(error);
+            failure.report(format_args!("of a response to {peer}"));
+        } else {
+            tracing::debug!(target: "torsade::http", %peer, %error, "a connection ended");
+        }
+    }
+
+    async fn serve_http1(self: Rc<Self>, wire: Wire, watch: &Rc<Watch>) -> hyper::Result<()> {
+        let service = service_fn(|request| self.clone().answer(request, watch.clone()));
+        let mut serving = self.http1.serve_connection(wire, service);
+        poll_fn(|cx| {
+            if watch.poll_stop(cx) {
+                Pin::new(&mut serving).graceful_shutdown();
+            }
+            Pin::new(&mut serving).poll(cx)
+        })
+        .await
+    }
+
+    async fn serve_http2(self: Rc<Self>, wire: Wire, watch: &Rc<Watch>) -> hyper::Result<()> {
+        let (this, its_watch) = (self.clone(), watch.clone());
+        let service = service_fn(move |request| this.clone().answer(request, its_watch.clone()));
+        let mut serving = pin!(self.http2.serve_connection(wire, service));
+        poll_fn(|cx| {
+            if watch.poll_stop(cx) {
+                serving.as_mut().graceful_shutdown();
+            }
+            serving.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    /// Makes the response of a request.
+    async fn answer(
+        self: Rc<Self>,
+        request: Request<Incoming>,
+        watch: Rc<Watch>,
+    ) -> Result<Response<Sent>, Infallible> {
+        let is_head = request.method() == http::Method::HEAD;
+        let active = watch.begin();
+        let result = match refusal(&request, self.limits.max_body) {
+            Some(status) => Ok(close(status)),
+            None => self.run(received(request, &self.limits)).await,
+        };
+        let mut response = result.unwrap_or_else(|status| status.into_response());
+        if is_head {
+            let length = http_body::Body::size_hint(response.body()).exact();
+            if let Some(length) = length.filter(|length| *length > 0) {
+                let headers = response.headers_mut();
+                headers
+                    .entry(header::CONTENT_LENGTH)
+                    .or_insert(length.into());
+            }
+            *response.body_mut() = Body::empty();
+        }
+        Ok(response.map(|body| Sent::new(body, active)))
+    }
+
+    /// Calls the handler. Fails with the status that answers the handler's failure.
+    async fn run(&self, request: Request<Body>) -> Result<Response<Body>, StatusCode> {
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let mut future = pin!((self.handler)(request));
+        let result = poll_fn(|cx| {
+            let polled = report::catch_unmeasured(|| self.location, || future.as_mut().poll(cx));
+            match polled {
+                Ok(polled) => polled,
+                Err(panic) => Poll::Ready(Err(panic)),
+            }
+        })
+        .await;
+        let failure = match result {
+            Ok(response) => return Ok(response.into_response()),
+            Err(failure) => failure,
+        };
+        match failure.downcast_ref() {
+            Some(HttpError::TooLarge { .. }) => Err(StatusCode::PAYLOAD_TOO_LARGE),
+            Some(HttpError::TimedOut { .. }) => Err(StatusCode::REQUEST_TIMEOUT),
+            Some(HttpError::Broken { .. }) => Err(StatusCode::BAD_REQUEST),
+            _ => {
+                let path = uri.path().escape_debug();
+                failure.report(format_args!("in the handler of {method} {path}"));
+                Err(StatusCode::INTERNAL_SERVER_ERROR)
+            }
+        }
+    }
+}
+
+/// Returns the status that answers a request which must not reach the handler.
+fn refusal<B: http_body::Body>(request: &Request<B>, max_body: u64) -> Option<StatusCode> {
+    if request.body().size_hint().lower() > max_body {
+        return Some(StatusCode::PAYLOAD_TOO_LARGE);
+    }
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let (host, another) = (hosts.next(), hosts.next());
+    let is_missing = host.is_none() && request.version() == Version::HTTP_11;
+    let authority = request.uri().authority();
+    let differs = host.zip(authority).is_some_and(|(host, authority)| {
+        !host
+            .as_bytes()
+            .eq_ignore_ascii_case(authority.as_str().as_bytes())
+    });
+    (is_missing || differs || another.is_some()).then_some(StatusCode::BAD_REQUEST)
+}
+
+/// Makes a response after which the connection is closed.
+fn close(status: StatusCode) -> Response<Body> {
+    let mut response = status.into_response();
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(header::CONNECTION, close);
+    response
+}
+
+/// A type that converts to a response: what a handler returns.
+///
+/// A text is sent as `text/plain`. A [`StatusCode`] is a response without a body.
+pub trait IntoResponse {
+    /// Returns the response.
+    fn into_response(self) -> Response<Body>;
+}
+
+impl<B: Into<Body>> IntoResponse for Response<B> {
+    fn into_response(self) -> Response<Body> {
+        self.map(Into::into)
+    }
+}
+
+impl IntoResponse for StatusCode {
+    fn into_response(self) -> Response<Body> {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = self;
+        response
+    }
+}
+
+impl<T: IntoResponse> IntoResponse for (StatusCode, T) {
+    fn into_response(self) -> Response<Body> {
+        let mut response = self.1.into_response();
+        *response.status_mut() = self.0;
+        response
+    }
+}
+
+macro_rules! is_response {
+    ($($kind:ty),+ => $headers:expr;) => {
+        $(impl IntoResponse for $kind {
+            fn into_response(self) -> Response<Body> {
+                let mut response = Response::new(Body::from(self));
+                response.headers_mut().extend($headers);
+                response
+            }
+        })+
+    };
+}
+
+is_response!(&'static str, String => [(header::CONTENT_TYPE, TEXT)];);
+is_response!((), Bytes, Vec<u8>, &'static [u8] => None::<(HeaderName, HeaderValue)>;);
+
+impl IntoResponse for Body {
+    fn into_response(self) -> Response<Body> {
+        Response::new(self)
+    }
+}
+
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+impl<H> fmt::Debug for Serving<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Serving").finish_non_exhaustive()
+    }
+}

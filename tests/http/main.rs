@@ -1,0 +1,7 @@
+//! HTTP: servers and clients.
+
+#[macro_use]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod server;
