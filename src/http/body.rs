@@ -139,6 +139,14 @@ impl Body {
         Self(Kind::Other(Box::pin(body)))
     }
 
+    /// Returns the same body once more, if it can be sent again.
+    pub(super) fn try_clone(&self) -> Option<Self> {
+        match &self.0 {
+            Kind::Bytes(bytes) => Some(bytes.clone().into()),
+            _ => None,
+        }
+    }
+
     /// Reads the next piece. Returns `None` at the end.
     ///
     /// Cancel safe: a piece that was not returned is returned by the next call.

@@ -4,9 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, Uri};
 
-use crate::failure::{Failure, errors};
+use crate::failure::{Cancelled, Failure, errors};
 
 /// Why a request has no response, or a body no end.
 ///
@@ -116,6 +116,27 @@ impl fmt::Display for Phase {
             Self::Waiting => "waiting for the response",
             Self::Reading => "reading the body",
         })
+    }
+}
+
+impl HttpError {
+    /// Returns the failure for a phase; a cancel stays what it is.
+    pub(super) fn failed(phase: Phase, url: &Uri, cause: Failure) -> Failure {
+        if cause.is::<Cancelled>()
+            || matches!(
+                cause.downcast_ref(),
+                Some(Self::TimedOut { .. } | Self::Failed { .. })
+            )
+        {
+            return cause;
+        }
+        let url = url.to_string();
+        Self::Failed { phase, url, cause }.into()
+    }
+
+    pub(super) fn timed_out(phase: Phase, url: &Uri, limit: Duration) -> Failure {
+        let url = url.to_string();
+        Self::TimedOut { phase, url, limit }.into()
     }
 }
 

@@ -2,11 +2,18 @@
 //!
 //! Cargo feature `http`; with the feature `tls` as well, also `https`.
 
+mod agent;
 mod body;
+mod connect;
 mod error;
 mod exchange;
+mod page;
+mod pool;
 mod port;
+mod redirect;
+mod response;
 mod serve;
+mod url;
 mod watch;
 mod wire;
 
@@ -14,7 +21,9 @@ pub use bytes::Bytes;
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
 pub use http::{Request, Response};
 
+pub use self::agent::Agent;
 pub use self::body::{Body, BodyWriter};
 pub use self::error::{HttpError, Phase};
+pub use self::page::get_page;
 pub use self::port::HttpPort;
 pub use self::serve::{IntoResponse, Server, serve};

@@ -123,6 +123,13 @@ impl Connection {
         connection
     }
 
+    /// Puts back bytes that were read, before those that were read ahead.
+    #[cfg(feature = "http")]
+    pub(crate) fn put_back(&mut self, bytes: &[u8]) {
+        let unread = [bytes, &self.reader.take_ahead()].concat();
+        self.reader.put_back(&unread);
+    }
+
     /// Returns the future of a handler that serves the connection.
     pub(crate) fn served<F>(self, handler: impl FnOnce(Self) -> F) -> Served<F>
     where

@@ -155,6 +155,15 @@ impl ClientConfig {
         self.set(|settings| settings.pins.push(sha256))
     }
 
+    /// Sets the application protocols, unless they are set already.
+    #[cfg(feature = "http")]
+    pub(crate) fn or_alpn(self, protocols: &[&str]) -> Self {
+        match self.settings.given.is_none() && self.settings.alpn.is_empty() {
+            true => self.alpn(protocols),
+            false => self,
+        }
+    }
+
     /// Sets the server's name, unless there is one.
     pub(crate) fn or_server_name(self, name: impl FnOnce() -> Option<String>) -> Self {
         match (&self.settings.server_name, name) {

@@ -1,0 +1,168 @@
+//! The URLs of requests: which server they name, and references relative to them.
+
+use std::fmt::{Display, Write};
+
+use http::{HeaderValue, Uri};
+use iri_string::types::{UriAbsoluteStr, UriReferenceStr};
+
+use super::HttpError;
+
+/// A server that is sent requests: what a URL says before its path.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Origin {
+    pub(super) is_tls: bool,
+    /// A name in lower case, or an address without brackets.
+    pub(super) host: String,
+    pub(super) port: u16,
+}
+
+impl Origin {
+    pub(super) fn of(uri: &Uri) -> Result<Self, HttpError> {
+        let problem = |problem: &str| Err(problem_with(uri, problem));
+        let is_tls = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") if cfg!(feature = "tls") => true,
+            Some("https") => return problem("`https` needs the cargo feature `tls`"),
+            Some(_) => return problem("its scheme is neither http nor https"),
+            None => return problem("it has no scheme"),
+        };
+        let Some(authority) = uri.authority() else {
+            return problem("it has no host");
+        };
+        if authority.as_str().contains('@') {
+            return problem("credentials belong in the header `authorization`");
+        }
+        let host = authority.host();
+        let port = match &authority.as_str()[host.len()..] {
+            "" | ":" if is_tls => 443,
+            "" | ":" => 80,
+            _ => match authority.port_u16() {
+                Some(port) => port,
+                None => return problem("its port is not a number below 65536"),
+            },
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let host = host.to_ascii_lowercase();
+        Ok(Self { is_tls, host, port })
+    }
+}
+
+/// Returns the error for a URL, without the credentials that it may have.
+fn problem_with(uri: &Uri, problem: &str) -> HttpError {
+    let url = uri.to_string();
+    let url = match (uri.scheme_str(), url.split_once('@')) {
+        (Some(scheme), Some((_, rest))) => format!("{scheme}://{rest}"),
+        _ => url,
+    };
+    HttpError::Url {
+        url,
+        problem: problem.to_owned(),
+    }
+}
+
+/// Returns the value of the header `host`.
+pub(super) fn host_header(uri: &Uri) -> Result<HeaderValue, HttpError> {
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    let usual = match uri.scheme_str() {
+        Some("https") => ":443",
+        _ => ":80",
+    };
+    let value = authority.strip_suffix(usual).unwrap_or(authority);
+    HeaderValue::from_str(value).map_err(|_| problem_with(uri, "its host is no header value"))
+}
+
+/// Parses a URL. A fragment is dropped.
+pub(super) fn parse(url: impl Display) -> Result<Uri, HttpError> {
+    let url = url.to_string();
+    url.parse::<Uri>().map_err(|error| HttpError::Url {
+        problem: error.to_string(),
+        url,
+    })
+}
+
+/// Returns the URL that a reference names, as a response's `Location` or a link in a page does.
+/// What must be escaped in a URL and is not is escaped.
+pub(super) fn resolve(base: &Uri, reference: &[u8]) -> Result<Uri, String> {
+    let base = escape(base.to_string().as_bytes());
+    let base = UriAbsoluteStr::new(&base).map_err(|error| error.to_string())?;
+    let reference = escape(reference.trim_ascii());
+    let reference = UriReferenceStr::new(&reference).map_err(|error| error.to_string())?;
+    let target = reference.resolve_against(base).to_string();
+    target.parse::<Uri>().map_err(|error| error.to_string())
+}
+
+fn escape(text: &[u8]) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    let mut is_query = false;
+    for (index, byte) in text.iter().enumerate() {
+        let is_plain = match byte {
+            b'[' | b']' => !is_query,
+            b'%' => {
+                let digits = text.get(index + 1..index + 3);
+                digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+            }
+            b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' => false,
+            byte => byte.is_ascii_graphic(),
+        };
+        is_query |= *byte == b'?';
+        match is_plain {
+            true => escaped.push(char::from(*byte)),
+            false => write!(escaped, "%{byte:02X}").expect("a String takes everything"),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(url: &str) -> Result<(bool, String, u16), String> {
+        let uri = parse(url).map_err(|error| error.to_string())?;
+        let origin = Origin::of(&uri).map_err(|error| error.to_string())?;
+        Ok((origin.is_tls, origin.host, origin.port))
+    }
+
+    #[test]
+    fn a_url_names_a_server() {
+        let http = |host: &str, port| Ok((false, host.to_owned(), port));
+        assert_eq!(origin("http://Example.ORG"), http("example.org", 80));
+        assert_eq!(origin("http://example.org:/x"), http("example.org", 80));
+        assert_eq!(origin("http://[::1]:8080/"), http("::1", 8080));
+        assert_eq!(origin("https://a.b:443/c#d"), Ok((true, "a.b".into(), 443)));
+        for (url, problem) in [
+            ("ftp://a/", "neither http nor https"),
+            ("/path", "no scheme"),
+            ("http://a:70000/", "port"),
+            ("http:///x", "cannot request"),
+            ("http://a b/", "cannot request"),
+        ] {
+            let message = origin(url).unwrap_err();
+            assert!(message.contains(problem), "{message}");
+        }
+        let message = origin("http://joe:secret@a/b").unwrap_err();
+        assert!(message.contains("http://a/b") && !message.contains("secret"));
+    }
+
+    #[test]
+    fn a_reference_is_resolved_and_escaped() {
+        let base = parse("http://a/b/c/d;p?q").unwrap();
+        let resolve = |text: &[u8]| resolve(&base, text).map(|uri| uri.to_string());
+        let all: [(&[u8], &str); 10] = [
+            (b"g", "http://a/b/c/g"),
+            (b" ../g?x#s ", "http://a/b/g?x"),
+            (b"/g", "http://a/g"),
+            (b"//h:81/g", "http://h:81/g"),
+            (b"https://h", "https://h/"),
+            (b"?y[]=1|2", "http://a/b/c/d;p?y%5B%5D=1%7C2"),
+            (b"../../../../g", "http://a/g"),
+            (b"a b%20c%zz", "http://a/b/c/a%20b%20c%25zz"),
+            ("ä".as_bytes(), "http://a/b/c/%C3%A4"),
+            (b"", "http://a/b/c/d;p?q"),
+        ];
+        for (reference, url) in all {
+            assert_eq!(resolve(reference).as_deref(), Ok(url));
+        }
+        assert!(resolve(b"http://[::1/").is_err());
+    }
+}
