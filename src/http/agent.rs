@@ -1,82 +1,74 @@
 //! A client with a pool of connections: [`Agent`].
 
-use std::cell::Cell;
 use std::fmt;
-use std::future::poll_fn;
 use std::panic::Location;
-use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header};
 
-use super::connect::HttpConn;
-use super::pool::{Grant, Lease, Pool, Slot};
+use super::Body;
+use super::client::{Client, Config, agreed};
+use super::pool::{Grant, Pool};
 use super::redirect::Redirects;
-use super::response::{Limits, received};
-use super::url::{self, Origin};
-use super::{Body, HttpError, Phase};
-use crate::clock::Clock;
+use super::url::{self, Origin, Versions};
 use crate::defer::{Deferred, DeferredError};
-use crate::failure::Failure;
-use crate::net::{ClientEndpoint, ConnectOptions};
+use crate::net::ClientEndpoint;
 use crate::reactor::Reactor;
+use crate::stream::Connection;
 
-/// A client of HTTP: sends requests over connections that it keeps, follows redirects, and keeps
-/// limits.
+/// A client of HTTP: sends requests over connections that it keeps, and follows redirects.
 ///
-/// A clone shares the connections and their limits, and has settings of its own otherwise. The
-/// connections are closed when the last clone is dropped.
+/// | limit | default |
+/// |---|---|
+/// | [`connections_per_host`](Self::connections_per_host) | 6 |
+/// | [`connections`](Self::connections) | 100 |
+/// | [`idle_timeout`](Self::idle_timeout) | 60 s |
+/// | [`connect_timeout`](Self::connect_timeout) | 30 s |
+/// | [`head_timeout`](Self::head_timeout) | 60 s |
+/// | [`body_timeout`](Self::body_timeout) | 60 s |
+/// | [`timeout`](Self::timeout) | 1 h |
+/// | [`redirects`](Self::redirects) | 20 |
+/// | [`max_page`](Self::max_page) | 16 MiB |
+///
+/// A clone shares the connections and the first three limits, and has settings of its own
+/// otherwise. The connections are closed when the last clone is dropped.
+///
+/// A request is sent a second time if its connection was used before and turns out to have ended:
+/// when nothing of the request was sent, and when its method is idempotent and its body is in
+/// memory.
 ///
 /// # Examples
 ///
 /// ```
-/// use torsade::http::{Agent, Body, Request};
+/// use std::time::Duration;
+/// use torsade::http::{self, Agent, Request};
 ///
-/// torsade::testing::run(async |reactor| {
-///     let port = reactor.serve("127.0.0.1:0", async |mut conn| {
-///         while !conn.read_line(1000).await?.is_none_or(|line| line.is_empty()) {}
-///         conn.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").await?;
-///         Ok(())
+/// torsade::testing::run(async |_reactor| {
+///     let port = http::serve("127.0.0.1:0", async |request| {
+///         let body = request.into_body().read(1000).await?;
+///         Ok([b"got ", &body[..]].concat())
 ///     })?;
-///     let url = format!("http://{}/greeting", port.local_addr());
+///     let url = format!("http://{}/", port.local_addr());
 ///
-///     let agent = Agent::new();
+///     let agent = Agent::new().connections_per_host(2);
 ///     let request = Request::put(&url).header("x-name", "joe").body("some bytes")?;
 ///     let response = agent.request(request).await?;
 ///     assert_eq!(response.status(), 200);
-///     assert_eq!(response.into_body().read(1000).await?, "hello");
-///     drop(agent);
-///     port.stop().await
+///     assert_eq!(response.into_body().read(1000).await?, "got some bytes");
+///     port.stop(Duration::ZERO).await?;
+///     Ok(())
 /// });
 /// ```
 #[derive(Clone)]
+#[must_use]
 #[doc(alias(
     "HTTPConnectionPool",
     "RedirectAgent",
     "BrowserLikeRedirectAgent",
     "reqwest"
 ))]
-pub struct Agent {
-    config: Rc<Config>,
-    pool: Rc<Pool>,
-}
-
-#[derive(Clone)]
-struct Config {
-    connect: Option<Duration>,
-    headers: Option<Duration>,
-    between: Option<Duration>,
-    whole: Option<Duration>,
-    redirects: Redirects,
-    defaults: HeaderMap,
-    over: Option<ClientEndpoint>,
-    #[cfg(feature = "tls")]
-    tls: crate::tls::ClientConfig,
-    location: &'static Location<'static>,
-}
+pub struct Agent(pub(super) Client);
 
 impl Agent {
     /// Creates an agent.
@@ -84,52 +76,160 @@ impl Agent {
     pub fn new() -> Self {
         let agent = concat!("torsade/", env!("CARGO_PKG_VERSION"));
         let agent = (header::USER_AGENT, HeaderValue::from_static(agent));
-        let minute = Some(Duration::from_secs(60));
-        Self {
-            config: Rc::new(Config {
-                connect: Some(Duration::from_secs(30)),
-                headers: minute,
-                between: minute,
-                whole: Some(Duration::from_secs(3600)),
-                redirects: Redirects {
-                    most: 20,
-                    is_followed: Rc::new(|_, _| true),
-                },
-                defaults: HeaderMap::from_iter([agent]),
-                over: None,
-                #[cfg(feature = "tls")]
-                tls: crate::tls::ClientConfig::new().or_alpn(&ALPN),
-                location: Location::caller(),
-            }),
-            pool: Pool::new(6, 100, Duration::from_secs(60)),
-        }
+        let minute = Duration::from_secs(60);
+        let config = Config {
+            connect: Some(minute / 2),
+            headers: Some(minute),
+            between: Some(minute),
+            whole: Some(60 * minute),
+            redirects: Redirects {
+                most: 20,
+                is_followed: Rc::new(|_, _| true),
+            },
+            defaults: HeaderMap::from_iter([agent]),
+            max_page: 16 << 20,
+            versions: Versions::Any,
+            over: None,
+            #[cfg(feature = "tls")]
+            tls: super::client::Tls::new(crate::tls::ClientConfig::new()),
+            only: None,
+            location: Location::caller(),
+        };
+        Self(Client {
+            config: Rc::new(config),
+            pool: Pool::new(6, 100, minute),
+        })
     }
 
-    /// Limits the connections to one server. Default: 6. Over HTTP/2 one connection serves any
-    /// number of requests.
-    ///
-    /// Requests beyond the limit wait. Clones of the agent share the limit.
-    #[must_use]
+    /// Limits the connections to one server. Requests beyond it wait. Over HTTP/2, one connection
+    /// serves all requests.
     #[doc(alias("maxPersistentPerHost", "pool_max_idle_per_host"))]
     pub fn connections_per_host(self, limit: usize) -> Self {
-        self.pool.per_host.set(limit.max(1));
+        self.0.pool.per_host.set(limit.max(1));
         self
     }
 
-    /// Limits the connections. Default: 100. Clones of the agent share the limit.
-    #[must_use]
+    /// Limits the connections in all.
     pub fn connections(self, limit: usize) -> Self {
-        self.pool.in_all.set(limit.max(1));
+        self.0.pool.in_all.set(limit.max(1));
         self
     }
 
-    /// Sets how long a connection is kept that no request uses. Default: 60 seconds. Without any
-    /// time it is closed at once, unless a request waits for it. Clones of the agent share the
-    /// limit.
-    #[must_use]
+    /// Sets how long a connection is kept without a request. After no time at all it is closed,
+    /// unless a request waits for it.
     #[doc(alias("cachedConnectionTimeout", "pool_idle_timeout"))]
     pub fn idle_timeout(self, limit: Duration) -> Self {
-        self.pool.idle.set(limit);
+        self.0.pool.idle.set(limit);
+        self
+    }
+
+    /// Sets how long connecting may take, with looking up the name and the handshake of TLS. `None`
+    /// is no limit, here and below.
+    #[doc(alias = "connectTimeout")]
+    pub fn connect_timeout(self, limit: impl Into<Option<Duration>>) -> Self {
+        self.set(|config| config.connect = limit.into())
+    }
+
+    /// Sets how long the head of a response may take, counted from when the last piece of the
+    /// request was sent.
+    #[doc(alias("headers_timeout", "read_timeout"))]
+    pub fn head_timeout(self, limit: impl Into<Option<Duration>>) -> Self {
+        self.set(|config| config.headers = limit.into())
+    }
+
+    /// Sets how long no byte of a response's body may be read, because the server sends none or
+    /// because the program does not read. The connection is free then.
+    #[doc(alias = "read_timeout")]
+    pub fn body_timeout(self, limit: impl Into<Option<Duration>>) -> Self {
+        self.set(|config| config.between = limit.into())
+    }
+
+    /// Sets how long all of a request may take, until its response's last byte is read, with its
+    /// redirects, and without waiting for others to finish with their connections.
+    #[doc(alias = "total_timeout")]
+    pub fn timeout(self, limit: impl Into<Option<Duration>>) -> Self {
+        self.set(|config| config.whole = limit.into())
+    }
+
+    /// Sets how many redirects in a row are followed. With 0, a redirect is a response like others.
+    ///
+    /// A redirect by status 303 becomes a `GET`, and so does a `POST` by 301 and 302. On the way to
+    /// another server the headers `authorization`, `cookie`, `host` and `proxy-authorization` are
+    /// removed.
+    #[doc(alias("redirectLimit", "max_redirects"))]
+    pub fn redirects(self, limit: usize) -> Self {
+        self.set(|config| config.redirects.most = limit)
+    }
+
+    /// Sets which redirects are followed: those for which `follow` returns `true`, given the URL
+    /// and its target.
+    pub fn redirect_if(self, follow: impl Fn(&Uri, &Uri) -> bool + 'static) -> Self {
+        self.set(|config| config.redirects.is_followed = Rc::new(follow))
+    }
+
+    /// Sets a header of all requests that do not have it. By default there is a `user-agent`.
+    #[doc(alias = "default_headers")]
+    pub fn header(self, name: HeaderName, value: HeaderValue) -> Self {
+        self.set(|config| drop(config.defaults.insert(name, value)))
+    }
+
+    /// Limits the bytes of a page of [`get_page`](Self::get_page).
+    pub fn max_page(self, bytes: u64) -> Self {
+        self.set(|config| config.max_page = bytes)
+    }
+
+    /// Speaks HTTP/1 only. Otherwise HTTP/2 is spoken with servers that agree on it by ALPN, in
+    /// TLS.
+    pub fn http1_only(self) -> Self {
+        self.set(|config| config.versions = Versions::Http1)
+    }
+
+    /// Speaks HTTP/2 without TLS as well, with servers that are known to.
+    #[doc(alias("prior_knowledge", "h2c"))]
+    pub fn http2_prior_knowledge(self) -> Self {
+        self.set(|config| config.versions = Versions::Http2)
+    }
+
+    /// Connects to this endpoint, whichever server a URL names: the socket of a service, a proxy.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use torsade::http::Agent;
+    /// use torsade::net::ClientEndpoint;
+    ///
+    /// # fn main() -> Result<(), torsade::Failure> {
+    /// torsade::run(async |_reactor| {
+    ///     let docker = Agent::new().over(ClientEndpoint::parse("unix:/run/docker.sock")?);
+    ///     println!("{:?}", docker.get_page("http://docker/version").await?);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    #[doc(alias("usingEndpointFactory", "unix_socket"))]
+    pub fn over(self, endpoint: ClientEndpoint) -> Self {
+        self.with_new_pool()
+            .set(|config| config.over = Some(endpoint))
+    }
+
+    /// Sets how TLS is spoken. Unless the configuration names protocols (ALPN), it is given those
+    /// of HTTP.
+    #[cfg(feature = "tls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+    #[doc(alias("contextFactory", "BrowserLikePolicyForHTTPS"))]
+    pub fn tls(self, config: crate::tls::ClientConfig) -> Self {
+        let tls = super::client::Tls::new(config);
+        self.with_new_pool().set(|config| config.tls = tls)
+    }
+
+    fn set(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(Rc::make_mut(&mut self.0.config));
+        self
+    }
+
+    fn with_new_pool(mut self) -> Self {
+        let pool = &self.0.pool;
+        self.0.pool = Pool::new(pool.per_host.get(), pool.in_all.get(), pool.idle.get());
         self
     }
 
@@ -140,16 +240,17 @@ impl Agent {
     ///
     /// # Cancel safety
     ///
-    /// Cancelling the Deferred ends the request, and closes its connection or stream; so does
-    /// dropping a response whose body was not read to its end.
+    /// Cancelling the Deferred ends the request and frees its connection, and so does dropping the
+    /// response's body. A connection over HTTP/1 is closed then, unless the rest of the body has
+    /// come already.
     ///
     /// # Errors
     ///
-    /// Fails with an [`HttpError`]. A response with an error status is no error.
+    /// Fails with an [`HttpError`](super::HttpError). A response with an error status is no error.
     #[track_caller]
     pub fn request<B: Into<Body>>(&self, request: Request<B>) -> Deferred<Response<Body>> {
-        let (agent, request) = (self.clone(), request.map(Into::into));
-        Deferred::from_future(async move { agent.exchange(request).await })
+        let request = request.map(Into::into);
+        Deferred::from_future(self.0.clone().exchange(request))
     }
 
     /// Requests a URL by the method `GET`; otherwise like [`request`](Self::request).
@@ -165,235 +266,84 @@ impl Agent {
         }
     }
 
-    /// Sends a request, and those to which its response redirects.
-    async fn exchange(self, request: Request<Body>) -> Result<Response<Body>, Failure> {
-        let reactor = Reactor::current().ok_or(DeferredError::NoReactor)?;
-        let (mut parts, body) = request.into_parts();
-        let (mut body, mut count, mut whole) = (Some(body), 0, None);
-        while let Some(sent) = body {
-            body = sent.try_clone();
-            let mut response = self.attempt(&reactor, &parts, sent, &mut whole).await?;
-            let redirects = &self.config.redirects;
-            if !redirects.follow(&response, count, &mut parts, &mut body)? {
-                if count > 0 {
-                    response.extensions_mut().insert(parts.uri);
+    /// Sends a request that asks to speak another protocol over its connection: one with the
+    /// headers `connection` and `upgrade`, or one of the method `CONNECT`. The Deferred fires with
+    /// the response and the connection, which belongs to the agent no more.
+    ///
+    /// # Errors
+    ///
+    /// As for [`request`](Self::request), and with
+    /// [`HttpError::Status`](super::HttpError::Status) when the server does not agree.
+    ///
+    /// # Examples
+    ///
+    /// See [`with_connection`](Self::with_connection).
+    #[track_caller]
+    #[doc(alias("WebSocket", "CONNECT", "switching_protocols"))]
+    pub fn upgrade<B: Into<Body>>(
+        &self,
+        request: Request<B>,
+    ) -> Deferred<(Response<Body>, Connection)> {
+        let request = request.map(Into::into);
+        Deferred::from_future(self.0.clone().upgrade(request))
+    }
+
+    /// Returns an agent that sends its requests over one connection, one after the other, whichever
+    /// server their URLs name, and that follows no redirects. It speaks HTTP/2, all at once, if the
+    /// connection has agreed on that by ALPN.
+    ///
+    /// # Errors
+    ///
+    /// Fails when HTTP/2 cannot begin. When the connection has ended, requests fail.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use torsade::http::{Agent, Request};
+    /// use torsade::tls::ClientConfig;
+    ///
+    /// # fn main() -> Result<(), torsade::Failure> {
+    /// torsade::run(async |reactor| {
+    ///     // Through a proxy.
+    ///     let conn = reactor.connect_stream("proxy.example:3128").await?;
+    ///     let proxy = Agent::new().with_connection(conn).await?;
+    ///     let request = Request::connect("example.org:443").body(())?;
+    ///     let (_, mut conn) = proxy.upgrade(request).await?;
+    ///     conn.start_tls(&ClientConfig::new().server_name("example.org")).await?;
+    ///     let agent = Agent::new().with_connection(conn).await?;
+    ///     println!("{:?}", agent.get_page("https://example.org/").await?);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    #[track_caller]
+    #[doc(alias("ProxyAgent", "handshake"))]
+    pub fn with_connection(&self, conn: Connection) -> Deferred<Self> {
+        let mut versions = self.0.config.versions;
+        if versions == Versions::Any && agreed(&conn).is_none() {
+            versions = Versions::Http1;
+        }
+        let only = Rc::new(Origin {
+            is_tls: false,
+            host: conn.peer().to_string(),
+            port: 0,
+            versions,
+        });
+        let this = self.clone().with_new_pool().redirects(0);
+        let this = this.connections_per_host(1).idle_timeout(Duration::MAX);
+        let this = this.set(|config| config.only = Some(only.clone()));
+        Deferred::from_future(async move {
+            let reactor = Reactor::current().ok_or(DeferredError::NoReactor)?;
+            if let Err(waiting) = this.0.pool.acquire(&only) {
+                if let Grant::Open(slot) = waiting.await? {
+                    let lease = this.0.adopt(&reactor, &only, conn, slot).await?;
+                    lease.is_sent.set(false);
                 }
-                return Ok(response);
             }
-            count += 1;
-        }
-        unreachable!("a redirect is not followed without a body")
-    }
-
-    /// Sends a request, again if its connection turns out to have ended before and that is safe.
-    async fn attempt(
-        &self,
-        reactor: &Reactor,
-        parts: &Parts,
-        mut body: Body,
-        whole: &mut Option<(Instant, Duration)>,
-    ) -> Result<Response<Body>, Failure> {
-        let origin = Rc::new(Origin::of(&parts.uri)?);
-        let url = &parts.uri;
-        let mut may_retry = parts.method.is_idempotent();
-        loop {
-            let (lease, is_reused) = self.connect(reactor, &origin, url, whole).await?;
-            let again = body.try_clone();
-            let (request, upload) = self.prepare(reactor, parts, body, &lease.conn)?;
-            lease.is_sent.set(true);
-            let answer = lease.conn.send(request);
-            let limits = Limits {
-                between: self.config.headers,
-                whole: *whole,
-            };
-            let answer = within(reactor, limits, &upload.moved, answer).await;
-            let phase = match upload.is_over.get() {
-                true => Phase::Waiting,
-                false => Phase::Sending,
-            };
-            let unanswered = match answer {
-                Ok(Ok(response)) => {
-                    let (head, incoming) = response.into_parts();
-                    let between = self.config.between;
-                    let limits = Limits { between, ..limits };
-                    let body = received(reactor, incoming, limits, url.clone(), lease);
-                    return Ok(Response::from_parts(head, body));
-                }
-                Ok(Err(unanswered)) => unanswered,
-                Err(limit) => return Err(HttpError::timed_out(phase, url, limit)),
-            };
-            lease.conn.close();
-            body = match (unanswered.unsent, again) {
-                (Some(request), _) if is_reused => request.into_body(),
-                (None, Some(again)) if is_reused && may_retry && is_lost(&unanswered.cause) => {
-                    may_retry = false;
-                    again
-                }
-                _ => return Err(HttpError::failed(phase, url, unanswered.cause)),
-            };
-        }
-    }
-
-    /// Returns a connection to the server, and whether it was used before.
-    async fn connect(
-        &self,
-        reactor: &Reactor,
-        origin: &Rc<Origin>,
-        url: &Uri,
-        whole: &mut Option<(Instant, Duration)>,
-    ) -> Result<(Lease, bool), Failure> {
-        let grant = match self.pool.acquire(origin) {
-            Ok(lease) => Grant::Use(lease),
-            Err(waiting) => waiting.await?,
-        };
-        let now = reactor.now();
-        if let (None, Some(limit)) = (&whole, self.config.whole) {
-            *whole = now.checked_add(limit).map(|deadline| (deadline, limit));
-        }
-        let slot = match grant {
-            Grant::Use(lease) => return Ok((lease, true)),
-            Grant::Open(slot) => slot,
-        };
-        let limits = Limits {
-            between: self.config.connect,
-            whole: *whole,
-        };
-        let opening = self.open(reactor, origin, slot);
-        match within(reactor, limits, &Cell::new(now), opening).await {
-            Ok(Ok(lease)) => Ok((lease, false)),
-            Ok(Err(cause)) => Err(HttpError::failed(Phase::Connecting, url, cause)),
-            Err(limit) => Err(HttpError::timed_out(Phase::Connecting, url, limit)),
-        }
-    }
-
-    /// Makes a connection.
-    async fn open(
-        &self,
-        reactor: &Reactor,
-        origin: &Rc<Origin>,
-        slot: Slot,
-    ) -> Result<Lease, Failure> {
-        let config = &self.config;
-        let endpoint = match &config.over {
-            Some(endpoint) => endpoint.clone(),
-            None => ClientEndpoint::host(&origin.host, origin.port),
-        };
-        // The limit of the agent is what counts.
-        let limit = config.connect.unwrap_or(Duration::MAX).saturating_mul(2);
-        let endpoint = endpoint.options(ConnectOptions::new().timeout(limit));
-        #[cfg(feature = "tls")]
-        let endpoint = match origin.is_tls {
-            true => endpoint.tls(
-                config
-                    .tls
-                    .clone()
-                    .or_server_name(|| Some(origin.host.clone())),
-            ),
-            false => endpoint,
-        };
-        let conn = reactor.connect_stream(endpoint).await?;
-        #[cfg(feature = "tls")]
-        let is_http2 = {
-            let agreed = conn.transport().tls().and_then(|tls| tls.alpn);
-            agreed.is_some_and(|protocol| protocol == ALPN[0].as_bytes())
-        };
-        #[cfg(not(feature = "tls"))]
-        let is_http2 = false;
-        let (pool, at) = (Rc::downgrade(&self.pool), origin.clone());
-        let on_change = move |conn: &Rc<HttpConn>| {
-            // It is counted until the connection has ended.
-            let _ = &slot;
-            match pool.upgrade() {
-                Some(pool) if conn.is_closed() => pool.remove(&at, conn),
-                Some(pool) => pool.release(&at, conn),
-                None => conn.close(),
-            }
-        };
-        let conn = HttpConn::begin(reactor, conn, is_http2, on_change, config.location).await?;
-        Ok(self.pool.add(reactor, origin, conn))
-    }
-
-    /// Makes the request that is sent over a connection.
-    fn prepare(
-        &self,
-        reactor: &Reactor,
-        parts: &Parts,
-        body: Body,
-        conn: &HttpConn,
-    ) -> Result<(Request<Body>, Upload), HttpError> {
-        let upload = Upload {
-            moved: Cell::new(reactor.now()),
-            is_over: Cell::new(true),
-        };
-        let mut request = Request::new(body);
-        *request.method_mut() = parts.method.clone();
-        *request.extensions_mut() = parts.extensions.clone();
-        let headers = request.headers_mut();
-        headers.clone_from(&parts.headers);
-        for (name, value) in &self.config.defaults {
-            if !headers.contains_key(name) {
-                headers.insert(name, value.clone());
-            }
-        }
-        if conn.is_http2() {
-            *request.version_mut() = Version::HTTP_2;
-            *request.uri_mut() = parts.uri.clone();
-            return Ok((request, upload));
-        }
-        if !headers.contains_key(header::HOST) {
-            headers.insert(header::HOST, url::host_header(&parts.uri)?);
-        }
-        let path = parts.uri.path_and_query().cloned();
-        *request.uri_mut() = path.map_or_else(Uri::default, Uri::from);
-        Ok((request, upload))
+            Ok(this)
+        })
     }
 }
-
-/// How far a request's body has been sent.
-struct Upload {
-    /// When a part of it was sent last.
-    moved: Cell<Instant>,
-    is_over: Cell<bool>,
-}
-
-/// Waits for a future. Fails with the limit that is over, counted from `since`.
-async fn within<F: Future>(
-    reactor: &Reactor,
-    limits: Limits,
-    since: &Cell<Instant>,
-    future: F,
-) -> Result<F::Output, Duration> {
-    let mut future = pin!(future);
-    let mut sleep = None;
-    poll_fn(|cx| {
-        if let Poll::Ready(output) = future.as_mut().poll(cx) {
-            return Poll::Ready(Ok(output));
-        }
-        let Some((deadline, limit)) = limits.next(since.get()) else {
-            return Poll::Pending;
-        };
-        let sleep = sleep.get_or_insert_with(|| reactor.sleep_until(deadline));
-        if sleep.deadline() < deadline {
-            sleep.reset(deadline);
-        }
-        match Pin::new(sleep).poll(cx) {
-            Poll::Ready(Ok(())) => Poll::Ready(Err(limit)),
-            _ => Poll::Pending,
-        }
-    })
-    .await
-}
-
-/// Returns whether a connection ended without an answer.
-fn is_lost(cause: &Failure) -> bool {
-    cause
-        .downcast_ref()
-        .is_some_and(|error: &hyper::Error| !error.is_parse() && !error.is_user())
-}
-
-/// The protocols that are offered to servers in TLS.
-#[cfg(feature = "tls")]
-const ALPN: [&str; 2] = ["h2", "http/1.1"];
 
 impl Default for Agent {
     #[track_caller]
@@ -405,7 +355,7 @@ impl Default for Agent {
 impl fmt::Debug for Agent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Agent")
-            .field("connections", &self.pool.open())
+            .field("connections", &self.0.pool.open())
             .finish_non_exhaustive()
     }
 }

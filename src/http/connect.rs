@@ -21,7 +21,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 
 use super::Body;
-use crate::defer::Resolver;
+use crate::defer::{Deferred, Resolver};
 use crate::failure::Failure;
 use crate::hyper::{Executor, Timer};
 use crate::reactor::Reactor;
@@ -33,7 +33,7 @@ pub(super) struct HttpConn {
     version: Version,
     /// Whether a request is under way over HTTP/1.
     is_busy: Cell<bool>,
-    /// Gets the connection when it stops to speak HTTP.
+    /// Gets the connection when a request has ended HTTP on it.
     upgraded: Cell<Option<Resolver<Connection>>>,
 }
 
@@ -130,6 +130,14 @@ impl HttpConn {
             _ => false,
         };
         is_ready && self.is_busy.replace(false)
+    }
+
+    /// Returns a Deferred of what the connection is when the request that is sent next has ended
+    /// HTTP/1 on it.
+    pub(super) fn upgraded(&self) -> Deferred<Connection> {
+        let (deferred, resolver) = Deferred::pair();
+        self.upgraded.set(Some(resolver));
+        deferred
     }
 
     /// Sends a request; the future yields the response's head. Dropping the future resets the

@@ -120,14 +120,13 @@ impl fmt::Display for Phase {
 }
 
 impl HttpError {
-    /// Returns the failure for a phase; a cancel stays what it is.
+    /// Returns the failure of a phase; a cancel and the failure of an earlier phase as they are.
     pub(super) fn failed(phase: Phase, url: &Uri, cause: Failure) -> Failure {
-        if cause.is::<Cancelled>()
-            || matches!(
-                cause.downcast_ref(),
-                Some(Self::TimedOut { .. } | Self::Failed { .. })
-            )
-        {
+        let is_known = matches!(
+            cause.downcast_ref(),
+            Some(Self::Failed { .. } | Self::TimedOut { .. })
+        );
+        if is_known || cause.is::<Cancelled>() {
             return cause;
         }
         let url = url.to_string();

@@ -3,7 +3,9 @@
 //! Cargo feature `http`; with the feature `tls` as well, also `https`.
 
 mod agent;
+mod bodies;
 mod body;
+mod client;
 mod connect;
 mod error;
 mod exchange;
@@ -11,7 +13,6 @@ mod page;
 mod pool;
 mod port;
 mod redirect;
-mod response;
 mod serve;
 mod url;
 mod watch;
@@ -24,6 +25,6 @@ pub use http::{Request, Response};
 pub use self::agent::Agent;
 pub use self::body::{Body, BodyWriter};
 pub use self::error::{HttpError, Phase};
-pub use self::page::get_page;
+pub use self::page::{download_page, get_page};
 pub use self::port::HttpPort;
 pub use self::serve::{IntoResponse, Server, serve};

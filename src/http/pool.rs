@@ -20,7 +20,7 @@ use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use super::connect::HttpConn;
-use super::url::Origin;
+use super::url::{Origin, Versions};
 use crate::clock::{Clock, DelayedCall};
 use crate::defer::{Deferred, Resolver};
 use crate::reactor::Reactor;
@@ -197,9 +197,10 @@ impl Pool {
     /// Returns how many connections to the server there may be. Whether it speaks HTTP/2 is found
     /// out by one.
     fn limit(&self, origin: &Origin, host: &Host) -> usize {
-        match origin.is_tls && !host.is_http1 {
-            true => 1,
-            false => self.per_host.get(),
+        match origin.versions {
+            Versions::Any if origin.is_tls && !host.is_http1 => 1,
+            Versions::Http2 => 1,
+            _ => self.per_host.get(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use http::request::Parts;
 use http::{HeaderMap, Method, Response, StatusCode, Uri, header};
 
-use super::url::{Origin, resolve};
+use super::url::{Origin, Versions, resolve};
 use super::{Body, HttpError};
 
 /// Which redirects are followed.
@@ -45,7 +45,7 @@ impl Redirects {
         };
         let target = resolve(&request.uri, location.as_bytes());
         let target = target.map_err(|error| problem(format!("{location:?} is no URL: {error}")))?;
-        let to = Origin::of(&target).map_err(|error| problem(error.to_string()))?;
+        let to = Origin::of(&target, Versions::Any).map_err(|error| problem(error.to_string()))?;
         if !(self.is_followed)(&request.uri, &target) {
             return Ok(false);
         }
@@ -64,7 +64,7 @@ impl Redirects {
             request.method = Method::GET;
             remove(headers, &OF_BODY);
         }
-        if Origin::of(&request.uri).ok() != Some(to) {
+        if Origin::of(&request.uri, Versions::Any).ok() != Some(to) {
             remove(headers, &OF_ORIGIN);
         }
         request.uri = target;

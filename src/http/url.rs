@@ -14,10 +14,21 @@ pub(super) struct Origin {
     /// A name in lower case, or an address without brackets.
     pub(super) host: String,
     pub(super) port: u16,
+    pub(super) versions: Versions,
+}
+
+/// The versions of HTTP that are spoken with a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Versions {
+    /// HTTP/2 if the server agrees on it by ALPN, otherwise HTTP/1.
+    Any,
+    Http1,
+    /// HTTP/2 without TLS as well.
+    Http2,
 }
 
 impl Origin {
-    pub(super) fn of(uri: &Uri) -> Result<Self, HttpError> {
+    pub(super) fn of(uri: &Uri, versions: Versions) -> Result<Self, HttpError> {
         let problem = |problem: &str| Err(problem_with(uri, problem));
         let is_tls = match uri.scheme_str() {
             Some("http") => false,
@@ -43,7 +54,12 @@ impl Origin {
         };
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let host = host.to_ascii_lowercase();
-        Ok(Self { is_tls, host, port })
+        Ok(Self {
+            is_tls,
+            host,
+            port,
+            versions,
+        })
     }
 }
 
@@ -111,58 +127,4 @@ fn escape(text: &[u8]) -> String {
         }
     }
     escaped
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn origin(url: &str) -> Result<(bool, String, u16), String> {
-        let uri = parse(url).map_err(|error| error.to_string())?;
-        let origin = Origin::of(&uri).map_err(|error| error.to_string())?;
-        Ok((origin.is_tls, origin.host, origin.port))
-    }
-
-    #[test]
-    fn a_url_names_a_server() {
-        let http = |host: &str, port| Ok((false, host.to_owned(), port));
-        assert_eq!(origin("http://Example.ORG"), http("example.org", 80));
-        assert_eq!(origin("http://example.org:/x"), http("example.org", 80));
-        assert_eq!(origin("http://[::1]:8080/"), http("::1", 8080));
-        assert_eq!(origin("https://a.b:443/c#d"), Ok((true, "a.b".into(), 443)));
-        for (url, problem) in [
-            ("ftp://a/", "neither http nor https"),
-            ("/path", "no scheme"),
-            ("http://a:70000/", "port"),
-            ("http:///x", "cannot request"),
-            ("http://a b/", "cannot request"),
-        ] {
-            let message = origin(url).unwrap_err();
-            assert!(message.contains(problem), "{message}");
-        }
-        let message = origin("http://joe:secret@a/b").unwrap_err();
-        assert!(message.contains("http://a/b") && !message.contains("secret"));
-    }
-
-    #[test]
-    fn a_reference_is_resolved_and_escaped() {
-        let base = parse("http://a/b/c/d;p?q").unwrap();
-        let resolve = |text: &[u8]| resolve(&base, text).map(|uri| uri.to_string());
-        let all: [(&[u8], &str); 10] = [
-            (b"g", "http://a/b/c/g"),
-            (b" ../g?x#s ", "http://a/b/g?x"),
-            (b"/g", "http://a/g"),
-            (b"//h:81/g", "http://h:81/g"),
-            (b"https://h", "https://h/"),
-            (b"?y[]=1|2", "http://a/b/c/d;p?y%5B%5D=1%7C2"),
-            (b"../../../../g", "http://a/g"),
-            (b"a b%20c%zz", "http://a/b/c/a%20b%20c%25zz"),
-            ("ä".as_bytes(), "http://a/b/c/%C3%A4"),
-            (b"", "http://a/b/c/d;p?q"),
-        ];
-        for (reference, url) in all {
-            assert_eq!(resolve(reference).as_deref(), Ok(url));
-        }
-        assert!(resolve(b"http://[::1/").is_err());
-    }
 }

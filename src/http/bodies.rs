@@ -1,13 +1,15 @@
-//! The body of a response, with its time limits: [`received`].
+//! The bodies of a request and its response, at a client, with their time limits: [`sent`] and
+//! [`received`].
 
 use std::cell::{Cell, RefCell};
+use std::mem;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::Uri;
+use http::{Response, Uri};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -18,18 +20,17 @@ use crate::clock::{Clock, DelayedCall};
 use crate::failure::Failure;
 use crate::reactor::Reactor;
 
-/// The time limits of a body.
+/// A limit of time.
 #[derive(Clone, Copy)]
 pub(super) struct Limits {
-    /// The longest time in which no byte is read.
+    /// The longest time in which nothing moves.
     pub(super) between: Option<Duration>,
     /// When the whole has to be finished, and the limit of time for that.
     pub(super) whole: Option<(Instant, Duration)>,
 }
 
 impl Limits {
-    /// Returns when the first limit is over if `since` is when something was read last, and which
-    /// one that is.
+    /// Returns when the first limit is over if something has moved at `since`, and which it is.
     pub(super) fn next(&self, since: Instant) -> Option<(Instant, Duration)> {
         let between = self
             .between
@@ -173,5 +174,103 @@ impl HttpBody for Received {
 impl Drop for Received {
     fn drop(&mut self) {
         self.0.end();
+    }
+}
+
+/// Returns the failure of a response's status, with as much of the body as can be read.
+pub(super) async fn status_error(url: &Uri, response: Response<Body>, most: u64) -> Failure {
+    let (head, mut body) = response.into_parts();
+    let (mut bytes, most) = (Vec::new(), usize::try_from(most).unwrap_or(usize::MAX));
+    while bytes.len() < most {
+        match body.chunk().await {
+            Ok(Some(piece)) => bytes.extend_from_slice(&piece),
+            _ => break,
+        }
+    }
+    bytes.truncate(most);
+    HttpError::Status {
+        url: url.to_string(),
+        status: head.status,
+        headers: Box::new(head.headers),
+        body: bytes.into(),
+    }
+    .into()
+}
+
+/// How far the body of a request has been sent.
+pub(super) struct Upload {
+    /// When a piece of it was sent last.
+    pub(super) moved: Cell<Instant>,
+    pub(super) is_over: Cell<bool>,
+}
+
+/// Returns a request's body whose sending can be followed, if it is not sent at once.
+pub(super) fn sent(reactor: &Reactor, body: Body) -> (Body, Rc<Upload>) {
+    let most = HttpBody::size_hint(&body).upper();
+    let upload = Rc::new(Upload {
+        moved: Cell::new(reactor.now()),
+        is_over: Cell::new(most.is_some_and(|most| most <= PIECE as u64)),
+    });
+    let body = match upload.is_over.get() {
+        true => body,
+        false => Body::other(Sent {
+            body,
+            rest: Bytes::new(),
+            upload: upload.clone(),
+        }),
+    };
+    (body, upload)
+}
+
+/// The most bytes that are sent at once.
+const PIECE: usize = 64 * 1024;
+
+struct Sent {
+    body: Body,
+    /// The rest of a piece.
+    rest: Bytes,
+    upload: Rc<Upload>,
+}
+
+impl HttpBody for Sent {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        let this = &mut *self;
+        let mut frame = match this.rest.is_empty() {
+            true => ready!(Pin::new(&mut this.body).poll_frame(cx)),
+            false => Some(Ok(Frame::data(mem::take(&mut this.rest)))),
+        };
+        if let Some(Ok(Some(data))) = frame
+            .as_mut()
+            .map(|frame| frame.as_mut().map(Frame::data_mut))
+        {
+            this.rest = data.split_off(data.len().min(PIECE));
+        }
+        if let Some(reactor) = Reactor::current() {
+            this.upload.moved.set(reactor.now());
+        }
+        this.upload
+            .is_over
+            .set(frame.is_none() || this.is_end_stream());
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let mut hint = HttpBody::size_hint(&self.body);
+        let rest = self.rest.len() as u64;
+        match hint.upper() {
+            Some(most) => hint.set_upper(most + rest),
+            None => hint.set_lower(hint.lower() + rest),
+        }
+        hint
     }
 }
