@@ -62,6 +62,12 @@ enum Kind {
     Other(Pin<Box<dyn HttpBody<Data = Bytes, Error = Failure>>>),
 }
 
+impl Default for Kind {
+    fn default() -> Self {
+        Self::Bytes(Bytes::new())
+    }
+}
+
 /// A part of a file, from its current offset.
 pub(super) struct FilePart {
     pub(super) file: File,
@@ -72,7 +78,7 @@ pub(super) struct FilePart {
 impl Body {
     /// Creates an empty body.
     pub fn empty() -> Self {
-        Self(Kind::Bytes(Bytes::new()))
+        Self(Kind::default())
     }
 
     /// Creates a body of the bytes of a file, from its current offset to its end.
@@ -133,6 +139,17 @@ impl Body {
         let channel = Rc::new(Channel::default());
         let body = Self::other(Received(Rc::clone(&channel)));
         (BodyWriter(channel), body)
+    }
+
+    /// Takes the file out, if this is the body of a file.
+    pub(super) fn take_file(&mut self) -> Option<FilePart> {
+        match mem::take(&mut self.0) {
+            Kind::File(part) => Some(part),
+            other => {
+                self.0 = other;
+                None
+            }
+        }
     }
 
     pub(super) fn other(body: impl HttpBody<Data = Bytes, Error = Failure> + 'static) -> Self {

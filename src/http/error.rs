@@ -92,6 +92,8 @@ pub enum HttpError {
     Unfinished,
     /// The body is not read any more, so nothing can be written to it.
     NotRead,
+    /// The request does not ask for another protocol.
+    NoUpgrade,
 }
 
 /// What a request is doing.
@@ -150,6 +152,7 @@ errors! {
         Broken: "the body of the message broke off", source cause;
         Unfinished: "the body was not finished by its writer";
         NotRead: "the body is not read any more";
+        NoUpgrade: "the request does not ask for another protocol";
     }
 }
 

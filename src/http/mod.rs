@@ -2,6 +2,7 @@
 //!
 //! Cargo feature `http`; with the feature `tls` as well, also `https`.
 
+mod access_log;
 mod agent;
 mod bodies;
 mod body;
@@ -9,11 +10,14 @@ mod client;
 mod connect;
 mod error;
 mod exchange;
+mod files;
 mod page;
 mod pool;
 mod port;
 mod redirect;
 mod serve;
+mod service;
+mod strict;
 mod url;
 mod watch;
 mod wire;
@@ -25,6 +29,9 @@ pub use http::{Request, Response};
 pub use self::agent::Agent;
 pub use self::body::{Body, BodyWriter};
 pub use self::error::{HttpError, Phase};
+pub use self::exchange::upgrade;
+pub use self::files::files;
 pub use self::page::{download_page, get_page};
 pub use self::port::HttpPort;
 pub use self::serve::{IntoResponse, Server, serve};
+pub use self::service::{SendBody, service};

@@ -15,16 +15,17 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 
+use super::access_log::LogEntry;
 use super::body::Body;
 use super::error::HttpError;
-use super::exchange::{Sent, received};
+use super::exchange::{Sent, asks_for_upgrade, received};
 use super::port::{Connections, HttpPort};
-use super::watch::{Limits, Watch};
+use super::watch::{Active, Limits, Watch};
 use super::wire::Wire;
 use crate::clock::Clock;
 use crate::failure::Failure;
@@ -174,8 +175,8 @@ impl Server {
     }
 
     /// Serves HTTP at an endpoint, on the reactor that runs on this thread: `handler` makes the
-    /// response of each request. HTTP/1.0, 1.1 and 2 are spoken; over TLS, HTTP/2 when the
-    /// endpoint's configuration offers `h2` by ALPN.
+    /// response of each request. HTTP/1.0, 1.1 and 2 are spoken; over TLS as agreed by ALPN, for
+    /// which `h2` and `http/1.1` are offered unless the endpoint's configuration says otherwise.
     ///
     /// A failure or panic of the handler is reported, and answered with status 500; except that a
     /// body which is too large, too slow or broken off is answered with 413, 408 or 400.
@@ -194,6 +195,9 @@ impl Server {
         let Some(reactor) = Reactor::current() else {
             return Err(Failure::at(ReactorError::NotRunning, location));
         };
+        let endpoint = endpoint.into_server_endpoint(&reactor)?;
+        #[cfg(feature = "tls")]
+        let endpoint = endpoint.or_alpn(&["h2", "http/1.1"]);
         let options = ListenOptions::new().max_connections(self.max_connections);
         let options = options.send_timeout(self.limits.body);
         let connections = Rc::new(Connections::default());
@@ -258,10 +262,10 @@ where
             Err(_) => return,
         };
         let Err(error) = served else { return };
-        // The peer must not take a part for the whole.
-        watch.transport().abort_connection();
         let peer = watch.transport().peer();
         if error.is_user() {
+            // The peer must not take a part for the whole.
+            watch.transport().abort_connection();
             let failure = Failure::from(error);
             failure.report(format_args!("of a response to {peer}"));
         } else {
@@ -270,7 +274,7 @@ where
     }
 
     async fn serve_http1(self: Rc<Self>, wire: Wire, watch: &Rc<Watch>) -> hyper::Result<()> {
-        let service = service_fn(|request| self.clone().answer(request, watch.clone()));
+        let service = service_fn(|request| self.clone().answer(request, watch.begin()));
         let mut serving = self.http1.serve_connection(wire, service);
         poll_fn(|cx| {
             if watch.poll_stop(cx) {
@@ -278,12 +282,17 @@ where
             }
             Pin::new(&mut serving).poll(cx)
         })
-        .await
+        .await?;
+        if let Some(resolver) = watch.take_upgrade() {
+            let parts = serving.into_parts();
+            resolver.callback(parts.io.into_connection(&parts.read_buf));
+        }
+        Ok(())
     }
 
     async fn serve_http2(self: Rc<Self>, wire: Wire, watch: &Rc<Watch>) -> hyper::Result<()> {
         let (this, its_watch) = (self.clone(), watch.clone());
-        let service = service_fn(move |request| this.clone().answer(request, its_watch.clone()));
+        let service = service_fn(move |request| this.clone().answer(request, its_watch.begin()));
         let mut serving = pin!(self.http2.serve_connection(wire, service));
         poll_fn(|cx| {
             if watch.poll_stop(cx) {
@@ -297,16 +306,24 @@ where
     /// Makes the response of a request.
     async fn answer(
         self: Rc<Self>,
-        request: Request<Incoming>,
-        watch: Rc<Watch>,
+        mut request: Request<Incoming>,
+        active: Active,
     ) -> Result<Response<Sent>, Infallible> {
-        let is_head = request.method() == http::Method::HEAD;
-        let active = watch.begin();
+        let is_head = request.method() == Method::HEAD;
+        let is_connect = request.method() == Method::CONNECT;
+        let log = LogEntry::begin(&request);
+        let asks_for_upgrade = asks_for_upgrade(&mut request, active.watch());
         let result = match refusal(&request, self.limits.max_body) {
             Some(status) => Ok(close(status)),
             None => self.run(received(request, &self.limits)).await,
         };
-        let mut response = result.unwrap_or_else(|status| status.into_response());
+        let mut response = result.unwrap_or_else(IntoResponse::into_response);
+        if asks_for_upgrade {
+            let status = response.status();
+            let is_accepted = is_connect && status.is_success();
+            let changes = is_accepted || status == StatusCode::SWITCHING_PROTOCOLS;
+            active.watch().set_changes(changes);
+        }
         if is_head {
             let length = http_body::Body::size_hint(response.body()).exact();
             if let Some(length) = length.filter(|length| *length > 0) {
@@ -317,7 +334,7 @@ where
             }
             *response.body_mut() = Body::empty();
         }
-        Ok(response.map(|body| Sent::new(body, active)))
+        Ok(Sent::response(response, active, log))
     }
 
     /// Calls the handler. Fails with the status that answers the handler's failure.

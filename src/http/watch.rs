@@ -10,8 +10,11 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
+use super::body::FilePart;
 use crate::cells;
 use crate::clock::{Clock, DelayedCall};
+use crate::defer::Resolver;
+use crate::stream::Connection;
 use crate::transport::Transport;
 
 /// The limits of the peers of a server. `None` is no limit.
@@ -59,6 +62,13 @@ pub(super) struct Watch {
     grace: Cell<Option<Duration>>,
     waker: Cell<Option<Waker>>,
     was_cut_off: Cell<bool>,
+    is_http2: Cell<bool>,
+    /// The file to send in place of zeros.
+    file: Cell<Option<FilePart>>,
+    /// Fires with the connection, if the response says that the protocol changes.
+    upgrade: Cell<Option<Resolver<Connection>>>,
+    /// Whether the protocol changes, or does not, as a request has asked for it.
+    changes: Cell<Option<bool>>,
 }
 
 impl Watch {
@@ -78,6 +88,10 @@ impl Watch {
             grace: Cell::new(None),
             waker: Cell::new(None),
             was_cut_off: Cell::new(false),
+            is_http2: Cell::new(false),
+            file: Cell::new(None),
+            upgrade: Cell::new(None),
+            changes: Cell::new(None),
         });
         this.check();
         this
@@ -108,6 +122,55 @@ impl Watch {
         self.is_stopping.take()
     }
 
+    pub(super) fn set_http2(&self, is_http2: bool) {
+        self.is_http2.set(is_http2);
+    }
+
+    /// Stores a file that the wire sends in place of zeros. Returns it if the wire cannot.
+    pub(super) fn offer_file(&self, part: FilePart) -> Result<(), FilePart> {
+        if self.is_http2.get() {
+            return Err(part);
+        }
+        self.file.set(Some(part));
+        Ok(())
+    }
+
+    pub(super) fn has_file(&self) -> bool {
+        cells::is_some(&self.file)
+    }
+
+    pub(super) fn take_file(&self) -> Option<FilePart> {
+        self.file.take()
+    }
+
+    /// Stores what fires with the connection when its protocol changes.
+    pub(super) fn set_upgrade(&self, resolver: Option<Resolver<Connection>>) {
+        drop(self.upgrade.replace(resolver));
+    }
+
+    /// Returns what was stored, if the protocol changes.
+    pub(super) fn take_upgrade(&self) -> Option<Resolver<Connection>> {
+        let resolver = self.upgrade.take();
+        resolver.filter(|_| self.changes.get() == Some(true))
+    }
+
+    /// Records whether the protocol changes, as a request has asked for it.
+    pub(super) fn set_changes(&self, changes: bool) {
+        self.changes.set(Some(changes));
+        if !changes {
+            self.set_upgrade(None);
+        }
+    }
+
+    /// Returns whether it was recorded, since the last call, that the protocol does not change.
+    pub(super) fn has_stayed(&self) -> bool {
+        let has_stayed = self.changes.get() == Some(false);
+        if has_stayed {
+            self.changes.set(None);
+        }
+        has_stayed
+    }
+
     /// Records that the peer has sent or accepted bytes.
     pub(super) fn note_moved(&self) {
         self.has_moved.set(true);
@@ -116,10 +179,11 @@ impl Watch {
     /// Records that there is nothing to read.
     pub(super) fn note_waiting(self: &Rc<Self>, is_in_head: bool) {
         let wait = match (self.wait.get(), self.active.get()) {
-            (Wait::End, _) => return,
+            (Wait::End, _) | (Wait::Head, 0) => return,
             _ if is_in_head => Wait::Head,
             (_, 0) => Wait::Idle,
-            _ if self.blocked.get() > 0 => Wait::Room,
+            // Over HTTP/1 the transport knows whether the peer accepts bytes.
+            _ if self.blocked.get() > 0 && self.is_http2.get() => Wait::Room,
             _ => Wait::Busy,
         };
         let has_moved = self.has_moved.take() && !matches!(wait, Wait::Head | Wait::Busy);
@@ -223,6 +287,10 @@ pub(super) struct Active {
 }
 
 impl Active {
+    pub(super) fn watch(&self) -> &Rc<Watch> {
+        &self.watch
+    }
+
     /// Records whether the body of the response waits for the peer.
     pub(super) fn set_blocked(&mut self, is_blocked: bool) {
         if self.is_blocked != is_blocked {

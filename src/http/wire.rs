@@ -4,16 +4,25 @@
 //!
 //! 1. The transport flushes what is written by itself, so hyper never waits for that. Dropping the
 //!    wire closes the connection.
+//! 2. Of an HTTP/1 connection hyper reads nothing that [`Strict`] refuses.
+//! 3. A file that is the body of a response does not pass through hyper: hyper is given zeros from
+//!    one buffer that is never read or written. When it writes these, which their address tells,
+//!    the transport sends the file instead.
 
+use std::cell::OnceCell;
 use std::future::poll_fn;
+use std::io::ErrorKind::UnexpectedEof;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
 
+use super::strict::{REFUSED, Strict};
 use super::watch::Watch;
+use crate::defer::Deferred;
 use crate::stream::Connection;
 
 /// A connection, and the bytes that were read before hyper reads.
@@ -21,6 +30,16 @@ pub(super) struct Wire {
     conn: Connection,
     ahead: Vec<u8>,
     watch: Rc<Watch>,
+    /// For HTTP/1.
+    strict: Option<Strict>,
+    file: Option<SentFile>,
+}
+
+/// A file that the transport sends.
+struct SentFile {
+    sending: Option<Deferred<u64>>,
+    /// The number of its bytes that hyper has not written yet.
+    left: u64,
 }
 
 impl Wire {
@@ -29,12 +48,21 @@ impl Wire {
             conn,
             ahead: Vec::new(),
             watch,
+            strict: None,
+            file: None,
         }
     }
 
     /// Returns whether the peer speaks HTTP/2: as agreed by ALPN, or else as the first bytes say.
     /// Fails when the connection has to end.
     pub(super) async fn is_http2(&mut self) -> io::Result<bool> {
+        let is_http2 = self.speaks_http2().await?;
+        self.watch.set_http2(is_http2);
+        self.strict = (!is_http2).then(Strict::default);
+        Ok(is_http2)
+    }
+
+    async fn speaks_http2(&mut self) -> io::Result<bool> {
         #[cfg(feature = "tls")]
         if let Some(agreed) = self.conn.transport().tls().and_then(|tls| tls.alpn) {
             return Ok(agreed == b"h2");
@@ -58,6 +86,64 @@ impl Wire {
         })
         .await
     }
+
+    /// Takes the connection, when hyper has done its part.
+    pub(super) fn into_connection(self, unread: &[u8]) -> Connection {
+        let mut conn = self.conn;
+        conn.put_back(&[unread, &self.ahead].concat());
+        conn
+    }
+
+    /// Sends the file in whose place hyper writes `length` zeros.
+    fn poll_send_file(&mut self, cx: &mut Context<'_>, length: usize) -> Poll<io::Result<usize>> {
+        let file = self.file.get_or_insert_with(|| {
+            let part = self.watch.take_file();
+            let left = part.as_ref().map_or(0, |part| part.left);
+            let transport = self.conn.transport();
+            let sending = part.map(|part| transport.send_file_part(part.file, part.left));
+            SentFile { sending, left }
+        });
+        if let Some(sending) = &mut file.sending {
+            let sent = ready!(Pin::new(sending).poll(cx));
+            file.sending = None;
+            if !sent.as_ref().is_ok_and(|sent| *sent == file.left) {
+                // The peer must not take a part for the whole.
+                self.conn.transport().abort_connection();
+                let error = sent.map_or_else(io::Error::other, |_| UnexpectedEof.into());
+                return Poll::Ready(Err(error));
+            }
+        }
+        let count = (length as u64).min(file.left);
+        file.left -= count;
+        if file.left == 0 {
+            self.file = None;
+        }
+        Poll::Ready(Ok(count as usize))
+    }
+
+    fn poll_write_pieces(
+        &mut self,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut pieces = pieces;
+        if self.file.is_some() || self.watch.has_file() {
+            let first = pieces.iter().position(|piece| !piece.is_empty());
+            pieces = &pieces[first.unwrap_or(0)..];
+            match pieces.iter().position(|piece| is_zeros(piece)) {
+                Some(0) => return self.poll_send_file(cx, pieces[0].len()),
+                Some(count) => pieces = &pieces[..count],
+                None => {}
+            }
+        }
+        let written = ready!(Write::poll_write_vectored(
+            Pin::new(&mut self.conn),
+            cx,
+            pieces
+        ));
+        self.watch.note_moved();
+        Poll::Ready(written)
+    }
 }
 
 impl Read for Wire {
@@ -66,23 +152,57 @@ impl Read for Wire {
         cx: &mut Context<'_>,
         mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if !this.ahead.is_empty() {
-            let count = buf.remaining().min(this.ahead.len());
-            buf.put_slice(&this.ahead[..count]);
-            this.ahead.drain(..count);
-            if this.ahead.is_empty() {
-                this.ahead = Vec::new();
+        let Self {
+            conn,
+            ahead,
+            watch,
+            strict,
+            ..
+        } = self.get_mut();
+        let room = buf.remaining();
+        let Some(strict) = strict else {
+            // HTTP/2 bytes that were read ahead come first.
+            if !ahead.is_empty() {
+                let count = room.min(ahead.len());
+                buf.put_slice(&ahead[..count]);
+                ahead.drain(..count);
+                return Poll::Ready(Ok(()));
             }
+            let polled = conn.poll_read_uninit(cx, room, |bytes| buf.put_slice(bytes));
+            match polled.is_ready() {
+                true => watch.note_moved(),
+                false => watch.note_waiting(false),
+            }
+            return polled;
+        };
+        if strict.is_refused() {
             return Poll::Ready(Ok(()));
         }
-        let room = buf.remaining();
-        let polled = this
-            .conn
-            .poll_read_uninit(cx, room, |bytes| buf.put_slice(bytes));
-        match polled.is_ready() {
-            true => this.watch.note_moved(),
-            false => this.watch.note_waiting(false),
+        if strict.is_upgrade() {
+            // hyper asks again when the request has its response.
+            if !watch.has_stayed() {
+                return Poll::Pending;
+            }
+            strict.stay();
+        }
+        let most = room.saturating_sub(REFUSED.len()).max(1);
+        let mut put = |bytes: &[u8]| {
+            let count = strict.check(bytes);
+            buf.put_slice(&bytes[..count]);
+            if strict.is_refused() && buf.remaining() >= REFUSED.len() {
+                buf.put_slice(REFUSED);
+            }
+            bytes[count..].to_vec()
+        };
+        if !ahead.is_empty() {
+            let count = most.min(ahead.len());
+            let held = put(&ahead[..count]);
+            ahead.splice(..count, held);
+            return Poll::Ready(Ok(()));
+        }
+        let polled = conn.poll_read_uninit(cx, most, |bytes| *ahead = put(bytes));
+        if polled.is_pending() {
+            watch.note_waiting(strict.is_in_head());
         }
         polled
     }
@@ -94,9 +214,7 @@ impl Write for Wire {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.conn).poll_write(cx, buf));
-        self.watch.note_moved();
-        Poll::Ready(written)
+        self.poll_write_pieces(cx, &[IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
@@ -104,13 +222,7 @@ impl Write for Wire {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Write::poll_write_vectored(
-            Pin::new(&mut self.conn),
-            cx,
-            bufs
-        ));
-        self.watch.note_moved();
-        Poll::Ready(written)
+        self.poll_write_pieces(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -126,6 +238,28 @@ impl Write for Wire {
     }
 }
 
+/// Returns at most `most` zeros of the one buffer.
+pub(super) fn zeros(most: u64) -> Bytes {
+    ZEROS.with(|zeros| {
+        let zeros = zeros.get_or_init(|| vec![0; ZEROS_LEN].into());
+        zeros.slice(..most.min(ZEROS_LEN as u64) as usize)
+    })
+}
+
+/// Returns whether the bytes are in that buffer.
+fn is_zeros(bytes: &[u8]) -> bool {
+    ZEROS.with(|zeros| {
+        let zeros = zeros.get().map(|zeros| zeros.as_ptr_range());
+        zeros.is_some_and(|zeros| zeros.contains(&bytes.as_ptr()))
+    })
+}
+
+thread_local! {
+    /// The system gives such a buffer no memory before it is used.
+    static ZEROS: OnceCell<Bytes> = const { OnceCell::new() };
+}
+
+const ZEROS_LEN: usize = 4 << 20;
 /// The beginning of what a client sends first that speaks HTTP/2.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 /// The most bytes that are read before it is known what the peer speaks.

@@ -146,6 +146,15 @@ impl ServerConfig {
         self.set(|settings| settings.alpn = names)
     }
 
+    /// Sets the application protocols, unless they are set.
+    #[cfg(feature = "http")]
+    pub(crate) fn or_alpn(self, protocols: &[&str]) -> Self {
+        match self.settings.alpn.is_empty() && self.settings.given.is_none() {
+            true => self.alpn(protocols),
+            false => self,
+        }
+    }
+
     /// Sets whether clients get tickets with which they resume their session later; they do by
     /// default.
     #[doc(alias("session tickets", "enableSessions"))]

@@ -309,12 +309,18 @@ impl Transport {
     #[doc(alias("FileSender", "beginFileTransfer", "sendfile"))]
     #[track_caller]
     pub fn send_file(&self, file: File) -> Deferred<u64> {
+        self.send_file_part(file, u64::MAX)
+    }
+
+    /// Sends at most `most` bytes of a file like [`Transport::send_file`].
+    #[track_caller]
+    pub(crate) fn send_file_part(&self, file: File, most: u64) -> Deferred<u64> {
         let link = self.0.link();
         if let (true, Some(reason)) = (link.life().is_over(), link.reason()) {
             return Deferred::fail(reason);
         }
         let (deferred, resolver) = Deferred::pair();
-        if !link.send_file(file, resolver) {
+        if !link.send_file(file, most, resolver) {
             return deferred;
         }
         let this = Rc::downgrade(&self.0);

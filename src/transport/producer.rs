@@ -132,6 +132,8 @@ pub(super) struct Sending {
     file: File,
     resolver: Resolver<u64>,
     sent: u64,
+    /// The most bytes that are sent.
+    most: u64,
     /// Whether the file is read and written in pieces, because the system cannot send this file to
     /// this socket.
     is_read: bool,
@@ -152,7 +154,11 @@ impl Sending {
         if self.is_read {
             return self.read_and_write(link);
         }
-        let most = link.write_allowance().min(PIECE);
+        let left = self.left(PIECE);
+        if left == 0 {
+            return Sent::Done;
+        }
+        let most = link.write_allowance().min(left);
         if most == 0 {
             return Sent::Wait;
         }
@@ -188,8 +194,13 @@ impl Sending {
         }
     }
 
+    /// Returns how many bytes are left to send, at most `most`.
+    fn left(&self, most: usize) -> usize {
+        (self.most - self.sent).min(most as u64) as usize
+    }
+
     fn read_and_write(&mut self, link: &ConnCore) -> Sent {
-        let mut piece = vec![0; READ];
+        let mut piece = vec![0; self.left(READ)];
         loop {
             return match self.file.read(&mut piece) {
                 Ok(0) => Sent::Done,
@@ -239,12 +250,14 @@ impl ConnCore {
         added.map_err(|_| ConnectionError::ProducerRegistered)
     }
 
-    /// Sends a file, unless a producer is registered. Returns whether the file is sent.
-    pub(super) fn send_file(&self, file: File, resolver: Resolver<u64>) -> bool {
+    /// Sends at most `most` bytes of a file, unless a producer is registered. Returns whether the
+    /// file is sent.
+    pub(super) fn send_file(&self, file: File, most: u64, resolver: Resolver<u64>) -> bool {
         let added = self.add_source(Source::File(Sending {
             file,
             resolver,
             sent: 0,
+            most,
             is_read: false,
         }));
         if let Err(Source::File(sending)) = added {

@@ -223,6 +223,14 @@ impl ServerEndpoint {
         self
     }
 
+    /// Offers application protocols over TLS, unless the endpoint does.
+    #[cfg(all(feature = "http", feature = "tls"))]
+    pub(crate) fn or_alpn(mut self, protocols: &[&str]) -> Self {
+        let tls = self.tls.take();
+        self.tls = tls.map(|config| Rc::new(ServerConfig::clone(&config).or_alpn(protocols)));
+        self
+    }
+
     fn at(at: ListenTarget) -> Self {
         Self {
             at,
