@@ -35,3 +35,4 @@ pub use self::page::{download_page, get_page};
 pub use self::port::HttpPort;
 pub use self::serve::{IntoResponse, Server, serve};
 pub use self::service::{SendBody, service};
+pub use self::url::resolve;

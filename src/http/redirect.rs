@@ -5,7 +5,7 @@ use std::rc::Rc;
 use http::request::Parts;
 use http::{HeaderMap, Method, Response, StatusCode, Uri, header};
 
-use super::url::{Origin, Versions, resolve};
+use super::url::{Origin, Versions, join};
 use super::{Body, HttpError};
 
 /// Which redirects are followed.
@@ -43,7 +43,7 @@ impl Redirects {
             url: request.uri.to_string(),
             problem,
         };
-        let target = resolve(&request.uri, location.as_bytes());
+        let target = join(&request.uri, location.as_bytes());
         let target = target.map_err(|error| problem(format!("{location:?} is no URL: {error}")))?;
         let to = Origin::of(&target, Versions::Any).map_err(|error| problem(error.to_string()))?;
         if !(self.is_followed)(&request.uri, &target) {

@@ -96,9 +96,33 @@ pub(super) fn parse(url: impl Display) -> Result<Uri, HttpError> {
     })
 }
 
+/// Returns the URL that a link names in the page of another URL. A fragment is dropped; what must
+/// be escaped in a URL and is not is escaped.
+///
+/// # Errors
+///
+/// Fails with [`HttpError::Url`] when the link is no reference to a URL (RFC 3986, section 4.1).
+///
+/// # Examples
+///
+/// ```
+/// use torsade::http::{self, Uri};
+///
+/// let page = Uri::from_static("http://example.org/shop/index.html");
+/// assert_eq!(http::resolve(&page, "../about us")?, "http://example.org/about%20us");
+/// # Ok::<(), http::HttpError>(())
+/// ```
+#[doc(alias("urljoin", "join"))]
+pub fn resolve(base: &Uri, link: impl AsRef<[u8]>) -> Result<Uri, HttpError> {
+    let link = link.as_ref();
+    join(base, link).map_err(|problem| HttpError::Url {
+        url: String::from_utf8_lossy(link).into_owned(),
+        problem,
+    })
+}
+
 /// Returns the URL that a reference names, as a response's `Location` or a link in a page does.
-/// What must be escaped in a URL and is not is escaped.
-pub(super) fn resolve(base: &Uri, reference: &[u8]) -> Result<Uri, String> {
+pub(super) fn join(base: &Uri, reference: &[u8]) -> Result<Uri, String> {
     let base = escape(base.to_string().as_bytes());
     let base = UriAbsoluteStr::new(&base).map_err(|error| error.to_string())?;
     let reference = escape(reference.trim_ascii());

@@ -5,6 +5,7 @@
 mod support;
 
 mod bgp;
+mod crawler;
 mod irc_logbot;
 mod promises;
 mod proxy;

@@ -9,6 +9,8 @@ mod drivers;
 pub(crate) mod folder;
 #[cfg(target_os = "linux")]
 pub(crate) mod foreign;
+#[cfg(target_os = "linux")]
+pub(crate) mod nginx;
 #[cfg(unix)]
 pub(crate) mod noted;
 pub(crate) mod own;
