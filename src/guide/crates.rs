@@ -23,8 +23,8 @@
 //! with `tokio::spawn` runs on the runtime's own thread, and ends as the crate says: `sqlx`, for
 //! instance, waits for the server's answer before it uses a connection again.
 //!
-//! Two examples are in `tests/crates/examples`: `axum_hello`, a web server, and `postgres`, a guest
-//! book through `sqlx`.
+//! Three examples are in `tests/crates/examples`: `axum_hello`, a web server; `websocket_chat`, a
+//! chat in the browser; and `postgres`, a guest book through `sqlx`.
 //!
 //! # What does not run
 //!

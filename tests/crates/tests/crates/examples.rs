@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use torsade::{Failure, Reactor, fail, testing};
 
 /// An example that was started, and ends with this.
-struct Example(Child);
+pub(crate) struct Example(Child);
 
 /// Returns the path of an example.
 pub(crate) fn path(name: &str) -> Result<PathBuf, Failure> {
@@ -19,7 +19,7 @@ pub(crate) fn path(name: &str) -> Result<PathBuf, Failure> {
 
 impl Example {
     /// Starts the example and returns the first line that it prints.
-    fn start(name: &str, address: &str) -> Result<(Self, String), Failure> {
+    pub(crate) fn start(name: &str, address: &str) -> Result<(Self, String), Failure> {
         let mut command = Command::new(path(name)?);
         let mut child = command.arg(address).stdout(Stdio::piped()).spawn()?;
         let out = child

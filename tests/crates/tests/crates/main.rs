@@ -5,6 +5,7 @@
 mod drivers;
 
 mod axum;
+mod browser;
 mod channels;
 mod clients;
 mod codecs;
