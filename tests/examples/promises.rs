@@ -505,7 +505,7 @@ fn an_echo_a_mail_server_and_a_web_server_in_tls_talk_to_themselves() {
     );
     assert_eq!(
         lines[1..],
-        ["GET /page", "HTTP/1.1 200 OK", "hello from /page"]
+        ["GET /page", "HTTP/2.0 200 OK", "hello from /page"]
     );
 
     let (lines, _) = Program::example("starttls", &[]).end();
