@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 
 use super::reader::Reader;
+use super::writer::writes;
 use super::{Connection, ReadHalf, WriteHalf, writer};
 
 macro_rules! reads {
@@ -41,40 +42,13 @@ macro_rules! reads {
     };
 }
 
-macro_rules! writes {
+macro_rules! writes_vectored {
     ($name:ident, |$this:ident| $conn:expr) => {
-        #[cfg_attr(docsrs, doc(cfg(feature = "tokio-io")))]
-        impl AsyncWrite for $name {
-            fn poll_write(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                buf: &[u8],
-            ) -> Poll<io::Result<usize>> {
-                let $this = self.get_mut();
-                writer::poll_write_one($conn, cx, buf)
-            }
-
-            fn poll_write_vectored(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                bufs: &[IoSlice<'_>],
-            ) -> Poll<io::Result<usize>> {
-                let $this = self.get_mut();
-                writer::poll_write($conn, cx, bufs)
-            }
-
+        writes! {
+            #[cfg_attr(docsrs, doc(cfg(feature = "tokio-io")))]
+            AsyncWrite::poll_shutdown for $name, |$this| $conn,
             fn is_write_vectored(&self) -> bool {
                 true
-            }
-
-            fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                let $this = self.get_mut();
-                writer::poll_flush($conn, cx)
-            }
-
-            fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                let $this = self.get_mut();
-                writer::poll_close($conn, cx)
             }
         }
     };
@@ -82,8 +56,8 @@ macro_rules! writes {
 
 reads!(Connection);
 reads!(ReadHalf);
-writes!(Connection, |this| this.reader.conn());
-writes!(WriteHalf, |this| &this.conn);
+writes_vectored!(Connection, |this| this.reader.conn());
+writes_vectored!(WriteHalf, |this| &this.conn);
 
 fn poll_read(reader: &mut Reader, cx: &Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
     let limit = buf.remaining();

@@ -172,3 +172,46 @@ fn end_of_writing(conn: &Rc<Conn<Awaited>>) -> Option<io::Error> {
         _ => Some(io::ErrorKind::BrokenPipe.into()),
     }
 }
+
+/// Implements a trait for writing bytes. The traits of futures, tokio and hyper differ in how they
+/// call the end, and in whether they ask if vectored writes are worthwhile.
+macro_rules! writes {
+    (
+        $(#[$attribute:meta])*
+        $trait:ident::$close:ident for $name:ident, |$this:ident| $conn:expr $(, $($more:tt)*)?
+    ) => {
+        $(#[$attribute])*
+        impl $trait for $name {
+            fn poll_write(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buf: &[u8],
+            ) -> Poll<io::Result<usize>> {
+                let $this = self.get_mut();
+                writer::poll_write_one($conn, cx, buf)
+            }
+
+            fn poll_write_vectored(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                bufs: &[IoSlice<'_>],
+            ) -> Poll<io::Result<usize>> {
+                let $this = self.get_mut();
+                writer::poll_write($conn, cx, bufs)
+            }
+
+            fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                let $this = self.get_mut();
+                writer::poll_flush($conn, cx)
+            }
+
+            fn $close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                let $this = self.get_mut();
+                writer::poll_close($conn, cx)
+            }
+
+            $($($more)*)?
+        }
+    };
+}
+pub(super) use writes;
