@@ -461,6 +461,14 @@ impl Socket {
         }
     }
 
+    /// Returns whether the socket may owe bytes: see [`Socket::owed`].
+    pub(crate) fn may_owe(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.tls().is_some();
+        #[cfg(not(feature = "tls"))]
+        return false;
+    }
+
     /// Returns how many bytes the socket has in part accepted and not counted: they have to be
     /// passed again, before all others.
     pub(crate) fn owed(&self) -> usize {

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, Uri, header};
+use http::{Method, Request, Response, Uri, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use send_wrapper::SendWrapper;
@@ -78,8 +78,9 @@ struct Upgradable(SendWrapper<Weak<Watch>>);
 
 /// Returns whether a request asks for another protocol; if so, it may be [upgraded](upgrade).
 pub(super) fn asks_for_upgrade<B>(request: &mut Request<B>, watch: &Rc<Watch>) -> bool {
-    let asks = request.headers().contains_key(header::UPGRADE) || request.method() == "CONNECT";
-    if asks && request.version() < http::Version::HTTP_2 {
+    let is_connect = request.method() == Method::CONNECT;
+    let asks = watch.is_asked() && (is_connect || request.headers().contains_key(header::UPGRADE));
+    if asks {
         let watch = SendWrapper::new(Rc::downgrade(watch));
         request.extensions_mut().insert(Upgradable(watch));
     }
@@ -88,20 +89,21 @@ pub(super) fn asks_for_upgrade<B>(request: &mut Request<B>, watch: &Rc<Watch>) -
 
 /// Returns the request with a body that keeps to the limits.
 pub(super) fn received(request: Request<Incoming>, limits: &Limits) -> Request<Body> {
-    let (head, incoming) = request.into_parts();
-    let body = match incoming.is_end_stream() {
-        true => Body::empty(),
-        false => Body::other(Limited {
+    if request.body().is_end_stream() {
+        return request.map(|_| Body::empty());
+    }
+    let uri = request.uri().clone();
+    request.map(|incoming| {
+        Body::other(Limited {
             body: incoming.into(),
             left: limits.max_body,
             most: limits.max_body,
             limit: limits.body,
             sleep: None,
             is_waiting: false,
-            uri: head.uri.clone(),
-        }),
-    };
-    Request::from_parts(head, body)
+            uri,
+        })
+    })
 }
 
 /// The body of a request, limited in its size and in the time between two pieces.

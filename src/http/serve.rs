@@ -15,7 +15,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::uri::PathAndQuery;
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -304,66 +305,68 @@ where
     }
 
     /// Makes the response of a request.
-    async fn answer(
+    fn answer(
         self: Rc<Self>,
         mut request: Request<Incoming>,
         active: Active,
-    ) -> Result<Response<Sent>, Infallible> {
-        let is_head = request.method() == Method::HEAD;
-        let is_connect = request.method() == Method::CONNECT;
+    ) -> impl Future<Output = Result<Response<Sent>, Infallible>> + 'static {
         let log = LogEntry::begin(&request);
         let asks_for_upgrade = asks_for_upgrade(&mut request, active.watch());
-        let result = match refusal(&request, self.limits.max_body) {
-            Some(status) => Ok(close(status)),
-            None => self.run(received(request, &self.limits)).await,
-        };
-        let mut response = result.unwrap_or_else(IntoResponse::into_response);
-        if asks_for_upgrade {
-            let status = response.status();
-            let is_accepted = is_connect && status.is_success();
-            let changes = is_accepted || status == StatusCode::SWITCHING_PROTOCOLS;
-            active.watch().set_changes(changes);
-        }
-        if is_head {
-            let length = http_body::Body::size_hint(response.body()).exact();
-            if let Some(length) = length.filter(|length| *length > 0) {
-                let headers = response.headers_mut();
-                headers
-                    .entry(header::CONTENT_LENGTH)
-                    .or_insert(length.into());
+        let refusal = refusal(&request, self.limits.max_body);
+        let method = request.method().clone();
+        let path = request.uri().path_and_query().cloned();
+        let request = received(request, &self.limits);
+        async move {
+            let mut response = match refusal {
+                Some(status) => close(status),
+                None => {
+                    let mut future = pin!((self.handler)(request));
+                    let result = poll_fn(|cx| {
+                        let poll = || future.as_mut().poll(cx);
+                        let polled = report::catch_unmeasured(|| self.location, poll);
+                        polled.unwrap_or_else(|panic| Poll::Ready(Err(panic)))
+                    });
+                    match result.await {
+                        Ok(response) => response.into_response(),
+                        Err(failure) => failed(failure, &method, path.as_ref()),
+                    }
+                }
+            };
+            if asks_for_upgrade {
+                let status = response.status();
+                let is_accepted = method == Method::CONNECT && status.is_success();
+                let changes = is_accepted || status == StatusCode::SWITCHING_PROTOCOLS;
+                active.watch().set_changes(changes);
             }
-            *response.body_mut() = Body::empty();
+            if method == Method::HEAD {
+                let length = http_body::Body::size_hint(response.body()).exact();
+                if let Some(length) = length.filter(|length| *length > 0) {
+                    let headers = response.headers_mut();
+                    headers
+                        .entry(header::CONTENT_LENGTH)
+                        .or_insert(length.into());
+                }
+                *response.body_mut() = Body::empty();
+            }
+            Ok(Sent::response(response, active, log))
         }
-        Ok(Sent::response(response, active, log))
     }
+}
 
-    /// Calls the handler. Fails with the status that answers the handler's failure.
-    async fn run(&self, request: Request<Body>) -> Result<Response<Body>, StatusCode> {
-        let (method, uri) = (request.method().clone(), request.uri().clone());
-        let mut future = pin!((self.handler)(request));
-        let result = poll_fn(|cx| {
-            let polled = report::catch_unmeasured(|| self.location, || future.as_mut().poll(cx));
-            match polled {
-                Ok(polled) => polled,
-                Err(panic) => Poll::Ready(Err(panic)),
-            }
-        })
-        .await;
-        let failure = match result {
-            Ok(response) => return Ok(response.into_response()),
-            Err(failure) => failure,
-        };
-        match failure.downcast_ref() {
-            Some(HttpError::TooLarge { .. }) => Err(StatusCode::PAYLOAD_TOO_LARGE),
-            Some(HttpError::TimedOut { .. }) => Err(StatusCode::REQUEST_TIMEOUT),
-            Some(HttpError::Broken { .. }) => Err(StatusCode::BAD_REQUEST),
-            _ => {
-                let path = uri.path().escape_debug();
-                failure.report(format_args!("in the handler of {method} {path}"));
-                Err(StatusCode::INTERNAL_SERVER_ERROR)
-            }
+/// Makes the response for a failure of the handler; reports it unless it is the peer's.
+#[cold]
+fn failed(failure: Failure, method: &Method, path: Option<&PathAndQuery>) -> Response<Body> {
+    let status = match failure.downcast_ref() {
+        Some(HttpError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
+        Some(HttpError::TimedOut { .. }) => StatusCode::REQUEST_TIMEOUT,
+        Some(HttpError::Broken { .. }) => StatusCode::BAD_REQUEST,
+        _ => {
+            let path = path.map_or("", |path| path.path()).escape_debug();
+            failure.report(format_args!("in the handler of {method} {path}"));
+            StatusCode::INTERNAL_SERVER_ERROR
         }
-    }
+    };
+    status.into_response()
 }
 
 /// Returns the status that answers a request which must not reach the handler.
@@ -371,16 +374,13 @@ fn refusal<B: http_body::Body>(request: &Request<B>, max_body: u64) -> Option<St
     if request.body().size_hint().lower() > max_body {
         return Some(StatusCode::PAYLOAD_TOO_LARGE);
     }
-    let mut hosts = request.headers().get_all(header::HOST).iter();
-    let (host, another) = (hosts.next(), hosts.next());
-    let is_missing = host.is_none() && request.version() == Version::HTTP_11;
-    let authority = request.uri().authority();
-    let differs = host.zip(authority).is_some_and(|(host, authority)| {
-        !host
-            .as_bytes()
-            .eq_ignore_ascii_case(authority.as_str().as_bytes())
-    });
-    (is_missing || differs || another.is_some()).then_some(StatusCode::BAD_REQUEST)
+    // The wire has seen that there is one host.
+    let authority = request.uri().authority()?;
+    let host = request.headers().get(header::HOST)?;
+    let is_same = host
+        .as_bytes()
+        .eq_ignore_ascii_case(authority.as_str().as_bytes());
+    (!is_same).then_some(StatusCode::BAD_REQUEST)
 }
 
 /// Makes a response after which the connection is closed.

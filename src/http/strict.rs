@@ -8,7 +8,7 @@
 //! sizes are digits. At what breaks these rules the bytes end, and hyper is given [some](REFUSED)
 //! that it refuses in every place: so it answers with status 400 and closes the connection.
 
-use std::str;
+use std::{mem, str};
 
 /// Follows the framing of the requests of a connection.
 #[derive(Default)]
@@ -20,6 +20,9 @@ pub(super) struct Strict {
     body: Option<Framing>,
     /// Whether the head asks to go on with another protocol.
     is_upgrade: bool,
+    /// Whether the head has a host, and whether it must have one.
+    has_host: bool,
+    needs_host: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,41 +57,65 @@ impl Strict {
     ///
     /// [`is_upgrade`]: Self::is_upgrade
     pub(super) fn check(&mut self, bytes: &[u8]) -> usize {
-        let mut rest = bytes;
-        while !rest.is_empty() {
+        let mut start = 0;
+        while start < bytes.len() {
             match &mut self.state {
                 State::Upgrade | State::Refused => break,
                 State::Body(left) | State::Chunk(left) => {
-                    let count = (*left).min(rest.len() as u64);
+                    let count = (*left).min((bytes.len() - start) as u64);
                     *left -= count;
-                    rest = &rest[count as usize..];
+                    start += count as usize;
                     match self.state {
                         State::Body(0) => self.state = State::Start,
                         State::Chunk(0) => self.state = State::ChunkSize,
                         _ => {}
                     }
                 }
-                _ => {
-                    let Some(end) = memchr::memchr(b'\n', rest) else {
-                        self.line.extend_from_slice(rest);
-                        return bytes.len();
-                    };
-                    let (line, after) = rest.split_at(end + 1);
-                    let next = if self.line.is_empty() {
-                        self.next(line)
-                    } else {
-                        let mut whole = std::mem::take(&mut self.line);
-                        whole.extend_from_slice(line);
-                        self.next(&whole)
-                    };
-                    self.state = next.unwrap_or(State::Refused);
-                    if self.state != State::Refused {
-                        rest = after;
-                    }
+                _ => match self.check_lines(&bytes[start..]) {
+                    0 => break,
+                    count => start += count,
+                },
+            }
+        }
+        start
+    }
+
+    /// Checks lines until one is refused, or something else than a line follows.
+    fn check_lines(&mut self, bytes: &[u8]) -> usize {
+        let mut start = 0;
+        for (word, at) in bytes.chunks(8).zip((0..).step_by(8)) {
+            let mut found = line_ends(word);
+            while found != 0 {
+                let end = at + found.trailing_zeros() as usize / 8 + 1;
+                found &= found - 1;
+                self.state = self.line(&bytes[start..end]).unwrap_or(State::Refused);
+                match self.state {
+                    State::Refused => return start,
+                    State::Head | State::Start | State::ChunkSize | State::Trailer => start = end,
+                    _ => return end,
                 }
             }
         }
-        bytes.len() - rest.len()
+        self.line.extend_from_slice(&bytes[start..]);
+        bytes.len()
+    }
+
+    /// Returns the state after a line, the end of which has come. `None` refuses it.
+    #[inline(always)]
+    fn line(&mut self, line: &[u8]) -> Option<State> {
+        if !self.line.is_empty() {
+            let mut whole = mem::take(&mut self.line);
+            whole.extend_from_slice(line);
+            return self.next(whole.strip_suffix(b"\r\n")?);
+        }
+        let line = line.strip_suffix(b"\r\n")?;
+        match line.first().map(|first| first | 0x20) {
+            // These headers do not matter here, nor do most others.
+            Some(b'a' | b'd'..=b'g' | b'i'..=b's' | b'v'..=b'z') if self.state == State::Head => {
+                Some(State::Head)
+            }
+            _ => self.next(line),
+        }
     }
 
     /// Returns whether a head has begun and not ended.
@@ -111,9 +138,7 @@ impl Strict {
         self.state = after_head(self.body);
     }
 
-    /// Returns the state after a line, which ends with LF. `None` refuses it.
     fn next(&mut self, line: &[u8]) -> Option<State> {
-        let line = line.strip_suffix(b"\r\n")?;
         let state = self.state;
         if matches!(line.first(), Some(b' ' | b'\t')) {
             return None;
@@ -122,8 +147,10 @@ impl Strict {
             State::Start if line.is_empty() => Some(State::Start),
             State::Start => {
                 (self.body, self.is_upgrade) = (None, line.starts_with(b"CONNECT "));
+                (self.has_host, self.needs_host) = (false, line.ends_with(b"1.1"));
                 Some(State::Head)
             }
+            State::Head if line.is_empty() && self.needs_host && !self.has_host => None,
             State::Head if line.is_empty() && self.is_upgrade => Some(State::Upgrade),
             State::Head if line.is_empty() => Some(after_head(self.body)),
             State::Head => self.header(line).map(|()| State::Head),
@@ -145,31 +172,43 @@ impl Strict {
     }
 
     fn header(&mut self, line: &[u8]) -> Option<()> {
-        // Most headers are others.
-        if !matches!(line.first()? | 0x20, b'c' | b't' | b'u') {
-            return Some(());
+        let value = |name: &str| {
+            let is_it = line.get(name.len()) == Some(&b':')
+                && line[..name.len()].eq_ignore_ascii_case(name.as_bytes());
+            is_it.then(|| line[name.len() + 1..].trim_ascii())
+        };
+        if value("host").is_some() {
+            return (!mem::replace(&mut self.has_host, true)).then_some(());
         }
-        let colon = memchr::memchr(b':', line)?;
-        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
-        let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
-        if is("content-length") {
+        if let Some(value) = value("content-length") {
             let is_number = value.iter().all(u8::is_ascii_digit);
             let number = str::from_utf8(value).ok().filter(|_| is_number)?;
-            self.set_body(Framing::Length(number.parse().ok()?))
-        } else if is("transfer-encoding") {
-            let is_chunked = value.eq_ignore_ascii_case(b"chunked");
-            is_chunked.then_some(())?;
-            self.set_body(Framing::Chunked)
-        } else {
-            self.is_upgrade |= is("upgrade");
-            Some(())
+            return self.set_body(Framing::Length(number.parse().ok()?));
         }
+        if let Some(value) = value("transfer-encoding") {
+            let is_chunked = value.eq_ignore_ascii_case(b"chunked");
+            return is_chunked.then(|| self.set_body(Framing::Chunked))?;
+        }
+        self.is_upgrade |= value("upgrade").is_some();
+        Some(())
     }
 
     /// Records the framing of the body. `None` if there is one already.
     fn set_body(&mut self, body: Framing) -> Option<()> {
         self.body.replace(body).is_none().then_some(())
     }
+}
+
+/// Returns a word with the highest bit set in those of its bytes where `bytes` (at most 8) has LF.
+fn line_ends(bytes: &[u8]) -> u64 {
+    const LOW: u64 = u64::from_ne_bytes([0x7f; 8]);
+    let mut word = [0; 8];
+    match bytes.first_chunk() {
+        Some(all) => word = *all,
+        None => word[..bytes.len()].copy_from_slice(bytes),
+    }
+    let word = u64::from_le_bytes(word) ^ u64::from_ne_bytes([b'\n'; 8]);
+    !(((word & LOW) + LOW) | word | LOW)
 }
 
 fn after_head(body: Option<Framing>) -> State {

@@ -67,6 +67,8 @@ pub(super) struct Watch {
     file: Cell<Option<FilePart>>,
     /// Fires with the connection, if the response says that the protocol changes.
     upgrade: Cell<Option<Resolver<Connection>>>,
+    /// Whether a request has asked for another protocol.
+    is_asked: Cell<bool>,
     /// Whether the protocol changes, or does not, as a request has asked for it.
     changes: Cell<Option<bool>>,
 }
@@ -91,6 +93,7 @@ impl Watch {
             is_http2: Cell::new(false),
             file: Cell::new(None),
             upgrade: Cell::new(None),
+            is_asked: Cell::new(false),
             changes: Cell::new(None),
         });
         this.check();
@@ -152,6 +155,15 @@ impl Watch {
     pub(super) fn take_upgrade(&self) -> Option<Resolver<Connection>> {
         let resolver = self.upgrade.take();
         resolver.filter(|_| self.changes.get() == Some(true))
+    }
+
+    /// Records that a request asks for another protocol.
+    pub(super) fn note_asked(&self) {
+        self.is_asked.set(true);
+    }
+
+    pub(super) fn is_asked(&self) -> bool {
+        self.is_asked.get()
     }
 
     /// Records whether the protocol changes, as a request has asked for it.
@@ -309,5 +321,9 @@ impl Drop for Active {
     fn drop(&mut self) {
         self.set_blocked(false);
         self.watch.active.set(self.watch.active.get() - 1);
+        if self.watch.active.get() == 0 && self.watch.wait.get() == Wait::Busy {
+            // hyper does not always read again now.
+            self.watch.set_wait(Wait::Idle);
+        }
     }
 }

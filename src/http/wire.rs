@@ -189,6 +189,9 @@ impl Read for Wire {
         let mut put = |bytes: &[u8]| {
             let count = strict.check(bytes);
             buf.put_slice(&bytes[..count]);
+            if strict.is_upgrade() {
+                watch.note_asked();
+            }
             if strict.is_refused() && buf.remaining() >= REFUSED.len() {
                 buf.put_slice(REFUSED);
             }

@@ -35,12 +35,27 @@ pub(super) fn write_line_at_once(conn: &Rc<Conn<Awaited>>, line: &[u8]) -> bool 
 
 #[inline(always)]
 fn write_both_at_once(conn: &Rc<Conn<Awaited>>, piece: &[u8], end: &[u8]) -> bool {
-    let is_done = piece.len() < BIG && budget::is_left() && conn.link().write_if_usual(piece, end);
+    let is_done = piece.len() + end.len() < BIG
+        && budget::is_left()
+        && conn.link().write_if_usual(piece, end);
     if is_done {
         conn.handler().is_writing.set(false);
         budget::spend(piece.len() + end.len());
     }
     is_done
+}
+
+/// Writes like [`poll_write`], several slices.
+#[inline]
+pub(super) fn poll_write_vectored(
+    conn: &Rc<Conn<Awaited>>,
+    cx: &Context<'_>,
+    pieces: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    match pieces {
+        [one, two] if write_both_at_once(conn, one, two) => Poll::Ready(Ok(one.len() + two.len())),
+        _ => poll_write(conn, cx, pieces),
+    }
 }
 
 /// Queues as many bytes as fit, or waits for space.
@@ -71,12 +86,13 @@ fn poll_write_unmetered(
     if let Some(error) = end_of_writing(conn) {
         return Poll::Ready(Err(error));
     }
-    let Some(first) = pieces.iter().find(|piece| !piece.is_empty()) else {
+    let total: usize = pieces.iter().map(|piece| piece.len()).sum();
+    if total == 0 {
         return Poll::Ready(Ok(0));
-    };
-    if first.len() >= BIG {
+    }
+    if total >= BIG {
         // Not worth copying, if the socket accepts it at once.
-        if let Some(count) = link.write_through(first) {
+        if let Some(count) = link.write_through(pieces) {
             return Poll::Ready(Ok(count));
         }
         if let Some(error) = end_of_writing(conn) {
@@ -197,7 +213,7 @@ macro_rules! writes {
                 bufs: &[IoSlice<'_>],
             ) -> Poll<io::Result<usize>> {
                 let $this = self.get_mut();
-                writer::poll_write($conn, cx, bufs)
+                writer::poll_write_vectored($conn, cx, bufs)
             }
 
             fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,7 +1,7 @@
 //! Big writes, which go straight to the socket when nothing is queued: copying them into the queue
 //! costs as much as a system call.
 
-use std::io;
+use std::io::{self, IoSlice};
 
 use super::flags::Flag;
 use super::link::ConnCore;
@@ -14,7 +14,9 @@ impl ConnCore {
     pub(super) fn write_big(&self, bytes: &[u8]) {
         let sent = match self.is_usual() {
             // An error comes again when the queue is flushed, and is handled there.
-            true => self.write_past_queue(bytes).and_then(Result::ok),
+            true => self
+                .write_past_queue(&[IoSlice::new(bytes)])
+                .and_then(Result::ok),
             false => None,
         };
         if sent.is_some() {
@@ -27,15 +29,22 @@ impl ConnCore {
     }
 
     /// Writes past the queue, when there is none. `None` when nothing could be written.
-    pub(crate) fn write_through(&self, bytes: &[u8]) -> Option<usize> {
+    pub(crate) fn write_through(&self, pieces: &[IoSlice<'_>]) -> Option<usize> {
         // What the socket owes is queued.
-        let bytes = &bytes[..bytes.len().min(self.limits().high.max(1))];
-        match self.write_past_queue(bytes)? {
-            Ok(count) => {
+        let owes = self.with_socket(Socket::may_owe).unwrap_or(false);
+        let first = pieces.iter().find(|piece| !piece.is_empty())?;
+        let first = &first[..first.len().min(self.limits().high.max(1))];
+        let written = match owes {
+            true => self.write_past_queue(&[IoSlice::new(first)])?,
+            false => self.write_past_queue(pieces)?,
+        };
+        match written {
+            Ok(count) if owes => {
                 let owed = self.with_socket(Socket::owed).unwrap_or(0);
-                self.write_checked(&bytes[count..count + owed]);
+                self.write_checked(&first[count..count + owed]);
                 Some(count + owed)
             }
+            Ok(count) => Some(count),
             Err(error) => {
                 self.writing_failed(error);
                 None
@@ -43,12 +52,16 @@ impl ConnCore {
         }
     }
 
-    fn write_past_queue(&self, bytes: &[u8]) -> Option<io::Result<usize>> {
+    fn write_past_queue(&self, pieces: &[IoSlice<'_>]) -> Option<io::Result<usize>> {
         let is_held = self.flags.has(Flag::BLOCKED) || self.flags.has(Flag::POLICED);
         if self.queued() > 0 || is_held || !self.life().takes_writes() {
             return None;
         }
-        let write = |socket: &Socket| socket.takes_at_once().then(|| socket.write(bytes));
+        let write = |socket: &Socket| match pieces {
+            _ if !socket.takes_at_once() => None,
+            [piece] => Some(socket.write(piece)),
+            pieces => Some(socket.write_vectored(pieces)),
+        };
         match self.with_socket(write)?? {
             Ok(count) => {
                 self.note_sent(count);

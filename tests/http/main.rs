@@ -5,5 +5,7 @@
 mod support;
 
 mod client;
+mod files;
+mod limits;
 mod server;
 mod smuggling;

@@ -9,6 +9,7 @@
 //! | `cargo run --release -- --chart FILE` | the same as a table, and an SVG chart in `FILE` |
 //! | `cargo run --release -- publish [ROW..]` | the same and the instructions; writes `chart.svg`, and the tables in the README and in the guide |
 //! | `cargo run --release -- instructions [ROW..]` | user instructions per operation, counted by callgrind |
+//! | `cargo run --release -- http [ROW..]` | the CPU time of HTTP requests beside hyper on tokio, by `h2load`; after `http instructions` those of callgrind |
 //! | `cargo run --release --no-default-features -- guard` | torsade's counts beside those in `counts.txt`; fails where one has grown by more than 3 % |
 //! | the same, with `--write` | writes `counts.txt` |
 //! | `cargo bench --bench idle_tls` | the memory of idle connections in TLS, beside tokio-rustls |
@@ -23,6 +24,8 @@ mod chart;
 mod client;
 mod contenders;
 mod guard;
+#[cfg(feature = "http")]
+mod http;
 mod measure;
 mod publish;
 mod rows;
@@ -49,6 +52,12 @@ fn main() -> ExitCode {
             println!("{}", contender.run(row.work, count)?);
             Ok(())
         }),
+        #[cfg(feature = "http")]
+        ["serve-http", who] => http::serve(who),
+        #[cfg(feature = "http")]
+        ["http", "instructions", ref names @ ..] => http::compare(names, true),
+        #[cfg(feature = "http")]
+        ["http", ref names @ ..] => http::compare(names, false),
         ["instructions", ref names @ ..] => {
             chosen(names).and_then(|rows| instructions(&rows)).map(drop)
         }

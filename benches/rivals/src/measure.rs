@@ -69,7 +69,7 @@ fn run(contender: Contender, row: &Row, count: usize, under: &[&str]) -> Result<
 }
 
 /// Returns the total that callgrind writes at the end.
-fn collected(text: &str) -> Result<f64, Error> {
+pub fn collected(text: &str) -> Result<f64, Error> {
     let line = text
         .lines()
         .find_map(|line| line.split("Collected : ").nth(1));
@@ -113,8 +113,7 @@ impl Server {
 
     /// Returns how long its main thread has been on a processor, in nanoseconds.
     fn busy(&self) -> Result<f64, Error> {
-        let stat = fs::read_to_string(format!("/proc/{}/schedstat", self.child.id()))?;
-        Ok(stat.split(' ').next().unwrap_or_default().parse()?)
+        busy(self.child.id())
     }
 
     /// Ends it; returns its instructions.
@@ -138,6 +137,12 @@ impl Drop for Server {
     }
 }
 
+/// Returns how long the main thread of a process has been on a processor, in nanoseconds.
+pub fn busy(process: u32) -> Result<f64, Error> {
+    let stat = fs::read_to_string(format!("/proc/{process}/schedstat"))?;
+    Ok(stat.split(' ').next().unwrap_or_default().parse()?)
+}
+
 /// Pins a process (`None`: this one) to a processor, where there are enough of them.
 fn pin(process: Option<u32>, processor: usize) {
     let many = std::thread::available_parallelism().is_ok_and(|count| count.get() > 1);
@@ -149,7 +154,7 @@ fn pin(process: Option<u32>, processor: usize) {
     }
 }
 
-const VALGRIND: [&str; 3] = [
+pub const VALGRIND: [&str; 3] = [
     "valgrind",
     "--tool=callgrind",
     "--callgrind-out-file=/dev/null",
