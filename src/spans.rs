@@ -3,15 +3,17 @@
 //! # The idea
 //!
 //! A task keeps the span it was spawned in, a callback, a timer and work for a thread the span they
-//! were made in, and each connection has a span of its own in which its hooks run. All of it is
-//! kept only while a subscriber may be interested, in a closure around the user's, in a task's info
-//! or in a table beside the connections; otherwise it costs a load and a comparison where something
-//! is made, and no memory.
+//! were made in, and each connection, datagram port and process has a span of its own in which its
+//! hooks run. All of it is kept only while a subscriber may be interested, in a closure around the
+//! user's, in a task's info, in a table beside the connections or in a box of the port or process;
+//! otherwise it costs a load and a comparison where something is made, and no memory.
 //!
 //! # Invariants
 //!
 //! 1. Nothing is borrowed while a span is entered, left, made or dropped: each calls the
 //!    subscriber.
+
+use std::cell::Cell;
 
 use tracing::Span;
 use tracing::level_filters::LevelFilter;
@@ -42,6 +44,29 @@ pub(crate) fn follow_there<R: 'static>(
     match current() {
         Some(span) => Box::new(move || span.in_scope(work)),
         None => work,
+    }
+}
+
+/// The span of a thing that calls user code, made when it is first asked for.
+#[derive(Default)]
+pub(crate) struct OwnSpan(Cell<Option<Box<Span>>>);
+
+impl OwnSpan {
+    /// Returns the span; `make` makes it, where a subscriber is interested.
+    #[cold]
+    pub(crate) fn get_or(&self, make: impl FnOnce() -> Option<Span>) -> Option<Span> {
+        let span = match self.0.take() {
+            Some(span) => span,
+            None => Box::new(make()?),
+        };
+        let result = Some((*span).clone());
+        drop(self.0.replace(Some(span)));
+        result
+    }
+
+    /// Takes the span out, for the last code that runs in it.
+    pub(crate) fn take(&self) -> Option<Span> {
+        self.0.take().map(|span| *span)
     }
 }
 

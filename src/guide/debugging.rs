@@ -52,10 +52,16 @@
 //! | a task, a child of a scope | the span in which it was spawned |
 //! | a callback of a Deferred, `call_later`, `call_soon`, [`Remote::call`](crate::Remote::call), work for a thread pool | the span in which it was made |
 //! | the hooks of a protocol on a connection, its timers, results and posted closures; the handler of [`serve`](crate::Reactor::serve) | the connection's span |
+//! | the same of a protocol on a datagram port or of a process | the span of the port or the process |
 //!
-//! The span of a connection has the name `connection`, the target `torsade::net`, the level `INFO`,
-//! and the fields `peer` and `endpoint` (the local address). It lasts as long as the connection,
-//! also when the connection gets another handler. A failure of a task, a call or a hook is reported
+//! | span | level | target | fields |
+//! |---|---|---|---|
+//! | `connection` | `INFO` | `torsade::net` | `peer`, `endpoint` (the local address) |
+//! | `datagrams` | `INFO` | `torsade::net` | `endpoint` |
+//! | `process` | `INFO` | `torsade::process` | `program`, `pid` |
+//!
+//! The span of a connection lasts as long as the connection, also when the connection gets another
+//! handler. A failure of a task, a call or a hook is reported
 //! inside the span of that code, that of a Deferred inside the span in which the failure was made.
 //! Without a subscriber all this costs nothing.
 //!

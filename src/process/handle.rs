@@ -5,9 +5,12 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::panic::Location;
+use std::path::Path;
 use std::process::ExitStatus;
 use std::rc::Rc;
 use std::time::Duration;
+
+use tracing::{Level, Span, span_enabled};
 
 use super::Command;
 use super::body::Body;
@@ -17,6 +20,7 @@ use crate::driver::{NotLaunched, Pty};
 use crate::failure::Failure;
 use crate::reactor::{Reactor, Stopped, WeakReactor};
 use crate::signal::Signal;
+use crate::spans::OwnSpan;
 use crate::transport::{ConnConfig, ConnectionError, DelayedClose, Transport};
 
 /// A handle to a child process, for writing to it, sending it signals and asking about it. Clones
@@ -53,6 +57,7 @@ pub(super) struct Common {
     deadline: Cell<Option<DelayedCall>>,
     reactor: WeakReactor,
     pub(super) location: &'static Location<'static>,
+    span: OwnSpan,
 }
 
 /// A pipe of a process.
@@ -351,7 +356,26 @@ impl Common {
             deadline: Cell::new(None),
             reactor: reactor.downgrade(),
             location,
+            span: OwnSpan::default(),
         }
+    }
+
+    /// Returns the span in which its hooks are called.
+    #[cold]
+    pub(super) fn span(&self) -> Option<Span> {
+        self.span.get_or(|| {
+            let is_wanted = span_enabled!(target: "torsade::process", Level::INFO, program, pid);
+            is_wanted.then(|| {
+                let program = Path::new(&self.program).display();
+                let pid = self.with_body(Body::pid);
+                tracing::info_span!(target: "torsade::process", "process", %program, pid)
+            })
+        })
+    }
+
+    /// Takes the span, for the last hook.
+    pub(super) fn take_span(&self) -> Option<Span> {
+        self.span.take()
     }
 
     /// Returns the settings of its pipes.

@@ -21,6 +21,8 @@ use std::process::ExitStatus;
 use std::rc::Rc;
 use std::time::Duration;
 
+use tracing::Span;
+
 use super::body::Body;
 use super::errors::ProcessError;
 use super::handle::Common;
@@ -31,6 +33,7 @@ use crate::failure::Failure;
 use crate::protocol::{Handle, ProtocolHost, ProtocolSlot, handle, leave, visit};
 use crate::reactor::{Handler, Reactor, Registration, Retry, Tracked};
 use crate::report::WarnOnce;
+use crate::spans;
 use crate::transport::{Conn, ConnHandler, Transport};
 
 impl Command {
@@ -181,7 +184,9 @@ impl<P: ProcessProtocol> Running<P> {
             return;
         };
         if !self.common.has_pipes() && !self.ended.replace(true) {
-            leave(&**self, |protocol| protocol.process_ended(exited));
+            spans::within(self.common.take_span(), || {
+                leave(&**self, |protocol| protocol.process_ended(exited));
+            });
         }
     }
 
@@ -287,6 +292,10 @@ impl<P: ProcessProtocol> ProtocolHost for Running<P> {
 
     fn host_reactor(&self) -> Option<Reactor> {
         self.common.reactor()
+    }
+
+    fn span(&self, _reactor: &Reactor) -> Option<Span> {
+        self.common.span()
     }
 
     fn host_location(&self) -> &'static Location<'static> {

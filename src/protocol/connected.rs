@@ -3,6 +3,8 @@
 use std::panic::Location;
 use std::rc::Rc;
 
+use tracing::Span;
+
 use super::Protocol;
 use super::input::Input;
 use super::slot::{self, ProtocolHost, ProtocolSlot, visit, visit_inlined};
@@ -29,6 +31,10 @@ impl<P: Protocol> ProtocolHost for Conn<OnStream<P>> {
 
     fn host_key(&self) -> usize {
         self.link().key()
+    }
+
+    fn span(&self, reactor: &Reactor) -> Option<Span> {
+        reactor.inner().connection_span(self.link().key())
     }
 
     fn host_location(&self) -> &'static Location<'static> {

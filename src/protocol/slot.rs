@@ -24,6 +24,7 @@ use std::panic::Location;
 use std::rc::{Rc, Weak};
 
 use slab::Slab;
+use tracing::Span;
 
 use super::successor::Successor;
 use super::{Context, Handle};
@@ -59,6 +60,8 @@ pub(crate) trait ProtocolHost: 'static {
     fn host_key(&self) -> usize {
         NO_CONNECTION
     }
+    /// Returns the span in which the protocol is called. Called while a subscriber is interested.
+    fn span(&self, reactor: &Reactor) -> Option<Span>;
     /// Returns the line that made the host.
     fn host_location(&self) -> &'static Location<'static>;
     /// Returns whether the only hook still to come is the last one.
@@ -211,7 +214,7 @@ pub(super) fn visit_inlined<H: ProtocolHost, R>(
     visit_here(host, reactor, call)
 }
 
-/// Calls the protocol in the span of its connection.
+/// Calls the protocol in the span of its host.
 #[cold]
 #[inline(never)]
 fn visit_in_span<H: ProtocolHost, R>(
@@ -224,7 +227,7 @@ fn visit_in_span<H: ProtocolHost, R>(
     let call: &mut Hook<'_, H> = &mut |protocol, cx| {
         result = call.take().map(|call| call(protocol, cx));
     };
-    let span = reactor.inner().connection_span(host.host_key());
+    let span = host.span(reactor);
     spans::within(span, || visit_here(host, reactor, call));
     result
 }

@@ -2,13 +2,17 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt::{Debug, Write};
+use std::process::ExitStatus;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 use crate::support::{HERE, Log, MS, until};
+use torsade::net::datagram::{DatagramPort, DatagramProtocol};
+use torsade::process::{Command, Process, ProcessProtocol};
 use torsade::scope::scope;
 use torsade::{
-    Clock, Context, Deferred, Failure, Protocol, Transport, fail, spawn, testing, yield_now,
+    Address, Clock, Context, Deferred, Failure, Protocol, Transport, fail, spawn, testing,
+    yield_now,
 };
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -164,6 +168,74 @@ impl Protocol for Notes {
     }
 }
 
+/// Notes the span of each of its hooks.
+struct Datagrams(Log);
+
+impl DatagramProtocol for Datagrams {
+    fn started(&mut self, cx: &mut Context<'_, Self, DatagramPort>) {
+        self.0.note(format!("started in {}", here()));
+        cx.call_later(MS, |me, _cx| me.0.note(format!("timer in {}", here())));
+        let handle = cx.handle();
+        cx.reactor().call_later(MS, move || {
+            handle.post(|me, _cx| me.0.note(format!("post in {}", here())));
+        });
+    }
+
+    fn datagram_received(
+        &mut self,
+        _cx: &mut Context<'_, Self, DatagramPort>,
+        _data: &[u8],
+        _from: Address,
+    ) {
+        self.0.note(format!("data in {}", here()));
+    }
+
+    fn stopped(&mut self) {
+        self.0.note(format!("stopped in {}", here()));
+    }
+}
+
+/// Notes the span of each of its hooks.
+struct Says(Log);
+
+impl Says {
+    fn note(&self, hook: &str) {
+        self.0.note(format!("{hook} in {}", here()));
+    }
+}
+
+impl ProcessProtocol for Says {
+    fn connection_made(&mut self, cx: &mut Context<'_, Self, Process>) {
+        self.note("made");
+        cx.handle().post(|me, _cx| me.note("post"));
+    }
+
+    fn child_data_received(
+        &mut self,
+        _cx: &mut Context<'_, Self, Process>,
+        _fd: i32,
+        _data: &[u8],
+    ) {
+        self.note("data");
+    }
+
+    fn child_connection_lost(&mut self, _cx: &mut Context<'_, Self, Process>, _fd: i32) {
+        self.note("lost");
+    }
+
+    fn process_exited(
+        &mut self,
+        _cx: &mut Context<'_, Self, Process>,
+        _exited: Result<ExitStatus, Failure>,
+    ) {
+        self.note("exited");
+    }
+
+    fn process_ended(&mut self, _ended: Result<ExitStatus, Failure>) {
+        self.note("ended");
+    }
+}
+
 on_both! {
     async fn a_task_keeps_the_span_it_was_spawned_in(reactor) {
         let (spans, _guard) = Spans::install();
@@ -303,6 +375,50 @@ on_both! {
         assert_eq!(all, expected.map(|hook| format!("{hook} in {span}")));
         port.stop().await?;
         assert_eq!(spans.handles(), 0);
+    }
+
+    async fn all_hooks_of_a_datagram_port_run_in_a_span_of_its_own(reactor) {
+        let (spans, _guard) = Spans::install();
+        let log = Log::new();
+        let port = reactor.listen_datagram(HERE, Datagrams(log.clone()))?;
+        let sender = reactor.bind_datagram(HERE)?;
+        sender.send_to(b"x", port.local_addr()).await?;
+        reactor.sleep(3 * MS).await?;
+        until(|| log.all().len() >= 4).await;
+        let span = format!("datagrams endpoint={}", port.local_addr());
+        port.stop().await?;
+        let mut all = log.take();
+        all.sort();
+        let expected = ["data", "post", "started", "stopped", "timer"];
+        assert_eq!(all, expected.map(|hook| format!("{hook} in {span}")));
+        drop(port);
+        assert_eq!(spans.handles(), 0);
+    }
+
+    async fn all_hooks_of_a_process_run_in_a_span_of_its_own(reactor) {
+        let (spans, _guard) = Spans::install();
+        let log = Log::new();
+        let (command, name) = match testing::Programs::new(&reactor) {
+            Ok(programs) => {
+                programs.add("say", async |mut actor| {
+                    actor.take_stdout()?.write_all(b"x").await?;
+                    Ok(0)
+                });
+                (Command::new("say"), "say")
+            }
+            Err(_) => (Command::new("sh").args(["-c", "echo x"]), "sh"),
+        };
+        let handle = command.spawn_protocol(&reactor, Says(log.clone()))?;
+        let pid = handle.transport().and_then(|process| process.pid()).unwrap();
+        handle.closed().await?;
+        let span = format!("process program={name} pid={pid}");
+        let mut all = log.take();
+        all.sort();
+        all.dedup();
+        let expected = ["data", "ended", "exited", "lost", "made", "post"];
+        assert_eq!(all, expected.map(|hook| format!("{hook} in {span}")));
+        drop(handle);
+        until(|| spans.handles() == 0).await;
     }
 
     async fn two_connections_have_two_spans(reactor) {

@@ -3,6 +3,8 @@
 use std::panic::Location;
 use std::rc::Rc;
 
+use tracing::{Level, Span, span_enabled};
+
 use super::engine::{DatagramConn, DatagramHandler, ReadResult};
 use super::errors::DatagramError;
 use super::{DatagramPort, DatagramProtocol};
@@ -24,6 +26,17 @@ impl<P: DatagramProtocol> ProtocolHost for DatagramConn<OnPort<P>> {
 
     fn host_reactor(&self) -> Option<Reactor> {
         self.core().reactor()
+    }
+
+    fn span(&self, _reactor: &Reactor) -> Option<Span> {
+        let core = self.core();
+        core.span.get_or(|| {
+            let is_wanted = span_enabled!(target: "torsade::net", Level::INFO, endpoint);
+            is_wanted.then(|| {
+                let endpoint = core.local_addr();
+                tracing::info_span!(target: "torsade::net", "datagrams", %endpoint)
+            })
+        })
     }
 
     fn host_location(&self) -> &'static Location<'static> {

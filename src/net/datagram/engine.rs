@@ -40,7 +40,7 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use super::convert::invalid;
-use super::errors::DatagramError;
+use super::errors::{DatagramError, is_refusal};
 use super::queue::{Queue, Waiting};
 use crate::address::Address;
 use crate::clock::{Clock, DelayedCall};
@@ -52,6 +52,7 @@ use crate::net::errors::ConnectError;
 use crate::net::streams::port::notify_stopped;
 use crate::reactor::{Handler, Reactor, Registration, Retry, Tracked};
 use crate::report::{self, Origin, Subsystem};
+use crate::spans::{self, OwnSpan};
 
 /// A port and its handler.
 pub(super) struct DatagramConn<U: ?Sized = dyn DatagramHandler> {
@@ -129,6 +130,7 @@ pub(super) struct Core {
     stopped: RefCell<Vec<Resolver<()>>>,
     /// The connection with the type of its protocol; empty for async code.
     typed_conn: OnceCell<Weak<dyn Any>>,
+    pub(super) span: OwnSpan,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,6 +193,7 @@ impl<U: DatagramHandler> DatagramConn<U> {
                 file: Cell::new(file),
                 stopped: RefCell::default(),
                 typed_conn: OnceCell::new(),
+                span: OwnSpan::default(),
             };
             Self { core, handler }
         })?;
@@ -272,18 +275,20 @@ impl<U: DatagramHandler> DatagramConn<U> {
         let (datagrams, bytes) = core.queue.unsent();
         core.has_unsent.set(datagrams > 0);
         core.queue.clear();
-        let closed = U::closed(self);
-        if datagrams > 0 {
-            let from = core.local.clone();
-            let loss = DatagramError::NotSent {
-                datagrams,
-                bytes,
-                from,
-            };
-            let failure = Failure::at(loss, core.location());
-            report::deliver(Origin::Connection, failure, core.location());
-        }
-        notify_stopped(core.stopped.take(), closed, core.location());
+        spans::within(core.span.take(), || {
+            let closed = U::closed(self);
+            if datagrams > 0 {
+                let from = core.local.clone();
+                let loss = DatagramError::NotSent {
+                    datagrams,
+                    bytes,
+                    from,
+                };
+                let failure = Failure::at(loss, core.location());
+                report::deliver(Origin::Connection, failure, core.location());
+            }
+            notify_stopped(core.stopped.take(), closed, core.location());
+        });
     }
 }
 
@@ -769,15 +774,6 @@ fn was_notified(timer: &Cell<Option<DelayedCall>>) -> bool {
         Some(_) => true,
         None => false,
     }
-}
-
-/// Returns whether the error means that nothing listens at the peer's address.
-fn is_refusal(error: &io::Error) -> bool {
-    // Windows reports a refusal as a reset.
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset
-    )
 }
 
 /// The delay of a retry, where the system does not report when an operation will succeed.

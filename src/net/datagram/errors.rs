@@ -112,3 +112,12 @@ errors! {
 fn destination(to: Option<&Address>) -> String {
     to.map_or_else(|| "the port's peer".into(), Address::to_string)
 }
+
+/// Returns whether the error means that nothing listens at the peer's address.
+pub(super) fn is_refusal(error: &io::Error) -> bool {
+    // Windows reports a refusal as a reset.
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset
+    )
+}
