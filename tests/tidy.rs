@@ -412,7 +412,7 @@ const CIRCLES: [(&str, &str, &str); 7] = [
     (
         "reactor",
         "mod budget builder connection_spans descriptor drain ending events extensions handler registration reports requests \
-         share signals threads turn turn_context unknown_keys",
+         signals threads turn_context unknown_keys",
         "mod.rs defines the reactor and uses the files that each do a part of its work on it",
     ),
     (

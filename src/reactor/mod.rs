@@ -70,6 +70,7 @@ mod handler;
 mod main_waker;
 #[cfg(all(test, torsade_loom))]
 mod model;
+mod pace;
 mod registration;
 mod remote;
 mod remote_resolver;
@@ -112,6 +113,7 @@ pub use self::events::{Phase, Trigger};
 use self::extensions::Extensions;
 pub use self::guest::EnterGuard;
 pub(crate) use self::handler::{Handler, Tracked};
+use self::pace::Pace;
 pub(crate) use self::registration::{Registration, Retry};
 pub use self::remote::Remote;
 pub use self::remote_resolver::RemoteResolver;
@@ -120,7 +122,6 @@ use self::requests::Requests;
 use self::signals::SignalState;
 pub(crate) use self::signals::{ListensToSignals, PendingSignals};
 use self::threads::Threads;
-use self::turn::Pace;
 #[cfg(feature = "tokio-rt")]
 pub(crate) use self::turn_context::TurnContext;
 use self::unknown_keys::UnknownKeys;

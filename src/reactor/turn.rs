@@ -4,15 +4,13 @@
 //! only now and then: after a number of tasks, or an amount of time, whichever comes first.
 
 use std::any::Any;
-use std::cell::Cell;
 use std::io;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::main_waker::MainWaker;
+use super::pace::Limits;
 use super::share::Slice;
 use super::signals::Wants;
 use super::{FOREVER, Inner, Reactor, ReactorError, State};
@@ -22,143 +20,8 @@ use crate::defer::Deferred;
 use crate::driver::Event;
 use crate::failure::{Failure, Panicked};
 use crate::report::{self, Origin};
-use crate::sync::{Ordering, Shared};
-use crate::task::{Executor, InTurn, Inbox, Locals, TaskInfo, budget};
-
-/// When the loop must next poll the driver, although there is enough to do.
-pub(super) struct Pace {
-    /// The tasks and calls from other threads that ran since the driver was last polled.
-    ran: Cell<usize>,
-    /// When that was, if the time was read since.
-    polled_at: Cell<Option<Instant>>,
-    /// Wakes the main future.
-    waker: Arc<MainWaker>,
-    /// Whether the main future waits to be woken.
-    main_waits: Cell<bool>,
-    /// Whether `stop` was called and the shutdown event has not been fired.
-    stop_requested: Cell<bool>,
-    /// Whether the startup event of this run is over.
-    started: Cell<bool>,
-    /// The number of runs that have begun.
-    starts: Cell<u64>,
-    /// When the last run began.
-    began_at: Cell<Option<Instant>>,
-    /// Whether a signal requested the stop before the run has started.
-    signalled: Cell<bool>,
-    /// Whether the run was begun with [`Reactor::start`].
-    hosted: Cell<bool>,
-    /// Whether the last poll of the driver found events: there may be more.
-    found_events: Cell<bool>,
-    /// The events of the last wait, and how many of them have been handled.
-    events: Cell<Vec<Event>>,
-    handled: Cell<usize>,
-    /// Whether some of them have not been handled.
-    has_events: Cell<bool>,
-    /// The progress towards the time limits that are due and held.
-    limits: Cell<Limits>,
-}
-
-/// The progress towards due time limits, which take effect after everything that arrived before
-/// them; see [`Timers`](crate::clock::Timers).
-#[derive(Clone, Copy, Debug)]
-enum Limits {
-    /// The loop has polled the driver this many times, and found events each time.
-    Polling(u32),
-    /// There are no more events; the woken tasks have to run, for this many more batches.
-    RunningTasks(u32),
-    /// The tasks have run: the limits take effect.
-    Released,
-}
-
-impl Pace {
-    pub(super) fn new(inbox: Shared<Inbox>) -> Self {
-        Self {
-            waker: MainWaker::new(inbox),
-            main_waits: Cell::new(false),
-            ran: Cell::new(0),
-            polled_at: Cell::new(None),
-            stop_requested: Cell::new(false),
-            started: Cell::new(false),
-            starts: Cell::new(0),
-            began_at: Cell::new(None),
-            signalled: Cell::new(false),
-            hosted: Cell::new(false),
-            found_events: Cell::new(false),
-            events: Cell::default(),
-            handled: Cell::new(0),
-            has_events: Cell::new(false),
-            limits: Cell::new(Limits::Polling(0)),
-        }
-    }
-
-    /// Returns whether events of the last wait have not been handled.
-    pub(super) fn has_events(&self) -> bool {
-        self.has_events.get()
-    }
-
-    /// Takes the events out, with the number of handled ones; [`Pace::put_events`] must follow.
-    pub(super) fn lend_events(&self) -> (Vec<Event>, usize) {
-        (self.events.take(), self.handled.get())
-    }
-
-    /// Returns an empty list for a new wait: all events of the last one have been handled.
-    fn take_events(&self) -> Vec<Event> {
-        let mut events = self.events.take();
-        events.clear();
-        events
-    }
-
-    /// Puts back the events of the last wait, of which this many have been handled.
-    pub(super) fn put_events(&self, events: Vec<Event>, handled: usize) {
-        self.has_events.set(handled < events.len());
-        self.handled.set(handled);
-        self.events.set(events);
-    }
-
-    fn note_run(&self, count: usize) {
-        self.ran.set(self.ran.get() + count);
-    }
-
-    pub(super) fn request_stop(&self) {
-        self.stop_requested.set(true);
-    }
-
-    /// Stops the run as soon as its startup event is over.
-    pub(super) fn stop_once_started(&self) {
-        self.signalled.set(true);
-    }
-
-    pub(super) fn is_stop_requested(&self) -> bool {
-        self.stop_requested.get()
-    }
-
-    /// Returns whether there is a main future that is not done.
-    pub(super) fn main_waits(&self) -> bool {
-        self.main_waits.get()
-    }
-
-    pub(super) fn began_at(&self) -> Option<Instant> {
-        self.began_at.get()
-    }
-
-    pub(super) fn is_hosted(&self) -> bool {
-        self.hosted.get()
-    }
-
-    pub(super) fn set_hosted(&self, hosted: bool) {
-        self.hosted.set(hosted);
-    }
-
-    /// Cancels the requested shutdown event.
-    pub(super) fn cancel_stop(&self) {
-        self.stop_requested.set(false);
-    }
-
-    /// Returns whether the main future was woken and has not been polled since.
-    fn main_is_woken(&self) -> bool {
-        self.main_waits.get() && self.waker.is_woken().load(Ordering::SeqCst)
-    }
-}
+use crate::sync::Ordering;
+use crate::task::{Executor, InTurn, Locals, TaskInfo, budget};
 
 /// The result of the main future: `None` when the loop ended first.
 type Main<T> = Option<Result<T, Box<dyn Any + Send>>>;
@@ -533,7 +396,10 @@ impl Reactor {
             report::waiting_failed(&error);
         }
         inner.pace.ran.set(0);
-        inner.pace.polled_at.set(None);
+        // Where tasks use up their budgets, the first one after a poll may be enough.
+        let has_spent = inner.pace.has_spent.take();
+        let polled_at = has_spent.then(|| inner.timers.now());
+        inner.pace.polled_at.set(polled_at);
         inner.pace.found_events.set(!events.is_empty());
         inner.executor.host().clear();
         inner.sync_time();
@@ -687,8 +553,10 @@ impl Inner {
         let ran = self.executor.run_batches(
             TASKS_PER_FLUSH,
             |_| {
+                // Before the budget is renewed for those that are attended to.
+                let is_time_to_poll = !budget::is_left() && self.is_time_to_poll_after_spent();
                 self.attend_few(reactor);
-                slice.is_over_after(TASKS_PER_FLUSH)
+                is_time_to_poll || slice.is_over_after(TASKS_PER_FLUSH)
             },
             |ran| {
                 ran < most
@@ -748,6 +616,23 @@ impl Inner {
         }
     }
 
+    /// Returns whether the driver is to be polled now that a task has used up its budget: others
+    /// may wait, and beside that task the poll costs little.
+    #[cold]
+    fn is_time_to_poll_after_spent(&self) -> bool {
+        let now = self.timers.now();
+        self.pace.has_spent.set(true);
+        let Some(polled_at) = self.pace.polled_at.get() else {
+            self.pace.polled_at.set(Some(now));
+            return false;
+        };
+        let is_time = now.saturating_duration_since(polled_at) >= TIME_PER_POLL_OF_SPENT;
+        if is_time {
+            self.pace.ran.set(TASKS_PER_POLL);
+        }
+        is_time
+    }
+
     fn set_now(&self, now: Instant) {
         match &self.manual {
             Some(manual) => manual.set(now),
@@ -775,6 +660,8 @@ const TASKS_PER_TURN: usize = 32;
 const TIMERS_PER_CLOCK: usize = 8;
 /// After this much time the driver is polled as well.
 const TIME_PER_POLL: Duration = Duration::from_micros(50);
+/// After this much time the driver is polled when a task has used up its budget.
+const TIME_PER_POLL_OF_SPENT: Duration = Duration::from_micros(10);
 /// After this many time limits the clock is read.
 const LIMITS_PER_CLOCK: usize = 8;
 /// In an idle test in memory: how long threads that have a handle may take to act.

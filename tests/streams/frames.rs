@@ -9,7 +9,8 @@ use std::task::Poll;
 
 use futures::{FutureExt, SinkExt, StreamExt, TryStreamExt};
 
-use crate::support::{HERE, Log, Spy, how, some_turns, until};
+use crate::support::{HERE, Log, MS, Spy, how, some_turns, until};
+use torsade::net::ListenOptions;
 use torsade::protocol::Input;
 use torsade::protocols::{
     Decoded, Decoder, Encoder, FrameError, FrameProtocol, LengthCodec, LineCodec, NetstringCodec,
@@ -619,20 +620,24 @@ on_all! {
             Echo(LengthCodec::u8(), Box::new(move || count.set(count.get() + 1)))
         })?;
         flood_beside_another(&reactor, protocols, &empty, 2_000).await?;
-        let count = empty.clone();
-        let handlers = reactor.serve(HERE, async move |conn| {
-            let mut frames = conn.framed(LengthCodec::u8());
-            while let Some(frame) = frames.next().await {
-                match &frame?[..] {
-                    [] => count.set(count.get() + 1),
-                    frame => frames.get_mut().write_all(frame).await?,
+        // With a policy the loop attends to the connection each time that it waits for a frame.
+        let timed = ListenOptions::new().frame_timeout(3_600_000 * MS);
+        for options in [ListenOptions::new(), timed] {
+            let count = empty.clone();
+            let handlers = reactor.serve((HERE, options), async move |conn| {
+                let mut frames = conn.framed(LengthCodec::u8());
+                while let Some(frame) = frames.next().await {
+                    match &frame?[..] {
+                        [] => count.set(count.get() + 1),
+                        frame => frames.get_mut().write_all(frame).await?,
+                    }
                 }
-            }
-            Ok(())
-        })?;
-        // I/O is polled when a task has used up its budget of 128 frames four times; for an answer
-        // three times.
-        flood_beside_another(&reactor, handlers, &empty, 3 * 5 * 128).await?;
+                Ok(())
+            })?;
+            // I/O is polled when a task has used up its budget of 128 frames four times, on the
+            // machine after ten microseconds; for an answer three times.
+            flood_beside_another(&reactor, handlers, &empty, 3 * 5 * 128).await?;
+        }
     }
 
     async fn a_million_skipped_frames_do_not_hold_up_another_connection(reactor) {
