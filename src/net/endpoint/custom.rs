@@ -346,7 +346,7 @@ impl Shared {
             return false;
         }
         cells::with(&self.acceptor, |acceptor| {
-            acceptor.as_ref().is_some_and(|acceptor| acceptor.wants())
+            acceptor.as_ref().is_some_and(|acceptor| acceptor.wants(0))
         })
     }
 

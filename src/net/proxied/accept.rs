@@ -18,7 +18,7 @@ use crate::net::streams::accept::{self, Accepted, Acceptor};
 use crate::net::streams::stage::Stage;
 use crate::reactor::Reactor;
 use crate::report::{self, Origin};
-use crate::transport::{Addresses, Conn, ConnConfig, ConnHandler};
+use crate::transport::{Addresses, Conn, ConnConfig, ConnCounter, ConnHandler};
 
 /// An acceptor that reads the header of each connection before it passes the connection on.
 pub(in crate::net) struct Proxied(Rc<Shared>);
@@ -37,6 +37,8 @@ struct HeaderReader {
     /// The connection's key in the list, while it is there.
     number: Cell<Option<usize>>,
     deadline: Cell<Option<DelayedCall>>,
+    /// The port's count of connections.
+    counter: Option<Rc<ConnCounter>>,
     shared: Rc<Shared>,
 }
 
@@ -73,6 +75,7 @@ impl Acceptor for Proxied {
             unread: RefCell::default(),
             number: Cell::new(None),
             deadline: Cell::new(None),
+            counter: conn_config.counter.clone(),
             shared: shared.clone(),
         };
         match accepted.conn(reactor, conn_config, handler) {
@@ -94,8 +97,8 @@ impl Acceptor for Proxied {
         false
     }
 
-    fn wants(&self) -> bool {
-        self.0.stage.wants()
+    fn wants(&self, coming: usize) -> bool {
+        self.0.stage.wants(coming)
     }
 
     fn started(&mut self, location: &'static Location<'static>) -> Result<(), Failure> {
@@ -192,6 +195,10 @@ impl HeaderReader {
         }
         if let Some(number) = self.number.take() {
             self.shared.stage.leave(number);
+            if let Some(counter) = &self.counter {
+                // The inner acceptor may want another one in its place.
+                counter.notify_port();
+            }
         }
     }
 }

@@ -28,8 +28,8 @@ pub(in crate::net) enum Accepted {
 /// The receiver of a port's connections.
 pub(in crate::net) trait Acceptor {
     fn accepted(&mut self, reactor: &Reactor, accepted: Accepted, conn_config: &Rc<ConnConfig>);
-    /// Returns whether a connection is wanted now.
-    fn wants(&self) -> bool {
+    /// Returns whether a connection is wanted now, where `coming` others are on their way here.
+    fn wants(&self, _coming: usize) -> bool {
         true
     }
     /// Returns whether the address of an accepted connection is that of its peer, not of a proxy.
@@ -248,7 +248,8 @@ impl Acceptor for QueueAcceptor {
         cells::wake(&self.0.waker);
     }
 
-    fn wants(&self) -> bool {
+    /// One that is on its way may never arrive, and delays no other.
+    fn wants(&self, _coming: usize) -> bool {
         self.0.is_asking.get() && self.0.queue.borrow().is_empty()
     }
 

@@ -369,7 +369,7 @@ impl Listening {
         }
         // An acceptor that is taken out is being called, and is checked after it has returned.
         cells::with(&self.acceptor, |acceptor| {
-            acceptor.as_ref().is_none_or(|acceptor| acceptor.wants())
+            acceptor.as_ref().is_none_or(|acceptor| acceptor.wants(0))
         })
     }
 

@@ -72,15 +72,16 @@ impl Stage {
     }
 
     /// Returns how many connections are listed.
-    #[cfg(feature = "tls")]
     pub(in crate::net) fn count(&self) -> usize {
         self.listed.borrow().len()
     }
 
-    /// Returns whether the inner acceptor wants a connection.
-    pub(in crate::net) fn wants(&self) -> bool {
+    /// Returns whether the inner acceptor wants a connection besides those that are listed, and
+    /// `coming` others.
+    pub(in crate::net) fn wants(&self, coming: usize) -> bool {
+        let coming = coming + self.count();
         cells::with(&self.inner, |inner| {
-            inner.as_ref().is_none_or(|inner| inner.wants())
+            inner.as_ref().is_none_or(|inner| inner.wants(coming))
         })
     }
 

@@ -76,8 +76,8 @@ impl Acceptor for Secured {
         }
     }
 
-    fn wants(&self) -> bool {
-        self.stage.count() < self.config.most_handshakes() && self.stage.wants()
+    fn wants(&self, coming: usize) -> bool {
+        self.stage.count() + coming < self.config.most_handshakes() && self.stage.wants(coming)
     }
 
     fn started(&mut self, location: &'static Location<'static>) -> Result<(), Failure> {
