@@ -16,7 +16,7 @@ use std::rc::Rc;
 use super::Socket;
 use super::socket::is_for_later;
 use crate::cells;
-use crate::tls::{Handshake, Scratch, ServerConfig, Session, TlsError, TlsInfo};
+use crate::tls::{GivenUp, Handshake, Records, Scratch, ServerConfig, Session, TlsError, TlsInfo};
 
 /// The buffers that the sockets of one reactor use in turn.
 pub(crate) type SharedScratch = Rc<Cell<Option<Box<Scratch>>>>;
@@ -85,9 +85,9 @@ impl TlsSocket {
     }
 
     fn receive_with(&self, session: &mut Session, into: &mut [u8], buffer: &mut Vec<u8>) -> usize {
-        let mut count = 0;
+        let (mut count, mut records) = (0, 0);
         for _ in 0..READS {
-            if count == into.len() && session.is_established() {
+            if count == into.len() && session.is_established() || records >= Session::RECORDS {
                 break;
             }
             if !session.takes_input() {
@@ -97,9 +97,12 @@ impl TlsSocket {
             // arrive, nothing is left.
             let fits = session.encrypted_len(into.len() - count);
             let limit = match session.is_established() {
-                true => fits.saturating_sub(session.input_len()).clamp(RECORD, MOST),
-                false => MOST,
+                true => fits
+                    .saturating_sub(session.input_len())
+                    .clamp(RECORD, Session::MOST),
+                false => Session::MOST,
             };
+            let limit = limit.min(session.appetite());
             let end = session.input_len() + limit;
             if buffer.len() < end {
                 buffer.resize(end, 0);
@@ -119,6 +122,7 @@ impl TlsSocket {
                 }
             };
             let kept = session.begin_receiving(buffer);
+            records += session.note_records(&buffer[..kept + read]);
             count += session.process(&mut buffer[..kept + read], &mut into[count..]);
             // If that fails, writing fails with it; what has arrived can still be read.
             let _ = self.send_output(session);
@@ -191,21 +195,39 @@ impl TlsSocket {
         &self,
         session: &mut Session,
         batch: &[u8],
-        records: &mut Vec<u8>,
+        records: &mut Records,
     ) -> io::Result<usize> {
         session.encrypt(batch, records).map_err(as_io_error)?;
+        let mut slices = [IoSlice::new(&[]); PIECES];
+        let count = slices
+            .iter_mut()
+            .zip(records.pieces())
+            .fold(0, |count, (slice, piece)| {
+                *slice = IoSlice::new(piece);
+                count + 1
+            });
+        let result = match &slices[..count] {
+            [piece] => self.below.write(piece),
+            pieces => self.below.write_vectored(pieces),
+        };
         // Records that are made cannot be made again: they have their numbers.
-        let sent = match self.below.write(records) {
+        let sent = match result {
             Ok(sent) => sent,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
             Err(error) if is_for_later(&error) => 0,
             Err(error) => return Err(error),
         };
-        if sent == records.len() {
-            return Ok(batch.len());
+        let (mut left, mut content) = (sent, 0);
+        for piece in records.pieces() {
+            let whole = left.min(piece.len());
+            if whole < piece.len() {
+                session.queue_output(&piece[whole..]);
+                content += content_behind(piece, whole);
+            }
+            left -= whole;
         }
-        session.queue_output(&records[sent..]);
-        Ok(batch.len().saturating_sub(content_behind(records, sent)))
+        records.clear();
+        Ok(batch.len().saturating_sub(content))
     }
 
     /// Returns how many bytes of the next writes are in records that are made.
@@ -254,6 +276,14 @@ impl TlsSocket {
     /// Goes on with the configuration that the program has chosen for this client.
     pub(crate) fn accept(&self, config: &ServerConfig) {
         self.session.borrow_mut().accept(config);
+    }
+
+    /// Says why the handshake is given up, as far as that is possible.
+    pub(crate) fn give_up(&self, why: GivenUp) {
+        let mut session = self.session.borrow_mut();
+        session.give_up(why);
+        // The connection ends in any case.
+        let _ = self.send_output(&mut session);
     }
 
     /// Sends `close_notify`, once, and that of TLS below; returns whether everything is sent.
@@ -320,9 +350,9 @@ impl fmt::Debug for TlsSocket {
     }
 }
 
+/// The most pieces in which the records of a batch are: one for each, and one that comes first.
+const PIECES: usize = Session::BATCH / Session::RECORD + 1;
 /// The most times that one call reads the socket below.
 const READS: usize = 8;
-/// The most bytes of one read: four records, and what is longer than usual in them.
-const MOST: usize = 64 * 1024 + 1024;
 /// The most that a record is long.
 const RECORD: usize = 16 * 1024 + 256;

@@ -23,10 +23,11 @@
 //! | limit | default | at the limit |
 //! |---|---|---|
 //! | time of a handshake | 10 s ([`handshake_timeout`](crate::tls::ServerConfig::handshake_timeout)) | the connection is closed; a connect fails |
-//! | handshakes of a port at a time | 1,000 ([`max_handshakes`](crate::tls::ServerConfig::max_handshakes)) | the port accepts no connection until one has ended |
+//! | handshakes of a port at a time, and PROXY headers before them | 1,000 ([`max_handshakes`](crate::tls::ServerConfig::max_handshakes)) | the port accepts no connection until one has ended |
 //! | bytes of a client's first message | 16 KiB | the connection is closed |
 //! | bytes of a message of the handshake | 64 KiB | the connection is closed |
 //! | records without content in a row | 32 | the connection is lost with [`Violation`](crate::tls::TlsError::Violation) |
+//! | records decoded for one connection in a row | about 128 | the rest is read in a later turn |
 //! | decrypted bytes that wait for the handler | those of one record | no record is received |
 //!
 //! **Accept batches.** A port accepts as many connections at a time as there were last time, and up

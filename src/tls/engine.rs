@@ -10,6 +10,8 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 use rustls::{CommonState, Error, ProtocolVersion};
 
+use super::records::Records;
+
 /// The machine of a client or a server.
 pub(super) enum Engine {
     Client(Box<UnbufferedClientConnection>),
@@ -68,24 +70,20 @@ impl Engine {
         &mut self,
         input: &mut [u8],
         bytes: &[u8],
-        records: &mut Vec<u8>,
+        records: &mut Records,
         output: &mut Vec<u8>,
     ) -> Result<(), Error> {
-        let needed = bytes.len() + OVERHEAD * (bytes.len() / RECORD + 2);
-        if records.len() < needed {
-            records.resize(needed, 0);
-        }
-        let mut write = |traffic: &mut dyn Encrypts| loop {
+        let encrypt = |traffic: &mut dyn Encrypts, records: &mut Vec<u8>| loop {
             match traffic.encrypt(bytes, records) {
-                Ok(count) => {
-                    records.truncate(count);
-                    return Ok(());
-                }
+                Ok(count) => return Ok(count),
                 Err(EncryptError::InsufficientSize(needed)) => {
                     records.resize(needed.required_size, 0);
                 }
                 Err(EncryptError::EncryptExhausted) => return Err(Error::EncryptError),
             }
+        };
+        let mut write = |traffic: &mut dyn Encrypts| {
+            records.taking(bytes.len(), |records| encrypt(traffic, records))
         };
         self.when_ready(input, output, &mut write)
     }
@@ -236,7 +234,5 @@ fn step<Data>(
 
 /// The most bytes in a record (RFC 8446, section 5.1).
 pub(super) const RECORD: usize = 16 * 1024;
-/// The most that a record is longer than its content.
-const OVERHEAD: usize = 64;
 /// The most steps before the machine is ready to send.
 const STEPS: usize = 64;

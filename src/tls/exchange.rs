@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{ClientConfig, ServerConfig, Session, TlsError};
+use super::{ClientConfig, Records, ServerConfig, Session, TlsError};
 
 /// One end of an exchange.
 struct End {
@@ -55,9 +55,11 @@ impl End {
         let session = &mut self.session;
         if session.is_established() && session.error().is_none() && !self.has_sent {
             self.has_sent = true;
-            let mut records = Vec::new();
+            let mut records = Records::default();
             session.encrypt(content, &mut records)?;
-            session.queue_output(&records);
+            records
+                .pieces()
+                .for_each(|piece| session.queue_output(piece));
             session.close();
         }
         let flight = session.output().to_vec();

@@ -39,6 +39,7 @@ mod hello;
 mod identity;
 mod info;
 mod provider;
+mod records;
 mod roots;
 mod server;
 mod session;
@@ -55,9 +56,10 @@ pub use self::exchange::exchange;
 pub use self::identity::{Identities, Identity};
 pub use self::info::TlsInfo;
 pub use self::provider::Provider;
+pub(crate) use self::records::Records;
 pub use self::roots::Roots;
 pub use self::server::{ClientAuth, ClientHello, ServerConfig};
-pub(crate) use self::session::{Handshake, Scratch, Session};
+pub(crate) use self::session::{GivenUp, Handshake, Scratch, Session};
 
 /// A version of TLS. Older ones than these are not spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

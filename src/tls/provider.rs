@@ -4,6 +4,8 @@ use std::sync::{Arc, OnceLock};
 
 use rustls::crypto::{self, CryptoProvider};
 
+use super::records::wrap;
+
 /// The library that does the cryptography.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -24,13 +26,13 @@ impl Provider {
         static RING: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
         match self {
             Self::Ring => RING
-                .get_or_init(|| Arc::new(crypto::ring::default_provider()))
+                .get_or_init(|| Arc::new(wrap(crypto::ring::default_provider())))
                 .clone(),
             #[cfg(feature = "tls-aws-lc-rs")]
             Self::AwsLcRs => {
                 static AWS_LC_RS: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
                 AWS_LC_RS
-                    .get_or_init(|| Arc::new(crypto::aws_lc_rs::default_provider()))
+                    .get_or_init(|| Arc::new(wrap(crypto::aws_lc_rs::default_provider())))
                     .clone()
             }
         }

@@ -163,7 +163,9 @@ impl ServerConfig {
     }
 
     /// Sets how many handshakes a port has at a time; 1,000 by default. When there are as many, the
-    /// port accepts no connection until one has ended: the client waits.
+    /// port accepts no connection until one has ended: the client waits. Behind a proxy
+    /// ([`ServerEndpoint::proxied`](crate::net::ServerEndpoint::proxied)) a connection whose header
+    /// has not arrived counts as well.
     pub fn max_handshakes(mut self, count: usize) -> Self {
         self.settings.most = count.max(1);
         self
@@ -172,7 +174,8 @@ impl ServerConfig {
     /// Sets a function that chooses the configuration for each client by what it has asked for. It
     /// may await what it needs for that; it counts for the time of the handshake. It returns clones
     /// of values that it keeps: one that is made for each client resumes no session. When it fails,
-    /// the client is refused, and the failure is the reason of the connection's end.
+    /// the client is refused with the alert `handshake_failure`, and the failure is the reason of
+    /// the connection's end. When it panics the alert is `internal_error`.
     ///
     /// # Examples
     ///

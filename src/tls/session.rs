@@ -22,6 +22,7 @@ use super::engine::{Engine, Next, RECORD, Sink};
 use super::error::TlsError;
 use super::hello::{first_message, first_name};
 use super::info::TlsInfo;
+use super::records::Records;
 use super::server::{ClientHello, ServerConfig};
 
 /// One end of a TLS connection.
@@ -48,6 +49,8 @@ pub(crate) struct Session {
     has_begun: bool,
     /// How much longer a record is than its content.
     overhead: usize,
+    /// The most bytes that are to be received at a time.
+    appetite: usize,
 }
 
 enum State {
@@ -57,6 +60,31 @@ enum State {
     Choosing,
     /// Records are exchanged.
     Running(Engine),
+}
+
+/// Why a handshake is given up, for the alert that says it (RFC 8446, section 6).
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum GivenUp {
+    /// The program has refused the client.
+    Refused,
+    /// The program has failed.
+    Broken,
+    /// There is no time left.
+    Late,
+}
+
+impl GivenUp {
+    /// Returns the records of the alert, without encryption.
+    fn records(self) -> &'static [u8] {
+        match self {
+            // handshake_failure
+            Self::Refused => &[21, 3, 3, 0, 2, 2, 40],
+            // internal_error
+            Self::Broken => &[21, 3, 3, 0, 2, 2, 80],
+            // user_canceled, and close_notify after it
+            Self::Late => &[21, 3, 3, 0, 2, 1, 90, 21, 3, 3, 0, 2, 1, 0],
+        }
+    }
 }
 
 /// How far a handshake is.
@@ -72,7 +100,7 @@ pub(crate) enum Handshake {
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     pub(crate) received: Vec<u8>,
-    pub(crate) records: Vec<u8>,
+    pub(crate) records: Records,
 }
 
 impl Session {
@@ -110,6 +138,7 @@ impl Session {
             has_closed: false,
             has_begun: false,
             overhead: 0,
+            appetite: FIRST,
         }
     }
 
@@ -192,6 +221,27 @@ impl Session {
     /// be.
     pub(crate) fn encrypted_len(&self, count: usize) -> usize {
         count + count.div_ceil(RECORD) * self.overhead
+    }
+
+    /// Returns how many bytes may be received at a time, so that not many more than
+    /// [`Session::RECORDS`] records are decoded for them: each costs time, even without content.
+    pub(crate) fn appetite(&self) -> usize {
+        match self.is_established {
+            true => self.appetite,
+            false => FIRST,
+        }
+    }
+
+    /// Learns from what has arrived how much may arrive at a time; returns the number of records.
+    pub(crate) fn note_records(&mut self, received: &[u8]) -> usize {
+        let (mut count, mut end) = (0, 0);
+        while let Some([_, _, _, high, low, ..]) = received.get(end..) {
+            end += 5 + usize::from(u16::from_be_bytes([*high, *low]));
+            count += 1;
+        }
+        // The last one, which is not whole, counts with its whole length.
+        self.appetite = (end / count.max(1) * Self::RECORDS).clamp(LEAST, Self::MOST);
+        count
     }
 
     /// Returns the number of bytes that [`Session::begin_receiving`] needs.
@@ -289,6 +339,21 @@ impl Session {
         self.failed.get_or_insert_with(|| Box::new(error));
     }
 
+    /// Puts the alert that says why the handshake is given up into the output, as long as nothing
+    /// is encrypted: the library makes no alerts for the program.
+    pub(crate) fn give_up(&mut self, why: GivenUp) {
+        let is_plain = match &self.state {
+            // A client that has said nothing may speak something else.
+            State::Hello(_) => !self.input.is_empty(),
+            State::Choosing => true,
+            State::Running(Engine::Client(_)) => !self.has_begun,
+            State::Running(Engine::Server(_)) => false,
+        };
+        if is_plain && self.failed.is_none() {
+            self.output.extend_from_slice(why.records());
+        }
+    }
+
     /// Records that the stream below has ended.
     pub(crate) fn input_ended(&mut self) {
         if !self.has_peer_closed {
@@ -349,7 +414,10 @@ impl Session {
                 Ok(()) => {
                     self.process(&mut input, &mut []);
                 }
-                Err(error) => self.fail(error),
+                Err(error) => {
+                    self.give_up(GivenUp::Broken);
+                    self.fail(error);
+                }
             }
         }
     }
@@ -362,7 +430,7 @@ impl Session {
     }
 
     /// Encrypts `bytes`, at most [`Session::BATCH`], into `records`. Other records may come first.
-    pub(crate) fn encrypt(&mut self, bytes: &[u8], records: &mut Vec<u8>) -> Result<(), TlsError> {
+    pub(crate) fn encrypt(&mut self, bytes: &[u8], records: &mut Records) -> Result<(), TlsError> {
         let State::Running(engine) = &mut self.state else {
             return Err(TlsError::of(Error::HandshakeNotComplete, &[]));
         };
@@ -373,8 +441,8 @@ impl Session {
         if !self.output.is_empty() {
             // What the library had to say before, such as an update of the keys.
             let mut all = mem::take(&mut self.output);
-            all.append(records);
-            mem::swap(&mut all, records);
+            all.append(&mut records.first);
+            records.first = all;
         }
         Ok(())
     }
@@ -416,8 +484,17 @@ impl Session {
     pub(crate) const BATCH: usize = 4 * Self::RECORD;
     /// The most bytes in a record.
     pub(crate) const RECORD: usize = RECORD;
+    /// About the most records that are decoded before other connections have their turn.
+    pub(crate) const RECORDS: usize = 128;
+    /// The most bytes that are received at a time: four records, and what is longer than usual in
+    /// them.
+    pub(crate) const MOST: usize = 64 * 1024 + 1024;
 }
 
+/// The most bytes that are received at a time in a handshake, and the first time after it.
+const FIRST: usize = 8 * 1024;
+/// The fewest bytes that are received at a time.
+const LEAST: usize = 1024;
 /// The most bytes of a client's first message: more than any client sends, and little memory for
 /// one that never completes it.
 const HELLO: usize = 16 * 1024;

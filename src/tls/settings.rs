@@ -23,7 +23,10 @@ macro_rules! shared_settings {
             self.set(|settings| settings.logs_keys = on)
         }
 
-        /// Sets how long the handshake may take; 10 seconds by default.
+        /// Sets how long the handshake may take; 10 seconds by default. Then the connection is
+        /// closed. The peer gets the alert `user_canceled` as long as nothing is encrypted: a
+        /// server that waits for the rest of the first message or for
+        /// [`choose`](crate::tls::ServerConfig::choose), and a client that waits for the answer.
         pub fn handshake_timeout(mut self, limit: Duration) -> Self {
             self.settings.limit = limit;
             self

@@ -31,7 +31,9 @@ use crate::failure::Failure;
 use crate::reactor::{Reactor, Retry};
 use crate::report;
 use crate::task::Task;
-use crate::tls::{ClientConfig, ClientHello, Handshake, ServerConfig, Session, TlsError, TlsInfo};
+use crate::tls::{
+    ClientConfig, ClientHello, GivenUp, Handshake, ServerConfig, Session, TlsError, TlsInfo,
+};
 
 /// A handshake under way.
 pub(super) struct Handshaking {
@@ -307,8 +309,15 @@ impl<S: ConnHandler> Conn<S> {
             }
         }
         if is_due {
+            self.give_up(GivenUp::Late);
             self.fail_tls(TlsError::HandshakeTimedOut { limit });
         }
+    }
+
+    /// Says to the peer why the handshake is given up, as far as that is possible.
+    fn give_up(&self, why: GivenUp) {
+        self.link()
+            .with_socket(|socket| socket.tls().map(|tls| tls.give_up(why)));
     }
 
     fn fail_tls(&self, error: TlsError) {
@@ -335,6 +344,7 @@ impl<S: ConnHandler> Conn<S> {
             Ok(None) => return,
             Err(panic) => {
                 report::deliver(report::Origin::Connection, panic.clone(), link.location());
+                self.give_up(GivenUp::Broken);
                 return link.panicked(panic);
             }
         };
@@ -351,6 +361,7 @@ impl<S: ConnHandler> Conn<S> {
                     link.ask_for_attention();
                 }
                 Err(failure) => {
+                    conn.give_up(GivenUp::Refused);
                     link.break_with(link.failure(ConnectionError::lost(failure)));
                 }
             }
@@ -381,6 +392,7 @@ struct FailsWhenDropped<S: ConnHandler>(Weak<Conn<S>>);
 impl<S: ConnHandler> Drop for FailsWhenDropped<S> {
     fn drop(&mut self) {
         if let Some(conn) = self.0.upgrade() {
+            conn.give_up(GivenUp::Broken);
             conn.fail_tls(TlsError::config("no configuration was chosen"));
         }
     }

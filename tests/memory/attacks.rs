@@ -25,6 +25,8 @@ use torsade::protocols::{
 };
 use torsade::{Connection, Context, Failure, Port, Reactor, yield_now};
 
+mod tls;
+
 #[path = "../../examples/bgp_speaker/codec.rs"]
 #[allow(dead_code, reason = "nothing is sent")]
 mod codec;

@@ -8,9 +8,9 @@ use std::time::Duration;
 use futures::FutureExt;
 
 use crate::certs::{authority, here, pair, tls_error, to};
-use crate::peer::{client_config, server_config};
+use crate::peer::{Peer, client_config, server_config};
 use crate::support::{HERE, Log, Spy, expect_reports, some_turns, until};
-use torsade::net::{ClientEndpoint, ServerEndpoint};
+use torsade::net::{ClientEndpoint, ProxyOptions, ServerEndpoint};
 use torsade::tls::{ClientAuth, ClientConfig, Identities, ServerConfig, TlsError, Version};
 use torsade::{Clock, Failure};
 
@@ -145,6 +145,39 @@ on_both! {
         port.stop().await?;
     }
 
+    async fn a_peer_is_told_that_there_is_no_time_left_while_nothing_is_encrypted(reactor) {
+        const LATE: [u8; 14] = [21, 3, 3, 0, 2, 1, 90, 21, 3, 3, 0, 2, 1, 0];
+        let (server, client) = pair();
+        let limit = Duration::from_millis(50);
+        let never = server.clone().choose(async |_| std::future::pending().await);
+        let slow = here().tls(never.handshake_timeout(limit));
+        for (port, sends_all) in [(slow, true), (here().tls(server.handshake_timeout(limit)), false)] {
+            let port = reactor.serve(port, async |_conn| Ok(()))?;
+            let conn = reactor.connect_stream(port.local_addr()).await?;
+            let mut peer = Peer::client(conn, &[&rustls::version::TLS13])?;
+            let hello = peer.take_records();
+            peer.conn.write_all(&hello[..hello.len() - usize::from(!sends_all)]).await?;
+            let mut said = Vec::new();
+            peer.conn.read_to_end(&mut said).await?;
+            assert_eq!(said, LATE);
+            port.stop().await?;
+        }
+        let said = Rc::new(RefCell::new(Vec::new()));
+        let port = reactor.serve(HERE, {
+            let said = said.clone();
+            async move |mut conn| {
+                let mut all = Vec::new();
+                conn.read_to_end(&mut all).await?;
+                said.borrow_mut().extend(all);
+                Ok(())
+            }
+        })?;
+        let connecting = reactor.connect_stream(to(&port).tls(client.handshake_timeout(limit)));
+        assert!(connecting.await.is_err());
+        until(|| said.borrow().ends_with(&LATE)).await;
+        port.stop().await?;
+    }
+
     async fn a_peer_that_closes_or_speaks_something_else_is_named(reactor) {
         let (server, client) = pair();
         let port = reactor.serve(HERE, async |_conn| Ok(()))?;
@@ -189,6 +222,32 @@ on_both! {
         drop(waiting.await?);
         drop(silent);
         until(|| port.connections() == 0).await;
+        port.stop().await?;
+    }
+
+    async fn headers_of_a_proxy_count_as_handshakes(reactor) {
+        let (server, client) = pair();
+        let server = server.max_handshakes(2).handshake_timeout(SECOND * 3600);
+        let proxy = ProxyOptions::new().timeout(SECOND * 3600);
+        let port = reactor.serve(here().proxied(proxy).tls(server), async |_conn| Ok(()))?;
+        // One has sent no header, and one a header and no more.
+        let mut silent = vec![reactor.connect_stream(port.local_addr()).await?];
+        let mut half = reactor.connect_stream(port.local_addr()).await?;
+        half.write_all(b"PROXY UNKNOWN\r\n").await?;
+        silent.push(half);
+        until(|| port.connections() == 2).await;
+        for ends in 0..2 {
+            let mut waiting = reactor.connect_stream(port.local_addr()).await?;
+            waiting.write_all(b"PROXY UNKNOWN\r\n").await?;
+            for _ in 0..20 {
+                some_turns().await;
+            }
+            assert_eq!(port.connections(), 2);
+            drop(silent.remove(0));
+            waiting.start_tls(&client.clone().server_name("localhost")).await?;
+            drop(waiting);
+            until(|| port.connections() == 1 - ends).await;
+        }
         port.stop().await?;
     }
 
@@ -244,8 +303,9 @@ on_both! {
             let conn = reactor.connect_stream(to(&port).tls(client.clone().server_name(name))).await?;
             assert!(conn.transport().tls().is_some());
         }
-        let failure = reactor.connect_stream(to(&port).tls(client.server_name("three.test"))).await;
-        assert!(failure.is_err());
+        let refused = reactor.connect_stream(to(&port).tls(client.server_name("three.test"))).await;
+        let failure = refused.unwrap_err();
+        assert!(failure.to_string().contains("handshake_failure"), "{failure}");
         assert_eq!(names.take(), ["one.test", "two.test", "three.test"]);
         until(|| port.connections() == 0).await;
         port.stop().await?;
@@ -282,8 +342,8 @@ on_both! {
                 panic!("no choice")
             });
             let port = reactor.serve(here().tls(server), async |_conn| Ok(()))?;
-            let limited = pair().1.handshake_timeout(Duration::from_millis(50));
-            assert!(reactor.connect_stream(to(&port).tls(limited)).await.is_err());
+            let failure = reactor.connect_stream(to(&port).tls(pair().1)).await.unwrap_err();
+            assert!(failure.to_string().contains("InternalError"), "{failure}");
             until(|| port.connections() == 0).await;
             port.stop().await?;
         }

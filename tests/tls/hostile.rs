@@ -114,6 +114,55 @@ on_both! {
         port.stop().await?;
     }
 
+    async fn records_of_one_byte_do_not_hold_up_another_connection(reactor) {
+        let count = Rc::new(Cell::new(0));
+        let counted = count.clone();
+        let protocols = reactor.listen(here().tls(pair().0), move |_| {
+            let counted = counted.clone();
+            Spy::new(&Log::new()).on_data(move |transport, data| match data {
+                b"ping" => transport.write(b"pong"),
+                data => counted.set(counted.get() + data.len()),
+            })
+        })?;
+        let counted = count.clone();
+        let streams = reactor.serve(here().tls(pair().0), async move |mut conn| {
+            let mut buffer = [0; 64 * 1024];
+            loop {
+                // The flood ends without a word.
+                let Ok(read) = conn.read(&mut buffer).await else { return Ok(()) };
+                match &buffer[..read] {
+                    b"" => return Ok(()),
+                    b"ping" => conn.write_all(b"pong").await?,
+                    data => counted.set(counted.get() + data.len()),
+                }
+            }
+        })?;
+        for port in [protocols, streams] {
+            count.set(0);
+            let (flood, mut records) = shaken(&reactor, &port, &[&rustls::version::TLS13]).await?.into_records();
+            let mut other = reactor.connect_stream(to(&port).tls(pair().1)).await?;
+            let all: Vec<u8> = (0..50_000).flat_map(|_| records.data(b"x")).collect();
+            let (reading, mut flood) = flood.split();
+            let flooding = reactor.spawn(async move { flood.write_all(&all).await.map(|()| flood) });
+            let mut most = 0;
+            while count.get() < 40_000 {
+                let before = count.get();
+                other.write_all(b"ping").await?;
+                let mut answer = [0; 4];
+                other.read_exact(&mut answer).await?;
+                assert_eq!(&answer, b"pong");
+                most = most.max(count.get() - before);
+            }
+            // A read of the handshake's size comes first; others are of half as many records.
+            assert!(most < 1_000, "{most} bytes came before the answer to another");
+            let flood = flooding.await??;
+            until(|| count.get() == 50_000).await;
+            drop((reading, flood, other));
+            until(|| port.connections() == 0).await;
+            port.stop().await?;
+        }
+    }
+
     async fn what_the_protocol_does_not_allow_ends_the_connection(reactor) {
         let too_long = vec![0; 16 * 1024 + 1];
         for (kind, content, named) in [

@@ -1,0 +1,180 @@
+//! The records that the library makes, without a copy of them: [`Records`].
+//!
+//! # The idea
+//!
+//! The library makes each record in a buffer of its own and copies it into that of its caller: a
+//! twentieth of the work where much is sent. So the encrypters of this crate's algorithms wrap
+//! those of the library: within [`Records::taking`] a record of content is put aside, and the
+//! library gets an empty one in its place, of which it copies the header.
+//!
+//! # Invariants
+//!
+//! 1. A record is put aside within [`Records::taking`] only, so each is sent once, in the order of
+//!    the library's numbers.
+//! 2. A configuration that the program has made with the library has other algorithms: there
+//!    nothing is put aside.
+
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::cipher::{
+    AeadKey, Iv, MessageDecrypter, MessageEncrypter, OutboundOpaqueMessage, OutboundPlainMessage,
+    PrefixedPayload, Tls13AeadAlgorithm, UnsupportedOperationError,
+};
+use rustls::{
+    CipherSuiteCommon, ConnectionTrafficSecrets, ContentType, Error, SupportedCipherSuite,
+    Tls13CipherSuite,
+};
+
+use crate::context;
+
+/// Records that are to be sent.
+#[derive(Debug, Default)]
+pub(crate) struct Records {
+    /// Those that come first, one after the other.
+    pub(super) first: Vec<u8>,
+    /// Those that were put aside.
+    aside: Vec<Vec<u8>>,
+}
+
+impl Records {
+    /// Returns the records, in order and as long as there are any, in pieces of whole records.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let pieces = std::iter::once(&self.first).chain(&self.aside);
+        pieces.map(Vec::as_slice).filter(|piece| !piece.is_empty())
+    }
+
+    /// Forgets the records.
+    pub(crate) fn clear(&mut self) {
+        self.aside.clear();
+    }
+
+    /// Calls `encrypt`, which has the library encrypt content into a buffer of this length or more,
+    /// and returns how many bytes it has written there: if they are many, the records are put
+    /// aside.
+    pub(super) fn taking<E>(
+        &mut self,
+        content: usize,
+        encrypt: impl FnOnce(&mut Vec<u8>) -> Result<usize, E>,
+    ) -> Result<(), E> {
+        self.aside.clear();
+        if content < BIG {
+            if self.first.len() < content + OVERHEAD {
+                self.first.resize(content + OVERHEAD, 0);
+            }
+            let count = encrypt(&mut self.first)?;
+            self.first.truncate(count);
+            return Ok(());
+        }
+        let before = Restore(replace(Some(std::mem::take(&mut self.aside))));
+        let result = encrypt(&mut self.first);
+        self.aside = replace(None).unwrap_or_default();
+        drop(before);
+        // Before the headers of the empty ones there may be other records.
+        self.first.truncate(result? - HEADER * self.aside.len());
+        Ok(())
+    }
+}
+
+/// Puts back what was there before, also when the library panics.
+struct Restore(Option<Vec<Vec<u8>>>);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        replace(self.0.take());
+    }
+}
+
+fn replace(aside: Option<Vec<Vec<u8>>>) -> Option<Vec<Vec<u8>>> {
+    context::with(|thread| thread.records.replace(aside))
+}
+
+fn is_taking() -> bool {
+    context::with(|thread| thread.records.with(|aside| aside.is_some()))
+}
+
+/// Wraps the algorithms of a provider. Their memory lasts as long as the process: this is called
+/// once for each provider.
+pub(super) fn wrap(mut provider: CryptoProvider) -> CryptoProvider {
+    for suite in &mut provider.cipher_suites {
+        if let Some(inner) = suite.tls13() {
+            *suite = SupportedCipherSuite::Tls13(Box::leak(Box::new(Tls13CipherSuite {
+                common: CipherSuiteCommon {
+                    suite: inner.common.suite,
+                    hash_provider: inner.common.hash_provider,
+                    confidentiality_limit: inner.common.confidentiality_limit,
+                },
+                hkdf_provider: inner.hkdf_provider,
+                aead_alg: Box::leak(Box::new(Algorithm(inner.aead_alg))),
+                quic: inner.quic,
+            })));
+        }
+    }
+    provider
+}
+
+struct Algorithm(&'static dyn Tls13AeadAlgorithm);
+
+impl Tls13AeadAlgorithm for Algorithm {
+    fn encrypter(&self, key: AeadKey, iv: Iv) -> Box<dyn MessageEncrypter> {
+        Box::new(Encrypter(self.0.encrypter(key, iv)))
+    }
+
+    fn decrypter(&self, key: AeadKey, iv: Iv) -> Box<dyn MessageDecrypter> {
+        self.0.decrypter(key, iv)
+    }
+
+    fn key_len(&self) -> usize {
+        self.0.key_len()
+    }
+
+    fn extract_keys(
+        &self,
+        key: AeadKey,
+        iv: Iv,
+    ) -> Result<ConnectionTrafficSecrets, UnsupportedOperationError> {
+        self.0.extract_keys(key, iv)
+    }
+
+    fn fips(&self) -> bool {
+        self.0.fips()
+    }
+}
+
+struct Encrypter(Box<dyn MessageEncrypter>);
+
+impl MessageEncrypter for Encrypter {
+    fn encrypt(
+        &mut self,
+        message: OutboundPlainMessage<'_>,
+        number: u64,
+    ) -> Result<OutboundOpaqueMessage, Error> {
+        let is_content = message.typ == ContentType::ApplicationData;
+        let record = self.0.encrypt(message, number)?;
+        if !is_content || !is_taking() {
+            return Ok(record);
+        }
+        let nothing = PrefixedPayload::with_capacity(0);
+        let header = OutboundOpaqueMessage::new(record.typ, record.version, nothing);
+        context::with(|thread| {
+            thread.records.with(|aside| {
+                if let Some(aside) = aside {
+                    aside.push(record.encode());
+                }
+            });
+        });
+        Ok(header)
+    }
+
+    fn encrypted_payload_len(&self, length: usize) -> usize {
+        match is_taking() {
+            true => 0,
+            false => self.0.encrypted_payload_len(length),
+        }
+    }
+}
+
+/// The fewest bytes for which copying their records costs more than to put them aside.
+const BIG: usize = 4 * 1024;
+/// The most that records of fewer bytes are longer than their content.
+const OVERHEAD: usize = 128;
+/// The bytes before the content of a record.
+const HEADER: usize = 5;
