@@ -36,6 +36,12 @@ pub(crate) fn is_left() -> bool {
     context::with(|thread| thread.budget.get()) > 0
 }
 
+/// Returns whether there is a limit, and the budget is not used up.
+pub(crate) fn is_limited_and_left() -> bool {
+    let left = context::with(|thread| thread.budget.get());
+    (1..=IN_A_ROW).contains(&left)
+}
+
 /// Takes the cost of an operation that moved this many bytes, or none.
 #[inline]
 pub(crate) fn spend(bytes: usize) {

@@ -6,22 +6,25 @@ use std::io::{self, IoSlice};
 use super::flags::Flag;
 use super::link::ConnCore;
 use crate::driver::{Socket, is_for_later};
+use crate::task::budget;
 
 impl ConnCore {
     /// Writes bytes, and queues what the socket does not take. (Bytes that make the connection full
     /// are all queued, so that the handler learns when it is ready again.)
     #[inline(never)]
     pub(super) fn write_big(&self, bytes: &[u8]) {
-        let sent = match self.is_usual() {
+        // A handler that writes until the connection is full must come to an end, however fast its
+        // peer reads: what is more than its budget is queued.
+        let is_next = !self.flags.has(Flag::DIRECT) || budget::is_limited_and_left();
+        let sent = match is_next && !self.flags.has(Flag::QUEUES) {
             // An error comes again when the queue is flushed, and is handled there.
             true => self
                 .write_past_queue(&[IoSlice::new(bytes)])
                 .and_then(Result::ok),
             false => None,
         };
-        if sent.is_some() {
-            // The next write is queued: a handler that writes until the connection is full must
-            // come to an end, however fast its peer reads.
+        if let Some(count) = sent {
+            budget::spend(count);
             self.flags.set(Flag::DIRECT, true);
             self.ask_for_attention();
         }

@@ -37,6 +37,7 @@ use crate::driver::{Event, Interest, Socket};
 use crate::failure::Failure;
 use crate::reactor::{Handler, Reactor, ReactorError, Registration, Stopped, Tracked};
 use crate::spans;
+use crate::task::budget;
 
 /// A connection and its handler.
 pub(crate) struct Conn<S: ?Sized = dyn ConnHandler> {
@@ -300,7 +301,7 @@ impl<S: ConnHandler> Conn<S> {
         // The peer reads as fast as this end writes, or has sent more than its share: other
         // connections get their turn.
         let is_waiting = link.flags.has(Flag::HELD) || self.has_unread();
-        let wants_more = rounds == ROUNDS || (is_waiting && self.takes_bytes());
+        let wants_more = rounds >= ROUNDS || (is_waiting && self.takes_bytes());
         if wants_more {
             link.registration.request_turn();
         }
@@ -309,7 +310,8 @@ impl<S: ConnHandler> Conn<S> {
     /// Flushes until there is nothing more to do without waiting.
     fn flush_all(self: &Rc<Self>, reactor: &Reactor, rounds: &mut usize) {
         while !self.link.is_over_here() && *rounds < ROUNDS && self.flush(reactor) {
-            *rounds += 1;
+            // What is written beyond the budget is queued, which costs a copy.
+            *rounds += if budget::is_left() { 1 } else { ROUNDS };
         }
     }
 

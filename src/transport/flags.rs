@@ -70,6 +70,19 @@ impl Flag {
         Self::ALTERED.0 | Self::COUNTED.0 | Self::DIRECT.0 | Self::FULL.0 | Self::OWN_LIMITS.0,
     );
 
+    /// The flags with which no big write goes straight out.
+    pub(super) const QUEUES: Self = Self(
+        Self::ALTERED.0
+            | Self::BLOCKED.0
+            | Self::COUNTED.0
+            | Self::FULL.0
+            | Self::OWN_LIMITS.0
+            | Self::POLICED.0
+            | Self::PRODUCING.0
+            | Self::SECURING.0
+            | Self::SUCCEEDED.0,
+    );
+
     /// The flags that a read, or the rest after a write, has to check.
     pub(super) const UNUSUAL: Self = Self(
         Self::ALTERED.0

@@ -164,7 +164,7 @@ impl ConnCore {
     #[inline]
     pub(crate) fn write(&self, bytes: &[u8]) {
         if self.flags.has(Flag::CHECKED_WRITES) || bytes.is_empty() {
-            return self.write_checked(bytes);
+            return self.write_unusual(bytes);
         }
         if (BIG..=self.config.limits.high).contains(&bytes.len()) {
             return self.write_big(bytes);
@@ -223,7 +223,18 @@ impl ConnCore {
         true
     }
 
-    /// The rest of [`ConnCore::write`], where limits are checked.
+    /// The rest of [`ConnCore::write`]: another big write after one that went straight out, or one
+    /// for which limits are checked.
+    #[inline(never)]
+    fn write_unusual(&self, bytes: &[u8]) {
+        let is_big = (BIG..=self.config.limits.high).contains(&bytes.len());
+        match is_big && !self.flags.has(Flag::QUEUES) {
+            true => self.write_big(bytes),
+            false => self.write_checked(bytes),
+        }
+    }
+
+    /// Queues bytes, where limits are checked.
     pub(super) fn write_checked(&self, bytes: &[u8]) {
         if bytes.is_empty() || !self.life.get().takes_writes() {
             return;
