@@ -1,18 +1,18 @@
 //! The handle of a server: [`HttpPort`].
 
 use std::cell::{Cell, RefCell};
-use std::ops::Deref;
 use std::rc::Rc;
 use std::time::Duration;
 
 use slab::Slab;
 
 use super::watch::Watch;
+use crate::address::Address;
 use crate::defer::{Deferred, Resolver};
 use crate::net::Port;
 
-/// A handle to a port that serves HTTP; it is a [`Port`] with another way to stop. Clones are
-/// handles to the same port; dropping them does not close it.
+/// A handle to a port that serves HTTP. Clones are handles to the same port; dropping them does not
+/// close it.
 #[derive(Clone, Debug)]
 #[doc(alias = "IListeningPort")]
 pub struct HttpPort {
@@ -23,6 +23,18 @@ pub struct HttpPort {
 impl HttpPort {
     pub(super) fn new(port: Port, connections: Rc<Connections>) -> Self {
         Self { port, connections }
+    }
+
+    /// Returns the address that the port listens at.
+    #[doc(alias = "getHost")]
+    pub fn local_addr(&self) -> Address {
+        self.port.local_addr()
+    }
+
+    /// Returns the port below, whose accepting can be paused and limited. Stopping that port does
+    /// not end its connections.
+    pub fn port(&self) -> &Port {
+        &self.port
     }
 
     /// Closes the port, and each connection once the requests that it has made are answered; after
@@ -67,14 +79,6 @@ impl HttpPort {
             connections.check();
             ended
         })
-    }
-}
-
-impl Deref for HttpPort {
-    type Target = Port;
-
-    fn deref(&self) -> &Port {
-        &self.port
     }
 }
 

@@ -39,7 +39,7 @@ fn a_peer_that_never_sends_its_head_is_disconnected() {
                 "{beginning:?}: {took:?} {answer}"
             );
         }
-        assert_eq!(port.connections(), 0);
+        assert_eq!(port.port().connections(), 0);
         port.stop(SECOND).await?;
         Ok(())
     });
@@ -154,7 +154,7 @@ fn a_peer_that_does_not_read_is_disconnected() {
             conn.write_all(head.as_bytes()).await?;
             let start = reactor.now();
             reactor.sleep(SECOND).await?;
-            while port.connections() > 0 {
+            while port.port().connections() > 0 {
                 reactor.sleep(SECOND).await?;
             }
             let took = reactor.now() - start;

@@ -155,7 +155,7 @@ on_both! {
         let idle = reactor.connect_stream(port.local_addr()).await?;
         let mut busy = reactor.connect_stream(port.local_addr()).await?;
         busy.write_all(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n").await?;
-        while port.connections() < 2 {
+        while port.port().connections() < 2 {
             torsade::yield_now().await;
         }
         reactor.sleep(Duration::from_millis(20)).await?;
