@@ -1,37 +1,18 @@
 //! Requests and their responses, against servers that are told byte by byte what to send.
 
-use torsade::http::{self, Agent, Body, HttpError, Phase, Request};
-use torsade::{Connection, Failure, Port, Reactor};
+use std::time::Duration;
 
+use torsade::Cancelled;
+use torsade::http::{self, Agent, Body, HeaderValue, HttpError, Phase, Request, header};
+use torsade::net::ClientEndpoint;
+
+use crate::peers::{head, ok, server};
 use crate::support::HERE;
-
-/// Reads a request's head.
-async fn head(conn: &mut Connection) -> Result<Vec<String>, Failure> {
-    let mut lines = Vec::new();
-    while let Some(line) = conn.read_line(10_000).await? {
-        match line.is_empty() {
-            true => break,
-            false => lines.push(String::from_utf8_lossy(&line).into_owned()),
-        }
-    }
-    Ok(lines)
-}
-
-/// Serves each connection with one response to each request.
-fn server(reactor: &Reactor, answer: &'static str) -> Result<(Port, String), Failure> {
-    let port = reactor.serve(HERE, async move |mut conn| {
-        while !head(&mut conn).await?.is_empty() {
-            conn.write_all(answer.as_bytes()).await?;
-        }
-        Ok(())
-    })?;
-    let url = format!("http://{}/", port.local_addr());
-    Ok((port, url))
-}
+use crate::support::folder::Folder;
 
 on_both! {
     async fn a_page_is_requested_and_read(reactor) {
-        let (port, url) = server(&reactor, "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello")?;
+        let (port, url) = server(&reactor, async |_| ok("hello"))?;
         assert_eq!(http::get_page(&url).await?, "hello");
         let both = (http::get_page(&url), http::get_page(&url));
         assert_eq!((both.0.await?, both.1.await?), ("hello".into(), "hello".into()));
@@ -63,10 +44,8 @@ on_both! {
     }
 
     async fn an_error_status_is_an_error_of_a_page(reactor) {
-        let (port, url) = server(
-            &reactor,
-            "HTTP/1.1 404 Not Found\r\nx-why: gone\r\ncontent-length: 4\r\n\r\nnone",
-        )?;
+        let answer = "HTTP/1.1 404 Not Found\r\nx-why: gone\r\ncontent-length: 4\r\n\r\nnone";
+        let (port, url) = server(&reactor, async |_| answer.into())?;
         let failure = http::get_page(&url).await.unwrap_err();
         let (at, code, headers, text) = expect_error!(
             failure, HttpError::Status { url, status, headers, body } => (url, status, headers, body)
@@ -82,13 +61,13 @@ on_both! {
     }
 
     async fn an_error_says_which_phase_failed_for_which_url(reactor) {
-        let (port, url) = server(&reactor, "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhell")?;
+        let (port, url) = server(&reactor, async |_| ok("hello").replace("lo", "l"))?;
         let agent = Agent::new();
         let failure = Agent::new().get("gopher://x/").await.unwrap_err();
         assert_failure!(failure, HttpError::Url { .. });
 
         let body = agent.get(&url).await?.into_body();
-        port.lose_connections(std::time::Duration::ZERO).await?;
+        port.lose_connections(Duration::ZERO).await?;
         let failure = body.read(100).await.unwrap_err();
         let (phase, at) =
             expect_error!(failure, HttpError::Failed { phase, url, .. } => (phase, url));
@@ -102,7 +81,7 @@ on_both! {
     }
 
     async fn a_connection_is_used_again(reactor) {
-        let (port, url) = server(&reactor, "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello")?;
+        let (port, url) = server(&reactor, async |_| ok("hello"))?;
         let agent = Agent::new();
         for _ in 0..3 {
             let response = agent.get(&url).await?;
@@ -132,6 +111,149 @@ on_both! {
         assert_eq!(response.chunk().await?.unwrap(), "two");
         writer.finish();
         assert_eq!(response.chunk().await?, None);
+        drop(agent);
+        port.stop().await?;
+    }
+
+    async fn settings_are_those_of_each_clone(reactor) {
+        let port = reactor.serve(HERE, async |mut conn| {
+            while let lines @ [_, ..] = &head(&mut conn).await?[..] {
+                let accept = lines.iter().find(|line| line.starts_with("accept"));
+                conn.write_all(ok(accept.map_or("none", |line| line)).as_bytes()).await?;
+            }
+            Ok(())
+        })?;
+        let url = format!("http://{}/", port.local_addr());
+        let agent = Agent::new();
+        let other = agent.clone().header(header::ACCEPT, HeaderValue::from_static("text/html"));
+        assert_eq!(agent.get_page(&url).await?, "none");
+        assert_eq!(other.get_page(&url).await?, "accept: text/html");
+        let request = Request::get(&url).header(header::ACCEPT, "a/b").body(())?;
+        let body = other.request(request).await?.into_body();
+        assert_eq!(body.read(99).await?, "accept: a/b");
+        assert_eq!(port.connections(), 1);
+        assert!(format!("{other:?}").contains("connections: 1"));
+        drop((agent, other));
+        port.stop().await?;
+    }
+
+    async fn a_page_that_is_too_large_is_not_read(reactor) {
+        let (port, url) = server(&reactor, async |_| ok("hello"))?;
+        let agent = Agent::new().max_page(4);
+        let failure = agent.get_page(&url).await.unwrap_err();
+        let expected = format!("reading the body failed for {url}: the body is larger than 4 bytes");
+        assert_eq!(format!("{failure:#}"), expected);
+        assert_eq!(agent.clone().max_page(5).get_page(&url).await?, "hello");
+        drop(agent);
+        port.stop().await?;
+    }
+
+    async fn a_cancelled_request_frees_its_connection(reactor) {
+        let (port, url) = server(&reactor, async |line| match line.contains("/never") {
+            true => String::new(),
+            false => ok("hello"),
+        })?;
+        let agent = Agent::new().connections_per_host(1);
+        let never = agent.get(format!("{url}never"));
+        let page = agent.get_page(&url);
+        while port.connections() == 0 {
+            torsade::yield_now().await;
+        }
+        never.cancel();
+        assert!(never.await.unwrap_err().is::<Cancelled>());
+        assert_eq!(page.await?, "hello");
+        let waiting = agent.get(&url);
+        waiting.cancel();
+        assert!(waiting.await.unwrap_err().is::<Cancelled>());
+        assert_eq!(agent.get_page(&url).await?, "hello");
+        drop(agent);
+        port.lose_connections(Duration::ZERO).await?;
+        port.stop().await?;
+    }
+
+    async fn a_request_that_asks_for_another_protocol_gets_the_connection(reactor) {
+        let port = reactor.serve(HERE, async |mut conn| {
+            let lines = head(&mut conn).await?;
+            if lines[0].starts_with("GET /no") {
+                return Ok(conn.write_all(ok("no").as_bytes()).await?);
+            }
+            let answer = match lines[0].as_str() {
+                "CONNECT there:443 HTTP/1.1" => "HTTP/1.1 200 OK\r\n\r\n",
+                _ => "HTTP/1.1 101 Go on\r\nconnection: upgrade\r\nupgrade: shout\r\n\r\n",
+            };
+            conn.write_all(format!("{answer}first\n").as_bytes()).await?;
+            while let Some(line) = conn.read_line(100).await? {
+                conn.write_all(&[&line.to_ascii_uppercase()[..], b"\n"].concat()).await?;
+            }
+            Ok(())
+        })?;
+        let agent = Agent::new();
+        let url = |path: &str| format!("http://{}/{path}", port.local_addr());
+        let ask = |path| Request::get(url(path)).header("connection", "upgrade");
+        let request = ask("up").header("upgrade", "shout").body(())?;
+        let (response, mut conn) = agent.upgrade(request).await?;
+        assert_eq!(response.headers()["upgrade"], "shout");
+        conn.write_all(b"hello\n").await?;
+        assert_eq!(conn.read_line(99).await?.as_deref(), Some(&b"first"[..]));
+        assert_eq!(conn.read_line(99).await?.as_deref(), Some(&b"HELLO"[..]));
+        drop(conn);
+
+        let failure = agent.upgrade(ask("no").body(())?).await.unwrap_err();
+        let body = expect_error!(failure, HttpError::Status { body, .. } => body);
+        assert_eq!(body, "no");
+
+        let conn = reactor.connect_stream(port.local_addr()).await?;
+        let proxy = agent.with_connection(conn).await?;
+        let (_, mut conn) = proxy.upgrade(Request::connect("there:443").body(())?).await?;
+        assert_eq!(conn.read_line(99).await?.as_deref(), Some(&b"first"[..]));
+        let failure = proxy.get(url("up")).await.unwrap_err();
+        assert_failure!(failure, HttpError::Failed { phase: Phase::Connecting, .. });
+        drop((conn, proxy, agent));
+        port.stop().await?;
+    }
+
+    async fn one_connection_serves_the_requests_in_turn(reactor) {
+        let (port, _) = server(&reactor, async |line| ok(&line))?;
+        let conn = reactor.connect_stream(port.local_addr()).await?;
+        let agent = Agent::new().with_connection(conn).await?;
+        let pages = ["a", "b", "c"].map(|name| agent.get_page(format!("http://any/{name}")));
+        for (page, name) in pages.into_iter().zip(["a", "b", "c"]) {
+            assert_eq!(page.await?, format!("GET /{name} HTTP/1.1"));
+        }
+        assert_eq!(port.connections(), 1);
+        drop(agent);
+        port.stop().await?;
+    }
+
+    async fn an_agent_may_use_another_endpoint_than_the_url_names(reactor) {
+        let (port, _) = server(&reactor, async |line| ok(&line))?;
+        let endpoint = ClientEndpoint::new(port.local_addr());
+        let agent = Agent::new().over(endpoint);
+        assert_eq!(agent.get_page("http://service/x").await?, "GET /x HTTP/1.1");
+        drop(agent);
+        port.stop().await?;
+    }
+
+    async fn a_page_is_downloaded_to_a_file_or_leaves_none(reactor) {
+        let folder = Folder::new();
+        let path = folder.path("page");
+        let (port, url) = server(&reactor, async |line| {
+            match line.contains("/end") {
+                true => ok("hello").replace("lo", "l"),
+                false => ok(&"x".repeat(100_000)),
+            }
+        })?;
+        let seen = std::rc::Rc::new(std::cell::Cell::new((0, None)));
+        let note = seen.clone();
+        let agent = Agent::new();
+        agent.download_page(&url, &path, move |bytes, of| note.set((bytes, of))).await?;
+        assert_eq!(seen.get(), (100_000, Some(100_000)));
+        assert_eq!(std::fs::read(&path)?.len(), 100_000);
+
+        let short = agent.download_page(format!("{url}end"), &path, |_, _| ());
+        assert!(short.await.is_err());
+        assert_eq!(std::fs::read(&path)?.len(), 100_000);
+        assert_eq!(std::fs::read_dir(path.parent().unwrap())?.count(), 1);
         drop(agent);
         port.stop().await?;
     }
