@@ -336,8 +336,7 @@ impl Agent {
             let reactor = Reactor::current().ok_or(DeferredError::NoReactor)?;
             if let Err(waiting) = this.0.pool.acquire(&only) {
                 if let Grant::Open(slot) = waiting.await? {
-                    let lease = this.0.adopt(&reactor, &only, conn, slot).await?;
-                    lease.is_sent.set(false);
+                    this.0.adopt(&reactor, &only, conn, slot).await?;
                 }
             }
             Ok(this)

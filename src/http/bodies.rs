@@ -13,7 +13,7 @@ use http::{Response, Uri};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::pool::Lease;
+use super::pool::{Lease, Stage};
 use super::{Body, HttpError, Phase};
 use crate::cells;
 use crate::clock::{Clock, DelayedCall};
@@ -48,6 +48,7 @@ pub(super) fn received(
     lease: Lease,
 ) -> Body {
     if incoming.is_end_stream() {
+        lease.stage.set(Stage::Over);
         return Body::empty();
     }
     let reading = Rc::new(Reading {
@@ -101,7 +102,7 @@ impl Reading {
         match self.limits.next(self.read.get()) {
             Some((deadline, limit)) if deadline <= reactor.now() => {
                 self.expired.set(Some(limit));
-                self.end();
+                self.end(Stage::Sent);
                 cells::wake(&self.reader);
             }
             _ => self.watch(reactor),
@@ -109,9 +110,12 @@ impl Reading {
     }
 
     /// Drops the body, which frees its connection.
-    fn end(&self) {
-        let incoming = self.incoming.take();
-        drop((incoming, self.lease.take()));
+    fn end(&self, stage: Stage) {
+        let (incoming, lease) = (self.incoming.take(), self.lease.take());
+        if let Some(lease) = &lease {
+            lease.stage.set(stage);
+        }
+        drop((incoming, lease));
         if let Some(timer) = self.timer.take() {
             timer.cancel();
         }
@@ -143,7 +147,7 @@ impl HttpBody for Received {
         let is_end = body.is_end_stream() || !matches!(frame, Some(Ok(_)));
         drop(incoming);
         match is_end {
-            true => reading.end(),
+            true => reading.end(Stage::Over),
             false => {
                 if let Some(reactor) = Reactor::current() {
                     reading.read.set(reactor.now());
@@ -173,7 +177,7 @@ impl HttpBody for Received {
 
 impl Drop for Received {
     fn drop(&mut self) {
-        self.0.end();
+        self.0.end(Stage::Sent);
     }
 }
 

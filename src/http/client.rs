@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 
 use super::bodies::{Limits, received, sent, status_error};
 use super::connect::{HttpConn, Unanswered};
-use super::pool::{Grant, Lease, Pool, Slot};
+use super::pool::{Grant, Lease, Pool, Slot, Stage};
 use super::redirect::Redirects;
 use super::url::{Origin, Versions, host_header};
 use super::{Body, HttpError, Phase};
@@ -272,7 +272,7 @@ impl Client {
             let (cause, unsent) = (cause.into(), None);
             return Err(Box::new(Unanswered { cause, unsent }));
         }
-        lease.is_sent.set(true);
+        lease.stage.set(Stage::Sent);
         let limits = Limits {
             between: self.config.headers,
             whole,

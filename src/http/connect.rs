@@ -33,6 +33,8 @@ pub(super) struct HttpConn {
     version: Version,
     /// Whether a request is under way over HTTP/1.
     is_busy: Cell<bool>,
+    /// Whether a request over HTTP/1 was given up.
+    is_cut: Cell<bool>,
     /// Gets the connection when a request has ended HTTP on it.
     upgraded: Cell<Option<Resolver<Connection>>>,
 }
@@ -85,11 +87,13 @@ impl HttpConn {
                 polled
             });
             let is_well = ended.await.is_ok();
+            let mut parts = driver.into_parts();
             if let (true, Some(resolver)) = (is_well, ending.0.upgraded.take()) {
-                let parts = driver.into_parts();
-                let mut conn = parts.io;
-                conn.put_back(&parts.read_buf);
-                resolver.callback(conn);
+                parts.io.put_back(&parts.read_buf);
+                resolver.callback(parts.io);
+            } else if ending.0.is_cut.get() {
+                // The rest of a response that nobody wants is not waited for.
+                parts.io.transport().abort_connection();
             }
         };
         executor.spawn(task, location).detach();
@@ -101,6 +105,7 @@ impl HttpConn {
             sender: RefCell::new(Some(sender)),
             version,
             is_busy: Cell::new(false),
+            is_cut: Cell::new(false),
             upgraded: Cell::default(),
         })
     }
@@ -132,6 +137,11 @@ impl HttpConn {
         is_ready && self.is_busy.replace(false)
     }
 
+    /// Records that the request that was sent is given up.
+    pub(super) fn note_cut(&self) {
+        self.is_cut.set(true);
+    }
+
     /// Returns a Deferred of what the connection is when the request that is sent next has ended
     /// HTTP/1 on it.
     pub(super) fn upgraded(&self) -> Deferred<Connection> {
@@ -147,6 +157,7 @@ impl HttpConn {
         request: Request<Body>,
     ) -> impl Future<Output = Result<Response<Incoming>, Box<Unanswered>>> + use<> {
         self.is_busy.set(true);
+        self.is_cut.set(false);
         let sent = match &mut *self.sender.borrow_mut() {
             None => Err(request),
             Some(Sender::One(sender)) => Ok(Either::Left(sender.try_send_request(request))),

@@ -118,7 +118,7 @@ impl Pool {
             pool: Rc::downgrade(self),
             origin: origin.clone(),
             conn,
-            is_sent: Cell::new(false),
+            stage: Cell::new(Stage::Unsent),
         }
     }
 
@@ -373,17 +373,28 @@ pub(super) struct Lease {
     pool: Weak<Pool>,
     origin: Rc<Origin>,
     pub(super) conn: Rc<HttpConn>,
-    /// Whether a request was sent. Over HTTP/1 the connection itself then says when it has
-    /// finished.
-    pub(super) is_sent: Cell<bool>,
+    pub(super) stage: Cell<Stage>,
+}
+
+/// How far a request has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    Unsent,
+    /// Over HTTP/1 the connection itself says when it can be used again.
+    Sent,
+    /// The response has been read.
+    Over,
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if !self.is_sent.get() || self.conn.is_http2() {
+        let stage = self.stage.get();
+        if stage == Stage::Unsent || self.conn.is_http2() {
             if let Some(pool) = self.pool.upgrade() {
                 pool.release(&self.origin, &self.conn);
             }
+        } else if stage == Stage::Sent {
+            self.conn.note_cut();
         }
     }
 }
