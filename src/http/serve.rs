@@ -94,6 +94,7 @@ pub struct Server {
     max_headers: usize,
     max_streams: u32,
     max_connections: usize,
+    has_peers: bool,
 }
 
 impl Default for Server {
@@ -116,6 +117,7 @@ impl Server {
             max_headers: 100,
             max_streams: 100,
             max_connections: 10_000,
+            has_peers: false,
         }
     }
 
@@ -175,6 +177,13 @@ impl Server {
         self
     }
 
+    /// Sets whether each request has the peer's [`Address`](crate::Address) among its extensions.
+    #[doc(alias("ConnectInfo", "getClientAddress", "remote_addr"))]
+    pub fn peers(mut self, on: bool) -> Self {
+        self.has_peers = on;
+        self
+    }
+
     /// Serves HTTP at an endpoint, on the reactor that runs on this thread: `handler` makes the
     /// response of each request. HTTP/1.0, 1.1 and 2 are spoken; over TLS as agreed by ALPN, for
     /// which `h2` and `http/1.1` are offered unless the endpoint's configuration says otherwise.
@@ -206,6 +215,7 @@ impl Server {
             http1: self.http1(),
             http2: self.http2(),
             limits: self.limits,
+            has_peers: self.has_peers,
             connections: connections.clone(),
             handler,
             location,
@@ -240,6 +250,7 @@ struct Serving<H> {
     http1: http1::Builder,
     http2: http2::Builder<Executor>,
     limits: Limits,
+    has_peers: bool,
     connections: Rc<Connections>,
     handler: H,
     location: &'static Location<'static>,
@@ -312,6 +323,10 @@ where
     ) -> impl Future<Output = Result<Response<Sent>, Infallible>> + 'static {
         let log = LogEntry::begin(&request);
         let asks_for_upgrade = asks_for_upgrade(&mut request, active.watch());
+        if self.has_peers {
+            let peer = active.watch().transport().peer();
+            request.extensions_mut().insert(peer);
+        }
         let refusal = refusal(&request, self.limits.max_body);
         let method = request.method().clone();
         let path = request.uri().path_and_query().cloned();

@@ -36,7 +36,7 @@ enum State {
     Chunk(u64),
     ChunkSize,
     Trailer,
-    /// After a head that asks to go on with another protocol.
+    /// After a request to go on with another protocol.
     Upgrade,
     Refused,
 }
@@ -66,7 +66,7 @@ impl Strict {
                     *left -= count;
                     start += count as usize;
                     match self.state {
-                        State::Body(0) => self.state = State::Start,
+                        State::Body(0) => self.state = self.end(),
                         State::Chunk(0) => self.state = State::ChunkSize,
                         _ => {}
                     }
@@ -123,10 +123,16 @@ impl Strict {
         self.state == State::Head || self.state == State::Start && !self.line.is_empty()
     }
 
-    /// Returns whether the last head asks to go on with another protocol, so that it is not known
+    /// Returns whether the last request asks to go on with another protocol, so that it is not known
     /// yet what the bytes after it are.
     pub(super) fn is_upgrade(&self) -> bool {
         self.state == State::Upgrade
+    }
+
+    /// Returns whether this or the last request asks to go on with another protocol, as far as it
+    /// is known.
+    pub(super) fn asks_for_upgrade(&self) -> bool {
+        self.is_upgrade
     }
 
     pub(super) fn is_refused(&self) -> bool {
@@ -135,7 +141,15 @@ impl Strict {
 
     /// Goes on after a request to go on with another protocol that was not accepted.
     pub(super) fn stay(&mut self) {
-        self.state = after_head(self.body);
+        self.state = State::Start;
+    }
+
+    /// Returns the state after a request.
+    fn end(&self) -> State {
+        match self.is_upgrade {
+            true => State::Upgrade,
+            false => State::Start,
+        }
     }
 
     fn next(&mut self, line: &[u8]) -> Option<State> {
@@ -151,8 +165,11 @@ impl Strict {
                 Some(State::Head)
             }
             State::Head if line.is_empty() && self.needs_host && !self.has_host => None,
-            State::Head if line.is_empty() && self.is_upgrade => Some(State::Upgrade),
-            State::Head if line.is_empty() => Some(after_head(self.body)),
+            State::Head if line.is_empty() => Some(match self.body {
+                None | Some(Framing::Length(0)) => self.end(),
+                Some(Framing::Length(length)) => State::Body(length),
+                Some(Framing::Chunked) => State::ChunkSize,
+            }),
             State::Head => self.header(line).map(|()| State::Head),
             State::ChunkSize => {
                 let digits = line.split(|byte| *byte == b';').next()?;
@@ -166,7 +183,7 @@ impl Strict {
                     size => size.checked_add(2).map(State::Chunk),
                 }
             }
-            State::Trailer if line.is_empty() => Some(State::Start),
+            State::Trailer if line.is_empty() => Some(self.end()),
             _ => Some(state),
         }
     }
@@ -209,12 +226,4 @@ fn line_ends(bytes: &[u8]) -> u64 {
     }
     let word = u64::from_le_bytes(word) ^ u64::from_ne_bytes([b'\n'; 8]);
     !(((word & LOW) + LOW) | word | LOW)
-}
-
-fn after_head(body: Option<Framing>) -> State {
-    match body {
-        None | Some(Framing::Length(0)) => State::Start,
-        Some(Framing::Length(length)) => State::Body(length),
-        Some(Framing::Chunked) => State::ChunkSize,
-    }
 }

@@ -7,7 +7,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::body::FilePart;
@@ -71,6 +71,8 @@ pub(super) struct Watch {
     is_asked: Cell<bool>,
     /// Whether the protocol changes, or does not, as a request has asked for it.
     changes: Cell<Option<bool>>,
+    /// Woken when that is known.
+    reader: Cell<Option<Waker>>,
 }
 
 impl Watch {
@@ -95,6 +97,7 @@ impl Watch {
             upgrade: Cell::new(None),
             is_asked: Cell::new(false),
             changes: Cell::new(None),
+            reader: Cell::new(None),
         });
         this.check();
         this
@@ -172,15 +175,17 @@ impl Watch {
         if !changes {
             self.set_upgrade(None);
         }
+        cells::wake(&self.reader);
     }
 
-    /// Returns whether it was recorded, since the last call, that the protocol does not change.
-    pub(super) fn has_stayed(&self) -> bool {
-        let has_stayed = self.changes.get() == Some(false);
-        if has_stayed {
-            self.changes.set(None);
+    /// Waits until it is known that the protocol does not change.
+    pub(super) fn poll_stays(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.changes.get() != Some(false) {
+            self.reader.set(Some(cx.waker().clone()));
+            return Poll::Pending;
         }
-        has_stayed
+        self.changes.set(None);
+        Poll::Ready(())
     }
 
     /// Records that the peer has sent or accepted bytes.

@@ -179,17 +179,14 @@ impl Read for Wire {
             return Poll::Ready(Ok(()));
         }
         if strict.is_upgrade() {
-            // hyper asks again when the request has its response.
-            if !watch.has_stayed() {
-                return Poll::Pending;
-            }
+            ready!(watch.poll_stays(cx));
             strict.stay();
         }
         let most = room.saturating_sub(REFUSED.len()).max(1);
         let mut put = |bytes: &[u8]| {
             let count = strict.check(bytes);
             buf.put_slice(&bytes[..count]);
-            if strict.is_upgrade() {
+            if strict.asks_for_upgrade() {
                 watch.note_asked();
             }
             if strict.is_refused() && buf.remaining() >= REFUSED.len() {

@@ -135,6 +135,25 @@ on_both! {
         port.stop(SECOND).await?;
     }
 
+    async fn a_body_that_is_announced_is_asked_for_when_it_is_read(reactor) {
+        let port = http::serve("127.0.0.1:0", echo)?;
+        for (path, is_asked_for) in [("/read", true), ("/other", false)] {
+            let mut conn = reactor.connect_stream(port.local_addr()).await?;
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nHost: here\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+            );
+            conn.write_all(head.as_bytes()).await?;
+            let line = conn.read_line(100).await?.unwrap_or_default();
+            assert_eq!(line.starts_with(b"HTTP/1.1 100 "), is_asked_for);
+            if is_asked_for {
+                conn.read_line(100).await?;
+                conn.write_all(b"hello").await?;
+                assert_eq!(response(&mut conn).await?.1, b"hello");
+            }
+        }
+        port.stop(SECOND).await?;
+    }
+
     async fn head_has_the_length_and_no_body(reactor) {
         let port = http::serve("127.0.0.1:0", echo)?;
         let answer = exchange(&reactor, &port, "HEAD /x HTTP/1.0\r\n\r\n").await?;

@@ -114,6 +114,7 @@ on_both! {
             "\r\n\r\nPOST /a HTTP/1.1\r\nHost: here\r\nContent-Length: 3\r\n\r\na\nb",
             "POST /a HTTP/1.1\r\nhost:here\r\ncontent-length:\t3 \r\n\r\n\n\n\n",
             "POST /a HTTP/1.1\r\nHost: here\r\nTRANSFER-ENCODING: Chunked\r\n\r\n002;a=\"b\"\r\na\n\r\n1\r\nb\r\n0\r\nX: y\r\n\r\n",
+            "POST /a HTTP/1.1\r\nHost: here\r\nUpgrade: h2c\r\nConnection: upgrade\r\nContent-Length: 3\r\n\r\n\n\n\n",
             "POST http://here/a HTTP/1.1\r\nHost: HERE\r\nContent-Length: 3\r\n\r\nabc",
         ] {
             for piece in [1000, 3, 1] {

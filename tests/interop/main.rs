@@ -1,4 +1,4 @@
-//! Foreign programs as peers: socat, curl, HAProxy, systemd, OpenSSL, stunnel, Python and Twisted.
+//! Foreign programs as peers: socat, curl, wrk, h2load, HAProxy, systemd, OpenSSL, stunnel, Python and Twisted.
 
 #[macro_use]
 #[path = "../support/mod.rs"]
@@ -8,6 +8,7 @@ mod endpoints;
 #[cfg(target_os = "linux")]
 mod framing;
 mod haproxy;
+mod http_server;
 #[cfg(target_os = "linux")]
 mod irc;
 mod processes;
