@@ -145,7 +145,7 @@ errors! {
     enum HttpError {
         Url { url, problem }: "cannot request {url:?}: {problem}";
         Failed { phase, url }: "{phase} failed for {url}", source cause;
-        TimedOut { phase, url, limit }: "{phase} was not finished within {limit:?} for {url}";
+        TimedOut { phase, url, limit }: "{phase} took longer than {limit:?} for {url}";
         Status { url, status }: "the status of {url} is {status}";
         Redirect { url, problem }: "the redirect of {url} is not followed: {problem}";
         TooLarge { limit }: "the body is larger than {limit} bytes";
