@@ -12,7 +12,7 @@
 //! | `tokio-rustls` | over a connection, with `tokio-io`; `tokio_util::compat` makes it fit for [`Connection::over`](crate::Connection::over) | `tls`, both |
 //! | `async-tungstenite` | over a connection | `websockets`, both |
 //! | `hyper`: HTTP/1 and HTTP/2, servers and clients | over a connection, with `hyper` and [`hyper::Timer`](crate::hyper::Timer), [`hyper::Executor`](crate::hyper::Executor) | `hyper`, both |
-//! | `axum` | its `Router` as hyper's service (`TowerToHyperService` of `hyper-util`); handlers that are not `Send` in a [`SendWrapper`](crate::task::SendWrapper) | `axum`, both |
+//! | `axum` | its `Router` as a handler ([`http::service`](crate::http::service)); handlers that are not `Send` in a [`SendWrapper`](crate::task::SendWrapper) | `axum`, both |
 //! | `tokio-postgres` | `connect_raw` over a connection, with `tokio-io`; its driver is a task | `sql` |
 //! | `sqlx`, `reqwest`, `redis`, `lettre` | as they are, after [`tokio::enter`](crate::tokio::enter), with `tokio-rt` | `sql`, `clients` |
 //! | `ureq`, `rusqlite`: whatever blocks | in [`spawn_blocking`](crate::Reactor::spawn_blocking) | `clients` |

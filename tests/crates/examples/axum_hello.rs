@@ -1,5 +1,5 @@
-//! A web server: a router of axum, served by hyper on the reactor. Its handlers share state that is
-//! neither `Send` nor locked.
+//! A web server: a router of axum, served on the reactor. Its handlers share state that is neither
+//! `Send` nor locked.
 //!
 //! Run `cargo run --manifest-path tests/crates/Cargo.toml --example axum_hello [ADDRESS]` and open
 //! the printed address. Ctrl-C ends it.
@@ -11,9 +11,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::routing::get;
-use hyper::server::conn::http1;
-use hyper_util::service::TowerToHyperService;
-use torsade::hyper::Timer;
+use torsade::http;
 use torsade::prelude::*;
 use torsade::task::SendWrapper;
 
@@ -44,14 +42,7 @@ fn main() -> Result<(), Failure> {
             .route("/", get(hello))
             .route("/slow/{seconds}", get(slow))
             .with_state(SendWrapper::new(Rc::default()));
-        let service = TowerToHyperService::new(router);
-        let port = reactor.serve(address, async move |conn| {
-            let mut server = http1::Builder::new();
-            server
-                .timer(Timer)
-                .header_read_timeout(Duration::from_secs(10));
-            Ok(server.serve_connection(conn, service.clone()).await?)
-        })?;
+        let port = http::serve(address, http::service(router))?;
         println!("listening on http://{}/", port.local_addr());
         reactor.stopped().await
     })
