@@ -133,11 +133,12 @@ impl HttpBody for Limited {
             let (phase, url) = (Phase::Reading, this.uri.to_string());
             return Poll::Ready(Some(Err(HttpError::TimedOut { phase, url, limit }.into())));
         };
-        this.is_waiting = false;
         let data = frame
             .as_ref()
             .and_then(|frame| frame.as_ref().ok()?.data_ref());
         let length = data.map_or(0, |data| data.len() as u64);
+        // Pieces without bytes move no limit.
+        this.is_waiting &= length == 0;
         match this.left.checked_sub(length) {
             Some(left) => {
                 this.left = left;

@@ -123,8 +123,8 @@ impl Strict {
         self.state == State::Head || self.state == State::Start && !self.line.is_empty()
     }
 
-    /// Returns whether the last request asks to go on with another protocol, so that it is not known
-    /// yet what the bytes after it are.
+    /// Returns whether the last request asks to go on with another protocol, so that it is not
+    /// known yet what the bytes after it are.
     pub(super) fn is_upgrade(&self) -> bool {
         self.state == State::Upgrade
     }

@@ -6,8 +6,9 @@ mod support;
 
 mod client;
 mod files;
-mod limits;
+mod handlers;
 mod in_tls;
+mod limits;
 mod peers;
 mod pool;
 mod redirects;

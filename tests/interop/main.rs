@@ -1,4 +1,5 @@
-//! Foreign programs as peers: socat, curl, wrk, h2load, HAProxy, systemd, OpenSSL, stunnel, Python and Twisted.
+//! Foreign programs as peers: socat, curl, wrk, HAProxy, OpenSSL, stunnel, Python, Twisted and
+//! others.
 
 #[macro_use]
 #[path = "../support/mod.rs"]

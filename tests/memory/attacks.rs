@@ -37,26 +37,26 @@ mod message;
 #[allow(dead_code, reason = "nothing is sent")]
 mod resp;
 
-const HERE: &str = "127.0.0.1:0";
+pub(super) const HERE: &str = "127.0.0.1:0";
 /// What the server's thread may allocate above what it had: one connection is attacked at a time.
-const FLAT: isize = 1 << 20;
+pub(super) const FLAT: isize = 1 << 20;
 
 /// How much is sent.
-struct Size {
-    bytes: usize,
-    bombs: usize,
-    empty_frames: usize,
-    slow_peers: usize,
-    frame_timeout: Duration,
-    calm: Duration,
-    linger: Duration,
+pub(super) struct Size {
+    pub(super) bytes: usize,
+    pub(super) bombs: usize,
+    pub(super) empty_frames: usize,
+    pub(super) slow_peers: usize,
+    pub(super) frame_timeout: Duration,
+    pub(super) calm: Duration,
+    pub(super) linger: Duration,
 }
 
-fn is_full() -> bool {
+pub(super) fn is_full() -> bool {
     std::env::var_os("TORSADE_ATTACKS").is_some_and(|size| size == "full")
 }
 
-fn size() -> Size {
+pub(super) fn size() -> Size {
     match is_full() {
         true => Size {
             bytes: 500_000_000,
@@ -80,7 +80,8 @@ fn size() -> Size {
 }
 
 /// Opens a port whose connections count their frames.
-type Listen = Box<dyn Fn(&Reactor, ListenOptions, Rc<Cell<usize>>) -> Result<Port, Failure>>;
+pub(super) type Listen =
+    Box<dyn Fn(&Reactor, ListenOptions, Rc<Cell<usize>>) -> Result<Port, Failure>>;
 
 /// A codec under attack, by each of its faces.
 struct Target {
@@ -345,14 +346,19 @@ fn targets() -> Vec<Target> {
 
 /// What an attacker has done.
 #[derive(Default)]
-struct Attack {
-    connections: usize,
-    refused: usize,
+pub(super) struct Attack {
+    pub(super) connections: usize,
+    pub(super) refused: usize,
 }
 
 /// Opens connections until so many bytes were written. One that accepts nothing for a while is
 /// given up.
-fn flood(to: SocketAddr, open: &[u8], total: usize, mut fill: impl FnMut(&mut [u8])) -> Attack {
+pub(super) fn flood(
+    to: SocketAddr,
+    open: &[u8],
+    total: usize,
+    mut fill: impl FnMut(&mut [u8]),
+) -> Attack {
     let (mut attack, mut sent) = (Attack::default(), 0);
     let mut chunk = vec![0; 64 << 10];
     while sent < total {
@@ -372,7 +378,7 @@ fn flood(to: SocketAddr, open: &[u8], total: usize, mut fill: impl FnMut(&mut [u
 }
 
 /// Waits for the end of a connection; returns whether it came.
-fn is_ended(conn: &mut TcpStream, patience: Duration) -> bool {
+pub(super) fn is_ended(conn: &mut TcpStream, patience: Duration) -> bool {
     conn.set_read_timeout(Some(patience)).unwrap();
     match conn.read(&mut [0]) {
         Ok(count) => count == 0,
@@ -408,7 +414,7 @@ fn send_empty_frames(to: SocketAddr, frame: &[u8], count: usize) -> Attack {
 }
 
 /// Sends one byte of a frame at a time on each connection, until all are closed.
-fn trickle(to: &[(SocketAddr, Vec<u8>)], each: usize, pace: Duration) -> Attack {
+pub(super) fn trickle(to: &[(SocketAddr, Vec<u8>)], each: usize, pace: Duration) -> Attack {
     let mut conns = Vec::new();
     for (to, open) in to {
         for _ in 0..each {
@@ -493,7 +499,8 @@ struct Logged(Arc<AtomicUsize>);
 
 impl Subscriber for Logged {
     fn enabled(&self, about: &Metadata<'_>) -> bool {
-        *about.level() <= Level::INFO
+        // The access log has a line for each response.
+        *about.level() <= Level::INFO && about.target() != "torsade::http::access"
     }
     fn new_span(&self, _: &Attributes<'_>) -> Id {
         Id::from_u64(1)
@@ -521,7 +528,7 @@ fn resident() -> [usize; 2] {
 
 /// Attacks servers while others talk to an echo server of the same reactor. `flat` is what the
 /// server's thread may allocate meanwhile. Returns the number of frames that were received.
-fn under_attack(
+pub(super) fn under_attack(
     what: &str,
     listen: &[&Listen],
     flat: isize,

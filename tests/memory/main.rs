@@ -7,3 +7,5 @@ mod counted;
 mod given_back;
 #[cfg(target_os = "linux")]
 mod handshakes;
+#[cfg(target_os = "linux")]
+mod http;
