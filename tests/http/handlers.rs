@@ -216,7 +216,7 @@ fn under_faults_every_request_ends_and_a_stop_ends_the_rest() {
     let count = if std::env::var_os("TORSADE_SEEDS").is_some() {
         1000
     } else {
-        100
+        30
     };
     each_seed(count, NetworkFaults::hostile, async |reactor, seed| {
         let mut random = Random::new(seed);
