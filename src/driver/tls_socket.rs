@@ -87,7 +87,8 @@ impl TlsSocket {
     fn receive_with(&self, session: &mut Session, into: &mut [u8], buffer: &mut Vec<u8>) -> usize {
         let (mut count, mut records) = (0, 0);
         for _ in 0..READS {
-            if count == into.len() && session.is_established() || records >= Session::RECORDS {
+            let is_enough = count == into.len() && session.is_established();
+            if is_enough || records >= Session::RECORDS / 2 {
                 break;
             }
             if !session.takes_input() {

@@ -11,7 +11,8 @@
 //! | bytes queued when a write begins | 16 MiB ([`Limits::hard`]) | the connection is aborted with [`WriteOverflow`] |
 //! | bytes of one read | 64 KiB | the rest is read in a later turn |
 //! | frames or lines delivered for one connection in a row | 64 | the rest comes in its next turn, at the end of the queue of those that have more to do |
-//! | operations, or bytes, of one task in a row | 128, or 256 KiB | the task is woken again after the others: see [`task`](crate::task) |
+//! | bytes that writes of 16 KiB and more send for one protocol in a row | 256 KiB | the connection is full until its next turn |
+//! | operations, or bytes, of one task in a row | 128, or 256 KiB, where those read from a socket count twice | the task is woken again after the others: see [`task`](crate::task) |
 //! | the wait for a peer after a close | 2 s and 1 MiB ([`ListenOptions::linger`](crate::net::ListenOptions::linger)) | see "linger" below |
 //! | time in which a peer accepts nothing, one side closed | 60 s ([`ListenOptions::close_timeout`](crate::net::ListenOptions::close_timeout)) | reset with [`SendTimedOut`](crate::ConnectionError::SendTimedOut) |
 //! | the same while both sides are open | none ([`ListenOptions::send_timeout`](crate::net::ListenOptions::send_timeout)) | the same |
@@ -27,7 +28,7 @@
 //! | bytes of a client's first message | 16 KiB | the connection is closed |
 //! | bytes of a message of the handshake | 64 KiB | the connection is closed |
 //! | records without content in a row | 32 | the connection is lost with [`Violation`](crate::tls::TlsError::Violation) |
-//! | records decoded for one connection in a row | about 128 | the rest is read in a later turn |
+//! | records decoded for one connection in a row | about 64, and 400 after the handshake | the rest is read in a later turn |
 //! | decrypted bytes that wait for the handler | those of one record | no record is received |
 //!
 //! **Accept batches.** A port accepts as many connections at a time as there were last time, and up
@@ -100,28 +101,31 @@
 //! [`idle_timeout`](crate::net::ListenOptions::idle_timeout), which are off by default.
 //!
 //! `tests/memory/attacks.rs` attacks lines, netstrings, four shapes of length fields, IRC, RESP,
-//! BGP and the PROXY header, each as a protocol and as async code, while four other clients of the
-//! same reactor ask an echo server. Measured on 2026-11-29 on Linux with two processors that had
-//! other work too; the attacker had a lower priority (`nice` 15) than server and clients in all
-//! rows, as if it ran on another machine. Before each attack 99 % of the others' answers came
-//! within 20 to 40 µs; during it within:
+//! BGP, the PROXY header and TLS, each as a protocol and as async code, while four other clients of
+//! the same reactor ask an echo server. Measured on 2026-11-30 on Linux with two processors: the
+//! server's thread was alone on one of them, the clients and the attacker were on the other one,
+//! and the attacker had a lower priority than the other clients, as if it ran on another machine.
+//! Before each attack 99 % of the others' answers came within 30 to 60 µs; during it within:
 //!
 //! | attack, against each codec | allocated at the peak | protocol | async |
 //! |---|--:|---|---|
-//! | 500 MB that never end a frame | 205 KiB | 20 to 80 µs; the PROXY header, in 0.2 s, 540 µs | 20 to 30 µs; valid frames of `u8` 330 µs, async 100 to 200 µs |
-//! | 20,000 lengths that are too large, negative, overlong, or with leading zeros | 51 KiB | 40 to 70 µs | 40 to 130 µs |
-//! | 5,000,000 empty frames | 194 KiB | 30 to 50 µs | 40 to 150 µs |
-//! | 100 MB of garbage | 148 KiB | 30 to 70 µs | 40 to 60 µs; lines 160 to 240 µs |
-//! | one byte a second on 2,500 connections, closed after 10 s | 11.5 MiB | 30 µs | |
+//! | 500 MB that never end a frame | 394 KiB | 60 to 110 µs | 60 to 110 µs |
+//! | 20,000 lengths that are too large, negative, overlong, or with leading zeros | 50 KiB | 40 to 90 µs; delimiter `abab` 140 µs | 40 to 80 µs; `abab` 150 µs |
+//! | 5,000,000 empty frames | 193 KiB | 30 to 70 µs | 30 to 90 µs |
+//! | 100 MB of garbage | 157 KiB | 50 to 110 µs | 60 to 110 µs |
+//! | TLS records without content for 5 s, from a peer that is refused after 32 and connects again | 19 KiB | @P1@ µs | @A1@ µs |
+//! | the same with a byte in each 32nd record | 19 KiB | @P2@ µs | @A2@ µs |
+//! | one byte a second on 2,500 connections, closed after 10 s | 11.9 MiB | @PB@ µs | |
 //!
-//! After each attack no more than 12 KiB remained, 150 KiB after the 2,500 connections, and the
-//! process had 6 to 8 MiB (18.2 MiB after the 2,500 connections: an async one that has read a part
-//! of a frame has a buffer of 8 KiB).
+//! After each attack no more than 12 KiB remained, 114 KiB after the 2,500 connections, and the
+//! process had 7 to 9 MiB (20 MiB after the 2,500 connections: an async one that has read a part of
+//! a frame has a buffer of 8 KiB).
 //!
 //! A protocol gives way to other connections after 64 frames, and a task after 128; the driver is
-//! polled at the latest when tasks have done so four times. Where an attacker of the same priority
-//! takes a processor from the server, the others wait for the system's scheduler as well: 1.1 to
-//! 1.4 ms beside 100 MB of garbage for lines.
+//! polled when a task has done so 10 µs after the last poll, or four times. Where the attacker and
+//! the other clients share the processors with the server, the others wait for the system's
+//! scheduler as well: 1.1 to 1.4 ms beside 100 MB of garbage for lines, from an attacker of the
+//! same priority.
 //!
 //! # Memory
 //!

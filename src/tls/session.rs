@@ -485,7 +485,7 @@ impl Session {
     /// The most bytes in a record.
     pub(crate) const RECORD: usize = RECORD;
     /// About the most records that are decoded before other connections have their turn.
-    pub(crate) const RECORDS: usize = 128;
+    pub(crate) const RECORDS: usize = 64;
     /// The most bytes that are received at a time: four records, and what is longer than usual in
     /// them.
     pub(crate) const MOST: usize = 64 * 1024 + 1024;

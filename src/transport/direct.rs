@@ -14,7 +14,8 @@ impl ConnCore {
     #[inline(never)]
     pub(super) fn write_big(&self, bytes: &[u8]) {
         // A handler that writes until the connection is full must come to an end, however fast its
-        // peer reads: what is more than its budget is queued.
+        // peer reads: with its budget it has had its share of the turn. Outside a turn, all but the
+        // first write is queued.
         let is_next = !self.flags.has(Flag::DIRECT) || budget::is_limited_and_left();
         let sent = match is_next && !self.flags.has(Flag::QUEUES) {
             // An error comes again when the queue is flushed, and is handled there.
@@ -26,6 +27,7 @@ impl ConnCore {
         if let Some(count) = sent {
             budget::spend(count);
             self.flags.set(Flag::DIRECT, true);
+            self.flags.set(Flag::FULL, !budget::is_left());
             self.ask_for_attention();
         }
         self.write_checked(&bytes[sent.unwrap_or(0)..]);

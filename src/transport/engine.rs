@@ -310,7 +310,7 @@ impl<S: ConnHandler> Conn<S> {
     /// Flushes until there is nothing more to do without waiting.
     fn flush_all(self: &Rc<Self>, reactor: &Reactor, rounds: &mut usize) {
         while !self.link.is_over_here() && *rounds < ROUNDS && self.flush(reactor) {
-            // What is written beyond the budget is queued, which costs a copy.
+            // A handler that has used up its budget goes on in the next turn.
             *rounds += if budget::is_left() { 1 } else { ROUNDS };
         }
     }
@@ -390,6 +390,9 @@ impl<S: ConnHandler> Conn<S> {
         }
         // A handler that has named a successor is no longer called.
         if link.flags.has(Flag::FULL) && left <= link.limits().low && !link.is_handing_on() {
+            if !budget::is_left() {
+                return true;
+            }
             link.flags.set(Flag::FULL, false);
             if link.life().takes_writes() {
                 S::write_ready(self, reactor);

@@ -341,8 +341,9 @@ impl Transport {
         self.0.link().limits()
     }
 
-    /// Returns whether more bytes are queued than [`Limits::high`] allows. A protocol then waits
-    /// for `Protocol::write_ready` before it writes more.
+    /// Returns whether more bytes are queued than [`Limits::high`] allows, or big writes have sent
+    /// as much as one connection sends in a row (256 KiB). A protocol then waits for
+    /// `Protocol::write_ready` before it writes more.
     pub fn is_full(&self) -> bool {
         self.0.link().is_full()
     }
