@@ -10,6 +10,7 @@
 //! * [Cancelling and time limits](cancelling)
 //! * [Back-pressure](back_pressure)
 //! * [TLS](tls): certificates, STARTTLS, and how to test it
+//! * [HTTP](http): pages, agents, limits, and what other crates do
 //! * [Errors](errors)
 //! * [Threads and processes](threads_and_processes)
 //! * [Debugging](debugging) a stuck program
@@ -52,6 +53,8 @@ pub mod from_twisted;
 pub mod futures;
 pub mod glossary;
 pub mod hosts;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod limits;
 pub mod paths;
 pub mod pollers;

@@ -250,7 +250,8 @@ impl Agent {
     #[track_caller]
     pub fn request<B: Into<Body>>(&self, request: Request<B>) -> Deferred<Response<Body>> {
         let request = request.map(Into::into);
-        Deferred::from_future(self.0.clone().exchange(request))
+        // The future is large, and would be moved several times.
+        Deferred::from_future(Box::pin(self.0.clone().exchange(request)))
     }
 
     /// Requests a URL by the method `GET`; otherwise like [`request`](Self::request).

@@ -51,17 +51,18 @@ pub(super) fn received(
         lease.stage.set(Stage::Over);
         return Body::empty();
     }
+    let now = reactor.now();
     let reading = Rc::new(Reading {
         incoming: RefCell::new(Some(incoming)),
         limits,
         url,
-        read: Cell::new(reactor.now()),
+        read: Cell::new(now),
         expired: Cell::default(),
         timer: Cell::default(),
         reader: Cell::default(),
         lease: Cell::new(Some(lease)),
     });
-    reading.watch(reactor);
+    reading.watch(reactor, now);
     Body::other(Received(reading))
 }
 
@@ -84,12 +85,12 @@ struct Reading {
 
 impl Reading {
     /// Ends the body when a limit is over.
-    fn watch(self: &Rc<Self>, reactor: &Reactor) {
+    fn watch(self: &Rc<Self>, reactor: &Reactor, now: Instant) {
         let Some((deadline, _)) = self.limits.next(self.read.get()) else {
             return;
         };
         let weak = Rc::downgrade(self);
-        let left = deadline.saturating_duration_since(reactor.now());
+        let left = deadline.saturating_duration_since(now);
         self.timer.set(Some(reactor.limit(left, move || {
             let this = Weak::upgrade(&weak);
             if let (Some(this), Some(reactor)) = (this, Reactor::current()) {
@@ -99,13 +100,14 @@ impl Reading {
     }
 
     fn check(self: &Rc<Self>, reactor: &Reactor) {
+        let now = reactor.now();
         match self.limits.next(self.read.get()) {
-            Some((deadline, limit)) if deadline <= reactor.now() => {
+            Some((deadline, limit)) if deadline <= now => {
                 self.expired.set(Some(limit));
                 self.end(Stage::Sent);
                 cells::wake(&self.reader);
             }
-            _ => self.watch(reactor),
+            _ => self.watch(reactor, now),
         }
     }
 
@@ -208,22 +210,22 @@ pub(super) struct Upload {
     pub(super) is_over: Cell<bool>,
 }
 
-/// Returns a request's body whose sending can be followed, if it is not sent at once.
-pub(super) fn sent(reactor: &Reactor, body: Body) -> (Body, Rc<Upload>) {
+/// Returns a request's body, and how its sending can be followed if it is not sent at once.
+pub(super) fn sent(body: Body, now: Instant) -> (Body, Option<Rc<Upload>>) {
     let most = HttpBody::size_hint(&body).upper();
+    if most.is_some_and(|most| most <= PIECE as u64) {
+        return (body, None);
+    }
     let upload = Rc::new(Upload {
-        moved: Cell::new(reactor.now()),
-        is_over: Cell::new(most.is_some_and(|most| most <= PIECE as u64)),
+        moved: Cell::new(now),
+        is_over: Cell::new(false),
     });
-    let body = match upload.is_over.get() {
-        true => body,
-        false => Body::other(Sent {
-            body,
-            rest: Bytes::new(),
-            upload: upload.clone(),
-        }),
+    let sent = Sent {
+        body,
+        rest: Bytes::new(),
+        upload: upload.clone(),
     };
-    (body, upload)
+    (Body::other(sent), Some(upload))
 }
 
 /// The most bytes that are sent at once.

@@ -1,24 +1,28 @@
 //! The requests of an agent: which connections they use, and how long they may take.
+#![expect(
+    clippy::manual_async_fn,
+    reason = "an async block uses what it captures in place; an async function stores it twice"
+)]
 
 use std::cell::Cell;
-use std::future::poll_fn;
+use std::mem;
 use std::panic::Location;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version, header};
 use hyper::body::Incoming;
+use pin_project_lite::pin_project;
 
-use super::bodies::{Limits, received, sent, status_error};
-use super::connect::{HttpConn, Unanswered};
+use super::bodies::{Limits, Upload, received, sent, status_error};
+use super::connect::{HttpConn, Sent};
 use super::pool::{Grant, Lease, Pool, Slot, Stage};
 use super::redirect::Redirects;
 use super::url::{Origin, Versions, host_header};
 use super::{Body, HttpError, Phase};
-use crate::clock::Clock;
+use crate::clock::{Clock, Sleep};
 use crate::defer::{Deferred, DeferredError};
 use crate::failure::Failure;
 use crate::net::{ClientEndpoint, ConnectOptions};
@@ -71,53 +75,57 @@ type Whole = Option<(Instant, Duration)>;
 
 impl Client {
     /// Sends a request, and those to which its response redirects.
-    pub(super) async fn exchange(self, request: Request<Body>) -> Result<Response<Body>, Failure> {
-        let reactor = Reactor::current().ok_or(DeferredError::NoReactor)?;
-        let (mut parts, body) = request.into_parts();
-        let (mut body, mut count, mut whole) = (Some(body), 0, None);
-        while let Some(sent) = body {
-            body = sent.try_clone();
-            let origin = self.origin(&parts, self.config.versions)?;
-            let attempt = self.attempt(&reactor, &origin, &parts, sent, &mut whole, false);
-            let (response, lease, _) = attempt.await?;
-            let mut response = self.received(&reactor, response, &parts.uri, whole, lease);
-            let redirects = &self.config.redirects;
-            if !redirects.follow(&response, count, &mut parts, &mut body)? {
-                if count > 0 {
-                    response.extensions_mut().insert(parts.uri);
+    pub(super) fn exchange(
+        self,
+        mut request: Request<Body>,
+    ) -> impl Future<Output = Result<Response<Body>, Failure>> {
+        async move {
+            let reactor = Reactor::current().ok_or(DeferredError::NoReactor)?;
+            let (mut count, mut whole) = (0, None);
+            loop {
+                let body = mem::take(request.body_mut());
+                let again = body.try_clone();
+                let origin = self.origin(&request, self.config.versions)?;
+                let attempt = self.attempt(&reactor, &origin, &request, body, &mut whole, false);
+                let (response, lease, _) = attempt.await?;
+                let mut response = self.received(&reactor, response, request.uri(), whole, lease);
+                let redirects = &self.config.redirects;
+                if !redirects.follow(&response, count, &mut request, again)? {
+                    if count > 0 {
+                        response.extensions_mut().insert(request.uri().clone());
+                    }
+                    return Ok(response);
                 }
-                return Ok(response);
+                count += 1;
             }
-            count += 1;
         }
-        unreachable!("a redirect is not followed without a body")
     }
 
     /// Sends a request that ends HTTP on its connection, and returns that.
     pub(super) async fn upgrade(
         self,
-        request: Request<Body>,
+        mut request: Request<Body>,
     ) -> Result<(Response<Body>, Connection), Failure> {
         let reactor = Reactor::current().ok_or(DeferredError::NoReactor)?;
-        let (parts, body) = request.into_parts();
-        let origin = self.origin(&parts, Versions::Http1)?;
+        let body = mem::take(request.body_mut());
+        let origin = self.origin(&request, Versions::Http1)?;
         let mut whole = None;
-        let attempt = self.attempt(&reactor, &origin, &parts, body, &mut whole, true);
+        let attempt = self.attempt(&reactor, &origin, &request, body, &mut whole, true);
         let (response, lease, upgraded) = attempt.await?;
-        let is_tunnel = parts.method == Method::CONNECT && response.status().is_success();
+        let is_tunnel = request.method() == Method::CONNECT && response.status().is_success();
         let is_agreed = is_tunnel || response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        let response = self.received(&reactor, response, &parts.uri, whole, lease);
+        let response = self.received(&reactor, response, request.uri(), whole, lease);
         match upgraded.filter(|_| is_agreed) {
             Some(upgraded) => Ok((response, upgraded.await?)),
-            None => Err(status_error(&parts.uri, response, self.config.max_page).await),
+            None => Err(status_error(request.uri(), response, self.config.max_page).await),
         }
     }
 
     /// Returns the server of a request.
-    fn origin(&self, parts: &Parts, versions: Versions) -> Result<Rc<Origin>, HttpError> {
+    fn origin(&self, request: &Request<Body>, versions: Versions) -> Result<Rc<Origin>, HttpError> {
         match &self.config.only {
             Some(only) => Ok(only.clone()),
-            None => Origin::of(&parts.uri, versions).map(Rc::new),
+            None => Origin::of(request.uri(), versions).map(Rc::new),
         }
     }
 
@@ -135,57 +143,84 @@ impl Client {
     }
 
     /// Sends a request, again if its connection turns out to have ended before and that is safe.
-    async fn attempt(
-        &self,
-        reactor: &Reactor,
-        origin: &Rc<Origin>,
-        parts: &Parts,
+    fn attempt<'a>(
+        &'a self,
+        reactor: &'a Reactor,
+        origin: &'a Rc<Origin>,
+        request: &'a Request<Body>,
         mut body: Body,
-        whole: &mut Whole,
+        whole: &'a mut Whole,
         upgrades: bool,
-    ) -> Result<(Response<Incoming>, Lease, Option<Deferred<Connection>>), Failure> {
-        let mut may_retry = parts.method.is_idempotent();
-        loop {
-            let (lease, is_reused) = self.lease(reactor, origin, &parts.uri, whole).await?;
-            let again = body.try_clone();
-            let upgraded = upgrades.then(|| lease.conn.upgraded());
-            let sending = self.send(reactor, parts, body, &lease, *whole);
-            let unanswered = match sending.await {
-                Ok(response) => return Ok((response, lease, upgraded)),
-                Err(unanswered) => unanswered,
-            };
-            body = match (unanswered.unsent, again) {
-                (Some(request), _) if is_reused => request.into_body(),
-                (None, Some(again)) if is_reused && may_retry && is_lost(&unanswered.cause) => {
-                    may_retry = false;
-                    again
-                }
-                _ => return Err(unanswered.cause),
-            };
-            lease.conn.close();
+    ) -> impl Future<Output = Result<Attempt, Failure>> + 'a {
+        async move {
+            let url = request.uri();
+            let mut may_retry = request.method().is_idempotent();
+            let mut tries = 0..TRIES;
+            loop {
+                let (lease, is_reused) = match self.pool.acquire(origin) {
+                    Ok(lease) => (lease, true),
+                    // This is seldom, and its future is large.
+                    Err(waiting) => {
+                        Box::pin(self.wait(reactor, origin, url, waiting, whole)).await?
+                    }
+                };
+                let now = Cell::new(reactor.now());
+                self.begin(now.get(), whole);
+                let again = body.try_clone();
+                let upgraded = upgrades.then(|| lease.conn.upgraded());
+                let (sending, upload) = self.send(request, body, &lease, now.get())?;
+                let limits = Limits {
+                    between: self.config.headers,
+                    whole: *whole,
+                };
+                let moved = upload.as_ref().map_or(&now, |upload| &upload.moved);
+                let (cause, unsent) = match sending {
+                    Ok(sending) => match within(reactor, limits, moved, sending).await {
+                        Ok(Ok(response)) => return Ok((response, lease, upgraded)),
+                        Ok(Err(mut error)) => {
+                            let unsent = error.take_message();
+                            (error.into_error().into(), unsent)
+                        }
+                        Err(limit) => (HttpError::timed_out(phase(&upload), url, limit), None),
+                    },
+                    Err(request) => ("the connection has ended".into(), Some(request)),
+                };
+                body = match (unsent, again) {
+                    (Some(request), _) if is_reused => request.into_body(),
+                    (None, Some(again)) if is_refused(&cause) && tries.next().is_some() => again,
+                    (None, Some(again)) if is_reused && may_retry && is_lost(&cause) => {
+                        may_retry = false;
+                        again
+                    }
+                    _ => return Err(HttpError::failed(phase(&upload), url, cause)),
+                };
+                lease.conn.close();
+            }
         }
     }
 
-    /// Returns a connection to the server, and whether it was used before.
-    async fn lease(
+    /// Sets when the request has to be finished.
+    fn begin(&self, now: Instant, whole: &mut Whole) {
+        if let (None, Some(limit)) = (&whole, self.config.whole) {
+            *whole = now.checked_add(limit).map(|deadline| (deadline, limit));
+        }
+    }
+
+    /// Waits for a connection, or makes one. Returns it, and whether it was used before.
+    async fn wait(
         &self,
         reactor: &Reactor,
         origin: &Rc<Origin>,
         url: &Uri,
+        waiting: Deferred<Grant>,
         whole: &mut Whole,
     ) -> Result<(Lease, bool), Failure> {
-        let grant = match self.pool.acquire(origin) {
-            Ok(lease) => Grant::Use(lease),
-            Err(waiting) => waiting.await?,
-        };
-        let now = reactor.now();
-        if let (None, Some(limit)) = (&whole, self.config.whole) {
-            *whole = now.checked_add(limit).map(|deadline| (deadline, limit));
-        }
-        let slot = match grant {
+        let slot = match waiting.await? {
             Grant::Use(lease) => return Ok((lease, true)),
             Grant::Open(slot) => slot,
         };
+        let now = reactor.now();
+        self.begin(now, whole);
         let limits = Limits {
             between: self.config.connect,
             whole: *whole,
@@ -256,72 +291,47 @@ impl Client {
         Ok(self.pool.add(reactor, origin, conn))
     }
 
-    /// Sends a request over a connection. Returns the response when its head has come.
-    async fn send(
+    /// Begins to send a request over a connection.
+    fn send(
         &self,
-        reactor: &Reactor,
-        parts: &Parts,
+        from: &Request<Body>,
         body: Body,
         lease: &Lease,
-        whole: Whole,
-    ) -> Result<Response<Incoming>, Box<Unanswered>> {
-        let url = &parts.uri;
-        let (body, upload) = sent(reactor, body);
+        now: Instant,
+    ) -> Result<(Sent, Option<Rc<Upload>>), HttpError> {
+        let is_http2 = lease.conn.is_http2();
+        let (body, upload) = sent(body, now);
         let mut request = Request::new(body);
-        if let Err(cause) = self.fill_in(&mut request, parts, lease.conn.is_http2()) {
-            let (cause, unsent) = (cause.into(), None);
-            return Err(Box::new(Unanswered { cause, unsent }));
-        }
-        lease.stage.set(Stage::Sent);
-        let limits = Limits {
-            between: self.config.headers,
-            whole,
-        };
-        let answer = within(reactor, limits, &upload.moved, lease.conn.send(request)).await;
-        let phase = match upload.is_over.get() {
-            true => Phase::Waiting,
-            false => Phase::Sending,
-        };
-        let mut unanswered = match answer {
-            Ok(Ok(response)) => return Ok(response),
-            Ok(Err(unanswered)) => unanswered,
-            Err(limit) => Box::new(Unanswered {
-                cause: HttpError::timed_out(phase, url, limit),
-                unsent: None,
-            }),
-        };
-        unanswered.cause = HttpError::failed(phase, url, unanswered.cause);
-        Err(unanswered)
-    }
-
-    /// Makes the request that is sent.
-    fn fill_in(
-        &self,
-        request: &mut Request<Body>,
-        parts: &Parts,
-        is_http2: bool,
-    ) -> Result<(), HttpError> {
-        *request.method_mut() = parts.method.clone();
-        *request.extensions_mut() = parts.extensions.clone();
+        *request.method_mut() = from.method().clone();
+        *request.extensions_mut() = from.extensions().clone();
         let headers = request.headers_mut();
-        headers.clone_from(&parts.headers);
+        headers.clone_from(from.headers());
         for (name, value) in &self.config.defaults {
             if !headers.contains_key(name) {
                 headers.insert(name, value.clone());
             }
         }
         if !is_http2 && !headers.contains_key(header::HOST) {
-            headers.insert(header::HOST, host_header(&parts.uri)?);
+            headers.insert(header::HOST, host_header(from.uri())?);
         }
-        let path = parts.uri.path_and_query();
-        *request.uri_mut() = match path.filter(|_| !is_http2 && parts.method != Method::CONNECT) {
-            Some(path) => Uri::from(path.clone()),
-            None => parts.uri.clone(),
-        };
+        let path = from.uri().path_and_query();
+        let path = path.filter(|_| !is_http2 && from.method() != Method::CONNECT);
+        *request.uri_mut() = path.map_or_else(|| from.uri().clone(), |path| path.clone().into());
         if is_http2 {
             *request.version_mut() = Version::HTTP_2;
         }
-        Ok(())
+        lease.stage.set(Stage::Sent);
+        Ok((lease.conn.send(request), upload))
+    }
+}
+
+/// A response's head, its connection, and what becomes of that.
+type Attempt = (Response<Incoming>, Lease, Option<Deferred<Connection>>);
+
+fn phase(upload: &Option<Rc<Upload>>) -> Phase {
+    match upload.as_ref().is_none_or(|upload| upload.is_over.get()) {
+        true => Phase::Waiting,
+        false => Phase::Sending,
     }
 }
 
@@ -334,22 +344,45 @@ pub(super) fn agreed(conn: &Connection) -> Option<Vec<u8>> {
 }
 
 /// Waits for a future. Fails with the limit that is over, counted from `since`.
-async fn within<F: Future>(
-    reactor: &Reactor,
+fn within<'a, F: Future>(
+    reactor: &'a Reactor,
     limits: Limits,
-    since: &Cell<Instant>,
+    since: &'a Cell<Instant>,
     future: F,
-) -> Result<F::Output, Duration> {
-    let mut future = pin!(future);
-    let mut sleep = None;
-    poll_fn(|cx| {
-        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+) -> Within<'a, F> {
+    Within {
+        future,
+        reactor,
+        limits,
+        since,
+        sleep: None,
+    }
+}
+
+pin_project! {
+    struct Within<'a, F> {
+        #[pin]
+        future: F,
+        reactor: &'a Reactor,
+        limits: Limits,
+        since: &'a Cell<Instant>,
+        sleep: Option<Sleep>,
+    }
+}
+
+impl<F: Future> Future for Within<'_, F> {
+    type Output = Result<F::Output, Duration>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(output) = this.future.poll(cx) {
             return Poll::Ready(Ok(output));
         }
-        let Some((deadline, limit)) = limits.next(since.get()) else {
+        let Some((deadline, limit)) = this.limits.next(this.since.get()) else {
             return Poll::Pending;
         };
-        let sleep = sleep.get_or_insert_with(|| reactor.sleep_until(deadline));
+        let sleep = this.sleep;
+        let sleep = sleep.get_or_insert_with(|| this.reactor.sleep_until(deadline));
         if sleep.deadline() < deadline {
             sleep.reset(deadline);
         }
@@ -357,8 +390,18 @@ async fn within<F: Future>(
             Poll::Ready(Ok(())) => Poll::Ready(Err(limit)),
             _ => Poll::Pending,
         }
+    }
+}
+
+/// How often a request is sent that servers leave unanswered when they end their connections.
+const TRIES: usize = 100;
+
+/// Returns whether the server has said that it has not looked at a request over HTTP/2.
+fn is_refused(cause: &Failure) -> bool {
+    cause.find::<h2::Error>().is_some_and(|error| {
+        let is_end = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
+        error.is_remote() && (is_end || error.reason() == Some(h2::Reason::REFUSED_STREAM))
     })
-    .await
 }
 
 /// Returns whether a connection ended without an answer.

@@ -13,12 +13,12 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::panic::Location;
+use std::pin::Pin;
 use std::rc::Rc;
 
-use futures::future::Either;
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::{TrySendError, http1, http2};
 
 use super::Body;
 use crate::defer::{Deferred, Resolver};
@@ -44,12 +44,11 @@ enum Sender {
     Two(http2::SendRequest<Body>),
 }
 
-/// Why a request has no response.
-pub(super) struct Unanswered {
-    pub(super) cause: Failure,
-    /// The request, if nothing of it was sent.
-    pub(super) unsent: Option<Request<Body>>,
-}
+/// The response's head that is to come.
+pub(super) type Sending = Pin<Box<dyn Future<Output = Result<Response<Incoming>, SendError>>>>;
+/// The same; or the request, if it could not be sent.
+pub(super) type Sent = Result<Sending, Request<Body>>;
+type SendError = TrySendError<Request<Body>>;
 
 impl HttpConn {
     /// Begins to speak HTTP over a connection, version 2 if `is_http2`.
@@ -152,29 +151,14 @@ impl HttpConn {
 
     /// Sends a request; the future yields the response's head. Dropping the future resets the
     /// request, which over HTTP/1 closes the connection.
-    pub(super) fn send(
-        &self,
-        request: Request<Body>,
-    ) -> impl Future<Output = Result<Response<Incoming>, Box<Unanswered>>> + use<> {
+    #[expect(clippy::result_large_err, reason = "the request is sent again")]
+    pub(super) fn send(&self, request: Request<Body>) -> Sent {
         self.is_busy.set(true);
         self.is_cut.set(false);
-        let sent = match &mut *self.sender.borrow_mut() {
+        match &mut *self.sender.borrow_mut() {
             None => Err(request),
-            Some(Sender::One(sender)) => Ok(Either::Left(sender.try_send_request(request))),
-            Some(Sender::Two(sender)) => Ok(Either::Right(sender.try_send_request(request))),
-        };
-        async move {
-            let (cause, unsent) = match sent {
-                Ok(sent) => match sent.await {
-                    Ok(response) => return Ok(response),
-                    Err(mut error) => {
-                        let unsent = error.take_message();
-                        (error.into_error().into(), unsent)
-                    }
-                },
-                Err(request) => ("the connection has been closed".into(), Some(request)),
-            };
-            Err(Box::new(Unanswered { cause, unsent }))
+            Some(Sender::One(sender)) => Ok(Box::pin(sender.try_send_request(request))),
+            Some(Sender::Two(sender)) => Ok(Box::pin(sender.try_send_request(request))),
         }
     }
 }

@@ -2,8 +2,7 @@
 
 use std::rc::Rc;
 
-use http::request::Parts;
-use http::{HeaderMap, Method, Response, StatusCode, Uri, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
 
 use super::url::{Origin, Versions, join};
 use super::{Body, HttpError};
@@ -20,54 +19,56 @@ pub(super) struct Redirects {
 type Follows = dyn Fn(&Uri, &Uri) -> bool;
 
 impl Redirects {
-    /// Changes the request into the one that follows the response, after `count` redirects. Returns
-    /// whether the response is a redirect that is followed; if so, `body` is what is still sent.
+    /// Changes the request into the one that follows the response, after `count` redirects; `again`
+    /// is its body once more. Returns whether the response is a redirect that is followed.
     pub(super) fn follow(
         &self,
         response: &Response<Body>,
         count: usize,
-        request: &mut Parts,
-        body: &mut Option<Body>,
+        request: &mut Request<Body>,
+        again: Option<Body>,
     ) -> Result<bool, HttpError> {
         let location = response.headers().get(header::LOCATION);
         let Some(location) = location.filter(|_| self.most > 0) else {
             return Ok(false);
         };
         let becomes_get = match response.status() {
-            StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => request.method == Method::POST,
-            StatusCode::SEE_OTHER => request.method != Method::HEAD,
+            StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => *request.method() == Method::POST,
+            StatusCode::SEE_OTHER => *request.method() != Method::HEAD,
             StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => false,
             _ => return Ok(false),
         };
         let problem = |problem: String| HttpError::Redirect {
-            url: request.uri.to_string(),
+            url: request.uri().to_string(),
             problem,
         };
-        let target = join(&request.uri, location.as_bytes());
+        let target = join(request.uri(), location.as_bytes());
         let target = target.map_err(|error| problem(format!("{location:?} is no URL: {error}")))?;
         let to = Origin::of(&target, Versions::Any).map_err(|error| problem(error.to_string()))?;
-        if !(self.is_followed)(&request.uri, &target) {
+        if !(self.is_followed)(request.uri(), &target) {
             return Ok(false);
         }
         if count >= self.most {
             return Err(problem(format!("there were {count} before")));
         }
-        if becomes_get {
-            *body = Some(Body::empty());
-        } else if body.is_none() {
+        let body = match becomes_get {
+            true => Some(Body::empty()),
+            false => again,
+        };
+        let Some(body) = body else {
             return Err(problem(
                 "the request's body cannot be sent again".to_owned(),
             ));
-        }
-        let headers = &mut request.headers;
+        };
+        *request.body_mut() = body;
         if becomes_get {
-            request.method = Method::GET;
-            remove(headers, &OF_BODY);
+            *request.method_mut() = Method::GET;
+            remove(request.headers_mut(), &OF_BODY);
         }
-        if Origin::of(&request.uri, Versions::Any).ok() != Some(to) {
-            remove(headers, &OF_ORIGIN);
+        if Origin::of(request.uri(), Versions::Any).ok() != Some(to) {
+            remove(request.headers_mut(), &OF_ORIGIN);
         }
-        request.uri = target;
+        *request.uri_mut() = target;
         Ok(true)
     }
 }

@@ -15,7 +15,7 @@ fn server(alpn: &[&str]) -> Result<(http::HttpPort, String, ClientConfig), Failu
     let endpoint = ServerEndpoint::parse("127.0.0.1:0")?.tls(config);
     let port = http::serve(endpoint, async |request| {
         let host = request.headers().get("host").cloned();
-        let host = host.map_or("no host".into(), |host| format!("{host:?}"));
+        let host = host.map_or_else(|| "no host".to_owned(), |host| format!("{host:?}"));
         Ok(format!("{:?} {host} {}", request.version(), request.uri()))
     })?;
     let number = port.local_addr().inet().unwrap().port();

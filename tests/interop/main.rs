@@ -10,6 +10,7 @@ mod endpoints;
 mod framing;
 mod haproxy;
 mod http_server;
+mod http_client;
 #[cfg(target_os = "linux")]
 mod irc;
 mod processes;

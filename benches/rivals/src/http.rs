@@ -136,15 +136,15 @@ impl HttpRow {
 }
 
 /// A server in a process of its own.
-struct Server {
+pub struct Server {
     child: Child,
     stdout: ChildStdout,
-    port: u16,
+    pub port: u16,
     is_counted: bool,
 }
 
 impl Server {
-    fn start(who: &str, under: &[&str]) -> Result<Self, Error> {
+    pub fn start(who: &str, under: &[&str]) -> Result<Self, Error> {
         let program = std::env::current_exe()?;
         let program = program.to_str().ok_or("the program's path")?;
         let words = [
@@ -172,7 +172,7 @@ impl Server {
     }
 
     /// Ends it; returns its instructions, where they are counted.
-    fn end(&mut self) -> Result<f64, Error> {
+    pub fn end(&mut self) -> Result<f64, Error> {
         drop(self.child.stdin.take());
         let _ = self.stdout.read(&mut [0]);
         let mut text = String::new();

@@ -10,6 +10,7 @@
 //! | `cargo run --release -- publish [ROW..]` | the same and the instructions; writes `chart.svg`, and the tables in the README and in the guide |
 //! | `cargo run --release -- instructions [ROW..]` | user instructions per operation, counted by callgrind |
 //! | `cargo run --release -- http [ROW..]` | the CPU time of HTTP requests beside hyper on tokio, by `h2load`; after `http instructions` those of callgrind |
+//! | `cargo run --release -- http http-get` | the same of a client, beside hyper-util's |
 //! | `cargo run --release --no-default-features -- guard` | torsade's counts beside those in `counts.txt`; fails where one has grown by more than 3 % |
 //! | the same, with `--write` | writes `counts.txt` |
 //! | `cargo bench --bench idle_tls` | the memory of idle connections in TLS, beside tokio-rustls |
@@ -26,6 +27,8 @@ mod contenders;
 mod guard;
 #[cfg(feature = "http")]
 mod http;
+#[cfg(feature = "http")]
+mod http_client;
 mod measure;
 mod publish;
 mod rows;
@@ -54,6 +57,12 @@ fn main() -> ExitCode {
         }),
         #[cfg(feature = "http")]
         ["serve-http", who] => http::serve(who),
+        #[cfg(feature = "http")]
+        ["get-http", who, port, count] => http_client::get(who, port, count),
+        #[cfg(feature = "http")]
+        ["http", http_client::NAME] => http_client::compare(false),
+        #[cfg(feature = "http")]
+        ["http", "instructions", http_client::NAME] => http_client::compare(true),
         #[cfg(feature = "http")]
         ["http", "instructions", ref names @ ..] => http::compare(names, true),
         #[cfg(feature = "http")]

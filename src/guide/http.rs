@@ -1,0 +1,133 @@
+//! HTTP: pages, an agent with a pool of connections, its limits, and what other crates do.
+//!
+//! The feature `http` speaks HTTP/1 and HTTP/2 by the library *hyper*; with the feature `tls`,
+//! `https` as well. Requests and responses are those of the crate `http`.
+//!
+//! # A page
+//!
+//! ```no_run
+//! use torsade::defer::DeferredList;
+//! use torsade::http::{self, HttpError};
+//!
+//! # fn main() -> Result<(), torsade::Failure> {
+//! torsade::run(async |_reactor| {
+//!     match http::get_page("https://example.org/").await {
+//!         Ok(page) => println!("{} bytes", page.len()),
+//!         Err(failure) => match failure.trap()? {
+//!             HttpError::Status { status, .. } => println!("the server says {status}"),
+//!             error => println!("{error}"),
+//!         },
+//!     }
+//!     // All at once; an error of one is no error of the others.
+//!     let urls = ["https://example.org/", "https://example.com/"];
+//!     let pages = DeferredList::new(urls.map(http::get_page)).all().await?;
+//!     assert_eq!(pages.len(), 2);
+//!     http::download_page("https://example.org/", "page.html", |_, _| ()).await
+//! })
+//! # }
+//! ```
+//!
+//! # An agent
+//!
+//! An [`Agent`](crate::http::Agent) keeps connections and has settings. A clone shares the
+//! connections, and may have other settings: `agent.clone().timeout(SECOND * 5).get(url)`.
+//!
+//! ```
+//! use std::time::Duration;
+//! use torsade::http::{self, Agent, Body, HeaderValue, Request, header};
+//!
+//! torsade::testing::run(async |_reactor| {
+//!     let port = http::serve("127.0.0.1:0", async |request| {
+//!         Ok(http::Response::new(request.into_body()))
+//!     })?;
+//!     let url = format!("http://{}/echo", port.local_addr());
+//!
+//!     let html = HeaderValue::from_static("text/html");
+//!     let agent = Agent::new().header(header::ACCEPT, html).redirects(5);
+//!     // A body that is written while it is sent, and one that is read while it comes.
+//!     let (writer, body) = Body::channel();
+//!     let response = agent.request(Request::post(url).body(body)?);
+//!     writer.send("one ").await?;
+//!     let mut body = response.await?.into_body();
+//!     assert_eq!(body.chunk().await?.unwrap(), "one ");
+//!     writer.send("two").await?;
+//!     writer.finish();
+//!     assert_eq!(body.read(1000).await?, "two");
+//!     drop(agent);
+//!     port.stop(Duration::ZERO).await?;
+//!     Ok(())
+//! });
+//! ```
+//!
+//! # Limits
+//!
+//! | what | default | at the limit |
+//! |---|---|---|
+//! | [connections to one server](crate::http::Agent::connections_per_host) | 6 | requests wait, in their order |
+//! | [connections](crate::http::Agent::connections) | 100 | requests wait; an idle connection to another server makes room |
+//! | [a connection without a request](crate::http::Agent::idle_timeout) | 60 s | it is closed |
+//! | [looking up, connecting, TLS](crate::http::Agent::connect_timeout) | 30 s | `TimedOut`, `Connecting` |
+//! | [from the request's last byte to the response's head](crate::http::Agent::head_timeout) | 60 s | `TimedOut`, `Sending` or `Waiting` |
+//! | [between two bytes of the body](crate::http::Agent::body_timeout) | 60 s | `TimedOut`, `Reading`; also for a body that nobody reads |
+//! | [all of a request](crate::http::Agent::timeout), with redirects | 1 h | `TimedOut` |
+//! | [redirects in a row](crate::http::Agent::redirects) | 20 | `Redirect` |
+//! | [a page](crate::http::Agent::max_page) | 16 MiB | `Failed`, by `TooLarge` |
+//! | a response's head | 400 KiB, 100 headers (HTTP/2: 16 KiB) | `Failed` |
+//!
+//! # Redirects and retries
+//!
+//! Status 303 becomes a `GET`, and so does a `POST` by 301 or 302; 307 and 308 repeat the request,
+//! if its body is in memory. Credentials never go to another server: the headers `authorization`,
+//! `cookie` and `proxy-authorization` are removed. The response's URL is then among its extensions:
+//! `response.extensions().get::<Uri>()`.
+//!
+//! A connection that was used before may have ended when the next request is sent. The request is
+//! then sent again: if nothing of it was sent, or if its method is idempotent and its body is in
+//! memory. Nothing else is sent twice.
+//!
+//! # Another protocol, one connection, UNIX sockets
+//!
+//! [`Agent::upgrade`](crate::http::Agent::upgrade) gives the [`Connection`](crate::Connection)
+//! after status 101, for a WebSocket crate for example.
+//! [`Agent::with_connection`](crate::http::Agent::with_connection) sends all requests over one
+//! connection, which may come from anywhere: also through a proxy, by `CONNECT`, as its example
+//! shows; a SOCKS proxy is the example `socks`.
+//! [`Agent::over`](crate::http::Agent::over) goes to an endpoint whatever the URL says, as
+//! `unix:/run/docker.sock`.
+//!
+//! # What is left to other crates
+//!
+//! Cookies, by `cookie_store`:
+//!
+//! ```text
+//! let mut store = cookie_store::CookieStore::default();
+//! let cookies = store.get_request_values(&url).map(|(name, value)| format!("{name}={value}"));
+//! let request = Request::get(url.as_str()).header("cookie", cookies.collect::<Vec<_>>().join("; "));
+//! let response = agent.request(request.body(())?).await?;
+//! for cookie in response.headers().get_all("set-cookie") {
+//!     let _ = store.parse(cookie.to_str()?, &url);
+//! }
+//! ```
+//!
+//! Compression, by `async-compression`: a body is a stream of bytes.
+//!
+//! ```text
+//! let request = Request::get(url).header("accept-encoding", "gzip");
+//! let body = agent.request(request.body(())?).await?.into_body();
+//! let reader = body.map_err(|failure| std::io::Error::other(failure.into_error())).into_async_read();
+//! let mut decoder = async_compression::futures::bufread::GzipDecoder::new(reader);
+//! decoder.read_to_end(&mut page).await?;
+//! ```
+//!
+//! Forms, by `serde_urlencoded`, and JSON by `serde_json`:
+//!
+//! ```text
+//! let request = Request::post(url).header("content-type", "application/x-www-form-urlencoded");
+//! let response = agent.request(request.body(serde_urlencoded::to_string(&form)?)?).await?;
+//! let answer: Answer = serde_json::from_slice(&response.into_body().read(1 << 20).await?)?;
+//! ```
+//!
+//! # Build
+//!
+//! The feature adds hyper, h2 and httparse with what they need, and `iri-string`; without it
+//! nothing of this is compiled.
