@@ -9,8 +9,8 @@ mod endpoints;
 #[cfg(target_os = "linux")]
 mod framing;
 mod haproxy;
-mod http_server;
 mod http_client;
+mod http_server;
 #[cfg(target_os = "linux")]
 mod irc;
 mod processes;
