@@ -32,6 +32,8 @@ pub(super) struct Wire {
     watch: Rc<Watch>,
     /// For HTTP/1.
     strict: Option<Strict>,
+    /// For HTTP/2.
+    frames: Frames,
     file: Option<SentFile>,
 }
 
@@ -49,6 +51,11 @@ impl Wire {
             ahead: Vec::new(),
             watch,
             strict: None,
+            frames: Frames {
+                left: PREFACE_LEN,
+                header: Vec::new(),
+                taken: 0,
+            },
             file: None,
         }
     }
@@ -157,18 +164,30 @@ impl Read for Wire {
             ahead,
             watch,
             strict,
+            frames,
             ..
         } = self.get_mut();
         let room = buf.remaining();
         let Some(strict) = strict else {
-            // HTTP/2 bytes that were read ahead come first.
+            if frames.is_turn_over() {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let room = room.min(FRAMES_READ);
+            let mut put = |bytes: &[u8]| {
+                let count = frames.take(bytes);
+                buf.put_slice(&bytes[..count]);
+                count
+            };
             if !ahead.is_empty() {
-                let count = room.min(ahead.len());
-                buf.put_slice(&ahead[..count]);
+                let count = put(&ahead[..room.min(ahead.len())]);
                 ahead.drain(..count);
                 return Poll::Ready(Ok(()));
             }
-            let polled = conn.poll_read_uninit(cx, room, |bytes| buf.put_slice(bytes));
+            let polled = conn.poll_read_uninit(cx, room, |bytes| {
+                let count = put(bytes);
+                ahead.extend_from_slice(&bytes[count..]);
+            });
             match polled.is_ready() {
                 true => watch.note_moved(),
                 false => watch.note_waiting(false),
@@ -238,6 +257,51 @@ impl Write for Wire {
     }
 }
 
+/// Counts the frames of HTTP/2, so that other tasks have their turn after some: a frame of a few
+/// bytes, such as a `PING`, takes hyper microseconds.
+struct Frames {
+    /// The number of bytes of the current frame that are left.
+    left: usize,
+    /// The beginning of the next frame's header.
+    header: Vec<u8>,
+    /// The number of frames in this turn.
+    taken: usize,
+}
+
+impl Frames {
+    /// Returns how many of the bytes hyper may read in this turn.
+    fn take(&mut self, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        while at < bytes.len() {
+            let count = self.left.min(bytes.len() - at);
+            (self.left, at) = (self.left - count, at + count);
+            if self.left == 0 && at < bytes.len() {
+                if self.taken == FRAMES {
+                    break;
+                }
+                let count = (9 - self.header.len()).min(bytes.len() - at);
+                self.header.extend_from_slice(&bytes[at..at + count]);
+                at += count;
+                if let [high, middle, low, _, _, _, _, _, _] = self.header[..] {
+                    self.left = u32::from_be_bytes([0, high, middle, low]) as usize;
+                    self.header.clear();
+                    self.taken += 1;
+                }
+            }
+        }
+        at
+    }
+
+    /// Returns whether other tasks have their turn now; hyper's next one begins after that.
+    fn is_turn_over(&mut self) -> bool {
+        let is_over = self.taken == FRAMES;
+        if is_over {
+            self.taken = 0;
+        }
+        is_over
+    }
+}
+
 /// Returns at most `most` zeros of the one buffer.
 pub(super) fn zeros(most: u64) -> Bytes {
     ZEROS.with(|zeros| {
@@ -262,5 +326,10 @@ thread_local! {
 const ZEROS_LEN: usize = 4 << 20;
 /// The beginning of what a client sends first that speaks HTTP/2.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
+/// The number of bytes that such a client sends before its first frame.
+const PREFACE_LEN: usize = 24;
+/// The most frames of HTTP/2 in one turn, and the most bytes that are read at once for them.
+const FRAMES: usize = 16;
+const FRAMES_READ: usize = 16 << 10;
 /// The most bytes that are read before it is known what the peer speaks.
 const FIRST: usize = 4096;

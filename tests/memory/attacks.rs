@@ -378,7 +378,7 @@ pub(super) fn flood(
 }
 
 /// Waits for the end of a connection; returns whether it came.
-pub(super) fn is_ended(conn: &mut TcpStream, patience: Duration) -> bool {
+fn is_ended(conn: &mut TcpStream, patience: Duration) -> bool {
     conn.set_read_timeout(Some(patience)).unwrap();
     match conn.read(&mut [0]) {
         Ok(count) => count == 0,

@@ -3,7 +3,7 @@
 //! Run at full size as `attacks` are, with `http` in place of that word.
 
 use std::cell::Cell;
-use std::io::Write;
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,9 +12,7 @@ use torsade::http::{Body, Bytes, Request, Response, Server};
 use torsade::net::ListenOptions;
 use torsade::{Failure, Port, Reactor};
 
-use crate::attacks::{
-    Attack, FLAT, HERE, Listen, flood, is_ended, is_full, size, trickle, under_attack,
-};
+use crate::attacks::{Attack, FLAT, HERE, Listen, flood, is_full, size, trickle, under_attack};
 
 /// Serves with the default limits, but those of time shortened; counts the requests.
 fn server() -> Listen {
@@ -209,8 +207,15 @@ fn streams_that_are_reset_at_once_end_the_connection() {
                 result = result.and_then(|()| conn.write_all(&pairs));
             }
             attack.connections += 1;
-            attack.refused +=
-                usize::from(result.is_err() || is_ended(&mut conn, Duration::from_millis(500)));
+            // What the server has said before it closed is read.
+            let patience = Some(Duration::from_secs(10));
+            conn.set_read_timeout(patience).unwrap();
+            let mut said = Vec::new();
+            let is_closed = match conn.read_to_end(&mut said) {
+                Ok(_) => true,
+                Err(error) => error.kind() == ErrorKind::ConnectionReset,
+            };
+            attack.refused += usize::from(result.is_err() || is_closed);
         }
         attack
     };
