@@ -102,7 +102,8 @@
 //! ```text
 //! let mut store = cookie_store::CookieStore::default();
 //! let cookies = store.get_request_values(&url).map(|(name, value)| format!("{name}={value}"));
-//! let request = Request::get(url.as_str()).header("cookie", cookies.collect::<Vec<_>>().join("; "));
+//! let cookies = cookies.collect::<Vec<_>>().join("; ");
+//! let request = Request::get(url.as_str()).header("cookie", cookies);
 //! let response = agent.request(request.body(())?).await?;
 //! for cookie in response.headers().get_all("set-cookie") {
 //!     let _ = store.parse(cookie.to_str()?, &url);
@@ -114,7 +115,8 @@
 //! ```text
 //! let request = Request::get(url).header("accept-encoding", "gzip");
 //! let body = agent.request(request.body(())?).await?.into_body();
-//! let reader = body.map_err(|failure| std::io::Error::other(failure.into_error())).into_async_read();
+//! let pieces = body.map_err(|failure| std::io::Error::other(failure.into_error()));
+//! let reader = pieces.into_async_read();
 //! let mut decoder = async_compression::futures::bufread::GzipDecoder::new(reader);
 //! decoder.read_to_end(&mut page).await?;
 //! ```
