@@ -11,8 +11,8 @@
 //!   with a line in `CHANGELOG.md`.
 //! * Error enums are `#[non_exhaustive]`: kinds may be added in a minor version. The `Display` text
 //!   of an error may change.
-//! * The types of other crates that signatures name are those of `bytes` 1, `http` 1, `http-body` 1,
-//!   `hyper` 1 and `tower-service` 0.3 (feature `http`), and of `futures` 0.3.
+//! * The types of other crates that signatures name are those of `futures` 0.3, and with the
+//!   feature `http` those of `bytes` 1, `http` 1, `http-body` 1 and `tower-service` 0.3.
 //! * Rust versions: the library builds with the version that `Cargo.toml` names; raising it is a
 //!   minor version.
 //!
