@@ -101,12 +101,12 @@
 //! [`idle_timeout`](crate::net::ListenOptions::idle_timeout), which are off by default.
 //!
 //! `tests/memory/attacks.rs` attacks lines, netstrings, four shapes of length fields, IRC, RESP,
-//! BGP, the PROXY header and TLS, each as a protocol and as async code, while four other clients of
-//! the same reactor ask an echo server. Measured on 2026-11-30 on Linux with two processors that
-//! had other work too: the server's thread was alone on one of them, the clients and the attacker were
-//! on the other one, all with real-time priorities, the attacker's below those of the other
-//! clients, as if it ran on another machine. Before each attack 99 % of the others' answers came
-//! within 30 to 60 µs (in three rows 70 to 100); during it within:
+//! BGP, the PROXY header and TLS, each as a protocol and as async code, while four other clients
+//! of the same reactor ask an echo server. Measured on 2026-11-30 on Linux with two processors
+//! that had other work too: the server's thread was alone on one of them, the clients and the
+//! attacker were on the other one, all with real-time priorities, the attacker's below those of
+//! the other clients, as if it ran on another machine. Before each attack 99 % of the others'
+//! answers came within 30 to 60 µs (in three rows 70 to 100); during it within:
 //!
 //! | attack, against each codec | allocated at the peak | protocol | async |
 //! |---|--:|---|---|
