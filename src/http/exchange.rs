@@ -25,7 +25,9 @@ use crate::stream::Connection;
 
 /// Returns the connection of an HTTP/1 request that asks for another protocol, such as WebSocket's.
 /// The Deferred fires when the handler's response, whose status is 101 (or, to `CONNECT`, a
-/// success), was sent; it fails with [`Abandoned`](crate::Abandoned) if the response is another.
+/// success), was sent; if the response is another, it fails with [`DeferredError::Abandoned`].
+///
+/// [`DeferredError::Abandoned`]: crate::defer::DeferredError::Abandoned
 ///
 /// The connection is no longer one of the server's: [`HttpPort::stop`](super::HttpPort::stop) does
 /// not wait for it.
