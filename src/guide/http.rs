@@ -1,4 +1,4 @@
-//! HTTP: pages, an agent with a pool of connections, its limits, and what other crates do.
+//! HTTP: pages, an agent with a pool of connections, servers, and what other crates do.
 //!
 //! The feature `http` speaks HTTP/1 and HTTP/2 by the library *hyper*; with the feature `tls`,
 //! `https` as well. Requests and responses are those of the crate `http`.
@@ -59,7 +59,7 @@
 //! });
 //! ```
 //!
-//! # Limits
+//! # Limits of an agent
 //!
 //! | what | default | at the limit |
 //! |---|---|---|
@@ -94,6 +94,55 @@
 //! shows; a SOCKS proxy is the example `socks`.
 //! [`Agent::over`](crate::http::Agent::over) goes to an endpoint whatever the URL says, as
 //! `unix:/run/docker.sock`.
+//!
+//! # A server
+//!
+//! [`serve`](crate::http::serve) calls an async function for each request;
+//! [`Server`](crate::http::Server) has the settings, and a table of its limits, which are all on by
+//! default. An endpoint in TLS offers HTTP/2 and HTTP/1 to its clients.
+//!
+//! ```
+//! use std::time::Duration;
+//! use torsade::http::{Agent, Body, IntoResponse, Request, Server, StatusCode};
+//!
+//! torsade::testing::run(async |_reactor| {
+//!     let server = Server::new().max_body(1000).idle_timeout(Duration::from_secs(10));
+//!     let port = server.serve("127.0.0.1:0", async |request: Request<Body>| {
+//!         match request.uri().path() {
+//!             "/length" => {
+//!                 let body = request.into_body().read(1000).await?;
+//!                 Ok(format!("{} bytes", body.len()).into_response())
+//!             }
+//!             _ => Ok(StatusCode::NOT_FOUND.into_response()),
+//!         }
+//!     })?;
+//!
+//!     let agent = Agent::new();
+//!     let url = format!("http://{}/length", port.local_addr());
+//!     let response = agent.request(Request::put(&url).body("hello")?).await?;
+//!     assert_eq!(response.into_body().read(1000).await?, "5 bytes");
+//!     let response = agent.request(Request::put(&url).body("x".repeat(2000))?).await?;
+//!     assert_eq!(response.status(), 413);
+//!     drop(agent);
+//!     port.stop(Duration::from_secs(1)).await?;
+//!     Ok(())
+//! });
+//! ```
+//!
+//! The test above has no network, and its time limits take no time: [`testing`](crate::testing).
+//!
+//! * [`files`](crate::http::files) serves a folder, with ranges and conditions; the system sends
+//!   the bytes by itself where it can.
+//! * [`service`](crate::http::service) makes a handler of a `tower` service or an `axum` router.
+//! * [`upgrade`](crate::http::upgrade) gives the connection of a request that asks for another
+//!   protocol, such as WebSocket: the example `websocket_chat` in `tests/crates/examples`.
+//! * [`HttpPort::stop`](crate::http::HttpPort::stop) answers the requests that are under way, with
+//!   a time limit.
+//! * The access log is an event of `tracing` for each response, with the target
+//!   `torsade::http::access`; without a subscriber for it, it costs nothing.
+//! * A request that two programs could divide in different ways is answered with 400, and its
+//!   connection is closed: two lengths, a length with chunks, lines that end with LF only, folded
+//!   headers, chunk sizes that are not plain digits, no host or two of them.
 //!
 //! # What is left to other crates
 //!

@@ -542,3 +542,22 @@ fn many_clients_are_connected_and_answered() {
         |line: &String| line.starts_with("connected 500 of 500") && !line.contains("answered 0,");
     assert!(lines.iter().any(is_answered), "{lines:?}");
 }
+
+#[test]
+fn pages_are_requested_all_at_once_and_an_error_is_that_of_its_page() {
+    let server = Program::example("http_server", &["127.0.0.1:0", "examples"]);
+    let line = server.line();
+    let url = line
+        .strip_prefix("serving at ")
+        .unwrap_or_else(|| panic!("{line}"));
+    let (page, missing) = (format!("{url}hello/you"), format!("{url}missing"));
+    let (mut lines, _) = Program::example("get_page", &[&page, &missing, "gopher://x/"]).end();
+    lines.sort();
+    let not_found = format!("{missing}: the status of {missing} is 404 Not Found");
+    assert_eq!(lines.len(), 3);
+    assert!(
+        lines[0].starts_with("gopher://x/: cannot request"),
+        "{lines:?}"
+    );
+    assert_eq!(lines[1..], [format!("{page}: 11 bytes"), not_found]);
+}
