@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::support::folder::Folder;
-use crate::support::foreign::need;
+use crate::support::foreign::{httpx, need};
 use crate::support::program::Program;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -228,17 +228,43 @@ assert conn.sock is sock
 print('all')
 ";
     let address = server.address.replace("http://", "");
-    let output = Command::new("python3")
-        .args(["-c", script, &address])
-        .output()
-        .unwrap();
-    assert_eq!(
-        output.stdout,
-        b"all\n",
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    run_python("python3", script, &address);
     server.end();
+}
+
+#[test]
+fn httpx_speaks_both_versions() {
+    let Some(python) = httpx() else {
+        return;
+    };
+    let server = Server::start();
+    let script = "
+import httpx, sys
+for http1 in (True, False):
+    with httpx.Client(base_url=sys.argv[1], http1=http1, http2=not http1) as client:
+        response = client.get('/hello/httpx')
+        assert (response.status_code, response.text) == (200, 'hello, httpx\\n')
+        assert response.http_version == ('HTTP/1.1' if http1 else 'HTTP/2')
+        echo = client.post('/echo', content=iter([b'one', b'two']))
+        assert echo.content == b'onetwo'
+        with client.stream('GET', '/big') as response:
+            assert sum(map(len, response.iter_bytes())) == 5 << 20
+        part = client.get('/ten.txt', headers={'range': 'bytes=-3'})
+        assert (part.status_code, part.content) == (206, b'789')
+        assert client.get('/none').status_code == 404
+print('all')
+";
+    run_python(&python.display().to_string(), script, &server.address);
+    server.end();
+}
+
+/// Runs a script that prints `all` at its end.
+#[track_caller]
+fn run_python(python: &str, script: &str, address: &str) {
+    let output = Command::new(python).args(["-c", script, address]).output();
+    let output = output.unwrap();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.stdout, b"all\n", "{complaint}");
 }
 
 #[test]

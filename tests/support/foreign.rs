@@ -32,42 +32,57 @@ pub(crate) fn python() -> Option<PathBuf> {
 /// A Python that knows Twisted: the system's, or one made for it.
 pub(crate) fn twisted() -> Option<PathBuf> {
     static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let found = FOUND.get_or_init(|| {
-        let python = python()?;
-        // With its TLS, if it can be had.
-        let whole = ["-c", "import twisted, OpenSSL, service_identity"];
-        if succeeds(Command::new(&python).args(whole)) {
-            return Some(python);
-        }
-        let has_some = succeeds(Command::new(&python).args(["-c", "import twisted"]));
-        let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let venv = tmp.with_file_name("twisted-venv");
-        let inner = venv.join("bin/python");
-        if succeeds(Command::new(&inner).args(whole)) {
-            return Some(inner);
-        }
-        let pip = [
-            "-m",
-            "pip",
-            "install",
-            "-q",
-            "--retries",
-            "0",
-            "--timeout",
-            "10",
-            "twisted[tls]",
-        ];
-        let made = succeeds(Command::new(&python).args(["-m", "venv"]).arg(&venv))
-            && succeeds(Command::new(&inner).args(pip));
-        match made {
-            true => Some(inner),
-            false => has_some.then_some(python),
-        }
-    });
-    if found.is_none() {
-        say("skipped: Twisted is not there, and cannot be installed");
+    FOUND
+        .get_or_init(|| {
+            // With its TLS, if it can be had.
+            let whole = python_with("import twisted, OpenSSL, service_identity", "twisted[tls]");
+            let python = whole.or_else(|| {
+                python()
+                    .filter(|python| succeeds(Command::new(python).args(["-c", "import twisted"])))
+            });
+            if python.is_none() {
+                say("skipped: Twisted is not there, and cannot be installed");
+            }
+            python
+        })
+        .clone()
+}
+
+/// A Python that knows HTTPX, with its HTTP/2: the system's, or one made for it.
+pub(crate) fn httpx() -> Option<PathBuf> {
+    let python = python_with("import httpx, h2", "httpx[http2]");
+    if python.is_none() {
+        say("skipped: HTTPX is not there, and cannot be installed");
     }
-    found.clone()
+    python
+}
+
+/// A Python in which an import succeeds: the system's, or one into which the package is installed.
+fn python_with(import: &str, package: &str) -> Option<PathBuf> {
+    let python = python()?;
+    let check = ["-c", import];
+    if succeeds(Command::new(&python).args(check)) {
+        return Some(python);
+    }
+    let name = package.split('[').next().unwrap_or_default();
+    let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let venv = tmp.with_file_name(format!("{name}-venv"));
+    let inner = venv.join("bin/python");
+    let pip = [
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--retries",
+        "0",
+        "--timeout",
+        "10",
+        package,
+    ];
+    let is_there = succeeds(Command::new(&inner).args(check))
+        || succeeds(Command::new(&python).args(["-m", "venv"]).arg(&venv))
+            && succeeds(Command::new(&inner).args(pip));
+    is_there.then_some(inner)
 }
 
 /// Returns whether a program ends successfully within a minute.
