@@ -17,6 +17,7 @@ use crate::support::{HERE, MS, Spy};
 use torsade::clock::{ClockStopped, TimedOut};
 use torsade::defer::{self, DeferredError};
 use torsade::failure::FailureError;
+use torsade::http::{HttpError, Phase, StatusCode};
 use torsade::locks::{LockError, QueueOverflow};
 use torsade::net::datagram::DatagramError;
 use torsade::net::{ConnectError, ConnectorState, ListenError, Network};
@@ -261,6 +262,35 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
         FrameError::BadNetstring = FrameError::BadNetstring { found: b'x', expected: "a comma" };
         FrameError::ContainsDelimiter = FrameError::ContainsDelimiter { position: 7 };
         FrameError::Incomplete = FrameError::Incomplete { received: 5 };
+        HttpError::Broken = HttpError::Broken { cause: Failure::new(WHY) };
+        HttpError::Failed = HttpError::Failed {
+            phase: Phase::Connecting,
+            url: "http://a/".into(),
+            cause: Failure::new(WHY),
+        };
+        HttpError::NoUpgrade;
+        HttpError::NotRead;
+        HttpError::Redirect = HttpError::Redirect {
+            url: "http://a/".into(),
+            problem: "there were 20 before".into(),
+        };
+        HttpError::Status = HttpError::Status {
+            url: "http://a/".into(),
+            status: StatusCode::NOT_FOUND,
+            headers: Default::default(),
+            body: "no".into(),
+        };
+        HttpError::TimedOut = HttpError::TimedOut {
+            phase: Phase::Reading,
+            url: "http://a/".into(),
+            limit: MS,
+        };
+        HttpError::TooLarge = HttpError::TooLarge { limit: 5 };
+        HttpError::Unfinished;
+        HttpError::Url = HttpError::Url {
+            url: "a".into(),
+            problem: "it has no scheme".into(),
+        };
         IrcError::NoCommand = IrcError::NoCommand { line: ":x".into() };
         IrcError::BadCommand = IrcError::BadCommand { found: "A1".into() };
         IrcError::ForbiddenByte = IrcError::ForbiddenByte { found: b'\n' };
