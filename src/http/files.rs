@@ -207,7 +207,8 @@ fn status(error: &io::Error) -> StatusCode {
     match error.kind() {
         io::ErrorKind::PermissionDenied => StatusCode::FORBIDDEN,
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => StatusCode::NOT_FOUND,
-        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidFilename => StatusCode::NOT_FOUND,
+        io::ErrorKind::InvalidInput => StatusCode::NOT_FOUND,
+        _ if error.raw_os_error() == Some(libc::ENAMETOOLONG) => StatusCode::NOT_FOUND,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
