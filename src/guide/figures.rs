@@ -13,18 +13,26 @@
 //!
 //! | operation | torsade: protocol / async | tokio | smol | bare |
 //! |---|--:|--:|--:|--:|
-//! | echo, 64 bytes, 1 connection | 1,123 / 1,550 | 1,652 | 3,378 | 148 |
-//! | echo, 64 bytes, 64 connections | 386 / 792 | 992 | 1,457 | 128 |
-//! | echo, 64 bytes, 1,000 connections | 379 / 739 | 953 | 1,309 | 126 |
-//! | lines, pipelined 16 deep, 64 connections | 315 / 565 | 243 | 550 | 135 |
-//! | connect, one message, close | 5,286 / 12,777 | 15,117 | 14,110 | 384 |
-//! | yield | 308 | 1,026 | 549 | |
-//! | spawn 100 tasks and await them | 883 | 1,643 | 991 | |
-//! | spawn 1,000 tasks and await them | 883 | 1,633 | 1,159 | |
-//! | ping-pong by wakers | 377 | 339 | 612 | |
-//! | ping-pong by queues | 1,206 | 621 | 2,013 | |
-//! | reset one of 100,000 sleeps | 111 | 277 | 2,154 | |
-//! | from a thread by calls | 580 | 510 | | |
+//! | echo, 64 bytes, 1 connection | 1,139 / 1,566 | 1,652 | 240 | 151 |
+//! | echo, 64 bytes, 64 connections | 394 / 752 | 985 | 1,436 | 130 |
+//! | echo, 64 bytes, 1,000 connections | 376 / 726 | 966 | 1,370 | 126 |
+//! | echo, 100 of 10,100 connections | 280 / 607 | 1,066 | 1,192 | 117 |
+//! | lines, pipelined 16 deep, 64 connections | 291 / 353 | 243 | 551 | 138 |
+//! | lines with a codec, as a stream and a sink | 558 / 826 | 755 | | 138 |
+//! | connect, one message, close | 6,272 / 13,808 | 14,593 | 10,675 | 391 |
+//! | echo, 64 KiB, 8 connections | 961 / 955 | 1,100 | 1,693 | 133 |
+//! | TLS: connect, handshake, a byte each way, close | 1,264,352 / 1,273,193 | 1,263,642 | | |
+//! | TLS: echo, 64 bytes, 32 connections | 5,657 / 6,013 | 6,064 | | |
+//! | TLS: send 256 MiB, 64 KiB at a time | 241,530 / 241,600 | 239,312 | | |
+//! | TLS: receive 256 MiB | 308,469 / 307,893 | 308,053 | | |
+//! | yield | 251 | 1,026 | 553 | |
+//! | spawn 100 tasks and await them | 584 | 1,643 | 991 | |
+//! | spawn 1,000 tasks and await them | 764 | 1,633 | 1,156 | |
+//! | ping-pong by wakers | 293 | 339 | 616 | |
+//! | ping-pong by queues | 1,082 | 621 | 2,013 | |
+//! | from a thread by a channel | 261 | 335 | 351 | |
+//! | reset one of 100,000 sleeps | 102 | 277 | 2,152 | |
+//! | from a thread by calls | 265 | 412 | | |
 //!
 //! # CPU time
 //!
@@ -34,22 +42,27 @@
 //!
 //! | work | protocol / async | smol | bare |
 //! |---|--:|--:|--:|
-//! | echo, 64 bytes, 1 connection | 0.99 / 0.98 | 1.30 | 0.93 |
-//! | echo, 64 bytes, 64 connections | 0.93 / 0.99 | 1.35 | 0.91 |
-//! | echo, 64 bytes, 1,000 connections | 1.04 / 1.01 | 1.55 | 1.03 |
-//! | echo, 100 of 10,100 connections | 0.88 / 0.71 | 1.38 | 0.86 |
-//! | lines, pipelined 16 deep, 64 connections | 0.93 / 1.13 | 1.41 | 0.83 |
-//! | connect, one message, close | 0.87 / 0.90 | 1.21 | 0.83 |
-//! | echo, 64 KiB, 8 connections | 0.90 / 0.99 | 1.10 | 0.86 |
-//! | yield | 0.14 | 0.36 | |
-//! | spawn 100 tasks and await them | 0.53 | 1.04 | |
-//! | spawn 1,000 tasks and await them | 0.48 | 1.00 | |
-//! | ping-pong by wakers | 1.02 | 2.56 | |
-//! | ping-pong by queues | 1.43 | 7.95 | |
-//! | from a thread by a channel | 1.00 | 1.00 | |
-//! | from a thread by calls | 0.72 | | |
-//! | reset one of 100,000 sleeps | 1.11 | 1.49 | |
-//! | 1,000,000 timers in a second | 0.41 | | |
+//! | echo, 64 bytes, 1 connection | 1.04 / 0.98 | 1.58 | 0.94 |
+//! | echo, 64 bytes, 64 connections | 1.11 / 1.11 | 1.25 | 0.72 |
+//! | echo, 64 bytes, 1,000 connections | 0.72 / 0.81 | 1.07 | 0.85 |
+//! | echo, 100 of 10,100 connections | 0.99 / 1.29 | 1.23 | 1.14 |
+//! | lines, pipelined 16 deep, 64 connections | 0.97 / 1.03 | 1.47 | 0.87 |
+//! | lines with a codec, as a stream and a sink | 0.63 / 0.94 | | 0.55 |
+//! | connect, one message, close | 0.88 / 0.92 | 1.21 | 1.11 |
+//! | echo, 64 KiB, 8 connections | 1.03 / 0.98 | 1.09 | 1.00 |
+//! | TLS: connect, handshake, a byte each way, close | 1.24 / 1.01 | | |
+//! | TLS: echo, 64 bytes, 32 connections | 0.80 / 0.94 | | |
+//! | TLS: send 256 MiB, 64 KiB at a time | 1.12 / 1.04 | | |
+//! | TLS: receive 256 MiB | 0.99 / 1.00 | | |
+//! | yield | 0.15 | 0.40 | |
+//! | spawn 100 tasks and await them | 0.43 | 1.06 | |
+//! | spawn 1,000 tasks and await them | 0.44 | 1.08 | |
+//! | ping-pong by wakers | 1.12 | 2.55 | |
+//! | ping-pong by queues | 1.09 | 8.67 | |
+//! | from a thread by a channel | 1.11 | 0.93 | |
+//! | from a thread by calls | 0.66 | | |
+//! | reset one of 100,000 sleeps | 0.68 | 1.42 | |
+//! | 1,000,000 timers in a second | 0.37 | | |
 //!
 //! For the echo on 64 connections Twisted takes 5.5, asyncio 7.7 and uvloop 1.5 times tokio's time.
 //! Of a million timers in a second, half are later than 29 µs; with tokio, whose wheel counts
