@@ -64,7 +64,7 @@
 //! | what | default | at the limit |
 //! |---|---|---|
 //! | [connections to one server](crate::http::Agent::connections_per_host) | 6 | requests wait, in their order |
-//! | [connections](crate::http::Agent::connections) | 100 | requests wait; an idle connection to another server makes room |
+//! | [connections](crate::http::Agent::connections) | 100 | requests wait; an idle connection to another server is closed for them |
 //! | [a connection without a request](crate::http::Agent::idle_timeout) | 60 s | it is closed |
 //! | [looking up, connecting, TLS](crate::http::Agent::connect_timeout) | 30 s | `TimedOut`, `Connecting` |
 //! | [from the request's last byte to the response's head](crate::http::Agent::head_timeout) | 60 s | `TimedOut`, `Sending` or `Waiting` |

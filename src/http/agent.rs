@@ -31,8 +31,8 @@ use crate::stream::Connection;
 /// | [`redirects`](Self::redirects) | 20 |
 /// | [`max_page`](Self::max_page) | 16 MiB |
 ///
-/// A clone shares the connections and the first three limits, and has settings of its own
-/// otherwise. The connections are closed when the last clone is dropped.
+/// A clone shares the connections and the first three limits; its other settings are separate.
+/// The connections are closed when the last clone is dropped.
 ///
 /// A request is sent a second time if its connection was used before and turns out to have ended:
 /// when nothing of the request was sent, and when its method is idempotent and its body is in

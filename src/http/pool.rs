@@ -46,7 +46,7 @@ struct State {
     waiting: usize,
     /// The number of the next request that waits.
     next: u64,
-    /// Whether an idle connection is being closed to make room for another server's.
+    /// Whether an idle connection is being closed in favour of another server's.
     is_evicting: bool,
 }
 

@@ -33,10 +33,10 @@ enum Wait {
     Head,
     /// The next request.
     Idle,
-    /// A handler, or the body of a request, which has a limit of its own.
+    /// A handler, or the body of a request, which `Limited` limits.
     Busy,
     /// The peer, which is to accept the body of a response.
-    Room,
+    Peer,
     /// The end, which was requested.
     End,
 }
@@ -200,7 +200,7 @@ impl Watch {
             _ if is_in_head => Wait::Head,
             (_, 0) => Wait::Idle,
             // Over HTTP/1 the transport knows whether the peer accepts bytes.
-            _ if self.blocked.get() > 0 && self.is_http2.get() => Wait::Room,
+            _ if self.blocked.get() > 0 && self.is_http2.get() => Wait::Peer,
             _ => Wait::Busy,
         };
         let has_moved = self.has_moved.take() && !matches!(wait, Wait::Head | Wait::Busy);
@@ -225,7 +225,7 @@ impl Watch {
             Wait::Head => self.limits.head,
             Wait::Idle => self.limits.idle,
             Wait::Busy => None,
-            Wait::Room => self.limits.body,
+            Wait::Peer => self.limits.body,
             Wait::End => self.grace.get(),
         }
     }
@@ -268,7 +268,7 @@ impl Watch {
         match wait {
             Wait::Head => self.transport.lose_connection(),
             Wait::Idle => self.stop(self.limits.idle.filter(|limit| !limit.is_zero())),
-            Wait::Room | Wait::End | Wait::Busy => {
+            Wait::Peer | Wait::End | Wait::Busy => {
                 self.was_cut_off.set(wait == Wait::End);
                 self.transport.abort_connection();
             }

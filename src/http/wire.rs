@@ -167,24 +167,24 @@ impl Read for Wire {
             frames,
             ..
         } = self.get_mut();
-        let room = buf.remaining();
+        let space = buf.remaining();
         let Some(strict) = strict else {
             if frames.is_turn_over() {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            let room = room.min(FRAMES_READ);
+            let space = space.min(FRAMES_READ);
             let mut put = |bytes: &[u8]| {
                 let count = frames.take(bytes);
                 buf.put_slice(&bytes[..count]);
                 count
             };
             if !ahead.is_empty() {
-                let count = put(&ahead[..room.min(ahead.len())]);
+                let count = put(&ahead[..space.min(ahead.len())]);
                 ahead.drain(..count);
                 return Poll::Ready(Ok(()));
             }
-            let polled = conn.poll_read_uninit(cx, room, |bytes| {
+            let polled = conn.poll_read_uninit(cx, space, |bytes| {
                 let count = put(bytes);
                 ahead.extend_from_slice(&bytes[count..]);
             });
@@ -201,7 +201,7 @@ impl Read for Wire {
             ready!(watch.poll_stays(cx));
             strict.stay();
         }
-        let most = room.saturating_sub(REFUSED.len()).max(1);
+        let most = space.saturating_sub(REFUSED.len()).max(1);
         let mut put = |bytes: &[u8]| {
             let count = strict.check(bytes);
             buf.put_slice(&bytes[..count]);

@@ -2,7 +2,7 @@
 //!
 //! # The idea
 //!
-//! The library makes each record in a buffer of its own and copies it into that of its caller: a
+//! The library makes each record in a new buffer and copies it into that of its caller: a
 //! twentieth of the work where much is sent. So the encrypters of this crate's algorithms wrap
 //! those of the library: within [`Records::taking`] a record of content is put aside, and the
 //! library gets an empty one in its place, of which it copies the header.
