@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use http::{HeaderValue, Method, Request, Uri, Version, header};
+use http::{HeaderMap, HeaderName, Method, Request, Uri, Version, header};
 use tracing::Level;
 
 use crate::clock::Clock;
@@ -15,39 +15,38 @@ pub(super) struct LogEntry {
     method: Method,
     uri: Uri,
     version: Version,
-    referer: Option<HeaderValue>,
-    user_agent: Option<HeaderValue>,
+    headers: HeaderMap,
     pub(super) status: u16,
     /// The number of bytes of the body that were given to the connection.
-    pub(super) bytes: u64,
+    pub(super) bytes: usize,
 }
 
 impl LogEntry {
     /// Begins an entry, if anybody takes the log.
     pub(super) fn begin<B>(request: &Request<B>) -> Option<Box<Self>> {
-        if !tracing::enabled!(target: "torsade::http::access", Level::INFO) {
-            return None;
-        }
-        let header = |name| request.headers().get(name).cloned();
-        Some(Box::new(Self {
-            begun: Reactor::current().map(|reactor| reactor.now()),
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            version: request.version(),
-            referer: header(header::REFERER),
-            user_agent: header(header::USER_AGENT),
-            status: 0,
-            bytes: 0,
-        }))
+        let is_taken = tracing::enabled!(target: "torsade::http::access", Level::INFO);
+        is_taken.then(|| {
+            Box::new(Self {
+                begun: Reactor::current().map(|reactor| reactor.now()),
+                method: request.method().clone(),
+                uri: request.uri().clone(),
+                version: request.version(),
+                headers: request.headers().clone(),
+                status: 0,
+                bytes: 0,
+            })
+        })
     }
 
     /// Logs the entry. What the peer has sent is escaped.
     pub(super) fn log(&self, transport: &Transport) {
         let now = Reactor::current().map(|reactor| reactor.now());
         let took = self.begun.zip(now).map(|(begun, now)| now - begun);
-        let text = |value: &Option<HeaderValue>| {
-            let bytes = value.as_ref().map_or(&b"-"[..], HeaderValue::as_bytes);
-            bytes.escape_ascii().to_string()
+        let text = |name: HeaderName| {
+            let value = self.headers.get(name);
+            value
+                .map_or(&b"-"[..], |value| value.as_bytes())
+                .escape_ascii()
         };
         tracing::info!(
             target: "torsade::http::access",
@@ -58,8 +57,8 @@ impl LogEntry {
             status = self.status,
             bytes = self.bytes,
             seconds = took.unwrap_or_default().as_secs_f64(),
-            referer = %text(&self.referer),
-            user_agent = %text(&self.user_agent),
+            referer = %text(header::REFERER),
+            user_agent = %text(header::USER_AGENT),
         );
     }
 }

@@ -28,6 +28,7 @@ use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 
 use super::HttpError;
+use super::wire::zeros;
 use crate::cells;
 use crate::failure::Failure;
 
@@ -69,10 +70,11 @@ impl Default for Kind {
 }
 
 /// A part of a file, from its current offset.
-pub(super) struct FilePart {
-    pub(super) file: File,
+struct FilePart {
+    /// `None` is a file of zeros.
+    file: Option<File>,
     /// The number of bytes that are left.
-    pub(super) left: u64,
+    left: u64,
 }
 
 impl Body {
@@ -96,6 +98,7 @@ impl Body {
     }
 
     pub(super) fn file_part(file: File, left: u64) -> Self {
+        let file = Some(file);
         Self(Kind::File(FilePart { file, left }))
     }
 
@@ -141,14 +144,12 @@ impl Body {
         (BodyWriter(channel), body)
     }
 
-    /// Takes the file out, if this is the body of a file.
-    pub(super) fn take_file(&mut self) -> Option<FilePart> {
-        match mem::take(&mut self.0) {
-            Kind::File(part) => Some(part),
-            other => {
-                self.0 = other;
-                None
-            }
+    /// Takes the file out, and its length, if this is the body of a file. The body is one of as many
+    /// zeros then.
+    pub(super) fn take_file(&mut self) -> Option<(File, u64)> {
+        match &mut self.0 {
+            Kind::File(part) => Some((part.file.take()?, part.left)),
+            _ => None,
         }
     }
 
@@ -284,9 +285,14 @@ impl FilePart {
         if self.left == 0 {
             return Ok(None);
         }
+        let Some(file) = &mut self.file else {
+            let zeros = zeros(self.left);
+            self.left -= zeros.len() as u64;
+            return Ok(Some(zeros));
+        };
         let most = self.left.min(PIECE) as usize;
         let mut piece = Vec::with_capacity(most);
-        let count = (&self.file).take(most as u64).read_to_end(&mut piece)?;
+        let count = file.take(most as u64).read_to_end(&mut piece)?;
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

@@ -8,7 +8,7 @@ use slab::Slab;
 
 use super::watch::Watch;
 use crate::address::Address;
-use crate::defer::{Deferred, Resolver};
+use crate::defer::{Deferred, Listeners};
 use crate::net::Port;
 
 /// A handle to a port that serves HTTP. Clones are handles to the same port; dropping them does not
@@ -62,17 +62,11 @@ impl HttpPort {
     #[doc(alias("graceful_shutdown", "stopListening", "stopFactory"))]
     #[track_caller]
     pub fn stop(&self, limit: Duration) -> Deferred<usize> {
-        let (ended, resolver) = Deferred::pair();
         let connections = self.connections.clone();
+        let ended = connections.ended.join();
         connections.stopping.set(Some(limit));
-        connections.resolvers.borrow_mut().push(resolver);
-        let watches: Vec<_> = connections
-            .watches
-            .borrow()
-            .iter()
-            .map(|(_, w)| w.clone())
-            .collect();
-        for watch in watches {
+        let watches = connections.watches.borrow().clone();
+        for (_, watch) in &watches {
             watch.stop(Some(limit));
         }
         self.port.stop().add_callback(move |()| {
@@ -90,7 +84,7 @@ pub(super) struct Connections {
     stopping: Cell<Option<Duration>>,
     cut_off: Cell<usize>,
     /// The Deferreds of stops.
-    resolvers: RefCell<Vec<Resolver<usize>>>,
+    ended: Listeners<usize>,
 }
 
 impl Connections {
@@ -106,8 +100,7 @@ impl Connections {
     /// Fires the Deferreds of stops when no connection is left.
     fn check(&self) {
         if self.stopping.get().is_some() && self.watches.borrow().is_empty() {
-            let resolvers = self.resolvers.take();
-            for resolver in resolvers {
+            for resolver in self.ended.resolvers() {
                 resolver.callback(self.cut_off.get());
             }
         }
@@ -119,11 +112,11 @@ pub(super) struct Entry(Rc<Connections>, usize);
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let watch = self.0.watches.borrow_mut().remove(self.1);
-        let cut_off = &self.0.cut_off;
-        cut_off.set(cut_off.get() + usize::from(watch.was_cut_off()));
-        drop(watch);
-        self.0.check();
+        let Self(connections, key) = self;
+        let watch = connections.watches.borrow_mut().remove(*key);
+        let count = connections.cut_off.get() + usize::from(watch.was_cut_off());
+        connections.cut_off.set(count);
+        connections.check();
     }
 }
 

@@ -15,8 +15,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::uri::PathAndQuery;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::uri::{Authority, PathAndQuery};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http_body::Body as HttpBody;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -24,7 +25,7 @@ use hyper::service::service_fn;
 use super::access_log::LogEntry;
 use super::body::Body;
 use super::error::HttpError;
-use super::exchange::{Sent, asks_for_upgrade, received};
+use super::exchange::{asks_for_upgrade, received, sent};
 use super::port::{Connections, HttpPort};
 use super::watch::{Active, Limits, Watch};
 use super::wire::Wire;
@@ -215,14 +216,14 @@ impl Server {
             http1: self.http1(),
             http2: self.http2(),
             limits: self.limits,
+            max_head: self.max_head,
             has_peers: self.has_peers,
             connections: connections.clone(),
             handler,
             location,
         });
         let port = reactor.serve((endpoint, options), async move |conn| {
-            serving.clone().serve(conn).await;
-            Ok(())
+            serving.clone().serve(conn).await
         })?;
         Ok(HttpPort::new(port, connections))
     }
@@ -250,6 +251,7 @@ struct Serving<H> {
     http1: http1::Builder,
     http2: http2::Builder<Executor>,
     limits: Limits,
+    max_head: usize,
     has_peers: bool,
     connections: Rc<Connections>,
     handler: H,
@@ -261,70 +263,62 @@ where
     R: IntoResponse + 'static,
     H: AsyncFn(Request<Body>) -> Result<R, Failure> + 'static,
 {
-    async fn serve(self: Rc<Self>, conn: Connection) {
-        let Some(reactor) = Reactor::current() else {
-            return;
-        };
+    async fn serve(self: Rc<Self>, conn: Connection) -> Result<(), Failure> {
+        let reactor = Reactor::current().ok_or(ReactorError::NotRunning)?;
         let watch = Watch::start(conn.transport(), reactor.now(), self.limits);
         let _entry = self.connections.enter(&watch);
-        let mut wire = Wire::new(conn, watch.clone());
-        let served = match wire.is_http2().await {
-            Ok(true) => self.serve_http2(wire, &watch).await,
-            Ok(false) => self.serve_http1(wire, &watch).await,
-            Err(_) => return,
+        let mut wire = Wire::new(conn, watch.clone(), self.max_head);
+        let Ok(is_http2) = wire.is_http2().await else {
+            return Ok(());
         };
-        let Err(error) = served else { return };
-        let peer = watch.transport().peer();
+        let (this, its_watch) = (self.clone(), watch.clone());
+        let service = service_fn(move |request| this.clone().answer(request, its_watch.begin()));
+        macro_rules! run {
+            ($serving:expr) => {
+                poll_fn(|cx| {
+                    if watch.poll_stop(cx) {
+                        Pin::new(&mut $serving).graceful_shutdown();
+                    }
+                    Pin::new(&mut $serving).poll(cx)
+                })
+                .await
+            };
+        }
+        let served = if is_http2 {
+            let mut serving = self.http2.serve_connection(wire, service);
+            run!(serving)
+        } else {
+            let mut serving = self.http1.serve_connection(wire, service);
+            let served = run!(serving);
+            if let (Ok(()), Some(resolver)) = (&served, watch.take_upgrade()) {
+                let parts = serving.into_parts();
+                resolver.callback(parts.io.into_connection(&parts.read_buf));
+            }
+            served
+        };
+        let Err(error) = served else { return Ok(()) };
+        let peer = watch.transport.peer();
         if error.is_user() {
             // The peer must not take a part for the whole.
-            watch.transport().abort_connection();
-            let failure = Failure::from(error);
-            failure.report(format_args!("of a response to {peer}"));
+            watch.transport.abort_connection();
+            Failure::from(error).report(format_args!("of a response to {peer}"));
         } else {
             tracing::debug!(target: "torsade::http", %peer, %error, "a connection ended");
         }
-    }
-
-    async fn serve_http1(self: Rc<Self>, wire: Wire, watch: &Rc<Watch>) -> hyper::Result<()> {
-        let service = service_fn(|request| self.clone().answer(request, watch.begin()));
-        let mut serving = self.http1.serve_connection(wire, service);
-        poll_fn(|cx| {
-            if watch.poll_stop(cx) {
-                Pin::new(&mut serving).graceful_shutdown();
-            }
-            Pin::new(&mut serving).poll(cx)
-        })
-        .await?;
-        if let Some(resolver) = watch.take_upgrade() {
-            let parts = serving.into_parts();
-            resolver.callback(parts.io.into_connection(&parts.read_buf));
-        }
         Ok(())
-    }
-
-    async fn serve_http2(self: Rc<Self>, wire: Wire, watch: &Rc<Watch>) -> hyper::Result<()> {
-        let (this, its_watch) = (self.clone(), watch.clone());
-        let service = service_fn(move |request| this.clone().answer(request, its_watch.begin()));
-        let mut serving = pin!(self.http2.serve_connection(wire, service));
-        poll_fn(|cx| {
-            if watch.poll_stop(cx) {
-                serving.as_mut().graceful_shutdown();
-            }
-            serving.as_mut().poll(cx)
-        })
-        .await
     }
 
     /// Makes the response of a request.
     fn answer(
         self: Rc<Self>,
         mut request: Request<Incoming>,
-        active: Active,
-    ) -> impl Future<Output = Result<Response<Sent>, Infallible>> + 'static {
-        let log = LogEntry::begin(&request);
-        let asks_for_upgrade = asks_for_upgrade(&mut request, active.watch());
+        mut active: Active,
+    ) -> impl Future<Output = Result<Response<impl HttpBody<Data = Bytes, Error = Failure>>, Infallible>>
+    {
+        active.log = LogEntry::begin(&request);
+        let asks_for_upgrade = asks_for_upgrade(&mut request, &active.watch);
         if self.has_peers {
-            let peer = active.watch().transport().peer();
+            let peer = active.watch.transport.peer();
             request.extensions_mut().insert(peer);
         }
         let refusal = refusal(&request, self.limits.max_body);
@@ -351,11 +345,11 @@ where
                 let status = response.status();
                 let is_accepted = method == Method::CONNECT && status.is_success();
                 let changes = is_accepted || status == StatusCode::SWITCHING_PROTOCOLS;
-                active.watch().set_changes(changes);
+                active.watch.set_changes(changes);
             }
             if method == Method::HEAD {
-                let length = http_body::Body::size_hint(response.body()).exact();
-                if let Some(length) = length.filter(|length| *length > 0) {
+                let length = response.body().size_hint().exact();
+                if let Some(length @ 1..) = length {
                     let headers = response.headers_mut();
                     headers
                         .entry(header::CONTENT_LENGTH)
@@ -363,7 +357,7 @@ where
                 }
                 *response.body_mut() = Body::empty();
             }
-            Ok(Sent::response(response, active, log))
+            Ok(sent(response, active))
         }
     }
 }
@@ -385,17 +379,19 @@ fn failed(failure: Failure, method: &Method, path: Option<&PathAndQuery>) -> Res
 }
 
 /// Returns the status that answers a request which must not reach the handler.
-fn refusal<B: http_body::Body>(request: &Request<B>, max_body: u64) -> Option<StatusCode> {
+fn refusal<B: HttpBody>(request: &Request<B>, max_body: u64) -> Option<StatusCode> {
     if request.body().size_hint().lower() > max_body {
         return Some(StatusCode::PAYLOAD_TOO_LARGE);
     }
-    // The wire has seen that there is one host.
-    let authority = request.uri().authority()?;
-    let host = request.headers().get(header::HOST)?;
-    let is_same = host
-        .as_bytes()
-        .eq_ignore_ascii_case(authority.as_str().as_bytes());
-    (!is_same).then_some(StatusCode::BAD_REQUEST)
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let (host, other) = (hosts.next(), hosts.next());
+    let is_missing = host.is_none() && request.version() == Version::HTTP_11;
+    let is_same = |(host, authority): (&HeaderValue, &Authority)| {
+        let authority = authority.as_str().as_bytes();
+        host.as_bytes().eq_ignore_ascii_case(authority)
+    };
+    let is_same = host.zip(request.uri().authority()).is_none_or(is_same);
+    (is_missing || other.is_some() || !is_same).then_some(StatusCode::BAD_REQUEST)
 }
 
 /// Makes a response after which the connection is closed.

@@ -2,15 +2,16 @@
 //!
 //! # The idea
 //!
-//! One timer for each connection looks from time to time at what the connection waits for, and
-//! since when. So the requests of a busy connection cost no timer.
+//! One timer for each connection looks, as often as the shortest limit is, at what the connection
+//! waits for and since when. So the requests of a busy connection cost no timer.
 
 use std::cell::Cell;
+use std::fs::File;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::body::FilePart;
+use super::access_log::LogEntry;
 use crate::cells;
 use crate::clock::{Clock, DelayedCall};
 use crate::defer::Resolver;
@@ -27,52 +28,41 @@ pub(super) struct Limits {
 }
 
 /// What a connection waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Wait {
     /// The rest of a head.
     Head,
     /// The next request.
     Idle,
-    /// A handler, or the body of a request, which `Limited` limits.
+    /// A handler, or the body of a request, which is limited where it is read.
     Busy,
-    /// The peer, which is to accept the body of a response.
+    /// The peer, which is to accept the bodies of responses over HTTP/2.
     Peer,
-    /// The end, which was requested.
-    End,
+    /// The end, which was requested, at most this long.
+    End(Option<Duration>),
+    /// The end, as that limit has passed.
+    CutOff,
 }
 
 /// Watches a connection.
 pub(super) struct Watch {
-    transport: Transport,
+    pub(super) transport: Transport,
+    pub(super) is_http2: Cell<bool>,
+    /// The file to send in place of zeros, and its length.
+    pub(super) file: Cell<Option<(File, u64)>>,
+    /// Fires with the connection if the response says that the protocol changes.
+    pub(super) upgrade: Cell<Option<Resolver<Connection>>>,
+    /// Whether the protocol changes, as a request has asked for it.
+    changes: Cell<Option<bool>>,
     limits: Limits,
     wait: Cell<Wait>,
     since: Cell<Instant>,
-    /// Whether bytes were moved since then.
-    has_moved: Cell<bool>,
-    /// The timer, and when it fires.
     timer: Cell<Option<DelayedCall>>,
-    fires: Cell<Instant>,
-    /// The number of requests whose response is not finished.
+    /// The number of requests whose response is not finished, and of those that wait for the peer.
     active: Cell<usize>,
-    /// The number of bodies that gave a piece and were not asked for the next one.
     blocked: Cell<usize>,
-    /// Whether a graceful end was requested and has not begun.
-    is_stopping: Cell<bool>,
-    /// The time limit of that end.
-    grace: Cell<Option<Duration>>,
+    /// The task of the connection.
     waker: Cell<Option<Waker>>,
-    was_cut_off: Cell<bool>,
-    is_http2: Cell<bool>,
-    /// The file to send in place of zeros.
-    file: Cell<Option<FilePart>>,
-    /// Fires with the connection, if the response says that the protocol changes.
-    upgrade: Cell<Option<Resolver<Connection>>>,
-    /// Whether a request has asked for another protocol.
-    is_asked: Cell<bool>,
-    /// Whether the protocol changes, or does not, as a request has asked for it.
-    changes: Cell<Option<bool>>,
-    /// Woken when that is known.
-    reader: Cell<Option<Waker>>,
 }
 
 impl Watch {
@@ -80,153 +70,81 @@ impl Watch {
     pub(super) fn start(transport: Transport, now: Instant, limits: Limits) -> Rc<Self> {
         let this = Rc::new(Self {
             transport,
+            is_http2: Cell::default(),
+            file: Cell::default(),
+            upgrade: Cell::default(),
+            changes: Cell::default(),
             limits,
             wait: Cell::new(Wait::Head),
             since: Cell::new(now),
-            has_moved: Cell::new(false),
-            timer: Cell::new(None),
-            fires: Cell::new(now),
-            active: Cell::new(0),
-            blocked: Cell::new(0),
-            is_stopping: Cell::new(false),
-            grace: Cell::new(None),
-            waker: Cell::new(None),
-            was_cut_off: Cell::new(false),
-            is_http2: Cell::new(false),
-            file: Cell::new(None),
-            upgrade: Cell::new(None),
-            is_asked: Cell::new(false),
-            changes: Cell::new(None),
-            reader: Cell::new(None),
+            timer: Cell::default(),
+            active: Cell::default(),
+            blocked: Cell::default(),
+            waker: Cell::default(),
         });
         this.check();
         this
     }
 
-    pub(super) fn transport(&self) -> &Transport {
-        &self.transport
-    }
-
-    /// Returns whether the time limit of its end has ended the connection.
-    pub(super) fn was_cut_off(&self) -> bool {
-        self.was_cut_off.get()
-    }
-
     /// Ends the connection when its requests are answered, and after `limit` in any case.
     pub(super) fn stop(self: &Rc<Self>, limit: Option<Duration>) {
-        self.is_stopping.set(true);
-        self.grace.set(limit);
-        self.set_wait(Wait::End);
+        self.set_wait(Wait::End(limit));
+        self.check();
         cells::wake(&self.waker);
     }
 
-    /// Returns whether to begin the end now. The task is woken when it is requested.
+    /// Returns whether the end was requested. The task is woken when it is.
     pub(super) fn poll_stop(&self, cx: &Context<'_>) -> bool {
         if !cells::is_some(&self.waker) {
             self.waker.set(Some(cx.waker().clone()));
         }
-        self.is_stopping.take()
+        matches!(self.wait.get(), Wait::End(_))
     }
 
-    pub(super) fn set_http2(&self, is_http2: bool) {
-        self.is_http2.set(is_http2);
-    }
-
-    /// Stores a file that the wire sends in place of zeros. Returns it if the wire cannot.
-    pub(super) fn offer_file(&self, part: FilePart) -> Result<(), FilePart> {
-        if self.is_http2.get() {
-            return Err(part);
-        }
-        self.file.set(Some(part));
-        Ok(())
-    }
-
-    pub(super) fn has_file(&self) -> bool {
-        cells::is_some(&self.file)
-    }
-
-    pub(super) fn take_file(&self) -> Option<FilePart> {
-        self.file.take()
-    }
-
-    /// Stores what fires with the connection when its protocol changes.
-    pub(super) fn set_upgrade(&self, resolver: Option<Resolver<Connection>>) {
-        drop(self.upgrade.replace(resolver));
-    }
-
-    /// Returns what was stored, if the protocol changes.
-    pub(super) fn take_upgrade(&self) -> Option<Resolver<Connection>> {
-        let resolver = self.upgrade.take();
-        resolver.filter(|_| self.changes.get() == Some(true))
-    }
-
-    /// Records that a request asks for another protocol.
-    pub(super) fn note_asked(&self) {
-        self.is_asked.set(true);
-    }
-
-    pub(super) fn is_asked(&self) -> bool {
-        self.is_asked.get()
+    /// Returns whether the time limit of its end has ended the connection.
+    pub(super) fn was_cut_off(&self) -> bool {
+        self.wait.get() == Wait::CutOff
     }
 
     /// Records whether the protocol changes, as a request has asked for it.
     pub(super) fn set_changes(&self, changes: bool) {
         self.changes.set(Some(changes));
         if !changes {
-            self.set_upgrade(None);
+            drop(self.upgrade.take());
         }
-        cells::wake(&self.reader);
+        cells::wake(&self.waker);
+    }
+
+    /// Returns what fires with the connection, if the protocol changes.
+    pub(super) fn take_upgrade(&self) -> Option<Resolver<Connection>> {
+        let resolver = self.upgrade.take();
+        resolver.filter(|_| self.changes.get() == Some(true))
     }
 
     /// Waits until it is known that the protocol does not change.
-    pub(super) fn poll_stays(&self, cx: &Context<'_>) -> Poll<()> {
+    pub(super) fn poll_stays(&self) -> Poll<()> {
         if self.changes.get() != Some(false) {
-            self.reader.set(Some(cx.waker().clone()));
             return Poll::Pending;
         }
         self.changes.set(None);
         Poll::Ready(())
     }
 
-    /// Records that the peer has sent or accepted bytes.
-    pub(super) fn note_moved(&self) {
-        self.has_moved.set(true);
-    }
-
-    /// Records that there is nothing to read.
-    pub(super) fn note_waiting(self: &Rc<Self>, is_in_head: bool) {
-        let wait = match (self.wait.get(), self.active.get()) {
-            (Wait::End, _) | (Wait::Head, 0) => return,
-            _ if is_in_head => Wait::Head,
-            (_, 0) => Wait::Idle,
-            // Over HTTP/1 the transport knows whether the peer accepts bytes.
-            _ if self.blocked.get() > 0 && self.is_http2.get() => Wait::Peer,
-            _ => Wait::Busy,
-        };
-        let has_moved = self.has_moved.take() && !matches!(wait, Wait::Head | Wait::Busy);
-        if has_moved || wait != self.wait.get() {
-            self.set_wait(wait);
+    /// Records that a part of a head has come.
+    pub(super) fn head_begun(&self) {
+        if self.wait.get() == Wait::Idle {
+            self.set_wait(Wait::Head);
         }
     }
 
-    fn set_wait(self: &Rc<Self>, wait: Wait) {
-        self.wait.set(wait);
-        let (Some(limit), Some(reactor)) = (self.limit(), self.transport.reactor()) else {
-            return;
+    fn set_wait(&self, wait: Wait) {
+        let is_over = match self.wait.get() {
+            Wait::End(_) => !matches!(wait, Wait::End(_)),
+            wait => wait == Wait::CutOff,
         };
-        self.since.set(reactor.now());
-        if self.since.get() + limit < self.fires.get() || !cells::is_some(&self.timer) {
-            self.check();
-        }
-    }
-
-    fn limit(&self) -> Option<Duration> {
-        match self.wait.get() {
-            Wait::Head => self.limits.head,
-            Wait::Idle => self.limits.idle,
-            Wait::Busy => None,
-            Wait::Peer => self.limits.body,
-            Wait::End => self.grace.get(),
+        if let (false, Some(reactor)) = (is_over, self.transport.reactor()) {
+            self.wait.set(wait);
+            self.since.set(reactor.now());
         }
     }
 
@@ -235,27 +153,27 @@ impl Watch {
         let Some(reactor) = self.transport.reactor() else {
             return;
         };
-        let now = reactor.now();
         let Limits {
             head, idle, body, ..
         } = self.limits;
-        let left = match self.limit() {
-            Some(limit) => limit.saturating_sub(now.saturating_duration_since(self.since.get())),
-            None => match [head, idle, body].into_iter().flatten().min() {
-                Some(shortest) => shortest,
-                None => return,
-            },
+        let limit = match self.wait.get() {
+            Wait::Head => head,
+            Wait::Idle => idle,
+            Wait::Busy | Wait::CutOff => None,
+            Wait::Peer => body,
+            Wait::End(limit) => limit,
         };
-        if left.is_zero() && self.limit().is_some() {
+        let passed = reactor.now().saturating_duration_since(self.since.get());
+        let left = limit.map(|limit| limit.saturating_sub(passed));
+        if left.is_some_and(|left| left.is_zero()) {
             return self.expired();
         }
+        let Some(next) = [left, head, idle, body].into_iter().flatten().min() else {
+            return;
+        };
         let this = Rc::downgrade(self);
-        let timer = reactor.limit(left, move || {
-            if let Some(this) = this.upgrade() {
-                this.check();
-            }
-        });
-        self.fires.set(now + left);
+        let look = move || this.upgrade().iter().for_each(Self::check);
+        let timer = reactor.limit(next.max(SHORTEST), look);
         if let Some(old) = self.timer.replace(Some(timer)) {
             old.cancel();
         }
@@ -267,9 +185,9 @@ impl Watch {
         tracing::debug!(target: "torsade::http", %peer, ?wait, "a time limit has passed");
         match wait {
             Wait::Head => self.transport.lose_connection(),
-            Wait::Idle => self.stop(self.limits.idle.filter(|limit| !limit.is_zero())),
-            Wait::Peer | Wait::End | Wait::Busy => {
-                self.was_cut_off.set(wait == Wait::End);
+            Wait::Idle => self.stop(self.limits.idle.map(|limit| limit.max(SHORTEST))),
+            _ => {
+                self.wait.set(Wait::CutOff);
                 self.transport.abort_connection();
             }
         }
@@ -278,11 +196,12 @@ impl Watch {
     /// Begins a request.
     pub(super) fn begin(self: &Rc<Self>) -> Active {
         self.active.set(self.active.get() + 1);
-        if self.wait.get() != Wait::End {
+        if matches!(self.wait.get(), Wait::Head | Wait::Idle) {
             self.wait.set(Wait::Busy);
         }
         Active {
             watch: self.clone(),
+            log: None,
             is_blocked: false,
         }
     }
@@ -298,37 +217,41 @@ impl Drop for Watch {
 
 /// A request whose response is not finished.
 pub(super) struct Active {
-    watch: Rc<Watch>,
-    /// Whether its body waits for the peer.
+    pub(super) watch: Rc<Watch>,
+    pub(super) log: Option<Box<LogEntry>>,
+    /// Whether its body has given a piece and was not asked for the next one.
     is_blocked: bool,
 }
 
 impl Active {
-    pub(super) fn watch(&self) -> &Rc<Watch> {
-        &self.watch
-    }
-
-    /// Records whether the body of the response waits for the peer.
+    /// Records whether the body waits for the peer. Over HTTP/1 the transport knows that.
     pub(super) fn set_blocked(&mut self, is_blocked: bool) {
-        if self.is_blocked != is_blocked {
+        let watch = &self.watch;
+        if watch.is_http2.get() {
+            let others = watch.blocked.get() - usize::from(self.is_blocked);
+            watch.blocked.set(others + usize::from(is_blocked));
             self.is_blocked = is_blocked;
-            let blocked = &self.watch.blocked;
-            blocked.set(match is_blocked {
-                true => blocked.get() + 1,
-                false => blocked.get() - 1,
+            watch.set_wait(match watch.blocked.get() {
+                0 => Wait::Busy,
+                _ => Wait::Peer,
             });
         }
-        self.watch.note_moved();
     }
 }
 
 impl Drop for Active {
     fn drop(&mut self) {
         self.set_blocked(false);
-        self.watch.active.set(self.watch.active.get() - 1);
-        if self.watch.active.get() == 0 && self.watch.wait.get() == Wait::Busy {
-            // hyper does not always read again now.
-            self.watch.set_wait(Wait::Idle);
+        let watch = &self.watch;
+        watch.active.set(watch.active.get() - 1);
+        if watch.active.get() == 0 {
+            watch.set_wait(Wait::Idle);
+        }
+        if let Some(log) = &self.log {
+            log.log(&watch.transport);
         }
     }
 }
+
+/// The shortest time between two looks.
+const SHORTEST: Duration = Duration::from_millis(10);

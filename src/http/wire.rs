@@ -4,15 +4,13 @@
 //!
 //! 1. The transport flushes what is written by itself, so hyper never waits for that. Dropping the
 //!    wire closes the connection.
-//! 2. Of an HTTP/1 connection hyper reads nothing that [`Strict`] refuses.
-//! 3. A file that is the body of a response does not pass through hyper: hyper is given zeros from
-//!    one buffer that is never read or written. When it writes these, which their address tells,
-//!    the transport sends the file instead.
+//! 2. hyper reads nothing that [`Framing`] refuses. In its place it reads [bytes](REFUSED) to which
+//!    it answers with status 400, wherever they are.
+//! 3. A file that is the body of a response does not pass through hyper: hyper is given [zeros].
+//!    When it writes these, which their address tells, the transport sends the file instead.
 
-use std::cell::OnceCell;
 use std::future::poll_fn;
-use std::io::ErrorKind::UnexpectedEof;
-use std::io::{self, IoSlice};
+use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -20,7 +18,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
 
-use super::strict::{REFUSED, Strict};
+use super::framing::{FRAMES, Framing, HTTP1, HTTP2, State};
 use super::watch::Watch;
 use crate::defer::Deferred;
 use crate::stream::Connection;
@@ -28,35 +26,26 @@ use crate::stream::Connection;
 /// A connection, and the bytes that were read before hyper reads.
 pub(super) struct Wire {
     conn: Connection,
-    ahead: Vec<u8>,
     watch: Rc<Watch>,
-    /// For HTTP/1.
-    strict: Option<Strict>,
-    /// For HTTP/2.
-    frames: Frames,
-    file: Option<SentFile>,
-}
-
-/// A file that the transport sends.
-struct SentFile {
-    sending: Option<Deferred<u64>>,
-    /// The number of its bytes that hyper has not written yet.
-    left: u64,
+    framing: Framing,
+    ahead: Vec<u8>,
+    /// The number of bytes ahead that hyper may read.
+    checked: usize,
+    max_line: usize,
+    /// The file that the transport sends, and its length.
+    sending: Option<(Deferred<u64>, u64)>,
 }
 
 impl Wire {
-    pub(super) fn new(conn: Connection, watch: Rc<Watch>) -> Self {
+    pub(super) fn new(conn: Connection, watch: Rc<Watch>, max_line: usize) -> Self {
         Self {
             conn,
-            ahead: Vec::new(),
             watch,
-            strict: None,
-            frames: Frames {
-                left: PREFACE_LEN,
-                header: Vec::new(),
-                taken: 0,
-            },
-            file: None,
+            framing: Framing::new(HTTP1),
+            ahead: Vec::new(),
+            checked: 0,
+            max_line,
+            sending: None,
         }
     }
 
@@ -64,8 +53,10 @@ impl Wire {
     /// Fails when the connection has to end.
     pub(super) async fn is_http2(&mut self) -> io::Result<bool> {
         let is_http2 = self.speaks_http2().await?;
-        self.watch.set_http2(is_http2);
-        self.strict = (!is_http2).then(Strict::default);
+        if is_http2 {
+            self.framing = Framing::new(HTTP2);
+            self.watch.is_http2.set(true);
+        }
         Ok(is_http2)
     }
 
@@ -76,18 +67,18 @@ impl Wire {
         }
         poll_fn(|cx| {
             loop {
-                if self.watch.poll_stop(cx) {
-                    return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-                }
                 let count = self.ahead.len().min(PREFACE.len());
-                if count == PREFACE.len() || self.ahead[..count] != PREFACE[..count] {
-                    return Poll::Ready(Ok(self.ahead.starts_with(PREFACE)));
+                let is_prefix = self.ahead[..count] == PREFACE[..count];
+                if !is_prefix || count == PREFACE.len() {
+                    return Poll::Ready(Ok(is_prefix));
                 }
-                let ahead = &mut self.ahead;
-                let put = |bytes: &[u8]| ahead.extend_from_slice(bytes);
+                if self.watch.poll_stop(cx) {
+                    return Poll::Ready(Err(ErrorKind::ConnectionAborted.into()));
+                }
+                let put = |bytes: &[u8]| self.ahead.extend_from_slice(bytes);
                 ready!(self.conn.poll_read_uninit(cx, FIRST, put))?;
                 if self.ahead.len() == count {
-                    return Poll::Ready(Ok(false));
+                    return Poll::Ready(Err(ErrorKind::UnexpectedEof.into()));
                 }
             }
         })
@@ -101,55 +92,37 @@ impl Wire {
         conn
     }
 
-    /// Sends the file in whose place hyper writes `length` zeros.
-    fn poll_send_file(&mut self, cx: &mut Context<'_>, length: usize) -> Poll<io::Result<usize>> {
-        let file = self.file.get_or_insert_with(|| {
-            let part = self.watch.take_file();
-            let left = part.as_ref().map_or(0, |part| part.left);
-            let transport = self.conn.transport();
-            let sending = part.map(|part| transport.send_file_part(part.file, part.left));
-            SentFile { sending, left }
-        });
-        if let Some(sending) = &mut file.sending {
-            let sent = ready!(Pin::new(sending).poll(cx));
-            file.sending = None;
-            if !sent.as_ref().is_ok_and(|sent| *sent == file.left) {
-                // The peer must not take a part for the whole.
-                self.conn.transport().abort_connection();
-                let error = sent.map_or_else(io::Error::other, |_| UnexpectedEof.into());
-                return Poll::Ready(Err(error));
-            }
+    /// Checks how many of the bytes ahead hyper may read.
+    fn check(&mut self) {
+        self.checked = self.framing.check(&self.ahead);
+        if self.framing.state == State::Refused {
+            self.ahead.truncate(self.checked);
+            self.ahead.extend_from_slice(REFUSED);
+            self.checked = self.ahead.len();
+        } else if self.checked == 0 && self.ahead.len() > self.max_line {
+            // hyper refuses so long a line.
+            self.framing.state = State::Refused;
+            self.checked = self.ahead.len();
         }
-        let count = (length as u64).min(file.left);
-        file.left -= count;
-        if file.left == 0 {
-            self.file = None;
-        }
-        Poll::Ready(Ok(count as usize))
     }
 
-    fn poll_write_pieces(
-        &mut self,
-        cx: &mut Context<'_>,
-        pieces: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let mut pieces = pieces;
-        if self.file.is_some() || self.watch.has_file() {
-            let first = pieces.iter().position(|piece| !piece.is_empty());
-            pieces = &pieces[first.unwrap_or(0)..];
-            match pieces.iter().position(|piece| is_zeros(piece)) {
-                Some(0) => return self.poll_send_file(cx, pieces[0].len()),
-                Some(count) => pieces = &pieces[..count],
-                None => {}
-            }
+    /// Sends the file in whose place hyper writes `length` zeros.
+    fn poll_send_file(&mut self, cx: &mut Context<'_>, length: usize) -> Poll<io::Result<usize>> {
+        let transport = self.conn.transport();
+        if let Some((file, length)) = self.watch.file.take() {
+            self.sending = Some((transport.send_file_part(file, length), length));
         }
-        let written = ready!(Write::poll_write_vectored(
-            Pin::new(&mut self.conn),
-            cx,
-            pieces
-        ));
-        self.watch.note_moved();
-        Poll::Ready(written)
+        if let Some((sending, length)) = &mut self.sending {
+            let sent = ready!(Pin::new(sending).poll(cx));
+            if !sent.as_ref().is_ok_and(|sent| sent == length) {
+                // The peer must not take a part for the whole.
+                transport.abort_connection();
+                let shorter = |_| ErrorKind::UnexpectedEof.into();
+                return Poll::Ready(Err(sent.map_or_else(io::Error::other, shorter)));
+            }
+            self.sending = None;
+        }
+        Poll::Ready(Ok(length))
     }
 }
 
@@ -159,89 +132,75 @@ impl Read for Wire {
         cx: &mut Context<'_>,
         mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self {
-            conn,
-            ahead,
-            watch,
-            strict,
-            frames,
-            ..
-        } = self.get_mut();
-        let space = buf.remaining();
-        let Some(strict) = strict else {
-            if frames.is_turn_over() {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
+        let this = self.get_mut();
+        loop {
+            if this.checked == 0 {
+                match this.framing.state {
+                    State::Upgrade => {
+                        ready!(this.watch.poll_stays());
+                        this.framing.state = HTTP1;
+                    }
+                    State::Frame(left, 0) => {
+                        this.framing.state = State::Frame(left, FRAMES);
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                    State::Refused if this.ahead.is_empty() => return Poll::Ready(Ok(())),
+                    _ => {}
+                }
+                this.check();
             }
-            let space = space.min(FRAMES_READ);
-            let mut put = |bytes: &[u8]| {
-                let count = frames.take(bytes);
-                buf.put_slice(&bytes[..count]);
-                count
-            };
-            if !ahead.is_empty() {
-                let count = put(&ahead[..space.min(ahead.len())]);
-                ahead.drain(..count);
+            if this.checked > 0 {
+                let count = this.checked.min(buf.remaining());
+                buf.put_slice(&this.ahead[..count]);
+                this.ahead.drain(..count);
+                this.checked -= count;
                 return Poll::Ready(Ok(()));
             }
-            let polled = conn.poll_read_uninit(cx, space, |bytes| {
-                let count = put(bytes);
-                ahead.extend_from_slice(&bytes[count..]);
+            let (mut count, mut given) = (0, 0);
+            let polled = this.conn.poll_read_uninit(cx, buf.remaining(), |bytes| {
+                count = bytes.len();
+                if this.ahead.is_empty() {
+                    given = this.framing.check(bytes);
+                    buf.put_slice(&bytes[..given]);
+                }
+                this.ahead.extend_from_slice(&bytes[given..]);
             });
-            match polled.is_ready() {
-                true => watch.note_moved(),
-                false => watch.note_waiting(false),
+            if polled.is_pending() && (this.framing.state == State::Head || !this.ahead.is_empty())
+            {
+                this.watch.head_begun();
             }
-            return polled;
-        };
-        if strict.is_refused() {
-            return Poll::Ready(Ok(()));
-        }
-        if strict.is_upgrade() {
-            ready!(watch.poll_stays(cx));
-            strict.stay();
-        }
-        let most = space.saturating_sub(REFUSED.len()).max(1);
-        let mut put = |bytes: &[u8]| {
-            let count = strict.check(bytes);
-            buf.put_slice(&bytes[..count]);
-            if strict.asks_for_upgrade() {
-                watch.note_asked();
+            ready!(polled)?;
+            if given > 0 || count == 0 {
+                return Poll::Ready(Ok(()));
             }
-            if strict.is_refused() && buf.remaining() >= REFUSED.len() {
-                buf.put_slice(REFUSED);
-            }
-            bytes[count..].to_vec()
-        };
-        if !ahead.is_empty() {
-            let count = most.min(ahead.len());
-            let held = put(&ahead[..count]);
-            ahead.splice(..count, held);
-            return Poll::Ready(Ok(()));
         }
-        let polled = conn.poll_read_uninit(cx, most, |bytes| *ahead = put(bytes));
-        if polled.is_pending() {
-            watch.note_waiting(strict.is_in_head());
-        }
-        polled
     }
 }
 
 impl Write for Wire {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_write_pieces(cx, &[IoSlice::new(buf)])
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
+        pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll_write_pieces(cx, bufs)
+        let this = self.get_mut();
+        let is_zeros = |piece: &IoSlice<'_>| ZEROS.as_ptr_range().contains(&piece.as_ptr());
+        match pieces.iter().position(is_zeros) {
+            Some(0) => this.poll_send_file(cx, pieces[0].len()),
+            count => {
+                let pieces = &pieces[..count.unwrap_or(pieces.len())];
+                Pin::new(&mut this.conn).poll_write_vectored(cx, pieces)
+            }
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -257,79 +216,17 @@ impl Write for Wire {
     }
 }
 
-/// Counts the frames of HTTP/2, so that other tasks have their turn after some: a frame of a few
-/// bytes, such as a `PING`, takes hyper microseconds.
-struct Frames {
-    /// The number of bytes of the current frame that are left.
-    left: usize,
-    /// The beginning of the next frame's header.
-    header: Vec<u8>,
-    /// The number of frames in this turn.
-    taken: usize,
-}
-
-impl Frames {
-    /// Returns how many of the bytes hyper may read in this turn.
-    fn take(&mut self, bytes: &[u8]) -> usize {
-        let mut at = 0;
-        while at < bytes.len() {
-            let count = self.left.min(bytes.len() - at);
-            (self.left, at) = (self.left - count, at + count);
-            if self.left == 0 && at < bytes.len() {
-                if self.taken == FRAMES {
-                    break;
-                }
-                let count = (9 - self.header.len()).min(bytes.len() - at);
-                self.header.extend_from_slice(&bytes[at..at + count]);
-                at += count;
-                if let [high, middle, low, _, _, _, _, _, _] = self.header[..] {
-                    self.left = u32::from_be_bytes([0, high, middle, low]) as usize;
-                    self.header.clear();
-                    self.taken += 1;
-                }
-            }
-        }
-        at
-    }
-
-    /// Returns whether other tasks have their turn now; hyper's next one begins after that.
-    fn is_turn_over(&mut self) -> bool {
-        let is_over = self.taken == FRAMES;
-        if is_over {
-            self.taken = 0;
-        }
-        is_over
-    }
-}
-
-/// Returns at most `most` zeros of the one buffer.
+/// Returns at most `most` bytes that stand for those of a file.
 pub(super) fn zeros(most: u64) -> Bytes {
-    ZEROS.with(|zeros| {
-        let zeros = zeros.get_or_init(|| vec![0; ZEROS_LEN].into());
-        zeros.slice(..most.min(ZEROS_LEN as u64) as usize)
-    })
+    Bytes::from_static(&ZEROS[..most.min(ZEROS.len() as u64) as usize])
 }
 
-/// Returns whether the bytes are in that buffer.
-fn is_zeros(bytes: &[u8]) -> bool {
-    ZEROS.with(|zeros| {
-        let zeros = zeros.get().map(|zeros| zeros.as_ptr_range());
-        zeros.is_some_and(|zeros| zeros.contains(&bytes.as_ptr()))
-    })
-}
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
-thread_local! {
-    /// The system gives such a buffer no memory before it is used.
-    static ZEROS: OnceCell<Bytes> = const { OnceCell::new() };
-}
-
-const ZEROS_LEN: usize = 4 << 20;
+/// A byte that is allowed nowhere in a head or in the size of a chunk; and the end of a head, for
+/// which hyper waits before it looks at the rest.
+const REFUSED: &[u8] = b"\0\r\n\r\n";
 /// The beginning of what a client sends first that speaks HTTP/2.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
-/// The number of bytes that such a client sends before its first frame.
-const PREFACE_LEN: usize = 24;
-/// The most frames of HTTP/2 in one turn, and the most bytes that are read at once for them.
-const FRAMES: usize = 16;
-const FRAMES_READ: usize = 16 << 10;
 /// The most bytes that are read before it is known what the peer speaks.
 const FIRST: usize = 4096;
