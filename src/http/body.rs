@@ -10,8 +10,7 @@
 //! 1. A body that breaks off ends with an error, never like one that is complete.
 //! 2. A `BodyWriter` calls no user code: its methods queue bytes and wake the body's reader.
 
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::cell::Cell;
 use std::fmt;
 use std::fs::File;
 use std::future::poll_fn;
@@ -22,7 +21,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
@@ -31,6 +30,7 @@ use super::HttpError;
 use super::wire::zeros;
 use crate::cells;
 use crate::failure::Failure;
+use crate::queue::LocalQueue;
 
 /// The body of a request or response.
 ///
@@ -54,14 +54,19 @@ use crate::failure::Failure;
 /// });
 /// ```
 #[doc(alias("IBodyProducer", "FileBodyProducer"))]
+#[derive(Default)]
 pub struct Body(Kind);
 
 enum Kind {
     Bytes(Bytes),
     Incoming(Incoming),
     File(FilePart),
+    Stream(Pin<Box<dyn Stream<Item = Result<Bytes, Failure>>>>),
     Other(Pin<Box<dyn HttpBody<Data = Bytes, Error = Failure>>>),
 }
+
+/// What a poll of a body returns.
+pub(super) type Polled = Poll<Option<Result<Frame<Bytes>, Failure>>>;
 
 impl Default for Kind {
     fn default() -> Self {
@@ -80,7 +85,7 @@ struct FilePart {
 impl Body {
     /// Creates an empty body.
     pub fn empty() -> Self {
-        Self(Kind::default())
+        Self::default()
     }
 
     /// Creates a body of the bytes of a file, from its current offset to its end.
@@ -122,7 +127,8 @@ impl Body {
         B: Into<Bytes>,
         E: Into<Failure>,
     {
-        Self::other(Streamed { stream })
+        let pieces = stream.map(|piece| piece.map(Into::into).map_err(Into::into));
+        Self(Kind::Stream(Box::pin(pieces)))
     }
 
     /// Creates a body from one of another crate.
@@ -130,7 +136,10 @@ impl Body {
     where
         B: HttpBody<Error: Into<Failure>> + 'static,
     {
-        Self::other(Wrapped { body })
+        Self::mapped(body, |body, cx| {
+            let frame = body.poll_frame(cx).map_err(Into::into);
+            frame.map_ok(|frame| frame.map_data(|mut data| data.copy_to_bytes(data.remaining())))
+        })
     }
 
     /// Creates a body that is written piece by piece.
@@ -140,8 +149,8 @@ impl Body {
     #[doc(alias("pipe", "startProducing"))]
     pub fn channel() -> (BodyWriter, Self) {
         let channel = Rc::new(Channel::default());
-        let body = Self::other(Received(Rc::clone(&channel)));
-        (BodyWriter(channel), body)
+        let pieces = Box::pin(Pieces(channel.clone()));
+        (BodyWriter(channel), Self(Kind::Stream(pieces)))
     }
 
     /// Takes the file out, and its length, if this is the body of a file. The body is one of as many
@@ -151,6 +160,15 @@ impl Body {
             Kind::File(part) => Some((part.file.take()?, part.left)),
             _ => None,
         }
+    }
+
+    /// Creates a body whose frames are those that `poll` makes of the body within. It ends when that
+    /// one ends, and is as long.
+    pub(super) fn mapped<B: HttpBody + 'static>(
+        body: B,
+        poll: impl FnMut(Pin<&mut B>, &mut Context<'_>) -> Polled + 'static,
+    ) -> Self {
+        Self::other(Mapped { body, poll })
     }
 
     pub(super) fn other(body: impl HttpBody<Data = Bytes, Error = Failure> + 'static) -> Self {
@@ -174,7 +192,7 @@ impl Body {
     /// Fails when the body breaks off.
     #[doc(alias("next", "data", "frame"))]
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
-        poll_fn(|cx| self.poll_chunk(cx)).await.transpose()
+        self.next().await.transpose()
     }
 
     /// Reads the whole body, at most `limit` bytes.
@@ -185,40 +203,19 @@ impl Body {
     /// body breaks off.
     #[doc(alias("readBody", "collect", "to_bytes"))]
     pub async fn read(mut self, limit: u64) -> Result<Bytes, Failure> {
-        let too_large = |length| length > limit;
-        if too_large(HttpBody::size_hint(&self).lower()) {
-            return Err(HttpError::TooLarge { limit }.into());
-        }
-        let Some(first) = self.chunk().await? else {
-            return Ok(Bytes::new());
-        };
-        if self.is_end_stream() && !too_large(first.len() as u64) {
-            return Ok(first);
-        }
-        let mut whole = BytesMut::from(first);
-        loop {
-            if too_large(whole.len() as u64) {
-                return Err(HttpError::TooLarge { limit }.into());
+        let mut whole = BytesMut::new();
+        let mut length = HttpBody::size_hint(&self).lower();
+        while length <= limit {
+            let Some(piece) = self.chunk().await? else {
+                return Ok(whole.freeze());
+            };
+            length = (whole.len() + piece.len()) as u64;
+            if whole.is_empty() && length <= limit && self.is_end_stream() {
+                return Ok(piece);
             }
-            match self.chunk().await? {
-                Some(piece) => whole.extend_from_slice(&piece),
-                None => return Ok(whole.freeze()),
-            }
+            whole.extend_from_slice(&piece);
         }
-    }
-
-    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
-        loop {
-            match ready!(Pin::new(&mut *self).poll_frame(cx)) {
-                // What is not data is a trailer, which is for `http_body::Body` only.
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(piece) if !piece.is_empty() => return Poll::Ready(Some(Ok(piece))),
-                    _ => {}
-                },
-                Some(Err(failure)) => return Poll::Ready(Some(Err(failure))),
-                None => return Poll::Ready(None),
-            }
-        }
+        Err(HttpError::TooLarge { limit }.into())
     }
 }
 
@@ -226,31 +223,30 @@ impl HttpBody for Body {
     type Data = Bytes;
     type Error = Failure;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        match &mut self.0 {
-            Kind::Bytes(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Kind::Bytes(bytes) => Poll::Ready(Some(Ok(Frame::data(mem::take(bytes))))),
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+        let frame = match &mut self.0 {
+            Kind::Bytes(bytes) => match mem::take(bytes) {
+                bytes if bytes.is_empty() => None,
+                bytes => Some(Ok(Frame::data(bytes))),
+            },
             Kind::Incoming(incoming) => {
-                let frame = ready!(Pin::new(incoming).poll_frame(cx));
-                Poll::Ready(frame.map(|frame| frame.map_err(broken)))
+                ready!(Pin::new(incoming).poll_frame(cx).map_err(broken))
             }
-            Kind::File(part) => Poll::Ready(part.read().transpose().map(|piece| {
-                let piece = piece.map_err(Failure::from);
-                piece.map(Frame::data)
-            })),
-            Kind::Other(other) => other.as_mut().poll_frame(cx),
+            Kind::File(part) => part.read().transpose().map(|piece| Ok(Frame::data(piece?))),
+            Kind::Stream(pieces) => ready!(pieces.as_mut().poll_next(cx).map_ok(Frame::data)),
+            Kind::Other(other) => return other.as_mut().poll_frame(cx),
+        };
+        if !matches!(frame, Some(Ok(_))) {
+            self.0 = Kind::default();
         }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Kind::Bytes(bytes) => bytes.is_empty(),
             Kind::Incoming(incoming) => incoming.is_end_stream(),
-            Kind::File(part) => part.left == 0,
             Kind::Other(other) => other.is_end_stream(),
+            _ => HttpBody::size_hint(self).exact() == Some(0),
         }
     }
 
@@ -259,6 +255,7 @@ impl HttpBody for Body {
             Kind::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Incoming(incoming) => incoming.size_hint(),
             Kind::File(part) => SizeHint::with_exact(part.left),
+            Kind::Stream(_) => SizeHint::default(),
             Kind::Other(other) => other.size_hint(),
         }
     }
@@ -268,8 +265,15 @@ impl HttpBody for Body {
 impl Stream for Body {
     type Item = Result<Bytes, Failure>;
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.get_mut().poll_chunk(cx)
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            let frame = ready!(self.as_mut().poll_frame(cx)).transpose()?;
+            match frame.map(Frame::into_data) {
+                None => return Poll::Ready(None),
+                Some(Ok(piece)) if !piece.is_empty() => return Poll::Ready(Some(Ok(piece))),
+                Some(_) => {}
+            }
+        }
     }
 }
 
@@ -304,104 +308,49 @@ impl FilePart {
 /// The most bytes of a file that are read at once.
 const PIECE: u64 = 64 * 1024;
 
-impl Default for Body {
-    fn default() -> Self {
-        Self::empty()
-    }
-}
-
-impl From<Bytes> for Body {
-    fn from(bytes: Bytes) -> Self {
-        Self(Kind::Bytes(bytes))
-    }
-}
-
-impl From<Incoming> for Body {
-    fn from(incoming: Incoming) -> Self {
-        Self(Kind::Incoming(incoming))
-    }
-}
-
-impl From<()> for Body {
-    fn from((): ()) -> Self {
-        Self::empty()
-    }
-}
-
-macro_rules! from_bytes {
-    ($($kind:ty)*) => {$(
+macro_rules! from {
+    ($($kind:ty: $from:expr;)*) => {$(
         impl From<$kind> for Body {
-            fn from(bytes: $kind) -> Self {
-                Bytes::from(bytes).into()
+            fn from(from: $kind) -> Self {
+                Self($from(from))
             }
         }
     )*};
 }
 
-from_bytes!(&'static str &'static [u8] String Vec<u8>);
+from! {
+    (): |()| Kind::default();
+    Bytes: Kind::Bytes;
+    Incoming: Kind::Incoming;
+    String: |text: String| Kind::Bytes(text.into());
+    Vec<u8>: |bytes: Vec<u8>| Kind::Bytes(bytes.into());
+    &'static [u8]: |bytes| Kind::Bytes(Bytes::from_static(bytes));
+    &'static str: |text: &'static str| Kind::Bytes(text.into());
+}
 
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hint = HttpBody::size_hint(self);
-        f.debug_struct("Body")
-            .field("least", &hint.lower())
-            .field("most", &hint.upper())
-            .finish_non_exhaustive()
+        let size = HttpBody::size_hint(self);
+        f.debug_tuple("Body").field(&size).finish()
     }
 }
 
 pin_project! {
-    /// The pieces of a stream as a body.
-    struct Streamed<S> {
-        #[pin]
-        stream: S,
-    }
-}
-
-impl<S, B, E> HttpBody for Streamed<S>
-where
-    S: Stream<Item = Result<B, E>>,
-    B: Into<Bytes>,
-    E: Into<Failure>,
-{
-    type Data = Bytes;
-    type Error = Failure;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        let piece = ready!(self.project().stream.poll_next(cx));
-        let frame = |piece: Result<B, E>| match piece {
-            Ok(bytes) => Ok(Frame::data(bytes.into())),
-            Err(error) => Err(error.into()),
-        };
-        Poll::Ready(piece.map(frame))
-    }
-}
-
-pin_project! {
-    /// Another crate's body.
-    struct Wrapped<B> {
+    /// The body of [`Body::mapped`].
+    struct Mapped<B, F> {
         #[pin]
         body: B,
+        poll: F,
     }
 }
 
-impl<B: HttpBody<Error: Into<Failure>>> HttpBody for Wrapped<B> {
+impl<B: HttpBody, F: FnMut(Pin<&mut B>, &mut Context<'_>) -> Polled> HttpBody for Mapped<B, F> {
     type Data = Bytes;
     type Error = Failure;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        let frame = ready!(self.project().body.poll_frame(cx));
-        let bytes = |mut data: B::Data| data.copy_to_bytes(data.remaining());
-        Poll::Ready(frame.map(|frame| match frame {
-            Ok(frame) => Ok(frame.map_data(bytes)),
-            Err(error) => Err(error.into()),
-        }))
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+        let this = self.project();
+        (this.poll)(this.body, cx)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -424,12 +373,10 @@ pub struct BodyWriter(Rc<Channel>);
 /// What a body and its writer share.
 #[derive(Default)]
 struct Channel {
-    pieces: RefCell<VecDeque<Bytes>>,
+    /// The pieces, and then `None` or an error.
+    pieces: LocalQueue<Option<Result<Bytes, Failure>>>,
     /// The number of bytes in `pieces`.
     queued: Cell<usize>,
-    /// How the body ends after the pieces.
-    end: Cell<Option<Result<(), Failure>>>,
-    is_closed: Cell<bool>,
     reader: Cell<Option<Waker>>,
     writer: Cell<Option<Waker>>,
 }
@@ -442,8 +389,7 @@ impl BodyWriter {
             return;
         }
         self.0.queued.set(self.0.queued.get() + bytes.len());
-        self.0.pieces.borrow_mut().push_back(bytes);
-        cells::wake(&self.0.reader);
+        self.push(Some(Ok(bytes)));
     }
 
     /// Waits until the queue is not full, and queues bytes.
@@ -486,22 +432,22 @@ impl BodyWriter {
 
     /// Returns whether the body has been dropped, so that nobody will read what is written.
     pub fn is_closed(&self) -> bool {
-        self.0.is_closed.get()
+        Rc::strong_count(&self.0) == 1
     }
 
     /// Ends the body after the bytes that are queued.
     pub fn finish(self) {
-        self.end(Ok(()));
+        self.push(None);
     }
 
     /// Breaks the body off, after the bytes that are queued.
     #[doc(alias("abort", "stopProducing"))]
     pub fn fail(self, failure: impl Into<Failure>) {
-        self.end(Err(failure.into()));
+        self.push(Some(Err(failure.into())));
     }
 
-    fn end(&self, end: Result<(), Failure>) {
-        self.0.end.set(Some(end));
+    fn push(&self, piece: Option<Result<Bytes, Failure>>) {
+        self.0.pieces.push(piece);
         cells::wake(&self.0.reader);
     }
 }
@@ -511,8 +457,8 @@ const HIGH_WATER: usize = 64 * 1024;
 
 impl Drop for BodyWriter {
     fn drop(&mut self) {
-        let end = self.0.end.take();
-        self.end(end.unwrap_or_else(|| Err(HttpError::Unfinished.into())));
+        // After what ends the body, this is not read.
+        self.push(Some(Err(HttpError::Unfinished.into())));
     }
 }
 
@@ -525,50 +471,29 @@ impl fmt::Debug for BodyWriter {
     }
 }
 
-/// The body of a channel.
-struct Received(Rc<Channel>);
+/// The reader of a channel.
+struct Pieces(Rc<Channel>);
 
-impl HttpBody for Received {
-    type Data = Bytes;
-    type Error = Failure;
+impl Stream for Pieces {
+    type Item = Result<Bytes, Failure>;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let channel = &self.0;
-        let piece = channel.pieces.borrow_mut().pop_front();
-        if let Some(piece) = piece {
-            channel.queued.set(channel.queued.get() - piece.len());
+        let Some(piece) = channel.pieces.pop() else {
+            channel.reader.set(Some(cx.waker().clone()));
+            return Poll::Pending;
+        };
+        if let Some(Ok(bytes)) = &piece {
+            channel.queued.set(channel.queued.get() - bytes.len());
             cells::wake(&channel.writer);
-            return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
-        match channel.end.replace(Some(Ok(()))) {
-            Some(Ok(())) => Poll::Ready(None),
-            Some(Err(failure)) => Poll::Ready(Some(Err(failure))),
-            None => {
-                channel.end.set(None);
-                channel.reader.set(Some(cx.waker().clone()));
-                Poll::Pending
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        let channel = &self.0;
-        let end = channel.end.take();
-        let is_end = matches!(end, Some(Ok(()))) && channel.queued.get() == 0;
-        channel.end.set(end);
-        is_end
+        Poll::Ready(piece)
     }
 }
 
-impl Drop for Received {
+impl Drop for Pieces {
     fn drop(&mut self) {
-        self.0.is_closed.set(true);
-        let pieces = self.0.pieces.take();
-        self.0.queued.set(0);
+        drop(self.0.pieces.take());
         cells::wake(&self.0.writer);
-        drop(pieces);
     }
 }
