@@ -1,18 +1,18 @@
-//! The bodies of a request and its response, at a client, with their time limits: [`sent`] and
-//! [`received`].
+//! How far a request has come, in which time: [`Progress`], and the bodies that it follows.
 
 use std::cell::{Cell, RefCell};
-use std::mem;
-use std::pin::Pin;
-use std::rc::{Rc, Weak};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures::stream;
 use http::{Response, Uri};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::body::Polled;
 use super::pool::{Lease, Stage};
 use super::{Body, HttpError, Phase};
 use crate::cells;
@@ -20,160 +20,216 @@ use crate::clock::{Clock, DelayedCall};
 use crate::failure::Failure;
 use crate::reactor::Reactor;
 
-/// A limit of time.
-#[derive(Clone, Copy)]
-pub(super) struct Limits {
+/// A request to one URL, from connecting to the last byte of its response.
+pub(super) struct Progress {
+    pub(super) url: Uri,
+    phase: Cell<Phase>,
     /// The longest time in which nothing moves.
-    pub(super) between: Option<Duration>,
+    between: Cell<Option<Duration>>,
     /// When the whole has to be finished, and the limit of time for that.
-    pub(super) whole: Option<(Instant, Duration)>,
-}
-
-impl Limits {
-    /// Returns when the first limit is over if something has moved at `since`, and which it is.
-    pub(super) fn next(&self, since: Instant) -> Option<(Instant, Duration)> {
-        let between = self
-            .between
-            .and_then(|limit| Some((since.checked_add(limit)?, limit)));
-        between.into_iter().chain(self.whole).min()
-    }
-}
-
-/// Returns a response's body that keeps the limits. The connection is in use until its end.
-pub(super) fn received(
-    reactor: &Reactor,
-    incoming: Incoming,
-    limits: Limits,
-    url: Uri,
-    lease: Lease,
-) -> Body {
-    if incoming.is_end_stream() {
-        lease.stage.set(Stage::Over);
-        return Body::empty();
-    }
-    let now = reactor.now();
-    let reading = Rc::new(Reading {
-        incoming: RefCell::new(Some(incoming)),
-        limits,
-        url,
-        read: Cell::new(now),
-        expired: Cell::default(),
-        timer: Cell::default(),
-        reader: Cell::default(),
-        lease: Cell::new(Some(lease)),
-    });
-    reading.watch(reactor, now);
-    Body::other(Received(reading))
-}
-
-struct Received(Rc<Reading>);
-
-struct Reading {
-    /// `None` when it has ended.
-    incoming: RefCell<Option<Incoming>>,
-    limits: Limits,
-    url: Uri,
-    /// When something was read last.
-    read: Cell<Instant>,
-    /// The limit that was not kept.
-    expired: Cell<Option<Duration>>,
-    timer: Cell<Option<DelayedCall>>,
-    /// Waits for a piece.
-    reader: Cell<Option<Waker>>,
+    whole: Cell<Whole>,
+    /// When something has moved last.
+    moved: Cell<Instant>,
+    /// The rest of the response's body, and its connection.
+    body: RefCell<Body>,
     lease: Cell<Option<Lease>>,
+    timer: Cell<Option<DelayedCall>>,
+    /// Waits for a piece of that body.
+    reader: Cell<Option<Waker>>,
 }
 
-impl Reading {
-    /// Ends the body when a limit is over.
-    fn watch(self: &Rc<Self>, reactor: &Reactor, now: Instant) {
-        let Some((deadline, _)) = self.limits.next(self.read.get()) else {
+/// The end of a limit of time, and that limit.
+pub(super) type Whole = Option<(Instant, Duration)>;
+
+impl Progress {
+    pub(super) fn new(reactor: &Reactor, url: &Uri) -> Rc<Self> {
+        Rc::new(Self {
+            url: url.clone(),
+            phase: Cell::new(Phase::Connecting),
+            between: Cell::default(),
+            whole: Cell::default(),
+            moved: Cell::new(reactor.now()),
+            body: RefCell::default(),
+            lease: Cell::default(),
+            timer: Cell::default(),
+            reader: Cell::default(),
+        })
+    }
+
+    /// Begins to count the time: `between` anew, and `whole` unless it is counted already.
+    pub(super) fn count(
+        &self,
+        reactor: &Reactor,
+        between: Option<Duration>,
+        whole: Option<Duration>,
+        counted: &mut Whole,
+    ) {
+        let now = reactor.now();
+        self.moved.set(now);
+        self.between.set(between);
+        *counted = counted.or_else(|| Some((now.checked_add(whole?)?, whole?)));
+        self.whole.set(*counted);
+    }
+
+    /// Returns when the first limit is over, and which it is.
+    fn next(&self) -> Whole {
+        let end = |limit| Some((self.moved.get().checked_add(limit)?, limit));
+        let between = self.between.get().and_then(end);
+        between.into_iter().chain(self.whole.get()).min()
+    }
+
+    fn note_moved(&self) {
+        if let Some(reactor) = Reactor::current() {
+            self.moved.set(reactor.now());
+        }
+    }
+
+    /// Waits for a future as long as the limits allow.
+    pub(super) async fn within<F: Future>(
+        &self,
+        reactor: &Reactor,
+        future: F,
+    ) -> Result<F::Output, Failure> {
+        let (mut future, mut sleep) = (pin!(future), None);
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                return Poll::Ready(Ok(output));
+            }
+            let Some((deadline, limit)) = self.next() else {
+                return Poll::Pending;
+            };
+            let sleep = sleep.get_or_insert_with(|| reactor.sleep_until(deadline));
+            if sleep.deadline() < deadline {
+                sleep.reset(deadline);
+            }
+            match Pin::new(sleep).poll(cx) {
+                Poll::Ready(Ok(())) => Poll::Ready(Err(self.timed_out(limit))),
+                _ => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    pub(super) fn failed(&self, cause: Failure) -> Failure {
+        HttpError::failed(self.phase.get(), &self.url, cause)
+    }
+
+    fn timed_out(&self, limit: Duration) -> Failure {
+        let (phase, url) = (self.phase.get(), self.url.to_string());
+        HttpError::TimedOut { phase, url, limit }.into()
+    }
+
+    /// Returns a request's body, whose sending is followed unless it is sent at once.
+    pub(super) fn sent(self: &Rc<Self>, body: Body) -> Body {
+        let most = HttpBody::size_hint(&body).upper();
+        if most.is_some_and(|most| most <= PIECE as u64) {
+            self.phase.set(Phase::Waiting);
+            return body;
+        }
+        self.phase.set(Phase::Sending);
+        let (this, mut rest) = (self.clone(), Bytes::new());
+        Body::mapped(body, move |mut body, cx| {
+            let mut frame = match std::mem::take(&mut rest) {
+                rest if !rest.is_empty() => Some(Ok(Frame::data(rest))),
+                _ => ready!(body.as_mut().poll_frame(cx)),
+            };
+            if let Some(Ok(Some(data))) = frame.as_mut().map(|f| f.as_mut().map(Frame::data_mut)) {
+                rest = data.split_off(data.len().min(PIECE));
+            }
+            if body.is_end_stream() && !rest.is_empty() {
+                // So that it has not ended yet.
+                body.set(std::mem::take(&mut rest).into());
+            }
+            this.note_moved();
+            if frame.is_none() || body.is_end_stream() {
+                this.phase.set(Phase::Waiting);
+            }
+            Poll::Ready(frame)
+        })
+    }
+
+    /// Returns a response's body, in which `between` is the longest time without a piece. The
+    /// connection is in use until its end.
+    pub(super) fn received(
+        self: &Rc<Self>,
+        reactor: &Reactor,
+        incoming: Incoming,
+        between: Option<Duration>,
+        lease: Lease,
+    ) -> Body {
+        if incoming.is_end_stream() {
+            lease.stage.set(Stage::Over);
+            return Body::empty();
+        }
+        self.phase.set(Phase::Reading);
+        self.between.set(between);
+        self.moved.set(reactor.now());
+        self.body.replace(incoming.into());
+        self.lease.set(Some(lease));
+        self.watch(reactor);
+        Body::other(Received(self.clone()))
+    }
+
+    /// Breaks the response's body off when a limit is over.
+    fn watch(self: &Rc<Self>, reactor: &Reactor) {
+        let Some((deadline, limit)) = self.next() else {
             return;
         };
+        let left = deadline.saturating_duration_since(reactor.now());
+        if left.is_zero() {
+            self.end(Stage::Sent);
+            let error = Err::<Bytes, _>(self.timed_out(limit));
+            self.body.replace(Body::from_stream(stream::iter([error])));
+            return cells::wake(&self.reader);
+        }
         let weak = Rc::downgrade(self);
-        let left = deadline.saturating_duration_since(now);
         self.timer.set(Some(reactor.limit(left, move || {
-            let this = Weak::upgrade(&weak);
-            if let (Some(this), Some(reactor)) = (this, Reactor::current()) {
-                this.check(&reactor);
+            if let (Some(this), Some(reactor)) = (weak.upgrade(), Reactor::current()) {
+                this.watch(&reactor);
             }
         })));
     }
 
-    fn check(self: &Rc<Self>, reactor: &Reactor) {
-        let now = reactor.now();
-        match self.limits.next(self.read.get()) {
-            Some((deadline, limit)) if deadline <= now => {
-                self.expired.set(Some(limit));
-                self.end(Stage::Sent);
-                cells::wake(&self.reader);
-            }
-            _ => self.watch(reactor, now),
-        }
-    }
-
-    /// Drops the body, which frees its connection.
+    /// Drops the response's body, which frees its connection.
     fn end(&self, stage: Stage) {
-        let (incoming, lease) = (self.incoming.take(), self.lease.take());
+        let (body, lease) = (self.body.take(), self.lease.take());
         if let Some(lease) = &lease {
             lease.stage.set(stage);
         }
-        drop((incoming, lease));
+        drop((body, lease));
         if let Some(timer) = self.timer.take() {
             timer.cancel();
         }
     }
 }
 
+struct Received(Rc<Progress>);
+
 impl HttpBody for Received {
     type Data = Bytes;
     type Error = Failure;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        let reading = &self.0;
-        if let Some(limit) = reading.expired.take() {
-            let (phase, url) = (Phase::Reading, reading.url.to_string());
-            let error = HttpError::TimedOut { phase, url, limit };
-            return Poll::Ready(Some(Err(error.into())));
-        }
-        let mut incoming = reading.incoming.borrow_mut();
-        let Some(body) = incoming.as_mut() else {
-            return Poll::Ready(None);
-        };
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+        let mut body = self.0.body.borrow_mut();
         let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) else {
-            reading.reader.set(Some(cx.waker().clone()));
+            self.0.reader.set(Some(cx.waker().clone()));
             return Poll::Pending;
         };
         let is_end = body.is_end_stream() || !matches!(frame, Some(Ok(_)));
-        drop(incoming);
+        drop(body);
         match is_end {
-            true => reading.end(Stage::Over),
-            false => {
-                if let Some(reactor) = Reactor::current() {
-                    reading.read.set(reactor.now());
-                }
-            }
+            true => self.0.end(Stage::Over),
+            false => self.0.note_moved(),
         }
-        Poll::Ready(frame.map(|frame| {
-            frame.map_err(|error| HttpError::failed(Phase::Reading, &reading.url, error.into()))
-        }))
+        Poll::Ready(frame).map_err(|cause| self.0.failed(cause))
     }
 
     fn is_end_stream(&self) -> bool {
-        let incoming = self.0.incoming.borrow();
-        incoming
-            .as_ref()
-            .is_none_or(|incoming| incoming.is_end_stream())
-            && self.0.expired.get().is_none()
+        self.0.body.borrow().is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        let incoming = self.0.incoming.borrow();
-        incoming
-            .as_ref()
-            .map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+        HttpBody::size_hint(&*self.0.body.borrow())
     }
 }
 
@@ -203,80 +259,5 @@ pub(super) async fn status_error(url: &Uri, response: Response<Body>, most: u64)
     .into()
 }
 
-/// How far the body of a request has been sent.
-pub(super) struct Upload {
-    /// When a piece of it was sent last.
-    pub(super) moved: Cell<Instant>,
-    pub(super) is_over: Cell<bool>,
-}
-
-/// Returns a request's body, and how its sending can be followed if it is not sent at once.
-pub(super) fn sent(body: Body, now: Instant) -> (Body, Option<Rc<Upload>>) {
-    let most = HttpBody::size_hint(&body).upper();
-    if most.is_some_and(|most| most <= PIECE as u64) {
-        return (body, None);
-    }
-    let upload = Rc::new(Upload {
-        moved: Cell::new(now),
-        is_over: Cell::new(false),
-    });
-    let sent = Sent {
-        body,
-        rest: Bytes::new(),
-        upload: upload.clone(),
-    };
-    (Body::other(sent), Some(upload))
-}
-
 /// The most bytes that are sent at once.
 const PIECE: usize = 64 * 1024;
-
-struct Sent {
-    body: Body,
-    /// The rest of a piece.
-    rest: Bytes,
-    upload: Rc<Upload>,
-}
-
-impl HttpBody for Sent {
-    type Data = Bytes;
-    type Error = Failure;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        let this = &mut *self;
-        let mut frame = match this.rest.is_empty() {
-            true => ready!(Pin::new(&mut this.body).poll_frame(cx)),
-            false => Some(Ok(Frame::data(mem::take(&mut this.rest)))),
-        };
-        if let Some(Ok(Some(data))) = frame
-            .as_mut()
-            .map(|frame| frame.as_mut().map(Frame::data_mut))
-        {
-            this.rest = data.split_off(data.len().min(PIECE));
-        }
-        if let Some(reactor) = Reactor::current() {
-            this.upload.moved.set(reactor.now());
-        }
-        this.upload
-            .is_over
-            .set(frame.is_none() || this.is_end_stream());
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let mut hint = HttpBody::size_hint(&self.body);
-        let rest = self.rest.len() as u64;
-        match hint.upper() {
-            Some(most) => hint.set_upper(most + rest),
-            None => hint.set_lower(hint.lower() + rest),
-        }
-        hint
-    }
-}

@@ -4,25 +4,19 @@
     reason = "an async block uses what it captures in place; an async function stores it twice"
 )]
 
-use std::cell::Cell;
 use std::mem;
 use std::panic::Location;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version, header};
-use hyper::body::Incoming;
-use pin_project_lite::pin_project;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
 
-use super::bodies::{Limits, Upload, received, sent, status_error};
-use super::connect::{HttpConn, Sent};
+use super::bodies::{Progress, Whole, status_error};
+use super::connect::HttpConn;
 use super::pool::{Grant, Lease, Pool, Slot, Stage};
 use super::redirect::Redirects;
 use super::url::{Origin, Versions, host_header};
-use super::{Body, HttpError, Phase};
-use crate::clock::{Clock, Sleep};
+use super::{Body, HttpError};
 use crate::defer::{Deferred, DeferredError};
 use crate::failure::Failure;
 use crate::net::{ClientEndpoint, ConnectOptions};
@@ -70,9 +64,6 @@ pub(super) struct Client {
     pub(super) pool: Rc<Pool>,
 }
 
-/// When a request has to be finished, and the limit of time for that.
-type Whole = Option<(Instant, Duration)>;
-
 impl Client {
     /// Sends a request, and those to which its response redirects.
     pub(super) fn exchange(
@@ -85,10 +76,9 @@ impl Client {
             loop {
                 let body = mem::take(request.body_mut());
                 let again = body.try_clone();
-                let origin = self.origin(&request, self.config.versions)?;
-                let attempt = self.attempt(&reactor, &origin, &request, body, &mut whole, false);
-                let (response, lease, _) = attempt.await?;
-                let mut response = self.received(&reactor, response, request.uri(), whole, lease);
+                let versions = self.config.versions;
+                let attempt = self.attempt(&reactor, versions, &request, body, &mut whole, false);
+                let (mut response, _) = attempt.await?;
                 let redirects = &self.config.redirects;
                 if !redirects.follow(&response, count, &mut request, again)? {
                     if count > 0 {
@@ -108,52 +98,36 @@ impl Client {
     ) -> Result<(Response<Body>, Connection), Failure> {
         let reactor = Reactor::current().ok_or(DeferredError::NoReactor)?;
         let body = mem::take(request.body_mut());
-        let origin = self.origin(&request, Versions::Http1)?;
-        let mut whole = None;
-        let attempt = self.attempt(&reactor, &origin, &request, body, &mut whole, true);
-        let (response, lease, upgraded) = attempt.await?;
+        let (mut whole, versions) = (None, Versions::Http1);
+        let attempt = self.attempt(&reactor, versions, &request, body, &mut whole, true);
+        let (response, upgraded) = attempt.await?;
         let is_tunnel = request.method() == Method::CONNECT && response.status().is_success();
         let is_agreed = is_tunnel || response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        let response = self.received(&reactor, response, request.uri(), whole, lease);
         match upgraded.filter(|_| is_agreed) {
             Some(upgraded) => Ok((response, upgraded.await?)),
             None => Err(status_error(request.uri(), response, self.config.max_page).await),
         }
     }
 
-    /// Returns the server of a request.
-    fn origin(&self, request: &Request<Body>, versions: Versions) -> Result<Rc<Origin>, HttpError> {
-        match &self.config.only {
-            Some(only) => Ok(only.clone()),
-            None => Origin::of(request.uri(), versions).map(Rc::new),
-        }
-    }
-
-    fn received(
-        &self,
-        reactor: &Reactor,
-        response: Response<Incoming>,
-        url: &Uri,
-        whole: Whole,
-        lease: Lease,
-    ) -> Response<Body> {
-        let between = self.config.between;
-        let limits = Limits { between, whole };
-        response.map(|incoming| received(reactor, incoming, limits, url.clone(), lease))
-    }
-
     /// Sends a request, again if its connection turns out to have ended before and that is safe.
+    /// Returns the response, and what becomes of its connection.
     fn attempt<'a>(
         &'a self,
         reactor: &'a Reactor,
-        origin: &'a Rc<Origin>,
+        versions: Versions,
         request: &'a Request<Body>,
         mut body: Body,
         whole: &'a mut Whole,
         upgrades: bool,
-    ) -> impl Future<Output = Result<Attempt, Failure>> + 'a {
+    ) -> impl Future<Output = Result<(Response<Body>, Option<Deferred<Connection>>), Failure>> + 'a
+    {
         async move {
-            let url = request.uri();
+            let config = &*self.config;
+            let origin = &match &config.only {
+                Some(only) => only.clone(),
+                None => Rc::new(Origin::of(request.uri(), versions)?),
+            };
+            let progress = Progress::new(reactor, request.uri());
             let mut may_retry = request.method().is_idempotent();
             let mut tries = 0..TRIES;
             loop {
@@ -161,27 +135,24 @@ impl Client {
                     Ok(lease) => (lease, true),
                     // This is seldom, and its future is large.
                     Err(waiting) => {
-                        Box::pin(self.wait(reactor, origin, url, waiting, whole)).await?
+                        Box::pin(self.wait(reactor, origin, &progress, waiting, whole)).await?
                     }
                 };
-                let now = Cell::new(reactor.now());
-                self.begin(now.get(), whole);
+                progress.count(reactor, config.headers, config.whole, whole);
                 let again = body.try_clone();
                 let upgraded = upgrades.then(|| lease.conn.upgraded());
-                let (sending, upload) = self.send(request, body, &lease, now.get())?;
-                let limits = Limits {
-                    between: self.config.headers,
-                    whole: *whole,
-                };
-                let moved = upload.as_ref().map_or(&now, |upload| &upload.moved);
-                let (cause, unsent) = match sending {
-                    Ok(sending) => match within(reactor, limits, moved, sending).await {
-                        Ok(Ok(response)) => return Ok((response, lease, upgraded)),
-                        Ok(Err(mut error)) => {
+                let message = self.message(request, progress.sent(body), &lease)?;
+                let (cause, unsent): (Failure, _) = match lease.conn.send(message) {
+                    Ok(sending) => match progress.within(reactor, sending).await? {
+                        Ok(response) => {
+                            let between = config.between;
+                            let body = |body| progress.received(reactor, body, between, lease);
+                            return Ok((response.map(body), upgraded));
+                        }
+                        Err(mut error) => {
                             let unsent = error.take_message();
                             (error.into_error().into(), unsent)
                         }
-                        Err(limit) => (HttpError::timed_out(phase(&upload), url, limit), None),
                     },
                     Err(request) => ("the connection has ended".into(), Some(request)),
                 };
@@ -192,17 +163,10 @@ impl Client {
                         may_retry = false;
                         again
                     }
-                    _ => return Err(HttpError::failed(phase(&upload), url, cause)),
+                    _ => return Err(progress.failed(cause)),
                 };
                 lease.conn.close();
             }
-        }
-    }
-
-    /// Sets when the request has to be finished.
-    fn begin(&self, now: Instant, whole: &mut Whole) {
-        if let (None, Some(limit)) = (&whole, self.config.whole) {
-            *whole = now.checked_add(limit).map(|deadline| (deadline, limit));
         }
     }
 
@@ -211,7 +175,7 @@ impl Client {
         &self,
         reactor: &Reactor,
         origin: &Rc<Origin>,
-        url: &Uri,
+        progress: &Progress,
         waiting: Deferred<Grant>,
         whole: &mut Whole,
     ) -> Result<(Lease, bool), Failure> {
@@ -219,18 +183,12 @@ impl Client {
             Grant::Use(lease) => return Ok((lease, true)),
             Grant::Open(slot) => slot,
         };
-        let now = reactor.now();
-        self.begin(now, whole);
-        let limits = Limits {
-            between: self.config.connect,
-            whole: *whole,
-        };
+        progress.count(reactor, self.config.connect, self.config.whole, whole);
         let opening = self.open(reactor, origin, slot);
-        match within(reactor, limits, &Cell::new(now), opening).await {
-            Ok(Ok(lease)) => Ok((lease, false)),
-            Ok(Err(cause)) => Err(HttpError::failed(Phase::Connecting, url, cause)),
-            Err(limit) => Err(HttpError::timed_out(Phase::Connecting, url, limit)),
-        }
+        let opened = progress.within(reactor, opening).await?;
+        opened
+            .map(|lease| (lease, false))
+            .map_err(|cause| progress.failed(cause))
     }
 
     /// Makes a connection.
@@ -276,62 +234,39 @@ impl Client {
             Some(agreed) => agreed == b"h2",
             None => origin.versions == Versions::Http2,
         };
-        let (pool, at) = (Rc::downgrade(&self.pool), origin.clone());
-        let on_change = move |conn: &Rc<HttpConn>| {
-            // It is counted until the connection has ended.
-            let _ = &slot;
-            match pool.upgrade() {
-                Some(pool) if conn.is_closed() => pool.remove(&at, conn),
-                Some(pool) => pool.release(&at, conn),
-                None => conn.close(),
-            }
-        };
+        // The slot is taken until the connection has ended.
+        let on_change = move |conn: &Rc<HttpConn>| slot.changed(conn);
         let location = self.config.location;
         let conn = HttpConn::begin(reactor, conn, is_http2, on_change, location).await?;
         Ok(self.pool.add(reactor, origin, conn))
     }
 
-    /// Begins to send a request over a connection.
-    fn send(
+    /// Returns a request as it is sent over a connection.
+    fn message(
         &self,
         from: &Request<Body>,
         body: Body,
         lease: &Lease,
-        now: Instant,
-    ) -> Result<(Sent, Option<Rc<Upload>>), HttpError> {
-        let is_http2 = lease.conn.is_http2();
-        let (body, upload) = sent(body, now);
+    ) -> Result<Request<Body>, HttpError> {
+        let is_http2 = lease.conn.is_http2;
         let mut request = Request::new(body);
         *request.method_mut() = from.method().clone();
         *request.extensions_mut() = from.extensions().clone();
+        *request.headers_mut() = from.headers().clone();
         let headers = request.headers_mut();
-        headers.clone_from(from.headers());
         for (name, value) in &self.config.defaults {
-            if !headers.contains_key(name) {
-                headers.insert(name, value.clone());
-            }
+            headers.entry(name).or_insert_with(|| value.clone());
         }
-        if !is_http2 && !headers.contains_key(header::HOST) {
+        if is_http2 {
+            *request.version_mut() = Version::HTTP_2;
+        } else if !headers.contains_key(header::HOST) {
             headers.insert(header::HOST, host_header(from.uri())?);
         }
         let path = from.uri().path_and_query();
         let path = path.filter(|_| !is_http2 && from.method() != Method::CONNECT);
         *request.uri_mut() = path.map_or_else(|| from.uri().clone(), |path| path.clone().into());
-        if is_http2 {
-            *request.version_mut() = Version::HTTP_2;
-        }
         lease.stage.set(Stage::Sent);
-        Ok((lease.conn.send(request), upload))
-    }
-}
-
-/// A response's head, its connection, and what becomes of that.
-type Attempt = (Response<Incoming>, Lease, Option<Deferred<Connection>>);
-
-fn phase(upload: &Option<Rc<Upload>>) -> Phase {
-    match upload.as_ref().is_none_or(|upload| upload.is_over.get()) {
-        true => Phase::Waiting,
-        false => Phase::Sending,
+        Ok(request)
     }
 }
 
@@ -341,56 +276,6 @@ pub(super) fn agreed(conn: &Connection) -> Option<Vec<u8>> {
     return conn.transport().tls().and_then(|tls| tls.alpn);
     #[cfg(not(feature = "tls"))]
     return Some(conn).and(None);
-}
-
-/// Waits for a future. Fails with the limit that is over, counted from `since`.
-fn within<'a, F: Future>(
-    reactor: &'a Reactor,
-    limits: Limits,
-    since: &'a Cell<Instant>,
-    future: F,
-) -> Within<'a, F> {
-    Within {
-        future,
-        reactor,
-        limits,
-        since,
-        sleep: None,
-    }
-}
-
-pin_project! {
-    struct Within<'a, F> {
-        #[pin]
-        future: F,
-        reactor: &'a Reactor,
-        limits: Limits,
-        since: &'a Cell<Instant>,
-        sleep: Option<Sleep>,
-    }
-}
-
-impl<F: Future> Future for Within<'_, F> {
-    type Output = Result<F::Output, Duration>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        if let Poll::Ready(output) = this.future.poll(cx) {
-            return Poll::Ready(Ok(output));
-        }
-        let Some((deadline, limit)) = this.limits.next(this.since.get()) else {
-            return Poll::Pending;
-        };
-        let sleep = this.sleep;
-        let sleep = sleep.get_or_insert_with(|| this.reactor.sleep_until(deadline));
-        if sleep.deadline() < deadline {
-            sleep.reset(deadline);
-        }
-        match Pin::new(sleep).poll(cx) {
-            Poll::Ready(Ok(())) => Poll::Ready(Err(limit)),
-            _ => Poll::Pending,
-        }
-    }
 }
 
 /// How often a request is sent that servers leave unanswered when they end their connections.

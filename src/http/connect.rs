@@ -13,10 +13,10 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::panic::Location;
-use std::pin::Pin;
 use std::rc::Rc;
 
-use http::{Request, Response, Version};
+use futures::future::Either;
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 
@@ -30,7 +30,7 @@ use crate::stream::Connection;
 /// A connection that requests are sent over.
 pub(super) struct HttpConn {
     sender: RefCell<Option<Sender>>,
-    version: Version,
+    pub(super) is_http2: bool,
     /// Whether a request is under way over HTTP/1.
     is_busy: Cell<bool>,
     /// Whether a request over HTTP/1 was given up.
@@ -44,10 +44,6 @@ enum Sender {
     Two(http2::SendRequest<Body>),
 }
 
-/// The response's head that is to come.
-pub(super) type Sending = Pin<Box<dyn Future<Output = Result<Response<Incoming>, SendError>>>>;
-/// The same; or the request, if it could not be sent.
-pub(super) type Sent = Result<Sending, Request<Body>>;
 type SendError = TrySendError<Request<Body>>;
 
 impl HttpConn {
@@ -60,11 +56,20 @@ impl HttpConn {
         location: &'static Location<'static>,
     ) -> Result<Rc<Self>, Failure> {
         let executor = reactor.inner().executor().clone();
+        let start = |sender| {
+            let this = Rc::new(Self {
+                sender: RefCell::new(Some(sender)),
+                is_http2,
+                is_busy: Cell::new(false),
+                is_cut: Cell::new(false),
+                upgraded: Cell::default(),
+            });
+            (this.clone(), Ending(this, on_change))
+        };
         if is_http2 {
             let mut builder = http2::Builder::new(Executor);
             let (sender, driver) = builder.timer(Timer).handshake(conn).await?;
-            let this = Self::new(Sender::Two(sender), Version::HTTP_2);
-            let ending = Ending(this.clone(), on_change);
+            let (this, ending) = start(Sender::Two(sender));
             let task = async move {
                 let _ending = ending;
                 // The error is that of each request as well.
@@ -74,10 +79,8 @@ impl HttpConn {
             return Ok(this);
         }
         let (sender, mut driver) = http1::Builder::new().handshake(conn).await?;
-        let this = Self::new(Sender::One(sender), Version::HTTP_11);
-        let ending = Ending(this.clone(), on_change);
+        let (this, ending) = start(Sender::One(sender));
         let task = async move {
-            let ending = ending;
             let ended = poll_fn(|cx| {
                 let polled = driver.poll_without_shutdown(cx);
                 if polled.is_pending() && ending.0.has_become_ready() {
@@ -97,20 +100,6 @@ impl HttpConn {
         };
         executor.spawn(task, location).detach();
         Ok(this)
-    }
-
-    fn new(sender: Sender, version: Version) -> Rc<Self> {
-        Rc::new(Self {
-            sender: RefCell::new(Some(sender)),
-            version,
-            is_busy: Cell::new(false),
-            is_cut: Cell::new(false),
-            upgraded: Cell::default(),
-        })
-    }
-
-    pub(super) fn is_http2(&self) -> bool {
-        self.version == Version::HTTP_2
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -152,13 +141,17 @@ impl HttpConn {
     /// Sends a request; the future yields the response's head. Dropping the future resets the
     /// request, which over HTTP/1 closes the connection.
     #[expect(clippy::result_large_err, reason = "the request is sent again")]
-    pub(super) fn send(&self, request: Request<Body>) -> Sent {
+    pub(super) fn send(
+        &self,
+        request: Request<Body>,
+    ) -> Result<impl Future<Output = Result<Response<Incoming>, SendError>> + use<>, Request<Body>>
+    {
         self.is_busy.set(true);
         self.is_cut.set(false);
         match &mut *self.sender.borrow_mut() {
             None => Err(request),
-            Some(Sender::One(sender)) => Ok(Box::pin(sender.try_send_request(request))),
-            Some(Sender::Two(sender)) => Ok(Box::pin(sender.try_send_request(request))),
+            Some(Sender::One(sender)) => Ok(Either::Left(sender.try_send_request(request))),
+            Some(Sender::Two(sender)) => Ok(Either::Right(sender.try_send_request(request))),
         }
     }
 }

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use super::connect::HttpConn;
 use super::url::{Origin, Versions};
+use crate::cells;
 use crate::clock::{Clock, DelayedCall};
 use crate::defer::{Deferred, Resolver};
 use crate::reactor::Reactor;
@@ -53,7 +54,8 @@ struct State {
 /// What belongs to one server.
 #[derive(Default)]
 struct Host {
-    /// The open connections; the one that was used last is at the end.
+    /// The connections that can be used, which over HTTP/1 are those that are idle; the one that
+    /// was used last is at the end.
     conns: Vec<Pooled>,
     /// The number of slots.
     open: usize,
@@ -97,10 +99,10 @@ impl Pool {
     pub(super) fn acquire(self: &Rc<Self>, origin: &Rc<Origin>) -> Result<Lease, Deferred<Grant>> {
         let mut guard = self.state.borrow_mut();
         let state = &mut *guard;
-        if !state.hosts.contains_key(origin) {
-            state.hosts.insert(origin.clone(), Host::default());
-        }
-        let host = state.hosts.get_mut(origin).expect("it is there now");
+        let host = match state.hosts.get_mut(origin) {
+            Some(host) => host,
+            None => state.hosts.entry(origin.clone()).or_default(),
+        };
         if let Some(conn) = host.take_conn() {
             return Ok(self.lease(origin, conn));
         }
@@ -126,29 +128,40 @@ impl Pool {
     fn serve(self: &Rc<Self>) {
         loop {
             let mut guard = self.state.borrow_mut();
-            let Some(origin) = self.next_served(&mut guard) else {
-                let evicted = self.evict(&mut guard);
-                drop(guard);
-                if let Some(conn) = evicted {
-                    conn.close();
-                }
-                return;
-            };
             let state = &mut *guard;
-            let host = state.hosts.get_mut(&origin).expect("it has just been seen");
-            let Some((_, resolver)) = host.waiting.pop_front() else {
+            if state.waiting == 0 {
                 return;
+            }
+            let has_room = state.open < self.in_all.get();
+            let can_serve = |(origin, host): &(&Rc<Origin>, &mut Host)| {
+                let can_open = has_room && host.open < self.limit(origin, host);
+                can_open || host.conns.iter().any(|pooled| !pooled.conn.is_closed())
+            };
+            let served = state.hosts.iter_mut().filter(can_serve);
+            let served = served.filter_map(|(origin, host)| {
+                let number = host.waiting.front()?.0;
+                Some((number, origin, host))
+            });
+            let first = served.min_by_key(|(number, ..)| *number);
+            let Some((origin, host, (_, resolver))) = first.and_then(|(_, origin, host)| {
+                let waiting = host.waiting.pop_front()?;
+                Some((origin, host, waiting))
+            }) else {
+                let evicted = self.evict(state);
+                drop(guard);
+                return evicted.map_or((), |conn| conn.close());
             };
             state.waiting -= 1;
+            if resolver.is_cancelled() {
+                continue;
+            }
             let grant = match host.take_conn() {
-                Some(conn) => Grant::Use(self.lease(&origin, conn)),
+                Some(conn) => Grant::Use(self.lease(origin, conn)),
                 None => {
                     host.open += 1;
                     state.open += 1;
-                    Grant::Open(Slot {
-                        pool: Rc::downgrade(self),
-                        origin,
-                    })
+                    let (pool, origin) = (Rc::downgrade(self), origin.clone());
+                    Grant::Open(Slot { pool, origin })
                 }
             };
             drop(guard);
@@ -156,42 +169,21 @@ impl Pool {
         }
     }
 
-    /// Returns the server whose first request is next.
-    fn next_served(&self, state: &mut State) -> Option<Rc<Origin>> {
-        if state.waiting == 0 {
-            return None;
-        }
-        let has_room = state.open < self.in_all.get();
-        let mut next: Option<(u64, &Rc<Origin>)> = None;
-        for (origin, host) in &mut state.hosts {
-            state.waiting -= host.skip_cancelled();
-            let Some((number, _)) = host.waiting.front() else {
-                continue;
-            };
-            let can_open = has_room && host.open < self.limit(origin, host);
-            let is_first = next.is_none_or(|(least, _)| *number < least);
-            if is_first && (can_open || host.available().is_some()) {
-                next = Some((*number, origin));
-            }
-        }
-        next.map(|(_, origin)| origin.clone())
-    }
-
     /// Removes the connection that has been idle longest, if a request waits for its end only.
     fn evict(&self, state: &mut State) -> Option<Rc<HttpConn>> {
         let is_starved = |(origin, host): (&Rc<Origin>, &Host)| {
             !host.waiting.is_empty() && host.open < self.limit(origin, host)
         };
-        if state.waiting == 0 || state.is_evicting || !state.hosts.iter().any(is_starved) {
+        if state.is_evicting || !state.hosts.iter().any(is_starved) {
             return None;
         }
         let idle = state.hosts.values_mut().filter_map(|host| {
-            let index = host.conns.iter().position(|conn| conn.users == 0)?;
-            Some((host.conns[index].since, index, host))
+            let pooled = host.conns.first()?;
+            (pooled.users == 0).then_some((pooled.since, host))
         });
-        let (_, index, host) = idle.min_by_key(|(since, ..)| *since)?;
+        let (_, host) = idle.min_by_key(|(since, _)| *since)?;
         state.is_evicting = true;
-        Some(host.conns.remove(index).conn)
+        Some(host.conns.remove(0).conn)
     }
 
     /// Returns how many connections to the server there may be. Whether it speaks HTTP/2 is found
@@ -213,12 +205,14 @@ impl Pool {
     ) -> Lease {
         let mut state = self.state.borrow_mut();
         if let Some(host) = state.hosts.get_mut(origin) {
-            host.is_http1 = !conn.is_http2();
-            host.conns.push(Pooled {
-                conn: conn.clone(),
-                users: 1,
-                since: reactor.now(),
-            });
+            host.is_http1 = !conn.is_http2;
+            if conn.is_http2 {
+                host.conns.push(Pooled {
+                    conn: conn.clone(),
+                    users: 1,
+                    since: reactor.now(),
+                });
+            }
         }
         drop(state);
         self.serve();
@@ -226,108 +220,70 @@ impl Pool {
     }
 
     /// Records that a request has finished with its connection.
-    pub(super) fn release(self: &Rc<Self>, origin: &Rc<Origin>, conn: &Rc<HttpConn>) {
-        let mut state = self.state.borrow_mut();
-        let Some(host) = state.hosts.get_mut(origin) else {
-            return;
+    fn release(self: &Rc<Self>, origin: &Rc<Origin>, conn: &Rc<HttpConn>) {
+        let Some(reactor) = Reactor::current().filter(|_| !conn.is_closed()) else {
+            return conn.close();
         };
-        let Some(index) = host.position(conn) else {
-            return;
-        };
-        let mut pooled = host.conns.remove(index);
-        pooled.users -= 1;
-        let reactor = Reactor::current().filter(|_| pooled.users == 0);
-        if let Some(reactor) = &reactor {
-            pooled.since = reactor.now();
+        if let Some(host) = self.state.borrow_mut().hosts.get_mut(origin) {
+            let index = host.conns.iter().position(|it| Rc::ptr_eq(&it.conn, conn));
+            let pooled = index.map(|index| host.conns.remove(index));
+            host.conns.push(Pooled {
+                conn: conn.clone(),
+                users: pooled.map_or(0, |pooled| pooled.users.saturating_sub(1)),
+                since: reactor.now(),
+            });
         }
-        host.conns.push(pooled);
-        drop(state);
         self.serve();
-        if let Some(reactor) = reactor {
-            self.watch(&reactor, self.idle.get());
+        let is_watched = cells::with(&self.timer, |timer| {
+            timer.as_ref().is_some_and(DelayedCall::is_pending)
+        });
+        if !is_watched || self.idle.get().is_zero() {
+            self.close_idle(&reactor);
         }
     }
 
-    /// Forgets a connection that has ended.
-    pub(super) fn remove(&self, origin: &Origin, conn: &Rc<HttpConn>) {
-        let mut state = self.state.borrow_mut();
-        let Some(host) = state.hosts.get_mut(origin) else {
-            return;
-        };
-        let ended = host.position(conn).map(|index| host.conns.remove(index));
-        drop(state);
-        drop(ended);
-    }
-
-    /// Sees to it that connections that have been idle for too long are closed.
-    fn watch(self: &Rc<Self>, reactor: &Reactor, after: Duration) {
-        if after.is_zero() {
-            return self.close_idle(reactor);
-        }
-        let mut timer = self.timer.take();
-        if !timer.as_ref().is_some_and(DelayedCall::is_pending) {
-            let weak = Rc::downgrade(self);
-            timer = Some(reactor.call_later(after, move || {
-                if let (Some(pool), Some(reactor)) = (weak.upgrade(), Reactor::current()) {
-                    pool.close_idle(&reactor);
-                }
-            }));
-        }
-        self.timer.set(timer);
-    }
-
+    /// Closes the connections that have been idle for too long, now and later.
     fn close_idle(self: &Rc<Self>, reactor: &Reactor) {
         let (now, limit) = (reactor.now(), self.idle.get());
         let (mut next, mut expired) = (Duration::MAX, Vec::new());
         for host in self.state.borrow_mut().hosts.values_mut() {
             host.conns.retain(|pooled| {
                 let idle = now.saturating_duration_since(pooled.since);
-                let is_expired = pooled.users == 0 && idle >= limit;
-                if is_expired {
-                    expired.push(pooled.conn.clone());
-                } else if pooled.users == 0 {
-                    next = next.min(limit - idle);
+                match limit.saturating_sub(idle) {
+                    _ if pooled.users > 0 => return true,
+                    Duration::ZERO => expired.push(pooled.conn.clone()),
+                    left => next = next.min(left),
                 }
-                !is_expired
+                idle < limit
             });
         }
         for conn in expired {
             conn.close();
         }
         if next < Duration::MAX {
-            self.watch(reactor, next);
+            let weak = Rc::downgrade(self);
+            self.timer.set(Some(reactor.call_later(next, move || {
+                if let (Some(pool), Some(reactor)) = (weak.upgrade(), Reactor::current()) {
+                    pool.close_idle(&reactor);
+                }
+            })));
         }
     }
 }
 
 impl Host {
-    /// Returns the position of the connection that the next request should use.
-    fn available(&self) -> Option<usize> {
-        let is_available = |pooled: &Pooled| {
-            (pooled.users == 0 || pooled.conn.is_http2()) && !pooled.conn.is_closed()
-        };
-        self.conns.iter().rposition(is_available)
-    }
-
     fn take_conn(&mut self) -> Option<Rc<HttpConn>> {
-        let pooled = self.available().map(|index| &mut self.conns[index])?;
-        pooled.users += 1;
-        Some(pooled.conn.clone())
-    }
-
-    fn position(&self, conn: &Rc<HttpConn>) -> Option<usize> {
-        let is_it = |pooled: &Pooled| Rc::ptr_eq(&pooled.conn, conn);
-        self.conns.iter().position(is_it)
-    }
-
-    /// Removes the requests at the front of the queue that were cancelled; returns their number.
-    fn skip_cancelled(&mut self) -> usize {
-        let is_cancelled = |(_, resolver): &(u64, Resolver<Grant>)| resolver.is_cancelled();
-        let before = self.waiting.len();
-        while self.waiting.front().is_some_and(is_cancelled) {
-            self.waiting.pop_front();
+        loop {
+            let pooled = self.conns.last_mut()?;
+            if pooled.conn.is_http2 && !pooled.conn.is_closed() {
+                pooled.users += 1;
+                return Some(pooled.conn.clone());
+            }
+            let conn = self.conns.pop()?.conn;
+            if !conn.is_closed() {
+                return Some(conn);
+            }
         }
-        before - self.waiting.len()
     }
 }
 
@@ -349,6 +305,21 @@ pub(super) struct Slot {
     origin: Rc<Origin>,
 }
 
+impl Slot {
+    /// Records that the connection can be used again, or has ended.
+    pub(super) fn changed(&self, conn: &Rc<HttpConn>) {
+        match self.pool.upgrade() {
+            None => conn.close(),
+            Some(pool) if !conn.is_closed() => pool.release(&self.origin, conn),
+            Some(pool) => {
+                if let Some(host) = pool.state.borrow_mut().hosts.get_mut(&self.origin) {
+                    host.conns.retain(|it| !Rc::ptr_eq(&it.conn, conn));
+                }
+            }
+        }
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
         let Some(pool) = self.pool.upgrade() else {
@@ -359,10 +330,9 @@ impl Drop for Slot {
         state.is_evicting = false;
         if let Some(host) = state.hosts.get_mut(&self.origin) {
             host.open -= 1;
-            if host.open == 0 && host.waiting.is_empty() {
-                state.hosts.remove(&self.origin);
-            }
         }
+        let is_used = |host: &Host| host.open > 0 || !host.waiting.is_empty();
+        state.hosts.retain(|_, host| is_used(host));
         drop(state);
         pool.serve();
     }
@@ -389,7 +359,7 @@ pub(super) enum Stage {
 impl Drop for Lease {
     fn drop(&mut self) {
         let stage = self.stage.get();
-        if stage == Stage::Unsent || self.conn.is_http2() {
+        if stage == Stage::Unsent || self.conn.is_http2 {
             if let Some(pool) = self.pool.upgrade() {
                 pool.release(&self.origin, &self.conn);
             }
