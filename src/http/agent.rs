@@ -8,8 +8,8 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header};
 
 use super::Body;
-use super::client::{Client, Config, agreed};
-use super::pool::{Grant, Pool};
+use super::client::{Client, Config};
+use super::pool::{Pool, agreed};
 use super::redirect::Redirects;
 use super::url::{self, Origin, Versions};
 use crate::defer::{Deferred, DeferredError};
@@ -91,7 +91,7 @@ impl Agent {
             versions: Versions::Any,
             over: None,
             #[cfg(feature = "tls")]
-            tls: super::client::Tls::new(crate::tls::ClientConfig::new()),
+            tls: with_alpn(crate::tls::ClientConfig::new()),
             only: None,
             location: Location::caller(),
         };
@@ -218,7 +218,7 @@ impl Agent {
     #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
     #[doc(alias("contextFactory", "BrowserLikePolicyForHTTPS"))]
     pub fn tls(self, config: crate::tls::ClientConfig) -> Self {
-        let tls = super::client::Tls::new(config);
+        let tls = with_alpn(config);
         self.with_new_pool().set(|config| config.tls = tls)
     }
 
@@ -259,7 +259,7 @@ impl Agent {
     pub fn get(&self, url: impl fmt::Display) -> Deferred<Response<Body>> {
         match url::parse(url) {
             Ok(uri) => {
-                let mut request = Request::new(Body::empty());
+                let mut request = Request::new(());
                 *request.uri_mut() = uri;
                 self.request(request)
             }
@@ -336,8 +336,8 @@ impl Agent {
         Deferred::from_future(async move {
             let reactor = Reactor::current().ok_or(DeferredError::NoReactor)?;
             if let Err(waiting) = this.0.pool.acquire(&only) {
-                if let Grant::Open(slot) = waiting.await? {
-                    this.0.adopt(&reactor, &only, conn, slot).await?;
+                if let Err(slot) = waiting.await? {
+                    slot.begin(&reactor, conn, this.0.config.location).await?;
                 }
             }
             Ok(this)
@@ -355,7 +355,13 @@ impl Default for Agent {
 impl fmt::Debug for Agent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Agent")
-            .field("connections", &self.0.pool.open())
+            .field("connections", &self.0.pool.open.get())
             .finish_non_exhaustive()
     }
+}
+
+#[cfg(feature = "tls")]
+fn with_alpn(config: crate::tls::ClientConfig) -> [crate::tls::ClientConfig; 2] {
+    let both = config.clone().or_alpn(&["h2", "http/1.1"]);
+    [both, config.or_alpn(&["http/1.1"])]
 }

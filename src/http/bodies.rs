@@ -1,6 +1,7 @@
 //! How far a request has come, in which time: [`Progress`], and the bodies that it follows.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
@@ -17,17 +18,19 @@ use super::pool::{Lease, Stage};
 use super::{Body, HttpError, Phase};
 use crate::cells;
 use crate::clock::{Clock, DelayedCall};
+use crate::defer::DeferredError;
 use crate::failure::Failure;
 use crate::reactor::Reactor;
 
-/// A request to one URL, from connecting to the last byte of its response.
+/// A request, from connecting to the last byte of its response.
 pub(super) struct Progress {
-    pub(super) url: Uri,
+    pub(super) reactor: Reactor,
+    url: RefCell<Uri>,
     phase: Cell<Phase>,
     /// The longest time in which nothing moves.
     between: Cell<Option<Duration>>,
     /// When the whole has to be finished, and the limit of time for that.
-    whole: Cell<Whole>,
+    whole: Cell<Limit>,
     /// When something has moved last.
     moved: Cell<Instant>,
     /// The rest of the response's body, and its connection.
@@ -39,66 +42,62 @@ pub(super) struct Progress {
 }
 
 /// The end of a limit of time, and that limit.
-pub(super) type Whole = Option<(Instant, Duration)>;
+type Limit = Option<(Instant, Duration)>;
 
 impl Progress {
-    pub(super) fn new(reactor: &Reactor, url: &Uri) -> Rc<Self> {
-        Rc::new(Self {
-            url: url.clone(),
+    pub(super) fn new() -> Result<Rc<Self>, DeferredError> {
+        let reactor = Reactor::current().ok_or(DeferredError::NoReactor)?;
+        Ok(Rc::new(Self {
+            url: RefCell::default(),
             phase: Cell::new(Phase::Connecting),
             between: Cell::default(),
             whole: Cell::default(),
             moved: Cell::new(reactor.now()),
+            reactor,
             body: RefCell::default(),
             lease: Cell::default(),
             timer: Cell::default(),
             reader: Cell::default(),
-        })
+        }))
+    }
+
+    /// Begins with a URL: the first one, or the target of a redirect.
+    pub(super) fn begin(&self, url: &Uri) {
+        self.url.replace(url.clone());
+        self.phase.set(Phase::Connecting);
     }
 
     /// Begins to count the time: `between` anew, and `whole` unless it is counted already.
-    pub(super) fn count(
-        &self,
-        reactor: &Reactor,
-        between: Option<Duration>,
-        whole: Option<Duration>,
-        counted: &mut Whole,
-    ) {
-        let now = reactor.now();
+    pub(super) fn count(&self, between: Option<Duration>, whole: Option<Duration>) {
+        let now = self.reactor.now();
         self.moved.set(now);
         self.between.set(between);
-        *counted = counted.or_else(|| Some((now.checked_add(whole?)?, whole?)));
-        self.whole.set(*counted);
+        let end = || Some((now.checked_add(whole?)?, whole?));
+        self.whole.set(self.whole.get().or_else(end));
     }
 
     /// Returns when the first limit is over, and which it is.
-    fn next(&self) -> Whole {
+    fn next(&self) -> Limit {
         let end = |limit| Some((self.moved.get().checked_add(limit)?, limit));
         let between = self.between.get().and_then(end);
         between.into_iter().chain(self.whole.get()).min()
     }
 
     fn note_moved(&self) {
-        if let Some(reactor) = Reactor::current() {
-            self.moved.set(reactor.now());
-        }
+        self.moved.set(self.reactor.now());
     }
 
     /// Waits for a future as long as the limits allow.
-    pub(super) async fn within<F: Future>(
-        &self,
-        reactor: &Reactor,
-        future: F,
-    ) -> Result<F::Output, Failure> {
+    pub(super) async fn within<F: Future>(&self, future: F) -> Result<F::Output, Failure> {
         let (mut future, mut sleep) = (pin!(future), None);
-        std::future::poll_fn(|cx| {
+        poll_fn(|cx| {
             if let Poll::Ready(output) = future.as_mut().poll(cx) {
                 return Poll::Ready(Ok(output));
             }
             let Some((deadline, limit)) = self.next() else {
                 return Poll::Pending;
             };
-            let sleep = sleep.get_or_insert_with(|| reactor.sleep_until(deadline));
+            let sleep = sleep.get_or_insert_with(|| self.reactor.sleep_until(deadline));
             if sleep.deadline() < deadline {
                 sleep.reset(deadline);
             }
@@ -111,11 +110,11 @@ impl Progress {
     }
 
     pub(super) fn failed(&self, cause: Failure) -> Failure {
-        HttpError::failed(self.phase.get(), &self.url, cause)
+        HttpError::failed(self.phase.get(), &self.url.borrow(), cause)
     }
 
     fn timed_out(&self, limit: Duration) -> Failure {
-        let (phase, url) = (self.phase.get(), self.url.to_string());
+        let (phase, url) = (self.phase.get(), self.url.borrow().to_string());
         HttpError::TimedOut { phase, url, limit }.into()
     }
 
@@ -152,7 +151,6 @@ impl Progress {
     /// connection is in use until its end.
     pub(super) fn received(
         self: &Rc<Self>,
-        reactor: &Reactor,
         incoming: Incoming,
         between: Option<Duration>,
         lease: Lease,
@@ -163,19 +161,19 @@ impl Progress {
         }
         self.phase.set(Phase::Reading);
         self.between.set(between);
-        self.moved.set(reactor.now());
+        self.note_moved();
         self.body.replace(incoming.into());
         self.lease.set(Some(lease));
-        self.watch(reactor);
+        self.watch();
         Body::other(Received(self.clone()))
     }
 
     /// Breaks the response's body off when a limit is over.
-    fn watch(self: &Rc<Self>, reactor: &Reactor) {
+    fn watch(self: &Rc<Self>) {
         let Some((deadline, limit)) = self.next() else {
             return;
         };
-        let left = deadline.saturating_duration_since(reactor.now());
+        let left = deadline.saturating_duration_since(self.reactor.now());
         if left.is_zero() {
             self.end(Stage::Sent);
             let error = Err::<Bytes, _>(self.timed_out(limit));
@@ -183,11 +181,8 @@ impl Progress {
             return cells::wake(&self.reader);
         }
         let weak = Rc::downgrade(self);
-        self.timer.set(Some(reactor.limit(left, move || {
-            if let (Some(this), Some(reactor)) = (weak.upgrade(), Reactor::current()) {
-                this.watch(&reactor);
-            }
-        })));
+        let check = move || weak.upgrade().map_or((), |this| this.watch());
+        self.timer.set(Some(self.reactor.limit(left, check)));
     }
 
     /// Drops the response's body, which frees its connection.
@@ -239,22 +234,14 @@ impl Drop for Received {
     }
 }
 
-/// Returns the failure of a response's status, with as much of the body as can be read.
+/// Returns the failure of a response's status, with the body if it is not larger than `most`.
 pub(super) async fn status_error(url: &Uri, response: Response<Body>, most: u64) -> Failure {
-    let (head, mut body) = response.into_parts();
-    let (mut bytes, most) = (Vec::new(), usize::try_from(most).unwrap_or(usize::MAX));
-    while bytes.len() < most {
-        match body.chunk().await {
-            Ok(Some(piece)) => bytes.extend_from_slice(&piece),
-            _ => break,
-        }
-    }
-    bytes.truncate(most);
+    let (head, body) = response.into_parts();
     HttpError::Status {
         url: url.to_string(),
         status: head.status,
         headers: Box::new(head.headers),
-        body: bytes.into(),
+        body: body.read(most).await.unwrap_or_default(),
     }
     .into()
 }

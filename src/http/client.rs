@@ -11,13 +11,12 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
 
-use super::bodies::{Progress, Whole, status_error};
-use super::connect::HttpConn;
+use super::bodies::{Progress, status_error};
 use super::pool::{Grant, Lease, Pool, Slot, Stage};
 use super::redirect::Redirects;
 use super::url::{Origin, Versions, host_header};
 use super::{Body, HttpError};
-use crate::defer::{Deferred, DeferredError};
+use crate::defer::Deferred;
 use crate::failure::Failure;
 use crate::net::{ClientEndpoint, ConnectOptions};
 use crate::reactor::Reactor;
@@ -35,26 +34,12 @@ pub(super) struct Config {
     pub(super) max_page: u64,
     pub(super) versions: Versions,
     pub(super) over: Option<ClientEndpoint>,
+    /// How TLS is spoken: with both versions of HTTP, and with HTTP/1 only.
     #[cfg(feature = "tls")]
-    pub(super) tls: Tls,
+    pub(super) tls: [crate::tls::ClientConfig; 2],
     /// Set if all requests use the one connection of the pool.
     pub(super) only: Option<Rc<Origin>>,
     pub(super) location: &'static Location<'static>,
-}
-
-/// How TLS is spoken: with both versions of HTTP, and with HTTP/1 only.
-#[cfg(feature = "tls")]
-#[derive(Clone)]
-pub(super) struct Tls([crate::tls::ClientConfig; 2]);
-
-#[cfg(feature = "tls")]
-impl Tls {
-    pub(super) fn new(config: crate::tls::ClientConfig) -> Self {
-        Self([
-            config.clone().or_alpn(&["h2", "http/1.1"]),
-            config.or_alpn(&["http/1.1"]),
-        ])
-    }
 }
 
 /// What an agent is made of.
@@ -71,13 +56,11 @@ impl Client {
         mut request: Request<Body>,
     ) -> impl Future<Output = Result<Response<Body>, Failure>> {
         async move {
-            let reactor = Reactor::current().ok_or(DeferredError::NoReactor)?;
-            let (mut count, mut whole) = (0, None);
+            let (progress, mut count) = (Progress::new()?, 0);
             loop {
                 let body = mem::take(request.body_mut());
                 let again = body.try_clone();
-                let versions = self.config.versions;
-                let attempt = self.attempt(&reactor, versions, &request, body, &mut whole, false);
+                let attempt = self.attempt(&progress, &request, body, false);
                 let (mut response, _) = attempt.await?;
                 let redirects = &self.config.redirects;
                 if !redirects.follow(&response, count, &mut request, again)? {
@@ -96,11 +79,9 @@ impl Client {
         self,
         mut request: Request<Body>,
     ) -> Result<(Response<Body>, Connection), Failure> {
-        let reactor = Reactor::current().ok_or(DeferredError::NoReactor)?;
         let body = mem::take(request.body_mut());
-        let (mut whole, versions) = (None, Versions::Http1);
-        let attempt = self.attempt(&reactor, versions, &request, body, &mut whole, true);
-        let (response, upgraded) = attempt.await?;
+        let progress = Progress::new()?;
+        let (response, upgraded) = self.attempt(&progress, &request, body, true).await?;
         let is_tunnel = request.method() == Method::CONNECT && response.status().is_success();
         let is_agreed = is_tunnel || response.status() == StatusCode::SWITCHING_PROTOCOLS;
         match upgraded.filter(|_| is_agreed) {
@@ -113,40 +94,41 @@ impl Client {
     /// Returns the response, and what becomes of its connection.
     fn attempt<'a>(
         &'a self,
-        reactor: &'a Reactor,
-        versions: Versions,
+        progress: &'a Rc<Progress>,
         request: &'a Request<Body>,
         mut body: Body,
-        whole: &'a mut Whole,
         upgrades: bool,
     ) -> impl Future<Output = Result<(Response<Body>, Option<Deferred<Connection>>), Failure>> + 'a
     {
         async move {
             let config = &*self.config;
+            let versions = if upgrades {
+                Versions::Http1
+            } else {
+                config.versions
+            };
             let origin = &match &config.only {
                 Some(only) => only.clone(),
                 None => Rc::new(Origin::of(request.uri(), versions)?),
             };
-            let progress = Progress::new(reactor, request.uri());
+            progress.begin(request.uri());
             let mut may_retry = request.method().is_idempotent();
             let mut tries = 0..TRIES;
             loop {
                 let (lease, is_reused) = match self.pool.acquire(origin) {
                     Ok(lease) => (lease, true),
                     // This is seldom, and its future is large.
-                    Err(waiting) => {
-                        Box::pin(self.wait(reactor, origin, &progress, waiting, whole)).await?
-                    }
+                    Err(waiting) => Box::pin(self.wait(progress, origin, waiting)).await?,
                 };
-                progress.count(reactor, config.headers, config.whole, whole);
+                progress.count(config.headers, config.whole);
                 let again = body.try_clone();
                 let upgraded = upgrades.then(|| lease.conn.upgraded());
                 let message = self.message(request, progress.sent(body), &lease)?;
                 let (cause, unsent): (Failure, _) = match lease.conn.send(message) {
-                    Ok(sending) => match progress.within(reactor, sending).await? {
+                    Ok(sending) => match progress.within(sending).await? {
                         Ok(response) => {
                             let between = config.between;
-                            let body = |body| progress.received(reactor, body, between, lease);
+                            let body = |body| progress.received(body, between, lease);
                             return Ok((response.map(body), upgraded));
                         }
                         Err(mut error) => {
@@ -173,31 +155,22 @@ impl Client {
     /// Waits for a connection, or makes one. Returns it, and whether it was used before.
     async fn wait(
         &self,
-        reactor: &Reactor,
-        origin: &Rc<Origin>,
         progress: &Progress,
+        origin: &Origin,
         waiting: Deferred<Grant>,
-        whole: &mut Whole,
     ) -> Result<(Lease, bool), Failure> {
         let slot = match waiting.await? {
-            Grant::Use(lease) => return Ok((lease, true)),
-            Grant::Open(slot) => slot,
+            Ok(lease) => return Ok((lease, true)),
+            Err(slot) => slot,
         };
-        progress.count(reactor, self.config.connect, self.config.whole, whole);
-        let opening = self.open(reactor, origin, slot);
-        let opened = progress.within(reactor, opening).await?;
-        opened
-            .map(|lease| (lease, false))
-            .map_err(|cause| progress.failed(cause))
+        progress.count(self.config.connect, self.config.whole);
+        let opening = self.open(&progress.reactor, origin, slot);
+        let opened = progress.within(opening).await?.map(|lease| (lease, false));
+        opened.map_err(|cause| progress.failed(cause))
     }
 
     /// Makes a connection.
-    async fn open(
-        &self,
-        reactor: &Reactor,
-        origin: &Rc<Origin>,
-        slot: Slot,
-    ) -> Result<Lease, Failure> {
+    async fn open(&self, reactor: &Reactor, origin: &Origin, slot: Slot) -> Result<Lease, Failure> {
         let config = &self.config;
         if config.only.is_some() {
             return Err("the only connection has ended".into());
@@ -212,33 +185,14 @@ impl Client {
         #[cfg(feature = "tls")]
         let endpoint = match origin.is_tls {
             true => {
-                let tls = &config.tls.0[usize::from(origin.versions == Versions::Http1)];
+                let tls = &config.tls[usize::from(origin.versions == Versions::Http1)];
                 let name = || Some(origin.host.clone());
                 endpoint.tls(tls.clone().or_server_name(name))
             }
             false => endpoint,
         };
         let conn = reactor.connect_stream(endpoint).await?;
-        self.adopt(reactor, origin, conn, slot).await
-    }
-
-    /// Begins to speak HTTP over a connection.
-    pub(super) async fn adopt(
-        &self,
-        reactor: &Reactor,
-        origin: &Rc<Origin>,
-        conn: Connection,
-        slot: Slot,
-    ) -> Result<Lease, Failure> {
-        let is_http2 = match agreed(&conn) {
-            Some(agreed) => agreed == b"h2",
-            None => origin.versions == Versions::Http2,
-        };
-        // The slot is taken until the connection has ended.
-        let on_change = move |conn: &Rc<HttpConn>| slot.changed(conn);
-        let location = self.config.location;
-        let conn = HttpConn::begin(reactor, conn, is_http2, on_change, location).await?;
-        Ok(self.pool.add(reactor, origin, conn))
+        slot.begin(reactor, conn, config.location).await
     }
 
     /// Returns a request as it is sent over a connection.
@@ -268,14 +222,6 @@ impl Client {
         lease.stage.set(Stage::Sent);
         Ok(request)
     }
-}
-
-/// Returns the protocol that the ends of a connection have agreed on.
-pub(super) fn agreed(conn: &Connection) -> Option<Vec<u8>> {
-    #[cfg(feature = "tls")]
-    return conn.transport().tls().and_then(|tls| tls.alpn);
-    #[cfg(not(feature = "tls"))]
-    return Some(conn).and(None);
 }
 
 /// How often a request is sent that servers leave unanswered when they end their connections.

@@ -66,7 +66,7 @@ pub enum HttpError {
         status: StatusCode,
         /// The response's headers.
         headers: Box<HeaderMap>,
-        /// The response's body; at most as many bytes as the limit of the page.
+        /// The response's body; empty if it is larger than a page may be, or breaks off.
         body: Bytes,
     },
     /// A redirect is not followed.

@@ -7,7 +7,6 @@ mod agent;
 mod bodies;
 mod body;
 mod client;
-mod connect;
 mod error;
 mod exchange;
 mod files;

@@ -1,6 +1,5 @@
 //! Whole pages: [`get_page`] and [`download_page`].
 
-use std::ffi::OsString;
 use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -51,10 +50,7 @@ use crate::reactor::Reactor;
 #[doc(alias = "getPage")]
 #[track_caller]
 pub fn get_page(url: impl Display) -> Deferred<Bytes> {
-    match page_agent() {
-        Ok(agent) => agent.get_page(url),
-        Err(error) => Deferred::fail(error),
-    }
+    page_agent().get_page(url)
 }
 
 /// Requests a page and writes it to a file, of any size; otherwise like [`get_page`].
@@ -88,10 +84,7 @@ pub fn download_page(
     path: impl AsRef<Path>,
     progress: impl FnMut(u64, Option<u64>) + 'static,
 ) -> Deferred<()> {
-    match page_agent() {
-        Ok(agent) => agent.download_page(url, path, progress),
-        Err(error) => Deferred::fail(error),
-    }
+    page_agent().download_page(url, path, progress)
 }
 
 impl Agent {
@@ -103,10 +96,10 @@ impl Agent {
     #[doc(alias = "getPage")]
     #[track_caller]
     pub fn get_page(&self, url: impl Display) -> Deferred<Bytes> {
-        let (url, most) = (url.to_string(), self.0.config.max_page);
-        let response = self.get(&url);
+        let most = self.0.config.max_page;
+        let page = page(url.to_string(), self.get(url), most);
         Deferred::from_future(async move {
-            let (url, body) = page(&url, response.await?, most).await?;
+            let (url, body) = page.await?;
             let bytes = body.read(most).await;
             bytes.map_err(|cause| HttpError::failed(Phase::Reading, &url, cause))
         })
@@ -125,13 +118,13 @@ impl Agent {
         path: impl AsRef<Path>,
         mut progress: impl FnMut(u64, Option<u64>) + 'static,
     ) -> Deferred<()> {
-        let (url, path) = (url.to_string(), path.as_ref().to_owned());
-        let (response, most) = (self.get(&url), self.0.config.max_page);
+        let (most, path) = (self.0.config.max_page, path.as_ref().to_owned());
+        let page = page(url.to_string(), self.get(url), most);
         Deferred::from_future(async move {
-            let (_, mut body) = page(&url, response.await?, most).await?;
+            let (_, mut body) = page.await?;
             let reactor = Reactor::current().ok_or(DeferredError::NoReactor)?;
             let (mut written, all) = (0, body.size_hint().exact());
-            let part = Part::create(&path)?;
+            let part = Part::create(&path, 0)?;
             while let Some(piece) = body.chunk().await? {
                 written += piece.len() as u64;
                 let file = part.file.clone();
@@ -144,23 +137,30 @@ impl Agent {
     }
 }
 
-/// The agent of the functions.
-struct PageAgent(Agent);
-
-fn page_agent() -> Result<Agent, DeferredError> {
-    let reactor = Reactor::current().ok_or(DeferredError::NoReactor)?;
-    if let Some(agent) = reactor.inner().extension::<PageAgent>() {
-        return Ok(agent.0.clone());
-    }
-    let agent = Agent::new().idle_timeout(Duration::ZERO);
-    let stored = Rc::new(PageAgent(agent.clone()));
-    reactor.inner().insert_extension(stored);
-    Ok(agent)
+/// Returns the agent of the functions.
+fn page_agent() -> Agent {
+    let new = || Agent::new().idle_timeout(Duration::ZERO);
+    // Without a reactor, requests fail.
+    let Some(reactor) = Reactor::current() else {
+        return new();
+    };
+    let stored = reactor.inner().extension::<Agent>();
+    let agent = stored.unwrap_or_else(|| {
+        let agent = Rc::new(new());
+        reactor.inner().insert_extension(agent.clone());
+        agent
+    });
+    Agent::clone(&agent)
 }
 
-/// Returns the body of a page and its URL after redirects. Fails unless the status is one of
+/// Returns the URL of a page, after redirects, and its body. Fails unless the status is one of
 /// success.
-async fn page(url: &str, response: Response<Body>, most: u64) -> Result<(Uri, Body), Failure> {
+async fn page(
+    url: String,
+    response: Deferred<Response<Body>>,
+    most: u64,
+) -> Result<(Uri, Body), Failure> {
+    let response = response.await?;
     let redirected = response.extensions().get::<Uri>().cloned();
     let url = redirected.map_or_else(|| super::url::parse(url), Ok)?;
     match response.status().is_success() {
@@ -177,20 +177,17 @@ struct Part {
 
 impl Part {
     /// Creates a file beside another one.
-    fn create(path: &Path) -> io::Result<Self> {
-        let mut number = 0;
-        loop {
-            let mut name = path.file_name().map_or_else(OsString::new, OsString::from);
-            name.push(format!(".part{number}"));
-            let path = path.with_file_name(name);
-            match File::create_new(&path) {
-                Ok(file) => {
-                    let file = Arc::new(file);
-                    return Ok(Self { path, file });
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
-                Err(error) => return Err(error),
+    fn create(path: &Path, number: u32) -> io::Result<Self> {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".part{number}"));
+        match File::create_new(&name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Self::create(path, number + 1)
             }
+            file => Ok(Self {
+                path: name.into(),
+                file: Arc::new(file?),
+            }),
         }
     }
 }

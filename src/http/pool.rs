@@ -2,30 +2,44 @@
 //!
 //! # The idea
 //!
-//! A request asks for a connection to its server and gets a [`Grant`]: an open connection, or the
-//! permission to make one. Otherwise it waits until one of the two can be given. A connection over
-//! HTTP/2 is given to any number of requests at once.
+//! A request asks for a connection to its server and gets a [`Grant`]: the use of an open
+//! connection, or the permission to open one. Otherwise it waits until one of the two can be given.
+//! A connection over HTTP/2 is given to any number of requests at once.
+//!
+//! hyper's future of a connection runs as a task of the reactor. After each of its polls it is seen
+//! whether the connection can be used again.
 //!
 //! # Invariants
 //!
-//! 1. A [`Slot`] exists for each connection that is open or being made: these count against the
+//! 1. A [`Slot`] exists for each connection that is open or being opened: these count against the
 //!    limits. Dropping it lets the next request in.
 //! 2. A [`Lease`] that is dropped before a request was sent gives its connection back.
 //! 3. Among the requests that could be given something, the one that has waited longest is next.
 //! 4. Nothing is borrowed while a waiting request is notified.
+//! 5. A connection that is closed, by the pool or a peer, ends after the messages under way.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
+use std::future::poll_fn;
+use std::panic::Location;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
-use super::connect::HttpConn;
+use futures::future::Either;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
+
+use super::Body;
 use super::url::{Origin, Versions};
-use crate::cells;
 use crate::clock::{Clock, DelayedCall};
 use crate::defer::{Deferred, Resolver};
+use crate::failure::Failure;
+use crate::hyper::{Executor, Timer};
 use crate::reactor::Reactor;
+use crate::stream::Connection;
 
+#[derive(Default)]
 pub(super) struct Pool {
     /// The most connections to one server.
     pub(super) per_host: Cell<usize>,
@@ -33,22 +47,13 @@ pub(super) struct Pool {
     pub(super) in_all: Cell<usize>,
     /// How long a connection may be idle.
     pub(super) idle: Cell<Duration>,
-    state: RefCell<State>,
-    /// Closes the connections that have been idle for too long.
-    timer: Cell<Option<DelayedCall>>,
-}
-
-#[derive(Default)]
-struct State {
-    hosts: BTreeMap<Rc<Origin>, Host>,
     /// The number of slots.
-    open: usize,
+    pub(super) open: Cell<usize>,
+    hosts: RefCell<BTreeMap<Rc<Origin>, Host>>,
     /// The number of requests in the queues.
-    waiting: usize,
+    waiting: Cell<usize>,
     /// The number of the next request that waits.
-    next: u64,
-    /// Whether an idle connection is being closed in favour of another server's.
-    is_evicting: bool,
+    next: Cell<u64>,
 }
 
 /// What belongs to one server.
@@ -56,7 +61,7 @@ struct State {
 struct Host {
     /// The connections that can be used, which over HTTP/1 are those that are idle; the one that
     /// was used last is at the end.
-    conns: Vec<Pooled>,
+    conns: Vec<Rc<Conn>>,
     /// The number of slots.
     open: usize,
     waiting: VecDeque<(u64, Resolver<Grant>)>,
@@ -64,238 +69,103 @@ struct Host {
     is_http1: bool,
 }
 
-struct Pooled {
-    conn: Rc<HttpConn>,
-    /// The number of requests that use it.
-    users: usize,
-    /// When the last one has finished.
-    since: Instant,
-}
-
-/// What a request gets.
-pub(super) enum Grant {
-    Use(Lease),
-    Open(Slot),
-}
+/// What a request gets: the use of a connection, or the permission to open one.
+pub(super) type Grant = Result<Lease, Slot>;
 
 impl Pool {
     pub(super) fn new(per_host: usize, in_all: usize, idle: Duration) -> Rc<Self> {
         Rc::new(Self {
-            per_host: Cell::new(per_host),
-            in_all: Cell::new(in_all),
-            idle: Cell::new(idle),
-            state: RefCell::default(),
-            timer: Cell::default(),
+            per_host: per_host.into(),
+            in_all: in_all.into(),
+            idle: idle.into(),
+            ..Self::default()
         })
     }
 
-    /// Returns the number of connections that are open or being made.
-    pub(super) fn open(&self) -> usize {
-        self.state.borrow().open
-    }
-
-    /// Returns an open connection to the server, or a Deferred of one or of the permission to make
-    /// one.
+    /// Returns the use of an open connection to the server, or a Deferred of a grant.
     pub(super) fn acquire(self: &Rc<Self>, origin: &Rc<Origin>) -> Result<Lease, Deferred<Grant>> {
-        let mut guard = self.state.borrow_mut();
-        let state = &mut *guard;
-        let host = match state.hosts.get_mut(origin) {
-            Some(host) => host,
-            None => state.hosts.entry(origin.clone()).or_default(),
-        };
-        if let Some(conn) = host.take_conn() {
-            return Ok(self.lease(origin, conn));
+        let mut hosts = self.hosts.borrow_mut();
+        let host = hosts.entry(origin.clone()).or_default();
+        if let Some(lease) = host.lease() {
+            return Ok(lease);
         }
         let (deferred, resolver) = Deferred::pair();
-        host.waiting.push_back((state.next, resolver));
-        state.next += 1;
-        state.waiting += 1;
-        drop(guard);
+        let number = self.next.replace(self.next.get() + 1);
+        host.waiting.push_back((number, resolver));
+        self.waiting.set(self.waiting.get() + 1);
+        drop(hosts);
         self.serve();
         Err(deferred)
     }
 
-    fn lease(self: &Rc<Self>, origin: &Rc<Origin>, conn: Rc<HttpConn>) -> Lease {
-        Lease {
-            pool: Rc::downgrade(self),
-            origin: origin.clone(),
-            conn,
-            stage: Cell::new(Stage::Unsent),
-        }
-    }
-
     /// Gives the waiting requests what there is for them.
     fn serve(self: &Rc<Self>) {
-        loop {
-            let mut guard = self.state.borrow_mut();
-            let state = &mut *guard;
-            if state.waiting == 0 {
-                return;
-            }
-            let has_room = state.open < self.in_all.get();
-            let can_serve = |(origin, host): &(&Rc<Origin>, &mut Host)| {
-                let can_open = has_room && host.open < self.limit(origin, host);
-                can_open || host.conns.iter().any(|pooled| !pooled.conn.is_closed())
-            };
-            let served = state.hosts.iter_mut().filter(can_serve);
-            let served = served.filter_map(|(origin, host)| {
-                let number = host.waiting.front()?.0;
-                Some((number, origin, host))
+        while self.waiting.get() > 0 {
+            let mut hosts = self.hosts.borrow_mut();
+            let has_room = self.open.get() < self.in_all.get();
+            let served = hosts.iter_mut().filter(|(origin, host)| {
+                let can_open = has_room && self.can_open(origin, host);
+                can_open || host.conns.iter().any(|conn| !conn.is_closed())
             });
-            let first = served.min_by_key(|(number, ..)| *number);
-            let Some((origin, host, (_, resolver))) = first.and_then(|(_, origin, host)| {
-                let waiting = host.waiting.pop_front()?;
-                Some((origin, host, waiting))
-            }) else {
-                let evicted = self.evict(state);
-                drop(guard);
+            let served = served.filter_map(|it| Some((it.1.waiting.front()?.0, it)));
+            let Some((_, (origin, host))) = served.min_by_key(|(number, _)| *number) else {
+                let evicted = self.evicted(&hosts);
+                drop(hosts);
                 return evicted.map_or((), |conn| conn.close());
             };
-            state.waiting -= 1;
+            let (_, resolver) = host.waiting.pop_front().expect("it was seen");
+            self.waiting.set(self.waiting.get() - 1);
             if resolver.is_cancelled() {
                 continue;
             }
-            let grant = match host.take_conn() {
-                Some(conn) => Grant::Use(self.lease(origin, conn)),
-                None => {
-                    host.open += 1;
-                    state.open += 1;
-                    let (pool, origin) = (Rc::downgrade(self), origin.clone());
-                    Grant::Open(Slot { pool, origin })
-                }
-            };
-            drop(guard);
+            let grant = host.lease().ok_or_else(|| Slot::new(self, origin, host));
+            drop(hosts);
             resolver.callback(grant);
         }
     }
 
-    /// Removes the connection that has been idle longest, if a request waits for its end only.
-    fn evict(&self, state: &mut State) -> Option<Rc<HttpConn>> {
-        let is_starved = |(origin, host): (&Rc<Origin>, &Host)| {
-            !host.waiting.is_empty() && host.open < self.limit(origin, host)
+    /// Returns the connection that has been idle longest, if a request waits for its end only.
+    fn evicted(&self, hosts: &BTreeMap<Rc<Origin>, Host>) -> Option<Rc<Conn>> {
+        let is_starved = |(origin, host): &(&Rc<Origin>, &Host)| {
+            !host.waiting.is_empty() && self.can_open(origin, host)
         };
-        if state.is_evicting || !state.hosts.iter().any(is_starved) {
-            return None;
-        }
-        let idle = state.hosts.values_mut().filter_map(|host| {
-            let pooled = host.conns.first()?;
-            (pooled.users == 0).then_some((pooled.since, host))
-        });
-        let (_, host) = idle.min_by_key(|(since, _)| *since)?;
-        state.is_evicting = true;
-        Some(host.conns.remove(0).conn)
+        hosts.iter().find(is_starved)?;
+        let conns = hosts.values().flat_map(|host| &host.conns);
+        let idle = conns.filter(|conn| conn.users.get() == 0 && !conn.is_closed());
+        idle.min_by_key(|conn| conn.since.get()).cloned()
     }
 
-    /// Returns how many connections to the server there may be. Whether it speaks HTTP/2 is found
-    /// out by one.
-    fn limit(&self, origin: &Origin, host: &Host) -> usize {
-        match origin.versions {
-            Versions::Any if origin.is_tls && !host.is_http1 => 1,
-            Versions::Http2 => 1,
-            _ => self.per_host.get(),
-        }
-    }
-
-    /// Takes in a new connection, and returns the lease of the request that has made it.
-    pub(super) fn add(
-        self: &Rc<Self>,
-        reactor: &Reactor,
-        origin: &Rc<Origin>,
-        conn: Rc<HttpConn>,
-    ) -> Lease {
-        let mut state = self.state.borrow_mut();
-        if let Some(host) = state.hosts.get_mut(origin) {
-            host.is_http1 = !conn.is_http2;
-            if conn.is_http2 {
-                host.conns.push(Pooled {
-                    conn: conn.clone(),
-                    users: 1,
-                    since: reactor.now(),
-                });
+    /// Returns whether there may be a further connection to the server. Whether it speaks HTTP/2 is
+    /// found out by one.
+    fn can_open(&self, origin: &Origin, host: &Host) -> bool {
+        host.open
+            < match origin.versions {
+                Versions::Any if origin.is_tls && !host.is_http1 => 1,
+                Versions::Http2 => 1,
+                _ => self.per_host.get(),
             }
-        }
-        drop(state);
-        self.serve();
-        self.lease(origin, conn)
-    }
-
-    /// Records that a request has finished with its connection.
-    fn release(self: &Rc<Self>, origin: &Rc<Origin>, conn: &Rc<HttpConn>) {
-        let Some(reactor) = Reactor::current().filter(|_| !conn.is_closed()) else {
-            return conn.close();
-        };
-        if let Some(host) = self.state.borrow_mut().hosts.get_mut(origin) {
-            let index = host.conns.iter().position(|it| Rc::ptr_eq(&it.conn, conn));
-            let pooled = index.map(|index| host.conns.remove(index));
-            host.conns.push(Pooled {
-                conn: conn.clone(),
-                users: pooled.map_or(0, |pooled| pooled.users.saturating_sub(1)),
-                since: reactor.now(),
-            });
-        }
-        self.serve();
-        let is_watched = cells::with(&self.timer, |timer| {
-            timer.as_ref().is_some_and(DelayedCall::is_pending)
-        });
-        if !is_watched || self.idle.get().is_zero() {
-            self.close_idle(&reactor);
-        }
-    }
-
-    /// Closes the connections that have been idle for too long, now and later.
-    fn close_idle(self: &Rc<Self>, reactor: &Reactor) {
-        let (now, limit) = (reactor.now(), self.idle.get());
-        let (mut next, mut expired) = (Duration::MAX, Vec::new());
-        for host in self.state.borrow_mut().hosts.values_mut() {
-            host.conns.retain(|pooled| {
-                let idle = now.saturating_duration_since(pooled.since);
-                match limit.saturating_sub(idle) {
-                    _ if pooled.users > 0 => return true,
-                    Duration::ZERO => expired.push(pooled.conn.clone()),
-                    left => next = next.min(left),
-                }
-                idle < limit
-            });
-        }
-        for conn in expired {
-            conn.close();
-        }
-        if next < Duration::MAX {
-            let weak = Rc::downgrade(self);
-            self.timer.set(Some(reactor.call_later(next, move || {
-                if let (Some(pool), Some(reactor)) = (weak.upgrade(), Reactor::current()) {
-                    pool.close_idle(&reactor);
-                }
-            })));
-        }
     }
 }
 
 impl Host {
-    fn take_conn(&mut self) -> Option<Rc<HttpConn>> {
+    /// Returns the use of an open connection.
+    fn lease(&mut self) -> Option<Lease> {
         loop {
-            let pooled = self.conns.last_mut()?;
-            if pooled.conn.is_http2 && !pooled.conn.is_closed() {
-                pooled.users += 1;
-                return Some(pooled.conn.clone());
+            let conn = self.conns.pop()?;
+            if conn.is_closed() {
+                continue;
             }
-            let conn = self.conns.pop()?.conn;
-            if !conn.is_closed() {
-                return Some(conn);
+            if conn.is_http2 {
+                self.conns.push(conn.clone());
             }
+            return Some(Lease::new(conn));
         }
     }
 }
 
-impl Drop for Pool {
+impl Drop for Host {
     fn drop(&mut self) {
-        if let Some(timer) = self.timer.take() {
-            timer.cancel();
-        }
-        let hosts = std::mem::take(&mut self.state.get_mut().hosts);
-        for pooled in hosts.values().flat_map(|host| &host.conns) {
-            pooled.conn.close();
-        }
+        self.conns.iter().for_each(|conn| conn.close());
     }
 }
 
@@ -303,46 +173,238 @@ impl Drop for Pool {
 pub(super) struct Slot {
     pool: Weak<Pool>,
     origin: Rc<Origin>,
+    is_free: Cell<bool>,
 }
 
 impl Slot {
-    /// Records that the connection can be used again, or has ended.
-    pub(super) fn changed(&self, conn: &Rc<HttpConn>) {
-        match self.pool.upgrade() {
-            None => conn.close(),
-            Some(pool) if !conn.is_closed() => pool.release(&self.origin, conn),
-            Some(pool) => {
-                if let Some(host) = pool.state.borrow_mut().hosts.get_mut(&self.origin) {
-                    host.conns.retain(|it| !Rc::ptr_eq(&it.conn, conn));
+    fn new(pool: &Rc<Pool>, origin: &Rc<Origin>, host: &mut Host) -> Self {
+        host.open += 1;
+        pool.open.set(pool.open.get() + 1);
+        Self {
+            pool: Rc::downgrade(pool),
+            origin: origin.clone(),
+            is_free: Cell::new(false),
+        }
+    }
+
+    /// Lets the next request in.
+    fn free(&self) {
+        let was_free = self.is_free.replace(true);
+        if let Some(pool) = self.pool.upgrade().filter(|_| !was_free) {
+            pool.open.set(pool.open.get() - 1);
+            let mut hosts = pool.hosts.borrow_mut();
+            if let Some(host) = hosts.get_mut(&self.origin) {
+                host.open -= 1;
+                if host.open == 0 && host.waiting.is_empty() {
+                    hosts.remove(&self.origin);
                 }
             }
+            drop(hosts);
+            pool.serve();
         }
+    }
+
+    /// Begins to speak HTTP over a connection.
+    pub(super) async fn begin(
+        self,
+        reactor: &Reactor,
+        io: Connection,
+        location: &'static Location<'static>,
+    ) -> Result<Lease, Failure> {
+        let has_agreed = agreed(&io).map(|agreed| agreed == b"h2");
+        let is_http2 = has_agreed.unwrap_or(self.origin.versions == Versions::Http2);
+        let (sender, driver) = if is_http2 {
+            let mut builder = http2::Builder::new(Executor);
+            let (sender, driver) = builder.timer(Timer).handshake(io).await?;
+            (Sender::Two(sender), Either::Left(driver))
+        } else {
+            let (sender, driver) = http1::Builder::new().handshake(io).await?;
+            (Sender::One(sender), Either::Right(driver))
+        };
+        let conn = Rc::new(Conn {
+            sender: RefCell::new(Some(sender)),
+            slot: self,
+            is_http2,
+            users: Cell::default(),
+            since: Cell::new(reactor.now()),
+            idle: Cell::default(),
+            is_busy: Cell::default(),
+            is_cut: Cell::default(),
+            upgraded: Cell::default(),
+        });
+        let ending = Ending(conn.clone());
+        let task = async move {
+            match driver {
+                // The error is that of each request as well.
+                Either::Left(driver) => drop(driver.await),
+                Either::Right(driver) => ending.0.drive(driver).await,
+            }
+        };
+        let executor = reactor.inner().executor();
+        executor.spawn(task, location).detach();
+        let lease = Lease::new(conn.clone());
+        if let Some(pool) = conn.slot.pool.upgrade() {
+            if let Some(host) = pool.hosts.borrow_mut().get_mut(&conn.slot.origin) {
+                host.is_http1 = !is_http2;
+                host.conns.extend(is_http2.then(|| conn.clone()));
+            }
+            pool.serve();
+        }
+        Ok(lease)
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let Some(pool) = self.pool.upgrade() else {
-            return;
-        };
-        let mut state = pool.state.borrow_mut();
-        state.open -= 1;
-        state.is_evicting = false;
-        if let Some(host) = state.hosts.get_mut(&self.origin) {
-            host.open -= 1;
+        self.free();
+    }
+}
+
+/// Returns the protocol that the ends of a connection have agreed on.
+pub(super) fn agreed(conn: &Connection) -> Option<Vec<u8>> {
+    #[cfg(feature = "tls")]
+    return conn.transport().tls().and_then(|tls| tls.alpn);
+    #[cfg(not(feature = "tls"))]
+    return Some(conn).and(None);
+}
+
+/// A connection that requests are sent over.
+pub(super) struct Conn {
+    /// `None` when it is closed.
+    sender: RefCell<Option<Sender>>,
+    slot: Slot,
+    pub(super) is_http2: bool,
+    /// The number of leases.
+    users: Cell<usize>,
+    /// When the last one has ended, and what closes the connection some time after that.
+    since: Cell<Instant>,
+    idle: Cell<Option<DelayedCall>>,
+    /// Whether a request is under way over HTTP/1.
+    is_busy: Cell<bool>,
+    /// Whether a request over HTTP/1 was given up.
+    is_cut: Cell<bool>,
+    /// Gets the connection when a request has ended HTTP on it.
+    upgraded: Cell<Option<Resolver<Connection>>>,
+}
+
+enum Sender {
+    One(http1::SendRequest<Body>),
+    Two(http2::SendRequest<Body>),
+}
+
+type SendError = TrySendError<Request<Body>>;
+
+impl Conn {
+    fn is_closed(&self) -> bool {
+        match &*self.sender.borrow() {
+            None => true,
+            Some(Sender::One(sender)) => sender.is_closed(),
+            Some(Sender::Two(sender)) => sender.is_closed(),
         }
-        let is_used = |host: &Host| host.open > 0 || !host.waiting.is_empty();
-        state.hosts.retain(|_, host| is_used(host));
-        drop(state);
+    }
+
+    /// Closes the connection when the messages that are under way are finished.
+    pub(super) fn close(&self) {
+        let sender = self.sender.take();
+        drop(sender);
+        if let Some(idle) = self.idle.take() {
+            idle.cancel();
+        }
+        self.slot.free();
+    }
+
+    /// Gives the connection back to the pool.
+    fn release(self: &Rc<Self>) {
+        let (pool, reactor) = (self.slot.pool.upgrade(), Reactor::current());
+        let (Some(pool), Some(reactor), false) = (pool, reactor, self.is_closed()) else {
+            return self.close();
+        };
+        self.users.set(self.users.get() - 1);
+        self.since.set(reactor.now());
+        if !self.is_http2 {
+            if let Some(host) = pool.hosts.borrow_mut().get_mut(&self.slot.origin) {
+                host.conns.push(self.clone());
+            }
+        }
         pool.serve();
+        let (limit, weak) = (pool.idle.get(), Rc::downgrade(self));
+        let close = move || {
+            if let Some(conn) = weak.upgrade().filter(|conn| conn.users.get() == 0) {
+                conn.close();
+            }
+        };
+        if limit.is_zero() {
+            return close();
+        }
+        let mut idle = self.idle.take();
+        if !idle.as_ref().is_some_and(|idle| idle.reset(limit)) {
+            idle = Some(reactor.call_later(limit, close));
+        }
+        self.idle.set(idle);
+    }
+
+    /// Drives a connection over HTTP/1.
+    async fn drive(self: &Rc<Self>, mut driver: http1::Connection<Connection, Body>) {
+        let ended = poll_fn(|cx| {
+            let polled = driver.poll_without_shutdown(cx);
+            if polled.is_pending() && self.is_ready() && self.is_busy.replace(false) {
+                self.release();
+            }
+            polled
+        });
+        let is_well = ended.await.is_ok();
+        let mut parts = driver.into_parts();
+        if let (true, Some(resolver)) = (is_well, self.upgraded.take()) {
+            parts.io.put_back(&parts.read_buf);
+            resolver.callback(parts.io);
+        } else if self.is_cut.get() {
+            // The rest of a response that nobody wants is not waited for.
+            parts.io.transport().abort_connection();
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        matches!(&*self.sender.borrow(), Some(Sender::One(sender)) if sender.is_ready())
+    }
+
+    /// Returns a Deferred of what the connection is when the request that is sent next has ended
+    /// HTTP/1 on it.
+    pub(super) fn upgraded(&self) -> Deferred<Connection> {
+        let (deferred, resolver) = Deferred::pair();
+        self.upgraded.set(Some(resolver));
+        deferred
+    }
+
+    /// Sends a request; the future yields the response's head. Dropping the future resets the
+    /// request, which over HTTP/1 closes the connection. Returns the request if it cannot be sent.
+    #[expect(clippy::result_large_err, reason = "the request is sent again")]
+    pub(super) fn send(
+        &self,
+        request: Request<Body>,
+    ) -> Result<impl Future<Output = Result<Response<Incoming>, SendError>> + use<>, Request<Body>>
+    {
+        self.is_busy.set(true);
+        self.is_cut.set(false);
+        match &mut *self.sender.borrow_mut() {
+            None => Err(request),
+            Some(Sender::One(sender)) => Ok(Either::Left(sender.try_send_request(request))),
+            Some(Sender::Two(sender)) => Ok(Either::Right(sender.try_send_request(request))),
+        }
+    }
+}
+
+/// Closes a connection when its task ends.
+struct Ending(Rc<Conn>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 
 /// A connection that one request uses.
 pub(super) struct Lease {
-    pool: Weak<Pool>,
-    origin: Rc<Origin>,
-    pub(super) conn: Rc<HttpConn>,
+    pub(super) conn: Rc<Conn>,
     pub(super) stage: Cell<Stage>,
 }
 
@@ -356,15 +418,20 @@ pub(super) enum Stage {
     Over,
 }
 
+impl Lease {
+    fn new(conn: Rc<Conn>) -> Self {
+        conn.users.set(conn.users.get() + 1);
+        let stage = Cell::new(Stage::Unsent);
+        Self { conn, stage }
+    }
+}
+
 impl Drop for Lease {
     fn drop(&mut self) {
-        let stage = self.stage.get();
-        if stage == Stage::Unsent || self.conn.is_http2 {
-            if let Some(pool) = self.pool.upgrade() {
-                pool.release(&self.origin, &self.conn);
-            }
-        } else if stage == Stage::Sent {
-            self.conn.note_cut();
+        match self.stage.get() {
+            Stage::Sent if !self.conn.is_http2 => self.conn.is_cut.set(true),
+            Stage::Over if !self.conn.is_http2 => {}
+            _ => self.conn.release(),
         }
     }
 }

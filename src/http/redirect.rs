@@ -51,48 +51,35 @@ impl Redirects {
         if count >= self.most {
             return Err(problem(format!("there were {count} before")));
         }
-        let body = match becomes_get {
-            true => Some(Body::empty()),
-            false => again,
+        let again = if becomes_get {
+            Some(Body::empty())
+        } else {
+            again
         };
-        let Some(body) = body else {
-            return Err(problem(
-                "the request's body cannot be sent again".to_owned(),
-            ));
-        };
+        let body = again.ok_or("the request's body cannot be sent again".to_owned());
+        let body = body.map_err(problem)?;
         *request.body_mut() = body;
         if becomes_get {
             *request.method_mut() = Method::GET;
-            remove(request.headers_mut(), &OF_BODY);
+            remove(request.headers_mut(), OF_BODY);
         }
         if Origin::of(request.uri(), Versions::Any).ok() != Some(to) {
-            remove(request.headers_mut(), &OF_ORIGIN);
+            remove(request.headers_mut(), OF_ORIGIN);
         }
         *request.uri_mut() = target;
         Ok(true)
     }
 }
 
-fn remove(headers: &mut HeaderMap, names: &[header::HeaderName]) {
-    for name in names {
+fn remove(headers: &mut HeaderMap, names: &str) {
+    for name in names.split(' ') {
         headers.remove(name);
     }
 }
 
 /// The headers that describe a request's body.
-const OF_BODY: [header::HeaderName; 6] = [
-    header::CONTENT_ENCODING,
-    header::CONTENT_LANGUAGE,
-    header::CONTENT_LENGTH,
-    header::CONTENT_LOCATION,
-    header::CONTENT_TYPE,
-    header::TRANSFER_ENCODING,
-];
+const OF_BODY: &str = "content-encoding content-language content-length content-location \
+                       content-type transfer-encoding";
 
 /// The headers that are for one server only.
-const OF_ORIGIN: [header::HeaderName; 4] = [
-    header::AUTHORIZATION,
-    header::COOKIE,
-    header::HOST,
-    header::PROXY_AUTHORIZATION,
-];
+const OF_ORIGIN: &str = "authorization cookie host proxy-authorization";

@@ -1,6 +1,6 @@
 //! The URLs of requests: which server they name, and references relative to them.
 
-use std::fmt::{Display, Write};
+use std::fmt::Display;
 
 use http::{HeaderValue, Uri};
 use iri_string::types::{UriAbsoluteStr, UriReferenceStr};
@@ -29,31 +29,32 @@ pub(super) enum Versions {
 
 impl Origin {
     pub(super) fn of(uri: &Uri, versions: Versions) -> Result<Self, HttpError> {
-        let problem = |problem: &str| Err(problem_with(uri, problem));
-        let is_tls = match uri.scheme_str() {
-            Some("http") => false,
-            Some("https") if cfg!(feature = "tls") => true,
-            Some("https") => return problem("`https` needs the cargo feature `tls`"),
-            Some(_) => return problem("its scheme is neither http nor https"),
-            None => return problem("it has no scheme"),
+        Self::parse(uri, versions).map_err(|problem| problem_with(uri, problem))
+    }
+
+    fn parse(uri: &Uri, versions: Versions) -> Result<Self, &'static str> {
+        let is_tls = match uri.scheme_str().ok_or("it has no scheme")? {
+            "http" => false,
+            "https" if cfg!(feature = "tls") => true,
+            "https" => return Err("`https` needs the cargo feature `tls`"),
+            _ => return Err("its scheme is neither http nor https"),
         };
-        let Some(authority) = uri.authority() else {
-            return problem("it has no host");
-        };
+        let authority = uri.authority().ok_or("it has no host")?;
         if authority.as_str().contains('@') {
-            return problem("credentials belong in the header `authorization`");
+            return Err("credentials belong in the header `authorization`");
         }
         let host = authority.host();
-        let port = match &authority.as_str()[host.len()..] {
-            "" | ":" if is_tls => 443,
-            "" | ":" => 80,
-            _ => match authority.port_u16() {
-                Some(port) => port,
-                None => return problem("its port is not a number below 65536"),
-            },
+        let port = match authority.as_str()[host.len()..].trim_start_matches(':') {
+            "" if is_tls => 443,
+            "" => 80,
+            port => port
+                .parse()
+                .map_err(|_| "its port is not a number below 65536")?,
         };
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let host = host.to_ascii_lowercase();
+        let host = host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_ascii_lowercase();
         Ok(Self {
             is_tls,
             host,
@@ -79,11 +80,9 @@ fn problem_with(uri: &Uri, problem: &str) -> HttpError {
 /// Returns the value of the header `host`.
 pub(super) fn host_header(uri: &Uri) -> Result<HeaderValue, HttpError> {
     let authority = uri.authority().map_or("", |authority| authority.as_str());
-    let usual = match uri.scheme_str() {
-        Some("https") => ":443",
-        _ => ":80",
-    };
-    let value = authority.strip_suffix(usual).unwrap_or(authority);
+    let is_tls = uri.scheme_str() == Some("https");
+    let value = authority.strip_suffix(if is_tls { ":443" } else { ":80" });
+    let value = value.unwrap_or(authority);
     HeaderValue::from_str(value).map_err(|_| problem_with(uri, "its host is no header value"))
 }
 
@@ -132,22 +131,18 @@ pub(super) fn join(base: &Uri, reference: &[u8]) -> Result<Uri, String> {
 }
 
 fn escape(text: &[u8]) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    let mut is_query = false;
+    let (mut escaped, mut is_query) = (String::new(), false);
     for (index, byte) in text.iter().enumerate() {
+        let digits = text.get(index + 1..index + 3).unwrap_or(b"none");
+        is_query |= *byte == b'?';
         let is_plain = match byte {
             b'[' | b']' => !is_query,
-            b'%' => {
-                let digits = text.get(index + 1..index + 3);
-                digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-            }
-            b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' => false,
-            byte => byte.is_ascii_graphic(),
+            b'%' => digits.iter().all(u8::is_ascii_hexdigit),
+            byte => byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(byte),
         };
-        is_query |= *byte == b'?';
         match is_plain {
             true => escaped.push(char::from(*byte)),
-            false => write!(escaped, "%{byte:02X}").expect("a String takes everything"),
+            false => escaped += &format!("%{byte:02X}"),
         }
     }
     escaped
