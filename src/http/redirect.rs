@@ -56,7 +56,7 @@ impl Redirects {
         } else {
             again
         };
-        let body = again.ok_or("the request's body cannot be sent again".to_owned());
+        let body = again.ok_or_else(|| "the request's body cannot be sent again".to_owned());
         let body = body.map_err(problem)?;
         *request.body_mut() = body;
         if becomes_get {
