@@ -114,8 +114,7 @@ impl Progress {
     }
 
     fn timed_out(&self, limit: Duration) -> Failure {
-        let (phase, url) = (self.phase.get(), self.url.borrow().to_string());
-        HttpError::TimedOut { phase, url, limit }.into()
+        HttpError::timed_out(self.phase.get(), &self.url.borrow(), limit)
     }
 
     /// Returns a request's body, whose sending is followed unless it is sent at once.

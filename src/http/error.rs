@@ -134,6 +134,11 @@ impl HttpError {
         let url = url.to_string();
         Self::Failed { phase, url, cause }.into()
     }
+
+    pub(super) fn timed_out(phase: Phase, url: &Uri, limit: Duration) -> Failure {
+        let url = url.to_string();
+        Self::TimedOut { phase, url, limit }.into()
+    }
 }
 
 errors! {
