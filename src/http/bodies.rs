@@ -8,7 +8,6 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures::stream;
 use http::{Response, Uri};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -37,8 +36,9 @@ pub(super) struct Progress {
     body: RefCell<Body>,
     lease: Cell<Option<Lease>>,
     timer: Cell<Option<DelayedCall>>,
-    /// Waits for a piece of that body.
-    reader: Cell<Option<Waker>>,
+    /// The failure of a limit that is over, and the task that waits for that too.
+    expired: Cell<Option<Failure>>,
+    waker: Cell<Option<Waker>>,
 }
 
 /// The end of a limit of time, and that limit.
@@ -57,7 +57,8 @@ impl Progress {
             body: RefCell::default(),
             lease: Cell::default(),
             timer: Cell::default(),
-            reader: Cell::default(),
+            expired: Cell::default(),
+            waker: Cell::default(),
         }))
     }
 
@@ -68,12 +69,13 @@ impl Progress {
     }
 
     /// Begins to count the time: `between` anew, and `whole` unless it is counted already.
-    pub(super) fn count(&self, between: Option<Duration>, whole: Option<Duration>) {
+    pub(super) fn count(self: &Rc<Self>, between: Option<Duration>, whole: Option<Duration>) {
         let now = self.reactor.now();
         self.moved.set(now);
         self.between.set(between);
         let end = || Some((now.checked_add(whole?)?, whole?));
         self.whole.set(self.whole.get().or_else(end));
+        self.watch();
     }
 
     /// Returns when the first limit is over, and which it is.
@@ -89,21 +91,16 @@ impl Progress {
 
     /// Waits for a future as long as the limits allow.
     pub(super) async fn within<F: Future>(&self, future: F) -> Result<F::Output, Failure> {
-        let (mut future, mut sleep) = (pin!(future), None);
+        let mut future = pin!(future);
         poll_fn(|cx| {
             if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                self.between.set(None);
                 return Poll::Ready(Ok(output));
             }
-            let Some((deadline, limit)) = self.next() else {
-                return Poll::Pending;
-            };
-            let sleep = sleep.get_or_insert_with(|| self.reactor.sleep_until(deadline));
-            if sleep.deadline() < deadline {
-                sleep.reset(deadline);
-            }
-            match Pin::new(sleep).poll(cx) {
-                Poll::Ready(Ok(())) => Poll::Ready(Err(self.timed_out(limit))),
-                _ => Poll::Pending,
+            self.waker.set(Some(cx.waker().clone()));
+            match self.expired.take() {
+                Some(failure) => Poll::Ready(Err(failure)),
+                None => Poll::Pending,
             }
         })
         .await
@@ -167,7 +164,7 @@ impl Progress {
         Body::other(Received(self.clone()))
     }
 
-    /// Breaks the response's body off when a limit is over.
+    /// Sees to it that the request fails when a limit is over.
     fn watch(self: &Rc<Self>) {
         let Some((deadline, limit)) = self.next() else {
             return;
@@ -175,13 +172,21 @@ impl Progress {
         let left = deadline.saturating_duration_since(self.reactor.now());
         if left.is_zero() {
             self.end(Stage::Sent);
-            let error = Err::<Bytes, _>(self.timed_out(limit));
-            self.body.replace(Body::from_stream(stream::iter([error])));
-            return cells::wake(&self.reader);
+            self.expired.set(Some(self.timed_out(limit)));
+            return cells::wake(&self.waker);
         }
-        let weak = Rc::downgrade(self);
-        let check = move || weak.upgrade().map_or((), |this| this.watch());
-        self.timer.set(Some(self.reactor.limit(left, check)));
+        // A timer that fires earlier looks again.
+        let is_set = |timer: &mut Option<DelayedCall>| {
+            let timer = timer.as_ref();
+            timer.is_some_and(|timer| {
+                timer.deadline().is_some_and(|set| set <= deadline) || timer.reset_at(deadline)
+            })
+        };
+        if !cells::with(&self.timer, is_set) {
+            let weak = Rc::downgrade(self);
+            let check = move || weak.upgrade().map_or((), |this| this.watch());
+            self.timer.set(Some(self.reactor.limit(left, check)));
+        }
     }
 
     /// Drops the response's body, which frees its connection.
@@ -204,9 +209,12 @@ impl HttpBody for Received {
     type Error = Failure;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+        if let Some(failure) = self.0.expired.take() {
+            return Poll::Ready(Some(Err(failure)));
+        }
         let mut body = self.0.body.borrow_mut();
         let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) else {
-            self.0.reader.set(Some(cx.waker().clone()));
+            self.0.waker.set(Some(cx.waker().clone()));
             return Poll::Pending;
         };
         let is_end = body.is_end_stream() || !matches!(frame, Some(Ok(_)));
@@ -219,7 +227,7 @@ impl HttpBody for Received {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.body.borrow().is_end_stream()
+        self.0.body.borrow().is_end_stream() && !cells::is_some(&self.0.expired)
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -230,6 +238,12 @@ impl HttpBody for Received {
 impl Drop for Received {
     fn drop(&mut self) {
         self.0.end(Stage::Sent);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.end(Stage::Sent);
     }
 }
 

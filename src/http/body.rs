@@ -21,6 +21,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
+use futures::channel::mpsc::{self, UnboundedSender};
 use futures::{Stream, StreamExt};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -30,7 +31,6 @@ use super::HttpError;
 use super::wire::zeros;
 use crate::cells;
 use crate::failure::Failure;
-use crate::queue::LocalQueue;
 
 /// The body of a request or response.
 ///
@@ -148,13 +148,20 @@ impl Body {
     /// [`HttpError::Unfinished`] when the writer is dropped before that.
     #[doc(alias("pipe", "startProducing"))]
     pub fn channel() -> (BodyWriter, Self) {
-        let channel = Rc::new(Channel::default());
-        let pieces = Box::pin(Pieces(channel.clone()));
-        (BodyWriter(channel), Self(Kind::Stream(pieces)))
+        let (sender, receiver) = mpsc::unbounded();
+        let shared = Rc::new(Shared::default());
+        let reader = Reader(shared.clone());
+        let pieces = receiver.inspect(move |piece: &Result<Bytes, Failure>| {
+            let length = piece.as_ref().map_or(0, Bytes::len);
+            reader.0.queued.set(reader.0.queued.get() - length);
+            cells::wake(&reader.0.writer);
+        });
+        let body = Self(Kind::Stream(Box::pin(pieces)));
+        (BodyWriter { sender, shared }, body)
     }
 
-    /// Takes the file out, and its length, if this is the body of a file. The body is one of as many
-    /// zeros then.
+    /// Takes the file out, and its length, if this is the body of a file. The body is one of as
+    /// many zeros then.
     pub(super) fn take_file(&mut self) -> Option<(File, u64)> {
         match &mut self.0 {
             Kind::File(part) => Some((part.file.take()?, part.left)),
@@ -162,8 +169,8 @@ impl Body {
         }
     }
 
-    /// Creates a body whose frames are those that `poll` makes of the body within. It ends when that
-    /// one ends, and is as long.
+    /// Creates a body whose frames are those that `poll` makes of the body within. It ends when
+    /// that one ends, and is as long.
     pub(super) fn mapped<B: HttpBody + 'static>(
         body: B,
         poll: impl FnMut(Pin<&mut B>, &mut Context<'_>) -> Polled + 'static,
@@ -232,7 +239,8 @@ impl HttpBody for Body {
             Kind::Incoming(incoming) => {
                 ready!(Pin::new(incoming).poll_frame(cx).map_err(broken))
             }
-            Kind::File(part) => part.read().transpose().map(|piece| Ok(Frame::data(piece?))),
+            Kind::File(part) if part.left == 0 => None,
+            Kind::File(part) => Some(part.read().map(Frame::data).map_err(Failure::from)),
             Kind::Stream(pieces) => ready!(pieces.as_mut().poll_next(cx).map_ok(Frame::data)),
             Kind::Other(other) => return other.as_mut().poll_frame(cx),
         };
@@ -283,25 +291,21 @@ fn broken(error: hyper::Error) -> Failure {
 }
 
 impl FilePart {
-    /// Reads the next piece; none at the end of the part. A file that has become shorter is an
-    /// error.
-    fn read(&mut self) -> io::Result<Option<Bytes>> {
-        if self.left == 0 {
-            return Ok(None);
-        }
-        let Some(file) = &mut self.file else {
-            let zeros = zeros(self.left);
-            self.left -= zeros.len() as u64;
-            return Ok(Some(zeros));
+    /// Reads the next piece. A file that has become shorter is an error.
+    fn read(&mut self) -> io::Result<Bytes> {
+        let piece = match &mut self.file {
+            None => zeros(self.left),
+            Some(file) => {
+                let mut piece = Vec::with_capacity(self.left.min(PIECE) as usize);
+                file.take(self.left.min(PIECE)).read_to_end(&mut piece)?;
+                piece.into()
+            }
         };
-        let most = self.left.min(PIECE) as usize;
-        let mut piece = Vec::with_capacity(most);
-        let count = file.take(most as u64).read_to_end(&mut piece)?;
-        if count == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        self.left -= piece.len() as u64;
+        match piece.is_empty() {
+            true => Err(io::ErrorKind::UnexpectedEof.into()),
+            false => Ok(piece),
         }
-        self.left -= count as u64;
-        Ok(Some(piece.into()))
     }
 }
 
@@ -368,28 +372,37 @@ impl<B: HttpBody, F: FnMut(Pin<&mut B>, &mut Context<'_>) -> Polled> HttpBody fo
 /// makes more than the reader takes must look at [`is_full`](Self::is_full) and wait, or
 /// [`send`](Self::send), which waits.
 #[doc(alias("Sender", "IConsumer"))]
-pub struct BodyWriter(Rc<Channel>);
+pub struct BodyWriter {
+    sender: UnboundedSender<Result<Bytes, Failure>>,
+    shared: Rc<Shared>,
+}
 
 /// What a body and its writer share.
 #[derive(Default)]
-struct Channel {
-    /// The pieces, and then `None` or an error.
-    pieces: LocalQueue<Option<Result<Bytes, Failure>>>,
-    /// The number of bytes in `pieces`.
+struct Shared {
+    /// The number of bytes that are queued.
     queued: Cell<usize>,
-    reader: Cell<Option<Waker>>,
     writer: Cell<Option<Waker>>,
+}
+
+/// Wakes the writer when the body is dropped.
+struct Reader(Rc<Shared>);
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        cells::wake(&self.0.writer);
+    }
 }
 
 impl BodyWriter {
     /// Queues bytes. They are dropped when the body has been dropped.
     pub fn write(&self, bytes: impl Into<Bytes>) {
         let bytes = bytes.into();
-        if bytes.is_empty() || self.is_closed() {
-            return;
+        if !bytes.is_empty() && !self.is_closed() {
+            let queued = &self.shared.queued;
+            queued.set(queued.get() + bytes.len());
+            self.send_now(Ok(bytes));
         }
-        self.0.queued.set(self.0.queued.get() + bytes.len());
-        self.push(Some(Ok(bytes)));
     }
 
     /// Waits until the queue is not full, and queues bytes.
@@ -413,42 +426,40 @@ impl BodyWriter {
     #[doc(alias("write_ready", "poll_ready"))]
     pub async fn ready(&self) -> Result<(), Failure> {
         poll_fn(|cx| {
-            if self.is_closed() {
-                return Poll::Ready(Err(HttpError::NotRead.into()));
+            self.shared.writer.set(Some(cx.waker().clone()));
+            match self.is_full() {
+                _ if self.is_closed() => Poll::Ready(Err(HttpError::NotRead.into())),
+                true => Poll::Pending,
+                false => Poll::Ready(Ok(())),
             }
-            if !self.is_full() {
-                return Poll::Ready(Ok(()));
-            }
-            self.0.writer.set(Some(cx.waker().clone()));
-            Poll::Pending
         })
         .await
     }
 
     /// Returns whether 64 KiB or more are queued.
     pub fn is_full(&self) -> bool {
-        self.0.queued.get() >= HIGH_WATER
+        self.shared.queued.get() >= HIGH_WATER
     }
 
     /// Returns whether the body has been dropped, so that nobody will read what is written.
     pub fn is_closed(&self) -> bool {
-        Rc::strong_count(&self.0) == 1
+        self.sender.is_closed()
     }
 
     /// Ends the body after the bytes that are queued.
     pub fn finish(self) {
-        self.push(None);
+        self.sender.close_channel();
     }
 
     /// Breaks the body off, after the bytes that are queued.
     #[doc(alias("abort", "stopProducing"))]
     pub fn fail(self, failure: impl Into<Failure>) {
-        self.push(Some(Err(failure.into())));
+        self.send_now(Err(failure.into()));
     }
 
-    fn push(&self, piece: Option<Result<Bytes, Failure>>) {
-        self.0.pieces.push(piece);
-        cells::wake(&self.0.reader);
+    fn send_now(&self, piece: Result<Bytes, Failure>) {
+        // Nobody needs what is not sent because it is not read.
+        let _ = self.sender.unbounded_send(piece);
     }
 }
 
@@ -457,43 +468,18 @@ const HIGH_WATER: usize = 64 * 1024;
 
 impl Drop for BodyWriter {
     fn drop(&mut self) {
-        // After what ends the body, this is not read.
-        self.push(Some(Err(HttpError::Unfinished.into())));
+        // After what ends the body, this is not sent or not read.
+        if !self.is_closed() {
+            self.send_now(Err(HttpError::Unfinished.into()));
+        }
     }
 }
 
 impl fmt::Debug for BodyWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BodyWriter")
-            .field("queued", &self.0.queued.get())
+            .field("queued", &self.shared.queued.get())
             .field("is_closed", &self.is_closed())
             .finish()
-    }
-}
-
-/// The reader of a channel.
-struct Pieces(Rc<Channel>);
-
-impl Stream for Pieces {
-    type Item = Result<Bytes, Failure>;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let channel = &self.0;
-        let Some(piece) = channel.pieces.pop() else {
-            channel.reader.set(Some(cx.waker().clone()));
-            return Poll::Pending;
-        };
-        if let Some(Ok(bytes)) = &piece {
-            channel.queued.set(channel.queued.get() - bytes.len());
-            cells::wake(&channel.writer);
-        }
-        Poll::Ready(piece)
-    }
-}
-
-impl Drop for Pieces {
-    fn drop(&mut self) {
-        drop(self.0.pieces.take());
-        cells::wake(&self.0.writer);
     }
 }

@@ -102,14 +102,10 @@ impl Client {
     {
         async move {
             let config = &*self.config;
-            let versions = if upgrades {
-                Versions::Http1
-            } else {
-                config.versions
-            };
             let origin = &match &config.only {
                 Some(only) => only.clone(),
-                None => Rc::new(Origin::of(request.uri(), versions)?),
+                None if upgrades => Rc::new(Origin::of(request.uri(), Versions::Http1)?),
+                None => Rc::new(Origin::of(request.uri(), config.versions)?),
             };
             progress.begin(request.uri());
             let mut may_retry = request.method().is_idempotent();
@@ -155,7 +151,7 @@ impl Client {
     /// Waits for a connection, or makes one. Returns it, and whether it was used before.
     async fn wait(
         &self,
-        progress: &Progress,
+        progress: &Rc<Progress>,
         origin: &Origin,
         waiting: Deferred<Grant>,
     ) -> Result<(Lease, bool), Failure> {
