@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use http::{HeaderMap, HeaderName, Method, Request, Uri, Version, header};
+use http::request::Parts;
+use http::{HeaderName, header};
 use tracing::Level;
 
 use crate::clock::Clock;
@@ -12,10 +13,7 @@ use crate::transport::Transport;
 /// What is logged of a request, when its response has ended.
 pub(super) struct LogEntry {
     begun: Option<Instant>,
-    method: Method,
-    uri: Uri,
-    version: Version,
-    headers: HeaderMap,
+    head: Parts,
     pub(super) status: u16,
     /// The number of bytes of the body that were given to the connection.
     pub(super) bytes: usize,
@@ -23,15 +21,12 @@ pub(super) struct LogEntry {
 
 impl LogEntry {
     /// Begins an entry, if anybody takes the log.
-    pub(super) fn begin<B>(request: &Request<B>) -> Option<Box<Self>> {
+    pub(super) fn begin(head: &Parts) -> Option<Box<Self>> {
         let is_taken = tracing::enabled!(target: "torsade::http::access", Level::INFO);
         is_taken.then(|| {
             Box::new(Self {
                 begun: Reactor::current().map(|reactor| reactor.now()),
-                method: request.method().clone(),
-                uri: request.uri().clone(),
-                version: request.version(),
-                headers: request.headers().clone(),
+                head: head.clone(),
                 status: 0,
                 bytes: 0,
             })
@@ -43,7 +38,7 @@ impl LogEntry {
         let now = Reactor::current().map(|reactor| reactor.now());
         let took = self.begun.zip(now).map(|(begun, now)| now - begun);
         let text = |name: HeaderName| {
-            let value = self.headers.get(name);
+            let value = self.head.headers.get(name);
             value
                 .map_or(&b"-"[..], |value| value.as_bytes())
                 .escape_ascii()
@@ -51,9 +46,9 @@ impl LogEntry {
         tracing::info!(
             target: "torsade::http::access",
             peer = %transport.peer(),
-            method = %self.method,
-            target = %self.uri.to_string().escape_debug(),
-            version = ?self.version,
+            method = %self.head.method,
+            target = %self.head.uri.to_string().escape_debug(),
+            version = ?self.head.version,
             status = self.status,
             bytes = self.bytes,
             seconds = took.unwrap_or_default().as_secs_f64(),

@@ -13,7 +13,8 @@ use send_wrapper::SendWrapper;
 
 use super::body::Body;
 use super::error::{HttpError, Phase};
-use super::watch::{Active, Limits, Watch};
+use super::settings::Server;
+use super::watch::{Active, Watch};
 use crate::clock::{Clock, Sleep};
 use crate::defer::Deferred;
 use crate::failure::Failure;
@@ -87,11 +88,12 @@ pub(super) fn asks_for_upgrade<B>(request: &mut Request<B>, watch: &Rc<Watch>) -
 }
 
 /// Returns the request with a body that is limited in its size and in the time between two pieces.
-pub(super) fn received(request: Request<Incoming>, limits: &Limits) -> Request<Body> {
+pub(super) fn received(request: Request<Incoming>, server: &Server) -> Request<Body> {
     if request.body().is_end_stream() {
         return request.map(|_| Body::empty());
     }
-    let (url, limit, most) = (request.uri().clone(), limits.body, limits.max_body);
+    let url = request.uri().clone();
+    let (limit, most) = (server.body_timeout, server.max_body);
     let (mut left, mut sleep) = (most, None::<Sleep>);
     let poll = move |body: &mut Body, cx: &mut Context<'_>| {
         let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {

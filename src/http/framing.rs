@@ -7,8 +7,8 @@
 //! CR LF, a request has one `Content-Length` or `Transfer-Encoding: chunked`, not both, and nothing
 //! but an extension follows the size of a chunk. What hyper refuses is not looked for.
 //!
-//! The frames of HTTP/2 are counted: one of a few bytes, such as a `PING`, takes hyper some
-//! microseconds.
+//! The frames of HTTP/2 are counted: one of a few bytes, such as a `PING`, takes hyper a
+//! microsecond.
 
 use std::str;
 

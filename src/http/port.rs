@@ -1,6 +1,7 @@
 //! The handle of a server: [`HttpPort`].
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::net::Port;
 
 /// A handle to a port that serves HTTP. Clones are handles to the same port; dropping them does not
 /// close it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[doc(alias = "IListeningPort")]
 pub struct HttpPort {
     port: Port,
@@ -67,7 +68,7 @@ impl HttpPort {
         connections.stopping.set(Some(limit));
         let watches = connections.watches.borrow().clone();
         for (_, watch) in &watches {
-            watch.stop(Some(limit));
+            watch.stop(limit);
         }
         self.port.stop().add_callback(move |()| {
             connections.check();
@@ -92,7 +93,7 @@ impl Connections {
     pub(super) fn enter(self: &Rc<Self>, watch: &Rc<Watch>) -> Entry {
         let key = self.watches.borrow_mut().insert(watch.clone());
         if let Some(limit) = self.stopping.get() {
-            watch.stop(Some(limit));
+            watch.stop(limit);
         }
         Entry(self.clone(), key)
     }
@@ -114,16 +115,14 @@ impl Drop for Entry {
     fn drop(&mut self) {
         let Self(connections, key) = self;
         let watch = connections.watches.borrow_mut().remove(*key);
-        let count = connections.cut_off.get() + usize::from(watch.was_cut_off());
+        let count = connections.cut_off.get() + usize::from(watch.was_cut_off.get());
         connections.cut_off.set(count);
         connections.check();
     }
 }
 
-impl std::fmt::Debug for Connections {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connections")
-            .field("count", &self.watches.borrow().len())
-            .finish_non_exhaustive()
+impl fmt::Debug for HttpPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.port.fmt(f)
     }
 }

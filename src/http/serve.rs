@@ -1,4 +1,4 @@
-//! Servers: [`serve`] and [`Server`].
+//! Servers: [`serve`].
 //!
 //! # The idea
 //!
@@ -6,15 +6,13 @@
 //! enforces the limits of time. hyper calls [`answer`] for each request.
 
 use std::convert::Infallible;
-use std::fmt;
 use std::future::poll_fn;
-use std::panic::Location;
-use std::pin::{Pin, pin};
+use std::panic::{AssertUnwindSafe, Location};
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
-use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body as HttpBody;
@@ -27,14 +25,14 @@ use super::body::Body;
 use super::error::HttpError;
 use super::exchange::{asks_for_upgrade, received, sent};
 use super::port::{Connections, HttpPort};
-use super::watch::{Active, Limits, Watch};
+use super::settings::Server;
+use super::watch::{Active, Watch};
 use super::wire::Wire;
 use crate::clock::Clock;
 use crate::failure::Failure;
 use crate::hyper::{Executor, Timer};
 use crate::net::{ListenOptions, ToServerEndpoint};
 use crate::reactor::{Reactor, ReactorError};
-use crate::report;
 use crate::stream::Connection;
 
 /// Serves HTTP at an endpoint, with the limits of [`Server::new`]: `handler` makes the response of
@@ -73,118 +71,7 @@ pub fn serve<R: IntoResponse + 'static>(
     Server::new().serve(endpoint, handler)
 }
 
-/// The settings of a server.
-///
-/// | limit | default | a peer that exceeds it |
-/// |---|---|---|
-/// | [`head_timeout`](Self::head_timeout) | 30 s | is disconnected |
-/// | [`idle_timeout`](Self::idle_timeout) | 60 s | is disconnected |
-/// | [`body_timeout`](Self::body_timeout) | 60 s | gets 408, or is disconnected |
-/// | [`max_head`](Self::max_head) | 32 KiB | gets 431 |
-/// | [`max_headers`](Self::max_headers) | 100 | gets 431 |
-/// | [`max_body`](Self::max_body) | 16 MiB | gets 413 |
-/// | [`max_streams`](Self::max_streams) | 100 | waits |
-/// | [`max_connections`](Self::max_connections) | 10,000 | waits |
-///
-/// Further limits are those of [`ListenOptions`], for example on the connections of one peer.
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct Server {
-    limits: Limits,
-    max_head: usize,
-    max_headers: usize,
-    max_streams: u32,
-    max_connections: usize,
-    has_peers: bool,
-}
-
-impl Default for Server {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Server {
-    /// Returns the default settings.
-    pub fn new() -> Self {
-        Self {
-            limits: Limits {
-                head: Some(Duration::from_secs(30)),
-                idle: Some(Duration::from_secs(60)),
-                body: Some(Duration::from_secs(60)),
-                max_body: 16 << 20,
-            },
-            max_head: 32 << 10,
-            max_headers: 100,
-            max_streams: 100,
-            max_connections: 10_000,
-            has_peers: false,
-        }
-    }
-
-    /// Sets how long the head of a request may take, from its first byte, or from the beginning of
-    /// the connection. `None` is no limit, here and below.
-    #[doc(alias = "header_read_timeout")]
-    pub fn head_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.limits.head = limit.into();
-        self
-    }
-
-    /// Sets how long a connection may wait for the next request.
-    #[doc(alias("keep_alive_timeout", "timeOut"))]
-    pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.limits.idle = limit.into();
-        self
-    }
-
-    /// Sets how long a peer may send no byte of a body that the handler reads, or accept no byte of
-    /// a response.
-    pub fn body_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.limits.body = limit.into();
-        self
-    }
-
-    /// Sets the most bytes of a request's head, at least 8 KiB.
-    #[doc(alias("max_header_size", "max_header_list_size"))]
-    pub fn max_head(mut self, bytes: usize) -> Self {
-        self.max_head = bytes.max(8 << 10);
-        self
-    }
-
-    /// Sets the most headers of a request over HTTP/1.
-    pub fn max_headers(mut self, count: usize) -> Self {
-        self.max_headers = count;
-        self
-    }
-
-    /// Sets the most bytes of a request's body. A longer one fails with [`HttpError::TooLarge`]
-    /// when it is read.
-    #[doc(alias("DefaultBodyLimit", "client_max_body_size"))]
-    pub fn max_body(mut self, bytes: u64) -> Self {
-        self.limits.max_body = bytes;
-        self
-    }
-
-    /// Sets the most requests of one HTTP/2 connection that are under way at once.
-    #[doc(alias = "max_concurrent_streams")]
-    pub fn max_streams(mut self, count: u32) -> Self {
-        self.max_streams = count;
-        self
-    }
-
-    /// Sets the most connections, unless the options of the endpoint do.
-    pub fn max_connections(mut self, count: usize) -> Self {
-        self.max_connections = count;
-        self
-    }
-
-    /// Sets whether each request has the peer's [`Address`](crate::Address) among its extensions.
-    #[doc(alias("ConnectInfo", "getClientAddress", "remote_addr"))]
-    pub fn peers(mut self, on: bool) -> Self {
-        self.has_peers = on;
-        self
-    }
-
     /// Serves HTTP at an endpoint, on the reactor that runs on this thread: `handler` makes the
     /// response of each request. HTTP/1.0, 1.1 and 2 are spoken; over TLS as agreed by ALPN, for
     /// which `h2` and `http/1.1` are offered unless the endpoint's configuration says otherwise.
@@ -210,39 +97,28 @@ impl Server {
         #[cfg(feature = "tls")]
         let endpoint = endpoint.or_alpn(&["h2", "http/1.1"]);
         let options = ListenOptions::new().max_connections(self.max_connections);
-        let options = options.send_timeout(self.limits.body);
+        let options = options.send_timeout(self.body_timeout);
+        let mut http1 = http1::Builder::new();
+        http1
+            .max_header_size(self.max_head)
+            .max_headers(self.max_headers);
+        let mut http2 = http2::Builder::new(Executor);
+        let max_head = self.max_head.try_into().unwrap_or(u32::MAX);
+        http2
+            .timer(Timer)
+            .max_concurrent_streams(self.max_streams)
+            .max_header_list_size(max_head);
         let connections = Rc::new(Connections::default());
         let serving = Rc::new(Serving {
-            http1: self.http1(),
-            http2: self.http2(),
-            limits: self.limits,
-            max_head: self.max_head,
-            has_peers: self.has_peers,
+            http1,
+            http2,
+            server: Rc::new(self),
             connections: connections.clone(),
             handler,
             location,
         });
-        let port = reactor.serve((endpoint, options), async move |conn| {
-            serving.clone().serve(conn).await
-        })?;
+        let port = reactor.serve((endpoint, options), move |conn| serving.clone().serve(conn))?;
         Ok(HttpPort::new(port, connections))
-    }
-
-    fn http1(&self) -> http1::Builder {
-        let mut builder = http1::Builder::new();
-        builder
-            .max_header_size(self.max_head)
-            .max_headers(self.max_headers);
-        builder
-    }
-
-    fn http2(&self) -> http2::Builder<Executor> {
-        let mut builder = http2::Builder::new(Executor);
-        builder
-            .timer(Timer)
-            .max_concurrent_streams(self.max_streams)
-            .max_header_list_size(self.max_head.try_into().unwrap_or(u32::MAX));
-        builder
     }
 }
 
@@ -250,9 +126,7 @@ impl Server {
 struct Serving<H> {
     http1: http1::Builder,
     http2: http2::Builder<Executor>,
-    limits: Limits,
-    max_head: usize,
-    has_peers: bool,
+    server: Rc<Server>,
     connections: Rc<Connections>,
     handler: H,
     location: &'static Location<'static>,
@@ -265,9 +139,9 @@ where
 {
     async fn serve(self: Rc<Self>, conn: Connection) -> Result<(), Failure> {
         let reactor = Reactor::current().ok_or(ReactorError::NotRunning)?;
-        let watch = Watch::start(conn.transport(), reactor.now(), self.limits);
+        let watch = Watch::start(conn.transport(), reactor.now(), self.server.clone());
         let _entry = self.connections.enter(&watch);
-        let mut wire = Wire::new(conn, watch.clone(), self.max_head);
+        let mut wire = Wire::new(conn, watch.clone(), self.server.max_head);
         let Ok(is_http2) = wire.is_http2().await else {
             return Ok(());
         };
@@ -290,9 +164,10 @@ where
         } else {
             let mut serving = self.http1.serve_connection(wire, service);
             let served = run!(serving);
-            if let (Ok(()), Some(resolver)) = (&served, watch.take_upgrade()) {
+            let upgrade = watch.upgrade.take().filter(|_| watch.changes.get());
+            if let (Ok(()), Some(upgrade)) = (&served, upgrade) {
                 let parts = serving.into_parts();
-                resolver.callback(parts.io.into_connection(&parts.read_buf));
+                upgrade.callback(parts.io.into_connection(&parts.read_buf));
             }
             served
         };
@@ -315,32 +190,35 @@ where
         mut active: Active,
     ) -> impl Future<Output = Result<Response<impl HttpBody<Data = Bytes, Error = Failure>>, Infallible>>
     {
-        active.log = LogEntry::begin(&request);
         let asks_for_upgrade = asks_for_upgrade(&mut request, &active.watch);
-        if self.has_peers {
+        if self.server.peers {
             let peer = active.watch.transport.peer();
             request.extensions_mut().insert(peer);
         }
-        let refusal = refusal(&request, self.limits.max_body);
-        let method = request.method().clone();
-        let path = request.uri().path_and_query().cloned();
-        let request = received(request, &self.limits);
+        let refusal = refusal(&request, self.server.max_body);
+        let request = received(request, &self.server);
+        let (head, body) = request.into_parts();
+        active.log = LogEntry::begin(&head);
+        let (method, path) = (head.method.clone(), head.uri.path_and_query().cloned());
+        let request = Request::from_parts(head, body);
         async move {
             let mut response = match refusal {
-                Some(status) => close(status),
+                Some(status) => status.into_response(),
                 None => {
-                    let mut future = pin!((self.handler)(request));
-                    let result = poll_fn(|cx| {
-                        let poll = || future.as_mut().poll(cx);
-                        let polled = report::catch_unmeasured(|| self.location, poll);
-                        polled.unwrap_or_else(|panic| Poll::Ready(Err(panic)))
-                    });
-                    match result.await {
+                    let answer = AssertUnwindSafe((self.handler)(request))
+                        .catch_unwind()
+                        .await;
+                    let failure = |panic| Err(Failure::from_panic(panic, self.location));
+                    match answer.unwrap_or_else(failure) {
                         Ok(response) => response.into_response(),
                         Err(failure) => failed(failure, &method, path.as_ref()),
                     }
                 }
             };
+            if refusal.is_some() {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
             if asks_for_upgrade {
                 let status = response.status();
                 let is_accepted = method == Method::CONNECT && status.is_success();
@@ -394,14 +272,6 @@ fn refusal<B: HttpBody>(request: &Request<B>, max_body: u64) -> Option<StatusCod
     (is_missing || other.is_some() || !is_same).then_some(StatusCode::BAD_REQUEST)
 }
 
-/// Makes a response after which the connection is closed.
-fn close(status: StatusCode) -> Response<Body> {
-    let mut response = status.into_response();
-    let close = HeaderValue::from_static("close");
-    response.headers_mut().insert(header::CONNECTION, close);
-    response
-}
-
 /// A type that converts to a response: what a handler returns.
 ///
 /// A text is sent as `text/plain`. A [`StatusCode`] is a response without a body.
@@ -418,9 +288,7 @@ impl<B: Into<Body>> IntoResponse for Response<B> {
 
 impl IntoResponse for StatusCode {
     fn into_response(self) -> Response<Body> {
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = self;
-        response
+        (self, ()).into_response()
     }
 }
 
@@ -445,18 +313,6 @@ macro_rules! is_response {
 }
 
 is_response!(&'static str, String => [(header::CONTENT_TYPE, TEXT)];);
-is_response!((), Bytes, Vec<u8>, &'static [u8] => None::<(HeaderName, HeaderValue)>;);
-
-impl IntoResponse for Body {
-    fn into_response(self) -> Response<Body> {
-        Response::new(self)
-    }
-}
+is_response!((), Body, Bytes, Vec<u8>, &'static [u8] => None::<(HeaderName, HeaderValue)>;);
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
-
-impl<H> fmt::Debug for Serving<H> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Serving").finish_non_exhaustive()
-    }
-}

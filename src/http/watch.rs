@@ -8,24 +8,16 @@
 use std::cell::Cell;
 use std::fs::File;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use super::access_log::LogEntry;
+use super::settings::Server;
 use crate::cells;
 use crate::clock::{Clock, DelayedCall};
 use crate::defer::Resolver;
 use crate::stream::Connection;
 use crate::transport::Transport;
-
-/// The limits of the peers of a server. `None` is no limit.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    pub(super) head: Option<Duration>,
-    pub(super) idle: Option<Duration>,
-    pub(super) body: Option<Duration>,
-    pub(super) max_body: u64,
-}
 
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,10 +30,6 @@ enum Wait {
     Busy,
     /// The peer, which is to accept the bodies of responses over HTTP/2.
     Peer,
-    /// The end, which was requested, at most this long.
-    End(Option<Duration>),
-    /// The end, as that limit has passed.
-    CutOff,
 }
 
 /// Watches a connection.
@@ -52,34 +40,42 @@ pub(super) struct Watch {
     pub(super) file: Cell<Option<(File, u64)>>,
     /// Fires with the connection if the response says that the protocol changes.
     pub(super) upgrade: Cell<Option<Resolver<Connection>>>,
-    /// Whether the protocol changes, as a request has asked for it.
-    changes: Cell<Option<bool>>,
-    limits: Limits,
+    /// Whether the protocol changes, or stays, as a request has asked for it.
+    pub(super) changes: Cell<bool>,
+    pub(super) stays: Cell<bool>,
+    server: Rc<Server>,
     wait: Cell<Wait>,
     since: Cell<Instant>,
+    /// When the end was requested, and how long it may take.
+    end: Cell<Option<(Instant, Duration)>>,
     timer: Cell<Option<DelayedCall>>,
     /// The number of requests whose response is not finished, and of those that wait for the peer.
     active: Cell<usize>,
     blocked: Cell<usize>,
+    /// Whether the connection has not ended in time.
+    pub(super) was_cut_off: Cell<bool>,
     /// The task of the connection.
     waker: Cell<Option<Waker>>,
 }
 
 impl Watch {
     /// Watches a new connection.
-    pub(super) fn start(transport: Transport, now: Instant, limits: Limits) -> Rc<Self> {
+    pub(super) fn start(transport: Transport, now: Instant, server: Rc<Server>) -> Rc<Self> {
         let this = Rc::new(Self {
             transport,
             is_http2: Cell::default(),
             file: Cell::default(),
             upgrade: Cell::default(),
             changes: Cell::default(),
-            limits,
+            stays: Cell::default(),
+            server,
             wait: Cell::new(Wait::Head),
             since: Cell::new(now),
+            end: Cell::default(),
             timer: Cell::default(),
             active: Cell::default(),
             blocked: Cell::default(),
+            was_cut_off: Cell::default(),
             waker: Cell::default(),
         });
         this.check();
@@ -87,10 +83,12 @@ impl Watch {
     }
 
     /// Ends the connection when its requests are answered, and after `limit` in any case.
-    pub(super) fn stop(self: &Rc<Self>, limit: Option<Duration>) {
-        self.set_wait(Wait::End(limit));
-        self.check();
-        cells::wake(&self.waker);
+    pub(super) fn stop(self: &Rc<Self>, limit: Duration) {
+        if let Some(reactor) = self.transport.reactor() {
+            self.end.set(Some((reactor.now(), limit)));
+            self.check();
+            cells::wake(&self.waker);
+        }
     }
 
     /// Returns whether the end was requested. The task is woken when it is.
@@ -98,36 +96,17 @@ impl Watch {
         if !cells::is_some(&self.waker) {
             self.waker.set(Some(cx.waker().clone()));
         }
-        matches!(self.wait.get(), Wait::End(_))
-    }
-
-    /// Returns whether the time limit of its end has ended the connection.
-    pub(super) fn was_cut_off(&self) -> bool {
-        self.wait.get() == Wait::CutOff
+        self.end.get().is_some()
     }
 
     /// Records whether the protocol changes, as a request has asked for it.
     pub(super) fn set_changes(&self, changes: bool) {
-        self.changes.set(Some(changes));
+        self.changes.set(changes);
+        self.stays.set(!changes);
         if !changes {
             drop(self.upgrade.take());
         }
         cells::wake(&self.waker);
-    }
-
-    /// Returns what fires with the connection, if the protocol changes.
-    pub(super) fn take_upgrade(&self) -> Option<Resolver<Connection>> {
-        let resolver = self.upgrade.take();
-        resolver.filter(|_| self.changes.get() == Some(true))
-    }
-
-    /// Waits until it is known that the protocol does not change.
-    pub(super) fn poll_stays(&self) -> Poll<()> {
-        if self.changes.get() != Some(false) {
-            return Poll::Pending;
-        }
-        self.changes.set(None);
-        Poll::Ready(())
     }
 
     /// Records that a part of a head has come.
@@ -138,11 +117,7 @@ impl Watch {
     }
 
     fn set_wait(&self, wait: Wait) {
-        let is_over = match self.wait.get() {
-            Wait::End(_) => !matches!(wait, Wait::End(_)),
-            wait => wait == Wait::CutOff,
-        };
-        if let (false, Some(reactor)) = (is_over, self.transport.reactor()) {
+        if let Some(reactor) = self.transport.reactor() {
             self.wait.set(wait);
             self.since.set(reactor.now());
         }
@@ -153,22 +128,30 @@ impl Watch {
         let Some(reactor) = self.transport.reactor() else {
             return;
         };
-        let Limits {
-            head, idle, body, ..
-        } = self.limits;
+        let server = &self.server;
+        let (head, idle, body) = (
+            server.head_timeout,
+            server.idle_timeout,
+            server.body_timeout,
+        );
         let limit = match self.wait.get() {
             Wait::Head => head,
             Wait::Idle => idle,
-            Wait::Busy | Wait::CutOff => None,
+            Wait::Busy => None,
             Wait::Peer => body,
-            Wait::End(limit) => limit,
         };
-        let passed = reactor.now().saturating_duration_since(self.since.get());
-        let left = limit.map(|limit| limit.saturating_sub(passed));
-        if left.is_some_and(|left| left.is_zero()) {
-            return self.expired();
+        let limits = [limit.map(|limit| (self.since.get(), limit)), self.end.get()];
+        let passed = |since| reactor.now().saturating_duration_since(since);
+        let left = |(since, limit): (_, Duration)| limit.saturating_sub(passed(since));
+        let left = limits.map(|limit| limit.map(left));
+        if left.contains(&Some(Duration::ZERO)) {
+            return self.expired(left[1] == Some(Duration::ZERO));
         }
-        let Some(next) = [left, head, idle, body].into_iter().flatten().min() else {
+        let Some(next) = [left[0], left[1], head, idle, body]
+            .into_iter()
+            .flatten()
+            .min()
+        else {
             return;
         };
         let this = Rc::downgrade(self);
@@ -180,16 +163,17 @@ impl Watch {
     }
 
     #[cold]
-    fn expired(self: &Rc<Self>) {
+    fn expired(self: &Rc<Self>, is_cut_off: bool) {
         let (wait, peer) = (self.wait.get(), self.transport.peer());
         tracing::debug!(target: "torsade::http", %peer, ?wait, "a time limit has passed");
-        match wait {
-            Wait::Head => self.transport.lose_connection(),
-            Wait::Idle => self.stop(self.limits.idle.map(|limit| limit.max(SHORTEST))),
-            _ => {
-                self.wait.set(Wait::CutOff);
-                self.transport.abort_connection();
+        self.was_cut_off.set(is_cut_off);
+        match (wait, self.server.idle_timeout) {
+            (Wait::Head, _) if !is_cut_off => self.transport.lose_connection(),
+            (Wait::Idle, Some(limit)) if !is_cut_off => {
+                self.set_wait(Wait::Idle);
+                self.stop(limit.max(SHORTEST));
             }
+            _ => self.transport.abort_connection(),
         }
     }
 

@@ -49,40 +49,29 @@ impl Wire {
         }
     }
 
-    /// Returns whether the peer speaks HTTP/2: as agreed by ALPN, or else as the first bytes say.
-    /// Fails when the connection has to end.
+    /// Returns whether the peer speaks HTTP/2, as the first bytes say. Fails when the connection
+    /// has to end.
     pub(super) async fn is_http2(&mut self) -> io::Result<bool> {
-        let is_http2 = self.speaks_http2().await?;
+        let Self {
+            conn, ahead, watch, ..
+        } = self;
+        while ahead.len() < PREFACE.len() && PREFACE.starts_with(ahead) {
+            let length = ahead.len();
+            let read = poll_fn(|cx| match watch.poll_stop(cx) {
+                true => Poll::Ready(Err(ErrorKind::ConnectionAborted.into())),
+                false => conn.poll_read_uninit(cx, FIRST, |bytes| ahead.extend_from_slice(bytes)),
+            });
+            read.await?;
+            if ahead.len() == length {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+        }
+        let is_http2 = ahead.starts_with(PREFACE);
         if is_http2 {
             self.framing = Framing::new(HTTP2);
-            self.watch.is_http2.set(true);
+            watch.is_http2.set(true);
         }
         Ok(is_http2)
-    }
-
-    async fn speaks_http2(&mut self) -> io::Result<bool> {
-        #[cfg(feature = "tls")]
-        if let Some(agreed) = self.conn.transport().tls().and_then(|tls| tls.alpn) {
-            return Ok(agreed == b"h2");
-        }
-        poll_fn(|cx| {
-            loop {
-                let count = self.ahead.len().min(PREFACE.len());
-                let is_prefix = self.ahead[..count] == PREFACE[..count];
-                if !is_prefix || count == PREFACE.len() {
-                    return Poll::Ready(Ok(is_prefix));
-                }
-                if self.watch.poll_stop(cx) {
-                    return Poll::Ready(Err(ErrorKind::ConnectionAborted.into()));
-                }
-                let put = |bytes: &[u8]| self.ahead.extend_from_slice(bytes);
-                ready!(self.conn.poll_read_uninit(cx, FIRST, put))?;
-                if self.ahead.len() == count {
-                    return Poll::Ready(Err(ErrorKind::UnexpectedEof.into()));
-                }
-            }
-        })
-        .await
     }
 
     /// Takes the connection, when hyper has done its part.
@@ -137,7 +126,9 @@ impl Read for Wire {
             if this.checked == 0 {
                 match this.framing.state {
                     State::Upgrade => {
-                        ready!(this.watch.poll_stays());
+                        if !this.watch.stays.take() {
+                            return Poll::Pending;
+                        }
                         this.framing.state = HTTP1;
                     }
                     State::Frame(left, 0) => {
