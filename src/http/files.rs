@@ -93,12 +93,14 @@ fn find(root: &Path, path: &str) -> io::Result<PathBuf> {
     let name = name.map_err(|_| ErrorKind::NotFound)?;
     let name = Path::new(name.trim_start_matches('/'));
     let is_plain = |part| matches!(part, Component::Normal(_) | Component::CurDir);
-    let is_plain = name.components().all(is_plain);
-    let found = root.join(name).canonicalize()?;
-    match is_plain && found.starts_with(root) {
-        true => Ok(found),
-        false => Err(ErrorKind::NotFound.into()),
-    }
+    let found = match name.components().all(is_plain) {
+        true => root.join(name).canonicalize()?,
+        false => PathBuf::new(),
+    };
+    let is_inside = found.starts_with(root);
+    is_inside
+        .then_some(found)
+        .ok_or_else(|| ErrorKind::NotFound.into())
 }
 
 /// Makes the response with a file.

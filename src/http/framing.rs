@@ -15,18 +15,22 @@ use std::str;
 use memchr::memchr;
 
 /// Follows the messages of a connection.
+#[derive(Default)]
 pub(super) struct Framing {
     pub(super) state: State,
     /// The number of bytes of the body, or [`CHUNKED`], as far as it is known from the head.
     body: Option<u64>,
     /// Whether the request asks to go on with another protocol.
     is_upgrade: bool,
+    /// The number of empty lines before a request.
+    empty_lines: usize,
 }
 
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Default, PartialEq)]
 pub(super) enum State {
-    /// Before a request, after this many empty lines.
-    Start(usize),
+    /// Before a request.
+    #[default]
+    Start,
     Head,
     /// In a body, or in a chunk and the end of its line: the number of bytes that are left.
     Body(u64),
@@ -40,23 +44,12 @@ pub(super) enum State {
     Frame(u64, usize),
 }
 
-/// The state in which HTTP/1 begins.
-pub(super) const HTTP1: State = State::Start(0);
 /// The state in which HTTP/2 begins, with a preface of 24 bytes.
 pub(super) const HTTP2: State = State::Frame(24, FRAMES);
 /// The most frames in one turn.
 pub(super) const FRAMES: usize = 16;
 
 impl Framing {
-    pub(super) fn new(state: State) -> Self {
-        let (body, is_upgrade) = (None, false);
-        Self {
-            state,
-            body,
-            is_upgrade,
-        }
-    }
-
     /// Returns how many of the bytes, which follow those that it has returned before, hyper may
     /// read now. The rest is an unfinished line or header if the state does not say otherwise.
     pub(super) fn check(&mut self, bytes: &[u8]) -> usize {
@@ -99,10 +92,13 @@ impl Framing {
     /// Returns the state after a line. `None` refuses it.
     fn next(&mut self, line: &[u8]) -> Option<State> {
         Some(match self.state {
-            State::Start(EMPTY_LINES) if line.is_empty() => return None,
-            State::Start(count) if line.is_empty() => State::Start(count + 1),
-            State::Start(_) => {
-                (self.body, self.is_upgrade) = (None, line.starts_with(b"CONNECT "));
+            State::Start if line.is_empty() => {
+                self.empty_lines += 1;
+                (self.empty_lines <= EMPTY_LINES).then_some(State::Start)?
+            }
+            State::Start => {
+                (self.body, self.empty_lines) = (None, 0);
+                self.is_upgrade = line.starts_with(b"CONNECT ");
                 State::Head
             }
             State::Head if line.is_empty() => match self.body {
@@ -143,7 +139,7 @@ impl Framing {
     fn end(&self) -> State {
         match self.is_upgrade {
             true => State::Upgrade,
-            false => HTTP1,
+            false => State::Start,
         }
     }
 }

@@ -17,15 +17,11 @@ use crate::net::Port;
 #[derive(Clone)]
 #[doc(alias = "IListeningPort")]
 pub struct HttpPort {
-    port: Port,
-    connections: Rc<Connections>,
+    pub(super) port: Port,
+    pub(super) connections: Rc<Connections>,
 }
 
 impl HttpPort {
-    pub(super) fn new(port: Port, connections: Rc<Connections>) -> Self {
-        Self { port, connections }
-    }
-
     /// Returns the address that the port listens at.
     #[doc(alias = "getHost")]
     pub fn local_addr(&self) -> Address {

@@ -73,8 +73,8 @@ pub fn serve<R: IntoResponse + 'static>(
 
 impl Server {
     /// Serves HTTP at an endpoint, on the reactor that runs on this thread: `handler` makes the
-    /// response of each request. HTTP/1.0, 1.1 and 2 are spoken; over TLS as agreed by ALPN, for
-    /// which `h2` and `http/1.1` are offered unless the endpoint's configuration says otherwise.
+    /// response of each request. HTTP/1.0, 1.1 and 2 are spoken, as the first bytes of the peer say;
+    /// by ALPN `h2` and `http/1.1` are offered unless the endpoint's configuration says otherwise.
     ///
     /// A failure or panic of the handler is reported, and answered with status 500; except that a
     /// body which is too large, too slow or broken off is answered with 413, 408 or 400.
@@ -118,7 +118,7 @@ impl Server {
             location,
         });
         let port = reactor.serve((endpoint, options), move |conn| serving.clone().serve(conn))?;
-        Ok(HttpPort::new(port, connections))
+        Ok(HttpPort { port, connections })
     }
 }
 
@@ -141,10 +141,10 @@ where
         let reactor = Reactor::current().ok_or(ReactorError::NotRunning)?;
         let watch = Watch::start(conn.transport(), reactor.now(), self.server.clone());
         let _entry = self.connections.enter(&watch);
-        let mut wire = Wire::new(conn, watch.clone(), self.server.max_head);
-        let Ok(is_http2) = wire.is_http2().await else {
+        let mut wire = Wire::new(conn, watch.clone());
+        if wire.find_version().await.is_err() {
             return Ok(());
-        };
+        }
         let (this, its_watch) = (self.clone(), watch.clone());
         let service = service_fn(move |request| this.clone().answer(request, its_watch.begin()));
         macro_rules! run {
@@ -158,13 +158,16 @@ where
                 .await
             };
         }
-        let served = if is_http2 {
+        let served = if watch.is_http2.get() {
             let mut serving = self.http2.serve_connection(wire, service);
             run!(serving)
         } else {
             let mut serving = self.http1.serve_connection(wire, service);
             let served = run!(serving);
-            let upgrade = watch.upgrade.take().filter(|_| watch.changes.get());
+            let upgrade = watch
+                .upgrade
+                .take()
+                .filter(|_| watch.changes.get() == Some(true));
             if let (Ok(()), Some(upgrade)) = (&served, upgrade) {
                 let parts = serving.into_parts();
                 upgrade.callback(parts.io.into_connection(&parts.read_buf));
@@ -205,9 +208,8 @@ where
             let mut response = match refusal {
                 Some(status) => status.into_response(),
                 None => {
-                    let answer = AssertUnwindSafe((self.handler)(request))
-                        .catch_unwind()
-                        .await;
+                    let future = AssertUnwindSafe((self.handler)(request));
+                    let answer = future.catch_unwind().await;
                     let failure = |panic| Err(Failure::from_panic(panic, self.location));
                     match answer.unwrap_or_else(failure) {
                         Ok(response) => response.into_response(),
@@ -226,12 +228,9 @@ where
                 active.watch.set_changes(changes);
             }
             if method == Method::HEAD {
-                let length = response.body().size_hint().exact();
-                if let Some(length @ 1..) = length {
-                    let headers = response.headers_mut();
-                    headers
-                        .entry(header::CONTENT_LENGTH)
-                        .or_insert(length.into());
+                if let Some(length @ 1..) = response.body().size_hint().exact() {
+                    let (headers, length) = (response.headers_mut(), length.into());
+                    headers.entry(header::CONTENT_LENGTH).or_insert(length);
                 }
                 *response.body_mut() = Body::empty();
             }

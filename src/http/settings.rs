@@ -92,3 +92,10 @@ settings! {
     #[doc(alias("ConnectInfo", "getClientAddress", "remote_addr"))]
     peers: bool = false, bool => peers;
 }
+
+impl Server {
+    /// Returns the limits of the head, between requests, and of bodies.
+    pub(super) fn time_limits(&self) -> [Option<Duration>; 3] {
+        [self.head_timeout, self.idle_timeout, self.body_timeout]
+    }
+}

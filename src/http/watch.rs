@@ -40,10 +40,9 @@ pub(super) struct Watch {
     pub(super) file: Cell<Option<(File, u64)>>,
     /// Fires with the connection if the response says that the protocol changes.
     pub(super) upgrade: Cell<Option<Resolver<Connection>>>,
-    /// Whether the protocol changes, or stays, as a request has asked for it.
-    pub(super) changes: Cell<bool>,
-    pub(super) stays: Cell<bool>,
-    server: Rc<Server>,
+    /// Whether the protocol changes, as a request has asked for it.
+    pub(super) changes: Cell<Option<bool>>,
+    pub(super) server: Rc<Server>,
     wait: Cell<Wait>,
     since: Cell<Instant>,
     /// When the end was requested, and how long it may take.
@@ -67,7 +66,6 @@ impl Watch {
             file: Cell::default(),
             upgrade: Cell::default(),
             changes: Cell::default(),
-            stays: Cell::default(),
             server,
             wait: Cell::new(Wait::Head),
             since: Cell::new(now),
@@ -101,8 +99,7 @@ impl Watch {
 
     /// Records whether the protocol changes, as a request has asked for it.
     pub(super) fn set_changes(&self, changes: bool) {
-        self.changes.set(changes);
-        self.stays.set(!changes);
+        self.changes.set(Some(changes));
         if !changes {
             drop(self.upgrade.take());
         }
@@ -128,12 +125,7 @@ impl Watch {
         let Some(reactor) = self.transport.reactor() else {
             return;
         };
-        let server = &self.server;
-        let (head, idle, body) = (
-            server.head_timeout,
-            server.idle_timeout,
-            server.body_timeout,
-        );
+        let [head, idle, body] = self.server.time_limits();
         let limit = match self.wait.get() {
             Wait::Head => head,
             Wait::Idle => idle,
@@ -147,11 +139,8 @@ impl Watch {
         if left.contains(&Some(Duration::ZERO)) {
             return self.expired(left[1] == Some(Duration::ZERO));
         }
-        let Some(next) = [left[0], left[1], head, idle, body]
-            .into_iter()
-            .flatten()
-            .min()
-        else {
+        let looks = left.into_iter().chain([head, idle, body]);
+        let Some(next) = looks.flatten().min() else {
             return;
         };
         let this = Rc::downgrade(self);

@@ -18,7 +18,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
 
-use super::framing::{FRAMES, Framing, HTTP1, HTTP2, State};
+use super::framing::{FRAMES, Framing, HTTP2, State};
 use super::watch::Watch;
 use crate::defer::Deferred;
 use crate::stream::Connection;
@@ -31,47 +31,42 @@ pub(super) struct Wire {
     ahead: Vec<u8>,
     /// The number of bytes ahead that hyper may read.
     checked: usize,
-    max_line: usize,
     /// The file that the transport sends, and its length.
     sending: Option<(Deferred<u64>, u64)>,
 }
 
 impl Wire {
-    pub(super) fn new(conn: Connection, watch: Rc<Watch>, max_line: usize) -> Self {
+    pub(super) fn new(conn: Connection, watch: Rc<Watch>) -> Self {
         Self {
             conn,
             watch,
-            framing: Framing::new(HTTP1),
+            framing: Framing::default(),
             ahead: Vec::new(),
             checked: 0,
-            max_line,
             sending: None,
         }
     }
 
-    /// Returns whether the peer speaks HTTP/2, as the first bytes say. Fails when the connection
+    /// Finds out whether the peer speaks HTTP/2, as the first bytes say. Fails when the connection
     /// has to end.
-    pub(super) async fn is_http2(&mut self) -> io::Result<bool> {
-        let Self {
-            conn, ahead, watch, ..
-        } = self;
-        while ahead.len() < PREFACE.len() && PREFACE.starts_with(ahead) {
-            let length = ahead.len();
-            let read = poll_fn(|cx| match watch.poll_stop(cx) {
+    pub(super) async fn find_version(&mut self) -> io::Result<()> {
+        while self.ahead.len() < PREFACE.len() && PREFACE.starts_with(&self.ahead) {
+            let (length, ahead) = (self.ahead.len(), &mut self.ahead);
+            let mut put = |bytes: &[u8]| ahead.extend_from_slice(bytes);
+            let read = poll_fn(|cx| match self.watch.poll_stop(cx) {
                 true => Poll::Ready(Err(ErrorKind::ConnectionAborted.into())),
-                false => conn.poll_read_uninit(cx, FIRST, |bytes| ahead.extend_from_slice(bytes)),
+                false => self.conn.poll_read_uninit(cx, FIRST, &mut put),
             });
             read.await?;
-            if ahead.len() == length {
+            if self.ahead.len() == length {
                 return Err(ErrorKind::UnexpectedEof.into());
             }
         }
-        let is_http2 = ahead.starts_with(PREFACE);
-        if is_http2 {
-            self.framing = Framing::new(HTTP2);
-            watch.is_http2.set(true);
+        if self.ahead.starts_with(PREFACE) {
+            self.framing.state = HTTP2;
+            self.watch.is_http2.set(true);
         }
-        Ok(is_http2)
+        Ok(())
     }
 
     /// Takes the connection, when hyper has done its part.
@@ -87,12 +82,12 @@ impl Wire {
         if self.framing.state == State::Refused {
             self.ahead.truncate(self.checked);
             self.ahead.extend_from_slice(REFUSED);
-            self.checked = self.ahead.len();
-        } else if self.checked == 0 && self.ahead.len() > self.max_line {
-            // hyper refuses so long a line.
-            self.framing.state = State::Refused;
-            self.checked = self.ahead.len();
+        } else if self.checked > 0 || self.ahead.len() <= self.watch.server.max_head {
+            return;
         }
+        // hyper refuses this, or so long a line.
+        self.framing.state = State::Refused;
+        self.checked = self.ahead.len();
     }
 
     /// Sends the file in whose place hyper writes `length` zeros.
@@ -126,10 +121,11 @@ impl Read for Wire {
             if this.checked == 0 {
                 match this.framing.state {
                     State::Upgrade => {
-                        if !this.watch.stays.take() {
+                        if this.watch.changes.get() != Some(false) {
                             return Poll::Pending;
                         }
-                        this.framing.state = HTTP1;
+                        this.watch.changes.set(None);
+                        this.framing.state = State::Start;
                     }
                     State::Frame(left, 0) => {
                         this.framing.state = State::Frame(left, FRAMES);
