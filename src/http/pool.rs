@@ -22,6 +22,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
 use std::panic::Location;
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
@@ -292,6 +293,8 @@ enum Sender {
     Two(http2::SendRequest<Body>),
 }
 
+/// The response's head that is to come.
+type Sending = Pin<Box<dyn Future<Output = Result<Response<Incoming>, SendError>>>>;
 type SendError = TrySendError<Request<Body>>;
 
 impl Conn {
@@ -378,17 +381,13 @@ impl Conn {
     /// Sends a request; the future yields the response's head. Dropping the future resets the
     /// request, which over HTTP/1 closes the connection. Returns the request if it cannot be sent.
     #[expect(clippy::result_large_err, reason = "the request is sent again")]
-    pub(super) fn send(
-        &self,
-        request: Request<Body>,
-    ) -> Result<impl Future<Output = Result<Response<Incoming>, SendError>> + use<>, Request<Body>>
-    {
+    pub(super) fn send(&self, request: Request<Body>) -> Result<Sending, Request<Body>> {
         self.is_busy.set(true);
         self.is_cut.set(false);
         match &mut *self.sender.borrow_mut() {
             None => Err(request),
-            Some(Sender::One(sender)) => Ok(Either::Left(sender.try_send_request(request))),
-            Some(Sender::Two(sender)) => Ok(Either::Right(sender.try_send_request(request))),
+            Some(Sender::One(sender)) => Ok(Box::pin(sender.try_send_request(request))),
+            Some(Sender::Two(sender)) => Ok(Box::pin(sender.try_send_request(request))),
         }
     }
 }
