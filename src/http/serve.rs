@@ -73,8 +73,9 @@ pub fn serve<R: IntoResponse + 'static>(
 
 impl Server {
     /// Serves HTTP at an endpoint, on the reactor that runs on this thread: `handler` makes the
-    /// response of each request. HTTP/1.0, 1.1 and 2 are spoken, as the first bytes of the peer say;
-    /// by ALPN `h2` and `http/1.1` are offered unless the endpoint's configuration says otherwise.
+    /// response of each request. HTTP/1.0, 1.1 and 2 are spoken, as the first bytes of the peer
+    /// say; by ALPN `h2` and `http/1.1` are offered unless the endpoint's configuration says
+    /// otherwise.
     ///
     /// A failure or panic of the handler is reported, and answered with status 500; except that a
     /// body which is too large, too slow or broken off is answered with 413, 408 or 400.
