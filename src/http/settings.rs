@@ -4,7 +4,9 @@ use std::time::Duration;
 
 /// Makes the type: of each setting its name, type and default, and what its method accepts.
 macro_rules! settings {
-    ($(#[$doc:meta])+; $($(#[$about:meta])+ $name:ident: $kind:ty = $default:expr, $accepted:ty => $value:expr;)*) => {
+    ($(#[$doc:meta])+ pub struct Server {
+        $($(#[$about:meta])+ $name:ident: $kind:ty = $default:expr, $accepted:ty => $value:expr;)*
+    }) => {
         $(#[$doc])+
         #[derive(Clone, Debug)]
         #[must_use]
@@ -34,23 +36,23 @@ macro_rules! settings {
 }
 
 settings! {
-    /// The settings of a server.
-    ///
-    /// | limit | default | a peer that exceeds it |
-    /// |---|---|---|
-    /// | [`head_timeout`](Self::head_timeout) | 30 s | is disconnected |
-    /// | [`idle_timeout`](Self::idle_timeout) | 60 s | is disconnected |
-    /// | [`body_timeout`](Self::body_timeout) | 60 s | gets 408, or is disconnected |
-    /// | [`max_head`](Self::max_head) | 32 KiB | gets 431 |
-    /// | [`max_headers`](Self::max_headers) | 100 | gets 431 |
-    /// | [`max_body`](Self::max_body) | 16 MiB | gets 413 |
-    /// | [`max_streams`](Self::max_streams) | 100 | waits |
-    /// | [`max_connections`](Self::max_connections) | 10,000 | waits |
-    ///
-    /// Further limits are those of [`ListenOptions`], for example on the connections of one peer.
-    /// [`ListenOptions`]: crate::net::ListenOptions
-    ;
-
+/// The settings of a server.
+///
+/// | limit | default | a peer that exceeds it |
+/// |---|---|---|
+/// | [`head_timeout`](Self::head_timeout) | 30 s | is disconnected |
+/// | [`idle_timeout`](Self::idle_timeout) | 60 s | is disconnected |
+/// | [`body_timeout`](Self::body_timeout) | 60 s | gets 408, or is disconnected |
+/// | [`max_head`](Self::max_head) | 32 KiB | gets 431 |
+/// | [`max_headers`](Self::max_headers) | 100 | gets 431 |
+/// | [`max_body`](Self::max_body) | 16 MiB | gets 413 |
+/// | [`max_streams`](Self::max_streams) | 100 | waits |
+/// | [`max_connections`](Self::max_connections) | 10,000 | waits |
+///
+/// Further limits are those of [`ListenOptions`], for example on the connections of one peer.
+///
+/// [`ListenOptions`]: crate::net::ListenOptions
+pub struct Server {
     /// Sets how long the head of a request may take, from its first byte, or from the beginning of
     /// the connection. `None` is no limit, here and below.
     #[doc(alias = "header_read_timeout")]
@@ -91,6 +93,7 @@ settings! {
     /// Sets whether each request has the peer's [`Address`](crate::Address) among its extensions.
     #[doc(alias("ConnectInfo", "getClientAddress", "remote_addr"))]
     peers: bool = false, bool => peers;
+}
 }
 
 impl Server {
