@@ -152,10 +152,8 @@ type MaybeFrame = Option<Result<Frame<Bytes>, Failure>>;
 
 /// Returns the number of the frame's bytes.
 fn length(frame: &MaybeFrame) -> usize {
-    let data = frame
-        .as_ref()
-        .and_then(|frame| frame.as_ref().ok()?.data_ref());
-    data.map_or(0, Bytes::len)
+    let frame = frame.as_ref().and_then(|frame| frame.as_ref().ok());
+    frame.and_then(Frame::data_ref).map_or(0, Bytes::len)
 }
 
 /// A body that is polled by a function.

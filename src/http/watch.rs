@@ -156,12 +156,10 @@ impl Watch {
         let (wait, peer) = (self.wait.get(), self.transport.peer());
         tracing::debug!(target: "torsade::http", %peer, ?wait, "a time limit has passed");
         self.was_cut_off.set(is_cut_off);
+        self.set_wait(wait);
         match (wait, self.server.idle_timeout) {
             (Wait::Head, _) if !is_cut_off => self.transport.lose_connection(),
-            (Wait::Idle, Some(limit)) if !is_cut_off => {
-                self.set_wait(Wait::Idle);
-                self.stop(limit.max(SHORTEST));
-            }
+            (Wait::Idle, Some(limit)) if !is_cut_off => self.stop(limit.max(SHORTEST)),
             _ => self.transport.abort_connection(),
         }
     }
