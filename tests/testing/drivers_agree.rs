@@ -147,6 +147,7 @@ impl Protocol for End {
 
 /// Two ends on a reactor.
 struct Played {
+    is_unix: bool,
     reactor: Reactor,
     ends: [Rc<RefCell<Seen>>; 2],
     _port: Port,
@@ -172,6 +173,7 @@ impl Played {
             .unwrap();
         drop(reactor.connect(port.local_addr(), end(1)));
         let played = Self {
+            is_unix: script.is_unix,
             reactor,
             ends,
             _port: port,
@@ -184,6 +186,13 @@ impl Played {
         self.ends.each_ref().map(|seen| {
             let seen = seen.borrow();
             let mut observed = seen.observed.clone();
+            if !self.is_unix {
+                // When the peer ends and then resets, Linux names the one or the other: it depends
+                // on whether the end had arrived when the reset did.
+                for event in &mut observed {
+                    *event = event.replace("BrokenPipe", "ConnectionReset");
+                }
+            }
             if seen.came > 0 {
                 observed.push(how_many(seen.came));
             }
