@@ -100,9 +100,10 @@ impl Server {
         let options = ListenOptions::new().max_connections(self.max_connections);
         let options = options.send_timeout(self.body_timeout);
         let mut http1 = http1::Builder::new();
-        http1
-            .max_header_size(self.max_head)
-            .max_headers(self.max_headers);
+        http1.max_header_size(self.max_head);
+        if self.max_headers != DEFAULT_HEADERS {
+            http1.max_headers(self.max_headers);
+        }
         let mut http2 = http2::Builder::new(Executor);
         let max_head = self.max_head.try_into().unwrap_or(u32::MAX);
         http2
@@ -316,3 +317,6 @@ is_response!(&'static str, String => [(header::CONTENT_TYPE, TEXT)];);
 is_response!((), Body, Bytes, Vec<u8>, &'static [u8] => None::<(HeaderName, HeaderValue)>;);
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+/// hyper's own limit, for which it does not clear its memory before each request.
+const DEFAULT_HEADERS: usize = 100;
