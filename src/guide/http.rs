@@ -180,5 +180,14 @@
 //!
 //! # Build
 //!
-//! The feature adds hyper, h2 and httparse with what they need, and `iri-string`; without it
-//! nothing of this is compiled.
+//! Without the feature nothing of this is compiled. Processor time of `cargo build --lib`, with all
+//! dependencies, on 2026-11-30 (AMD EPYC, two processors, Rust 1.95), and the number of crates that
+//! `cargo tree -e normal` lists on Linux:
+//!
+//! | features | crates | release | debug |
+//! |---|--:|--:|--:|
+//! | `default` | 27 | 43 s | 16 s |
+//! | `default`, `http` | 53 | 67 s | 26 s |
+//! | `default`, `http`, `tls` | 64 | | |
+//!
+//! hyper, h2 and httparse are most of them, with what they need.
