@@ -176,7 +176,7 @@ impl Subscriber for Log {
 #[test]
 fn the_access_log_has_a_line_for_each_response_and_escapes_what_peers_send() {
     let log = Log::default();
-    tracing::subscriber::with_default(log.clone(), || {
+    let serve = || {
         testing::run(async |reactor| {
             let clock = reactor.clone();
             let port = http::serve("127.0.0.1:0", async move |_request| {
@@ -192,7 +192,11 @@ fn the_access_log_has_a_line_for_each_response_and_escapes_what_peers_send() {
             port.stop(SECOND).await?;
             Ok(())
         });
-    });
+    };
+    // First without a subscriber: a place where other threads begin to log in the same moment could
+    // otherwise be remembered as one that nobody listens to.
+    serve();
+    tracing::subscriber::with_default(log.clone(), serve);
     let lines = log.0.lock().unwrap();
     assert_eq!(lines.len(), 2, "{lines:?}");
     for part in [
