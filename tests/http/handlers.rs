@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use crate::support::subscribe;
 use torsade::http::{self, Agent, Body, HttpError, Request, Response, SendBody, Server};
 use torsade::testing::{self, NetworkFaults, Random, each_seed};
 use torsade::{Address, Clock, Failure, fail};
@@ -176,27 +177,23 @@ impl Subscriber for Log {
 #[test]
 fn the_access_log_has_a_line_for_each_response_and_escapes_what_peers_send() {
     let log = Log::default();
-    let serve = || {
-        testing::run(async |reactor| {
-            let clock = reactor.clone();
-            let port = http::serve("127.0.0.1:0", async move |_request| {
-                clock.sleep(2 * SECOND).await?;
-                Ok("hello")
-            })?;
-            let mut conn = reactor.connect_stream(port.local_addr()).await?;
-            conn.write_all(b"GET /a?b HTTP/1.1\r\nHost: here\r\nUser-Agent: x\xff\"\t\r\n\r\n")
-                .await?;
-            conn.write_all(b"GET http://there/ HTTP/1.1\r\nHost: here\r\n\r\n")
-                .await?;
-            conn.read_to_end(&mut Vec::new()).await?;
-            port.stop(SECOND).await?;
-            Ok(())
-        });
-    };
-    // First without a subscriber: a place where other threads begin to log in the same moment could
-    // otherwise be remembered as one that nobody listens to.
-    serve();
-    tracing::subscriber::with_default(log.clone(), serve);
+    let guard = subscribe(log.clone());
+    testing::run(async |reactor| {
+        let clock = reactor.clone();
+        let port = http::serve("127.0.0.1:0", async move |_request| {
+            clock.sleep(2 * SECOND).await?;
+            Ok("hello")
+        })?;
+        let mut conn = reactor.connect_stream(port.local_addr()).await?;
+        conn.write_all(b"GET /a?b HTTP/1.1\r\nHost: here\r\nUser-Agent: x\xff\"\t\r\n\r\n")
+            .await?;
+        conn.write_all(b"GET http://there/ HTTP/1.1\r\nHost: here\r\n\r\n")
+            .await?;
+        conn.read_to_end(&mut Vec::new()).await?;
+        port.stop(SECOND).await?;
+        Ok(())
+    });
+    drop(guard);
     let lines = log.0.lock().unwrap();
     assert_eq!(lines.len(), 2, "{lines:?}");
     for part in [

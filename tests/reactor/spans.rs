@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
-use crate::support::{HERE, Log, MS, until};
+use crate::support::{HERE, Log, MS, subscribe, until};
 use torsade::net::datagram::{DatagramPort, DatagramProtocol};
 use torsade::process::{Command, Process, ProcessProtocol};
 use torsade::scope::scope;
@@ -37,7 +37,7 @@ impl Spans {
     /// Installs a subscriber on this thread.
     fn install() -> (Self, tracing::subscriber::DefaultGuard) {
         let spans = Self::default();
-        (spans.clone(), tracing::subscriber::set_default(spans))
+        (spans.clone(), subscribe(spans))
     }
 
     /// Makes a subscriber for the spans whose target contains a word.
@@ -511,7 +511,7 @@ on_both! {
 
     async fn a_subscriber_without_interest_in_connections_makes_no_span_of_them(reactor) {
         let spans = Spans::only("reactor");
-        let _guard = tracing::subscriber::set_default(spans.clone());
+        let _guard = subscribe(spans.clone());
         let notes = Notes::default();
         let building = notes.clone();
         let port = reactor.listen(HERE, move |_peer| building.clone())?;

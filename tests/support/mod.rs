@@ -31,8 +31,11 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::OnceLock;
 use std::task::Poll;
 use std::time::{Duration, Instant};
+
+use tracing::subscriber::NoSubscriber;
 
 use torsade::net::ToServerEndpoint;
 use torsade::reactor::Stopped;
@@ -237,6 +240,18 @@ impl Protocol for Spy {
             hook(&reason);
         }
     }
+}
+
+/// Sets a subscriber for this thread that misses nothing which other threads reach first.
+///
+/// While there is one subscriber, `tracing` asks that of the thread which reaches a place first; if
+/// the thread has none, nobody hears of the place any more. Of two, it asks both.
+pub(crate) fn subscribe(
+    subscriber: impl tracing::Subscriber + Send + Sync + 'static,
+) -> tracing::subscriber::DefaultGuard {
+    static OTHER: OnceLock<tracing::Dispatch> = OnceLock::new();
+    OTHER.get_or_init(|| tracing::Dispatch::new(NoSubscriber::new()));
+    tracing::subscriber::set_default(subscriber)
 }
 
 /// Returns whether a loss was caused by a peer that accepted nothing.
