@@ -169,8 +169,7 @@ impl Body {
         }
     }
 
-    /// Creates a body whose frames are those that `poll` makes of the body within. It ends when
-    /// that one ends, and is as long.
+    /// Creates a body as [`Mapped`] says.
     pub(super) fn mapped<B: HttpBody + 'static>(
         body: B,
         poll: impl FnMut(Pin<&mut B>, &mut Context<'_>) -> Polled + 'static,
@@ -340,11 +339,12 @@ impl fmt::Debug for Body {
 }
 
 pin_project! {
-    /// The body of [`Body::mapped`].
-    struct Mapped<B, F> {
+    /// A body whose frames are those that `poll` makes of the body within. It ends when that one
+    /// ends, and is as long.
+    pub(super) struct Mapped<B, F> {
         #[pin]
-        body: B,
-        poll: F,
+        pub(super) body: B,
+        pub(super) poll: F,
     }
 }
 

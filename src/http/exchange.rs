@@ -7,11 +7,11 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, header};
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body::{Body as HttpBody, Frame};
 use hyper::body::Incoming;
 use send_wrapper::SendWrapper;
 
-use super::body::Body;
+use super::body::{Body, Mapped};
 use super::error::{HttpError, Phase};
 use super::settings::Server;
 use super::watch::{Active, Watch};
@@ -95,8 +95,8 @@ pub(super) fn received(request: Request<Incoming>, server: &Server) -> Request<B
     let url = request.uri().clone();
     let (limit, most) = (server.body_timeout, server.max_body);
     let (mut left, mut sleep) = (most, None::<Sleep>);
-    let poll = move |body: &mut Body, cx: &mut Context<'_>| {
-        let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
+    let poll = move |body: Pin<&mut Body>, cx: &mut Context<'_>| {
+        let Poll::Ready(frame) = body.poll_frame(cx) else {
             let (Some(limit), Some(reactor)) = (limit, Reactor::current()) else {
                 return Poll::Pending;
             };
@@ -115,10 +115,7 @@ pub(super) fn received(request: Request<Incoming>, server: &Server) -> Request<B
         left = rest;
         Poll::Ready(frame)
     };
-    request.map(|incoming| {
-        let body = incoming.into();
-        Body::other(Watched { body, poll })
-    })
+    request.map(|incoming| Body::mapped(Body::from(incoming), poll))
 }
 
 /// Returns the response with a body that is watched, and logged when it has ended.
@@ -134,51 +131,22 @@ pub(super) fn sent(
     if let Some(log) = &mut active.log {
         log.status = response.status().as_u16();
     }
-    let poll = move |body: &mut Body, cx: &mut Context<'_>| {
+    let poll = move |mut body: Pin<&mut Body>, cx: &mut Context<'_>| {
         if mem::take(&mut is_direct) {
             active.watch.file.set(body.take_file());
         }
-        let frame = Pin::new(body).poll_frame(cx);
+        let frame = body.poll_frame(cx);
         active.set_blocked(frame.is_ready());
         if let (Some(log), Poll::Ready(frame)) = (&mut active.log, &frame) {
             log.bytes += length(frame);
         }
         frame
     };
-    response.map(|body| Watched { body, poll })
+    response.map(|body| Mapped { body, poll })
 }
-
-type MaybeFrame = Option<Result<Frame<Bytes>, Failure>>;
 
 /// Returns the number of the frame's bytes.
-fn length(frame: &MaybeFrame) -> usize {
+fn length(frame: &Option<Result<Frame<Bytes>, Failure>>) -> usize {
     let frame = frame.as_ref().and_then(|frame| frame.as_ref().ok());
     frame.and_then(Frame::data_ref).map_or(0, Bytes::len)
-}
-
-/// A body that is polled by a function.
-struct Watched<F> {
-    body: Body,
-    poll: F,
-}
-
-impl<F> HttpBody for Watched<F>
-where
-    F: FnMut(&mut Body, &mut Context<'_>) -> Poll<MaybeFrame> + Unpin,
-{
-    type Data = Bytes;
-    type Error = Failure;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<MaybeFrame> {
-        let this = &mut *self;
-        (this.poll)(&mut this.body, cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        HttpBody::size_hint(&self.body)
-    }
 }

@@ -124,7 +124,7 @@ impl Agent {
             let (_, mut body) = page.await?;
             let reactor = Reactor::current().ok_or(DeferredError::NoReactor)?;
             let (mut written, all) = (0, body.size_hint().exact());
-            let part = Part::create(&path, 0)?;
+            let part = Part::create(&path)?;
             while let Some(piece) = body.chunk().await? {
                 written += piece.len() as u64;
                 let file = part.file.clone();
@@ -176,19 +176,20 @@ struct Part {
 }
 
 impl Part {
-    /// Creates a file beside another one.
-    fn create(path: &Path, number: u32) -> io::Result<Self> {
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".part{number}"));
-        match File::create_new(&name) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                Self::create(path, number + 1)
+    /// Creates a file beside another one, whose name no other file has.
+    fn create(path: &Path) -> io::Result<Self> {
+        for number in 0_u32.. {
+            let mut name = path.as_os_str().to_owned();
+            name.push(format!(".part{number}"));
+            match File::create_new(&name) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                file => {
+                    let (path, file) = (name.into(), Arc::new(file?));
+                    return Ok(Self { path, file });
+                }
             }
-            file => Ok(Self {
-                path: name.into(),
-                file: Arc::new(file?),
-            }),
         }
+        Err(io::ErrorKind::AlreadyExists.into())
     }
 }
 
