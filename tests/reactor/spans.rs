@@ -285,7 +285,11 @@ on_both! {
         });
         reactor.call_later(2 * MS, plain);
         reactor.sleep(3 * MS).await?;
-        assert_eq!(log.take(), ["call in outer", "timer in outer", "plain in "]);
+        until(|| log.all().len() >= 3).await;
+        // On a busy machine the first timer is due in the same turn as the call.
+        let mut all = log.take();
+        all.sort();
+        assert_eq!(all, ["call in outer", "plain in ", "timer in outer"]);
         assert_eq!(spans.handles(), 0);
     }
 

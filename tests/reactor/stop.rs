@@ -58,8 +58,9 @@ on_both_by_hand! {
             own.sleep(MS * 10_000).await.unwrap();
             to.note("not this one");
         }).detach();
+        // After the first polls of the others.
         let stopper = reactor.clone();
-        reactor.call_later(MS, move || stopper.stop().unwrap());
+        reactor.spawn(async move { stopper.stop().unwrap() }).detach();
         reactor.run().unwrap();
         assert_eq!(log.take(), ["one", "other", "shutdown"]);
     }
