@@ -16,7 +16,7 @@ pub(super) struct LogEntry {
     head: Parts,
     pub(super) status: u16,
     /// The number of bytes of the body that were given to the connection.
-    pub(super) bytes: usize,
+    pub(super) bytes: u64,
 }
 
 impl LogEntry {

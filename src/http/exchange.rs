@@ -138,7 +138,7 @@ pub(super) fn sent(
         let frame = body.poll_frame(cx);
         active.set_blocked(frame.is_ready());
         if let (Some(log), Poll::Ready(frame)) = (&mut active.log, &frame) {
-            log.bytes += length(frame);
+            log.bytes += length(frame) as u64;
         }
         frame
     };
