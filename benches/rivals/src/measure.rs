@@ -4,8 +4,10 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::process::Pid;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::client;
 use crate::contenders::Contender;
@@ -54,6 +56,8 @@ pub fn instructions(contender: Contender, row: &Row) -> Result<f64, Error> {
 /// Runs work that needs no client; returns the number that it printed, and the instructions where
 /// they are counted.
 fn run(contender: Contender, row: &Row, count: usize, under: &[&str]) -> Result<(f64, f64), Error> {
+    // A program with threads of its own has all processors.
+    let _ = sched_setaffinity(None, &processors());
     let count = count.to_string();
     let arguments = ["run", contender.name(), row.name, &count];
     let output = command(under, contender, &arguments).output()?;
@@ -118,7 +122,7 @@ impl Server {
 
     /// Ends it; returns its instructions.
     fn end(mut self) -> Result<f64, Error> {
-        let id = rustix::process::Pid::from_raw(self.child.id() as i32);
+        let id = Pid::from_raw(self.child.id() as i32);
         if let Some(id) = id {
             rustix::process::kill_process(id, rustix::process::Signal::TERM)?;
         }
@@ -145,13 +149,19 @@ pub fn busy(process: u32) -> Result<f64, Error> {
 
 /// Pins a process (`None`: this one) to a processor, where there are enough of them.
 fn pin(process: Option<u32>, processor: usize) {
-    let many = std::thread::available_parallelism().is_ok_and(|count| count.get() > 1);
-    if many || process.is_none() {
+    let all = processors();
+    if all.is_set(processor) && all.count() > 1 {
         let mut set = CpuSet::new();
         set.set(processor);
-        let process = process.and_then(|id| rustix::process::Pid::from_raw(id as i32));
+        let process = process.and_then(|id| Pid::from_raw(id as i32));
         let _ = sched_setaffinity(process, &set);
     }
+}
+
+/// Returns the processors that this process may use, as long as it is not pinned.
+fn processors() -> CpuSet {
+    static ALL: OnceLock<CpuSet> = OnceLock::new();
+    *ALL.get_or_init(|| sched_getaffinity(None).unwrap_or_else(|_| CpuSet::new()))
 }
 
 pub const VALGRIND: [&str; 3] = [
