@@ -149,7 +149,9 @@ fn attack(reactor: &Reactor) {
     let done = reactor.run_until(async {
         let ends = Ends::default();
         let to = ends.clone();
-        let port = inner.listen(HERE, move |_| {
+        // The system's buffers are small, so that the program has to hold most of it.
+        let small = ListenOptions::new().send_buffer(4096);
+        let port = inner.listen((HERE, &small), move |_| {
             let to = to.clone();
             Spy::new(&Log::new())
                 .on_data(|cx, data| match data {
@@ -159,7 +161,6 @@ fn attack(reactor: &Reactor) {
                 })
                 .on_lost(move |reason| to.borrow_mut().push(reason.clone()))
         })?;
-        // The system's buffers are small, so that the program has to hold most of it.
         let small = ConnectOptions::new().receive_buffer(4096);
         let mut good = inner.connect_stream(port.local_addr()).await?;
         let mut deaf = Vec::new();
