@@ -15,7 +15,8 @@
 //! 2. No hook runs inside another hook of the same connection, nor inside a handle's method.
 //! 3. Reading is armed only while the handler wants bytes; a paused connection is disarmed, so a
 //!    hang-up cannot spin.
-//! 4. Writing is armed only while the socket is full.
+//! 4. Writing is armed when the socket is full, and disarmed when the driver reports it writable
+//!    and nothing waits for that: who sends much fills it again at once.
 //! 5. While the connection is full, its protocol receives nothing from its own peer.
 //! 6. When a handler has named its successor, none of its hooks run any more, and the connection is
 //!    handed over in the next [`Conn::settle`], unless it is ending.
@@ -69,6 +70,15 @@ pub(crate) trait ConnHandler: 'static {
 
     /// Called when everything was written and the writing side was shut.
     fn write_closed(conn: &Rc<Conn<Self>>, reactor: &Reactor)
+    where
+        Self: Sized,
+    {
+        let _ = (conn, reactor);
+    }
+
+    /// Called when a handshake that [`ConnCore::begin_tls`] has begun is finished.
+    #[cfg(feature = "tls")]
+    fn secured(conn: &Rc<Conn<Self>>, reactor: &Reactor)
     where
         Self: Sized,
     {
@@ -416,7 +426,8 @@ impl<S: ConnHandler> Conn<S> {
     fn arm(&self, reactor: &Reactor) -> std::io::Result<()> {
         let link = &self.link;
         let read = self.takes_bytes() && self.handler.wants_bytes();
-        let usual = (read, link.flags.has(Flag::BLOCKED));
+        let is_armed = link.registration.interest().writes() && !link.flags.has(Flag::WRITABLE);
+        let usual = (read, link.flags.has(Flag::BLOCKED) || is_armed);
         #[cfg(feature = "tls")]
         let usual = link.handshake_interest().unwrap_or(usual);
         let wanted = Interest::of(usual.0, usual.1);
@@ -584,7 +595,8 @@ impl<S: ConnHandler> Handler for Conn<S> {
             }
         }
         if event.writable() || event.hangup() || (link.flags.has(Flag::BLOCKED) && link.is_pair()) {
-            link.flags.set(Flag::BLOCKED, false);
+            let is_awaited = link.flags.replace(Flag::BLOCKED, false);
+            link.flags.set(Flag::WRITABLE, !is_awaited);
         }
         self.settle(reactor);
     }

@@ -25,6 +25,7 @@
 //! | `STALLED`         | it is stalled, or the end of the reactor waits for it: see `stall` | it goes on, or has ended |
 //! | `SUCCEEDED`       | its handler has named a successor                 | the end                                   |
 //! | `UNREAD`          | its TLS has decrypted bytes that were not read    | they are read                             |
+//! | `WRITABLE`        | the driver reports it writable, and nothing waited for that | the next such report |
 //! | `WRITE_HELD`      | a rate limit allows no byte to be sent            | it does again                             |
 //!
 //! A connection with none of [`Flags::UNUSUAL`] reads when bytes have arrived and writes what its
@@ -62,6 +63,7 @@ impl Flag {
     pub(super) const DIRECT: Self = Self(1 << 20);
     pub(super) const SECURING: Self = Self(1 << 21);
     pub(super) const UNREAD: Self = Self(1 << 22);
+    pub(super) const WRITABLE: Self = Self(1 << 23);
 
     /// The flags that every read has to check.
     pub(super) const CHECKED_READS: Self = Self(Self::POLICED.0 | Self::SECURING.0);
