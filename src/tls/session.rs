@@ -122,6 +122,11 @@ impl Session {
         Ok(Self::new(State::Hello(config.clone())))
     }
 
+    /// Returns whether it is a server's, and nothing was received yet.
+    pub(crate) fn waits_for_peer(&self) -> bool {
+        matches!(self.state, State::Hello(_)) && self.input.is_empty()
+    }
+
     fn new(state: State) -> Self {
         Self {
             state,

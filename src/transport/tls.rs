@@ -39,13 +39,14 @@ use crate::tls::{
 pub(super) struct Handshaking {
     limit: Duration,
     timer: Retry,
-    /// Fires when it is finished.
+    /// Fires when it is finished; `None` where the handler waits for that.
     done: Option<Resolver<()>>,
     /// Waits for the program to choose a configuration.
     choosing: Option<Task<()>>,
     /// Whether bytes that had arrived before were looked for.
     is_checked: bool,
-    /// Whether an event that is being handled has gone on with it already.
+    /// Whether there is nothing to do for it before the next event: the one that is being handled
+    /// has gone on with it already, or the peer begins.
     is_advanced: bool,
 }
 
@@ -177,23 +178,41 @@ impl Transport {
 }
 
 impl ConnCore {
-    /// Wraps the socket in TLS, and begins the handshake.
+    /// Wraps the socket in TLS, and begins the handshake. The Deferred fires when it is finished.
     #[track_caller]
     pub(crate) fn start_tls(&self, side: Result<TlsSide, TlsError>) -> Deferred<()> {
-        let TlsSide { mut session, limit } = match side {
-            Ok(side) => side,
-            Err(error) => return Deferred::fail(error),
+        let reactor = self.reactor().filter(|_| self.life().takes_writes());
+        let side = match side {
+            Ok(_) if self.flags.has(Flag::SECURING) => {
+                Err(TlsError::config("a handshake is under way already"))
+            }
+            Ok(_) if self.sends_file() => Err(TlsError::config("a file is being sent")),
+            side => side,
         };
-        if self.flags.has(Flag::SECURING) {
-            return Deferred::fail(TlsError::config("a handshake is under way already"));
+        match (side, reactor) {
+            (Err(error), _) => Deferred::fail(error),
+            (Ok(_), None) => {
+                let reason = self.reason();
+                Deferred::fail(reason.unwrap_or_else(|| self.failure(ConnectionError::Done)))
+            }
+            (Ok(side), Some(reactor)) => {
+                let (deferred, resolver) = Deferred::pair();
+                self.begin_tls(&reactor, side, Some(resolver), false);
+                deferred
+            }
         }
-        if self.sends_file() {
-            return Deferred::fail(TlsError::config("a file is being sent"));
-        }
-        let Some(reactor) = self.reactor().filter(|_| self.life().takes_writes()) else {
-            let reason = self.reason();
-            return Deferred::fail(reason.unwrap_or_else(|| self.failure(ConnectionError::Done)));
-        };
+    }
+
+    /// Wraps the socket in TLS, and begins the handshake: when its peer's bytes arrive, if the peer
+    /// begins and nothing was read yet.
+    pub(crate) fn begin_tls(
+        &self,
+        reactor: &Reactor,
+        side: TlsSide,
+        done: Option<Resolver<()>>,
+        waits_for_peer: bool,
+    ) {
+        let TlsSide { mut session, limit } = side;
         if let Some(out) = self.out.take() {
             session.send_plain_first(&out.to_vec());
             self.note_queued(out.len(), 0);
@@ -202,14 +221,13 @@ impl ConnCore {
         let scratch = reactor.inner().tls_buffers();
         self.socket
             .replace_with(|socket| socket.in_tls(session, scratch));
-        let (deferred, resolver) = Deferred::pair();
         let handshaking = Handshaking {
             limit,
             timer: Retry::default(),
-            done: Some(resolver),
+            done,
             choosing: None,
             is_checked: false,
-            is_advanced: false,
+            is_advanced: waits_for_peer,
         };
         let timer = reactor.limit(limit, self.registration.attention());
         handshaking.timer.set(Some(timer));
@@ -217,7 +235,6 @@ impl ConnCore {
         self.flags.set(Flag::SECURING, true);
         self.flags.set(Flag::BLOCKED, false);
         self.ask_for_attention();
-        deferred
     }
 
     /// Returns whether a handshake is under way.
@@ -303,7 +320,7 @@ impl<S: ConnHandler> Conn<S> {
                 Some(Ok(Handshake::Chooses(config, hello))) => {
                     self.choose(reactor, &config, hello);
                 }
-                Some(Ok(Handshake::Done)) => return self.finish_handshake(),
+                Some(Ok(Handshake::Done)) => return self.finish_handshake(reactor),
                 Some(Ok(Handshake::Pending)) | None => break,
                 Some(Err(error)) => return link.broken_by(error),
             }
@@ -325,13 +342,17 @@ impl<S: ConnHandler> Conn<S> {
         link.break_with(link.failure(ConnectionError::lost(link.failure(error))));
     }
 
-    fn finish_handshake(&self) {
+    fn finish_handshake(self: &Rc<Self>, reactor: &Reactor) {
         let link = self.link();
         link.flags.set(Flag::SECURING, false);
         link.note_unread();
         let handshaking = link.with_extras(|extras| extras.handshaking.take());
         if let Some(handshaking) = handshaking {
+            let is_awaited = handshaking.done.is_some();
             handshaking.end(Ok(()));
+            if !is_awaited {
+                S::secured(self, reactor);
+            }
         }
     }
 

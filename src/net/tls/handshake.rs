@@ -8,7 +8,7 @@ use crate::net::streams::accept::Accepted;
 use crate::reactor::Reactor;
 use crate::report;
 use crate::tls::TlsError;
-use crate::transport::{Conn, ConnConfig, ConnHandler, TlsSide, Transport};
+use crate::transport::{Conn, ConnConfig, ConnHandler, ConnectionError, TlsSide, Transport};
 
 /// What happens with the connection, or with the failure.
 pub(super) type Then = Box<dyn FnOnce(&Reactor, Result<Accepted, Failure>)>;
@@ -37,19 +37,13 @@ pub(super) fn begin(
     let handler = Handshaker {
         then: Cell::new(Some(then)),
     };
+    let is_new = matches!(accepted, Accepted::Socket(..));
     let (conn, unread) = accepted.conn(reactor, conn_config, handler)?;
     // What an earlier handler has read and not used is a part of the handshake.
     side.session.process(&mut { unread }, &mut []);
-    let weak = Rc::downgrade(&conn);
     conn.begin(reactor, || {
-        let done = conn.link().start_tls(Ok(side));
-        // The Deferred has no consumer but this callback, which has no failure.
-        drop(done.add_both(move |result: Result<(), Failure>| {
-            if let Some(conn) = weak.upgrade() {
-                Handshaker::finish(&conn, result);
-            }
-            Ok(())
-        }));
+        let waits_for_peer = is_new && side.session.waits_for_peer();
+        conn.link().begin_tls(reactor, side, None, waits_for_peer);
         if conn.link().has_eof_to_report() {
             conn.transport().lose_connection();
         }
@@ -58,16 +52,11 @@ pub(super) fn begin(
 }
 
 impl Handshaker {
-    fn finish(conn: &Rc<Conn<Self>>, result: Result<(), Failure>) {
-        let (Some(then), Some(reactor)) = (conn.handler().then.take(), conn.link().reactor())
-        else {
-            return;
-        };
-        let accepted = result.and_then(|()| match conn.hand_over(&reactor) {
-            Some(handed) => Ok(Accepted::Handed(handed, Vec::new())),
-            None => Err(conn.link().failure(crate::ConnectionError::Done)),
-        });
-        then(&reactor, accepted);
+    fn finish(conn: &Rc<Conn<Self>>, reactor: &Reactor, result: Result<Accepted, Failure>) {
+        let then = conn.handler().then.take();
+        if let Some(then) = then {
+            then(reactor, result);
+        }
     }
 }
 
@@ -80,8 +69,18 @@ impl ConnHandler for Handshaker {
 
     fn flushed(_conn: &Rc<Conn<Self>>) {}
 
+    fn secured(conn: &Rc<Conn<Self>>, reactor: &Reactor) {
+        let accepted = match conn.hand_over(reactor) {
+            Some(handed) => Ok(Accepted::Handed(handed, Vec::new())),
+            None => Err(conn.link().failure(ConnectionError::Done)),
+        };
+        Self::finish(conn, reactor, accepted);
+    }
+
     fn lost(conn: &Rc<Conn<Self>>, reason: Failure) {
-        Self::finish(conn, Err(reason));
+        if let Some(reactor) = conn.link().reactor() {
+            Self::finish(conn, &reactor, Err(reason));
+        }
     }
 
     fn is_observed(&self) -> bool {
