@@ -73,10 +73,12 @@ impl Contender {
         matches!(self, Self::Twisted | Self::Asyncio | Self::Uvloop)
     }
 
-    /// Returns whether the contender can run here: Python may lack the module.
+    /// Returns whether the contender can run here: it may not be built, and Python may lack the
+    /// module.
     pub fn is_available(self) -> bool {
         if !self.is_python() {
-            return true;
+            let is_ours = matches!(self, Self::Ours | Self::Protocol | Self::Async);
+            return is_ours || cfg!(feature = "rivals");
         }
         let import = format!("import {}", self.name());
         let mut python = Command::new("python3");
