@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use super::core::{self, Core};
 use super::coroutine::Coroutine;
-use super::queued::QueuedState;
+use super::queued::{Queued, QueuedState};
 use super::{Deferred, DeferredError, State, live, tracker};
 use crate::debug;
 use crate::failure::Failure;
@@ -25,12 +25,7 @@ impl<T: 'static> Future for Deferred<T> {
         if let State::Queued(queued) = &self.state {
             let needs_core = debug::is_on() || Coroutine::is_polled_here();
             if queued.linked().is_none() && !needs_core {
-                // The result stays in its core until it may be taken, because the Deferred may be
-                // dropped before that.
-                let is_refused = !budget::is_left()
-                    && queued.queued_state() != QueuedState::Waits
-                    && budget::is_spent(cx);
-                if is_refused {
+                if !budget::is_left() && is_refused(queued, cx) {
                     self.polled = true;
                     return Poll::Pending;
                 }
@@ -42,6 +37,18 @@ impl<T: 'static> Future for Deferred<T> {
                 queued.core().forget_waiter();
             }
         }
+        self.poll_settled_or_linked(cx, at)
+    }
+}
+
+impl<T: 'static> Deferred<T> {
+    /// Polls a Deferred that has a core or a result.
+    #[inline(never)]
+    fn poll_settled_or_linked(
+        &mut self,
+        cx: &Context<'_>,
+        at: &'static Location<'static>,
+    ) -> Poll<Result<T, Failure>> {
         if let Some(core) = self.core() {
             if core.is_offered() {
                 if budget::is_spent(cx) {
@@ -90,9 +97,7 @@ impl<T: 'static> Future for Deferred<T> {
             _ => Poll::Ready(Err(DeferredError::ResultTaken.into())),
         }
     }
-}
 
-impl<T: 'static> Deferred<T> {
     /// Handles the result of a poll of a Deferred without a core.
     #[inline]
     fn was_polled(
@@ -105,7 +110,10 @@ impl<T: 'static> Deferred<T> {
             Poll::Pending => Poll::Pending,
             Poll::Ready(mut result) => {
                 budget::spend(0);
-                self.state = State::Gone;
+                // It has no core: this drops no more than its place in the queue.
+                if let State::Queued(queued) = mem::replace(&mut self.state, State::Gone) {
+                    drop(queued);
+                }
                 note_awaited(&mut result, at);
                 Poll::Ready(result)
             }
@@ -125,21 +133,44 @@ impl<T: 'static> Deferred<T> {
     }
 }
 
+/// Returns whether a Deferred without a core is refused its result because the budget is used up.
+///
+/// The result stays where it is until it may be taken, because the Deferred may be dropped before.
+#[cold]
+#[inline(never)]
+fn is_refused<T>(queued: &Queued<T>, cx: &Context<'_>) -> bool {
+    queued.queued_state() != QueuedState::Waits && budget::is_spent(cx)
+}
+
 /// Adds the `await` at `at` to the trace of a failure.
 #[inline]
 fn note_awaited<T>(result: &mut Result<T, Failure>, at: &'static Location<'static>) {
     if let Err(failure) = result {
-        if debug::is_on() {
-            failure.went_through(task::awaited(at));
-        }
+        note_failed(failure, at);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn note_failed(failure: &mut Failure, at: &'static Location<'static>) {
+    if debug::is_on() {
+        failure.went_through(task::awaited(at));
     }
 }
 
 impl<T: 'static> Drop for Deferred<T> {
+    #[inline]
     fn drop(&mut self) {
-        if matches!(self.state, State::Gone) {
-            return;
+        if !matches!(self.state, State::Gone) {
+            self.give_up();
         }
+    }
+}
+
+impl<T: 'static> Deferred<T> {
+    /// Gives up what has not been taken.
+    #[inline(never)]
+    fn give_up(&mut self) {
         match mem::replace(&mut self.state, State::Gone) {
             State::Settled(Err(failure), location) => {
                 report::deliver(Origin::Deferred, failure, location);

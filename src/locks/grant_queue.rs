@@ -225,14 +225,9 @@ pub(super) fn serve<S: Resource>(resource: &Rc<S>) {
     }
     queue.serving.set(true);
     let end = Executor::end_of_round();
-    loop {
-        while serve_one(resource, end) {}
-        let is_free_again = match end {
-            Some(_) => is_round_over(resource),
-            // Outside of a loop the rounds end at once.
-            None => queue.state.borrow_mut().end_all_rounds(),
-        };
-        if !is_free_again {
+    let nobody_waits = || queue.state.borrow().waiting_slots.is_empty();
+    while serve_one(resource, end) || is_free_again(resource, end) {
+        if end.is_some() && nobody_waits() {
             break;
         }
     }
@@ -314,7 +309,7 @@ fn serve_one<S: Resource>(resource: &Rc<S>, end: Option<u64>) -> bool {
 }
 
 /// Takes what this waiter waits for.
-#[inline]
+#[inline(always)]
 fn take_for<S: Resource>(resource: &Rc<S>, waiter: &Waiter<S>) -> S::Given {
     let granted = match (&waiter.consumer, S::IS_LENT) {
         (_, false) => None,
@@ -327,6 +322,16 @@ fn take_for<S: Resource>(resource: &Rc<S>, waiter: &Waiter<S>) -> S::Given {
             .to_caller(waiter.count, waiter.location),
     };
     resource.take(waiter.count, granted)
+}
+
+/// Returns whether something is free again for `Waiting` waiters because rounds have ended: those
+/// that are over, and outside of a loop all, which end at once there.
+#[cold]
+fn is_free_again<S: Resource>(resource: &Rc<S>, end: Option<u64>) -> bool {
+    match end {
+        Some(_) => is_round_over(resource),
+        None => resource.queue().state.borrow_mut().end_all_rounds(),
+    }
 }
 
 /// Returns whether something is free again for `Waiting` waiters because a round has ended. If a
@@ -359,6 +364,7 @@ fn ensure_round_end<S: Resource>(resource: &Rc<S>) {
 }
 
 /// Wakes a task.
+#[inline]
 fn wake(waker: Option<Waker>, location: &'static Location<'static>) {
     if let Some(waker) = waker {
         report::contain(Origin::Deferred, location, || waker.wake());
@@ -433,7 +439,7 @@ impl<S: Resource> State<S> {
     }
 
     /// Takes the waiter out of this slot, which is not `Waiting`, with what is reserved for it.
-    #[inline]
+    #[inline(always)]
     fn take_out(&mut self, slot: usize) -> Waiter<S> {
         let waiter = self.waiters.remove(slot);
         if waiter.state == WaiterState::Offered {
@@ -531,7 +537,7 @@ impl<S: Resource> Waiter<S> {
     }
 
     /// Drops a waiter for which nothing is left to do.
-    #[inline]
+    #[inline(always)]
     fn discard(self) {
         if !matches!(self.consumer, Consumer::Task(None)) {
             report::discard(self.consumer, self.location);

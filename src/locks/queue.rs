@@ -464,7 +464,7 @@ impl<T: 'static> Resource for Shared<T> {
         self.items.borrow().len()
     }
 
-    #[inline]
+    #[inline(always)]
     fn take(self: &Rc<Self>, _: usize, _: Granted) -> T {
         let mut items = self.items.borrow_mut();
         let item = items.pop_front();
