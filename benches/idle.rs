@@ -8,8 +8,8 @@
 //!
 //! | kind                 | goal             | the best and the usual elsewhere (resident memory)  |
 //! |----------------------|------------------|------------------------------------------------------|
-//! | a protocol           | ≤ 200 bytes      | libuv 286, tokio at least 1,024                      |
-//! | an async handler     | ≤ 400 bytes      | the same                                             |
+//! | a protocol           | ≤ 170 bytes      | libuv 286, tokio at least 1,024                      |
+//! | an async handler     | ≤ 300 bytes      | the same                                             |
 //! | an async echo        | ≤ 400, all in all | the same, and its buffer                            |
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -33,7 +33,7 @@ fn main() -> Result<(), Failure> {
         "{:<18} {:>12} {:>12} {:>12} {:>6}",
         "", "bytes each", "its own", "beyond that", "goal"
     );
-    measure("a protocol", size_of::<Idle>(), 200, |reactor, options| {
+    measure("a protocol", size_of::<Idle>(), 170, |reactor, options| {
         reactor.listen(("127.0.0.1:0", options), |_peer| {
             MADE.fetch_add(1, Ordering::Relaxed);
             Idle
@@ -42,7 +42,7 @@ fn main() -> Result<(), Failure> {
     measure(
         "an async handler",
         size_of_future(idle),
-        400,
+        300,
         |reactor, options| reactor.serve(("127.0.0.1:0", options), idle),
     )?;
     // All of its memory, the handler's included.

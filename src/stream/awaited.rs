@@ -1,4 +1,5 @@
-//! The handler of a connection for async code: the wakers of its reader and its writer.
+//! The handler of a connection for async code: the waker of its reader. That of its writer is with
+//! the connection's rare state, because most connections write without ever having to wait.
 
 use std::cell::Cell;
 use std::rc::{Rc, Weak};
@@ -14,8 +15,6 @@ use crate::transport::{Conn, ConnHandler};
 /// The handler of a connection for async code.
 pub(crate) struct Awaited {
     pub(super) reader: Cell<Option<Waker>>,
-    /// Boxed, because most connections write without ever having to wait.
-    pub(super) writer: Cell<Option<Box<Waker>>>,
     /// Whether a write waits for space or for its turn, so that the bytes written so far are a
     /// part.
     pub(super) is_writing: Cell<bool>,
@@ -37,7 +36,6 @@ impl Awaited {
     pub(super) fn new() -> Self {
         Self {
             reader: Cell::new(None),
-            writer: Cell::new(None),
             is_writing: Cell::new(false),
             readable: Cell::new(false),
             is_unread: Cell::new(false),
@@ -64,25 +62,29 @@ impl Awaited {
     #[inline]
     pub(super) fn await_bytes(conn: &Rc<Conn<Self>>, cx: &Context<'_>) {
         set_waker(&conn.handler().reader, cx);
-        task::note_wait(|| Rc::new(Waits::new(conn, |handler| cells::is_some(&handler.reader))));
+        task::note_wait(|| {
+            Rc::new(Waits::new(conn, |conn| {
+                cells::is_some(&conn.handler().reader)
+            }))
+        });
     }
 
     /// Wakes the writer's task when there is space.
     pub(super) fn await_space(conn: &Rc<Conn<Self>>, cx: &Context<'_>) {
         with_own_waker(cx, |new| {
-            let old = conn.handler().writer.take();
+            let old = conn.link().take_writer();
             let kept = old.filter(|old| old.will_wake(new));
-            let waker = kept.unwrap_or_else(|| Box::new(new.clone()));
-            conn.handler().writer.set(Some(waker));
+            let waker = kept.unwrap_or_else(|| new.clone());
+            conn.link().set_writer(waker);
         });
-        task::note_wait(|| Rc::new(Waits::new(conn, |handler| cells::is_some(&handler.writer))));
+        task::note_wait(|| Rc::new(Waits::new(conn, |conn| conn.link().has_writer())));
     }
+}
 
-    #[inline]
-    fn wake_writer(&self) {
-        if let Some(waker) = self.writer.take() {
-            waker.wake();
-        }
+#[inline]
+fn wake_writer(conn: &Rc<Conn<Awaited>>) {
+    if let Some(waker) = conn.link().take_writer() {
+        waker.wake();
     }
 }
 
@@ -110,16 +112,16 @@ impl ConnHandler for Awaited {
     }
 
     fn write_ready(conn: &Rc<Conn<Self>>, _reactor: &Reactor) {
-        conn.handler().wake_writer();
+        wake_writer(conn);
     }
 
     fn flushed(conn: &Rc<Conn<Self>>) {
-        conn.handler().wake_writer();
+        wake_writer(conn);
     }
 
     fn lost(conn: &Rc<Conn<Self>>, _reason: Failure) {
         cells::wake(&conn.handler().reader);
-        conn.handler().wake_writer();
+        wake_writer(conn);
     }
 
     fn wants_bytes(&self) -> bool {
@@ -150,11 +152,11 @@ const SKIPPED: u8 = 16;
 /// The record of a task that waits for a connection.
 struct Waits {
     conn: Weak<Conn<Awaited>>,
-    is_waiting: fn(&Awaited) -> bool,
+    is_waiting: fn(&Conn<Awaited>) -> bool,
 }
 
 impl Waits {
-    fn new(conn: &Rc<Conn<Awaited>>, is_waiting: fn(&Awaited) -> bool) -> Self {
+    fn new(conn: &Rc<Conn<Awaited>>, is_waiting: fn(&Conn<Awaited>) -> bool) -> Self {
         Self {
             conn: Rc::downgrade(conn),
             is_waiting,
@@ -165,7 +167,7 @@ impl Waits {
 impl Wait for Waits {
     fn look(&self) -> Option<DumpItem> {
         let conn = self.conn.upgrade()?;
-        let is_waiting = (self.is_waiting)(conn.handler());
+        let is_waiting = (self.is_waiting)(&conn);
         conn.link().dump_item().filter(|_| is_waiting)
     }
 }

@@ -44,7 +44,7 @@ use self::awaited::{Awaited, release};
 pub use self::frames::{Framed, Frames};
 pub use self::halves::{ReadHalf, WriteHalf};
 use self::reader::Reader;
-use self::served::Served;
+use self::served::{Served, Unserved};
 use crate::address::Address;
 use crate::defer::Deferred;
 use crate::driver::Socket;
@@ -131,12 +131,13 @@ impl Connection {
     }
 
     /// Returns the future of a handler that serves the connection.
-    pub(crate) fn served<F>(self, handler: impl FnOnce(Self) -> F) -> Served<F>
+    pub(crate) fn served<F>(mut self, handler: impl FnOnce(Unserved) -> F) -> Served<F>
     where
         F: Future<Output = Result<(), Failure>>,
     {
         let conn = self.reader.conn().clone();
-        Served::new(conn, handler(self))
+        let unserved = Unserved::new(&mut self.reader);
+        Served::new(conn, handler(unserved))
     }
 
     /// Takes the connection away from async code, with the bytes that were read ahead. Fails with

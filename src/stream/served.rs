@@ -7,7 +7,9 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::awaited::Awaited;
+use super::Connection;
+use super::awaited::{Awaited, release};
+use super::reader::Reader;
 use crate::failure::Failure;
 use crate::reactor::Acting;
 use crate::transport::{Conn, ConnectionError};
@@ -48,6 +50,39 @@ impl<F: Future<Output = Result<(), Failure>>> Future for Served<F> {
         match polled {
             Poll::Pending => Poll::Pending,
             Poll::Ready(result) => Poll::Ready(end(this.conn, result)),
+        }
+    }
+}
+
+/// A connection that its handler has not begun to serve. It is smaller than a [`Connection`]: a
+/// future that was given a value keeps the space for it.
+pub(crate) struct Unserved(Option<Rc<Conn<Awaited>>>);
+
+impl Unserved {
+    /// Counts for another handle of the connection, beside that of `reader`.
+    pub(super) fn new(reader: &mut Reader) -> Self {
+        let ahead = reader.take_ahead();
+        let conn = reader.conn();
+        if !ahead.is_empty() {
+            conn.link().put_aside(ahead);
+        }
+        let handles = &conn.handler().handles;
+        handles.set(handles.get() + 1);
+        Self(Some(conn.clone()))
+    }
+
+    pub(crate) fn begin(mut self) -> Connection {
+        let conn = self.0.take();
+        let conn = conn.expect("it is there until it begins");
+        let ahead = conn.link().take_aside();
+        Connection::with_unread(conn, ahead)
+    }
+}
+
+impl Drop for Unserved {
+    fn drop(&mut self) {
+        if let Some(conn) = &self.0 {
+            release(conn);
         }
     }
 }

@@ -27,6 +27,8 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::mem;
+use std::task::Waker;
 
 use super::Transport;
 use super::config::Limits;
@@ -103,6 +105,10 @@ pub(super) struct Extras {
     pub(super) stall: Option<Stall>,
     /// The policies of the connection: see `policy`.
     pub(super) policies: Option<Box<Policies>>,
+    /// The task that waits for space in the queue.
+    writer: Option<Waker>,
+    /// Bytes that were read before the handler begins.
+    aside: Vec<u8>,
     source: Option<Source>,
     /// The close that was requested and waits until the source is removed (invariant 3).
     then: Option<Event>,
@@ -234,6 +240,39 @@ impl ConnCore {
     /// Changes the rarely used state. `f` must run no user code.
     pub(super) fn with_extras<R>(&self, f: impl FnOnce(&mut Extras) -> R) -> R {
         cells::with(&self.extras, |extras| f(extras.get_or_insert_default()))
+    }
+
+    /// Stores the waker of the task that waits for space in the queue.
+    pub(crate) fn set_writer(&self, waker: Waker) {
+        let before = self.with_extras(|extras| extras.writer.replace(waker));
+        drop(before);
+    }
+
+    /// Takes the waker of the task that waits for space in the queue, if one does.
+    #[inline]
+    pub(crate) fn take_writer(&self) -> Option<Waker> {
+        cells::with(&self.extras, |extras| extras.as_mut()?.writer.take())
+    }
+
+    /// Stores bytes that were read before the handler begins.
+    pub(crate) fn put_aside(&self, bytes: Vec<u8>) {
+        self.with_extras(|extras| extras.aside = bytes);
+    }
+
+    /// Takes the bytes that were read before the handler begins.
+    pub(crate) fn take_aside(&self) -> Vec<u8> {
+        cells::with(&self.extras, |extras| {
+            let extras = extras.as_mut();
+            extras.map_or_else(Vec::new, |extras| mem::take(&mut extras.aside))
+        })
+    }
+
+    /// Returns whether a task waits for space in the queue.
+    pub(crate) fn has_writer(&self) -> bool {
+        cells::with(&self.extras, |extras| {
+            let extras = extras.as_ref();
+            extras.is_some_and(|extras| extras.writer.is_some())
+        })
     }
 
     pub(super) fn register(
