@@ -59,7 +59,10 @@ impl Socket {
     pub(crate) fn read(&self, into: &mut [u8]) -> io::Result<usize> {
         match self {
             #[cfg(unix)]
-            Self::Machine(socket) => Ok(recv(socket, into, RecvFlags::empty())?.0),
+            Self::Machine(socket) => {
+                let received = recv(socket, into, RecvFlags::empty()).map_err(io_error)?;
+                Ok(received.0)
+            }
             #[cfg(not(unix))]
             Self::Machine(socket) => (&*socket).read(into),
             _ => self.read_other(into),
@@ -86,7 +89,7 @@ impl Socket {
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             #[cfg(unix)]
-            Self::Machine(socket) => Ok(send(socket, bytes, QUIETLY)?),
+            Self::Machine(socket) => send(socket, bytes, QUIETLY).map_err(io_error),
             #[cfg(not(unix))]
             Self::Machine(socket) => socket.send_with_flags(bytes, NO_SIGNAL),
             _ => self.write_other(bytes),
@@ -619,3 +622,11 @@ fn machine(socket: &socket2::Socket) -> Name<'_> {
 
 /// The most slices that every platform accepts in one call.
 const PIECES: usize = 1024;
+
+/// Converts the error of a call, apart from the calls that succeed.
+#[cfg(unix)]
+#[cold]
+#[inline(never)]
+fn io_error(error: rustix::io::Errno) -> io::Error {
+    error.into()
+}
