@@ -265,7 +265,7 @@ impl Drop for Watching {
 /// Returns whether a thread is being watched, perhaps this one.
 #[inline]
 pub(crate) fn is_watching() -> bool {
-    WATCHED_THREADS.load(Ordering::Relaxed) != 0
+    IS_BUILT && WATCHED_THREADS.load(Ordering::Relaxed) != 0
 }
 
 /// Measures user code that was registered at `location`, until the returned guard is dropped.

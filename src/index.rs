@@ -5,13 +5,27 @@
 //! number. An [`Indexed`] map stores its values beside such an index; a [`SortedVec`] is for the
 //! few maps with other keys and few entries.
 //!
-//! All of them iterate in the order of the keys.
+//! All of them iterate in the order of the keys. [`sort`] sorts other lists by such an
+//! index.
 
 use std::collections::BTreeMap;
 
 use slab::Slab;
 
 use crate::slots::ShrinkPolicy;
+
+/// Sorts by numbers, which differ from each other.
+pub(crate) fn sort<T>(list: &mut Vec<T>, number: impl Fn(&T) -> u128) {
+    let mut order = Index::default();
+    for (at, entry) in list.iter().enumerate() {
+        order.insert(number(entry), at);
+    }
+    let mut unsorted: Vec<Option<T>> = list.drain(..).map(Some).collect();
+    let order = order.entries().into_iter().map(|(_, at)| at);
+    list.extend(order.filter_map(|at| unsorted[at].take()));
+    // Entries of one number: none is lost.
+    list.extend(unsorted.into_iter().flatten());
+}
 
 /// A map from a number to a number; a set of numbers, if the values are ignored.
 #[derive(Debug, Default)]

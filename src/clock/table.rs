@@ -48,6 +48,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::heap::{self, Heap, Item};
+use crate::index;
 
 /// A timer that has come due.
 pub(crate) enum Due {
@@ -591,9 +592,9 @@ impl Table {
             })
             .collect();
         // The numbers wrap around, so the entry with the most requests after it comes first.
-        all.sort_by_key(|(_, time, _)| {
+        index::sort(&mut all, |(_, time, _)| {
             let age = self.seq.wrapping_sub(time.order);
-            (self.nanos(time.deadline), !age)
+            (u128::from(self.nanos(time.deadline)) << 64) | u128::from(!age)
         });
         all
     }

@@ -35,8 +35,7 @@ use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
 
-use super::core::{Core, Group, Slot};
-use crate::failure::{Failure, TraceFrame};
+use super::core::{AnyPlace, Core, Group, Slot};
 use crate::report::{self, Origin};
 
 /// A queue of steps, and the result of the step that ran last.
@@ -346,20 +345,8 @@ impl<S: Slot> Slot for Boxed<S> {
         self.0.result()
     }
 
-    fn fill_from(&self, other: &dyn Slot) {
-        self.0.fill_from(other);
-    }
-
-    fn fail(&self, failure: Failure) {
-        self.0.fail(failure);
-    }
-
-    fn take_failure(&self) -> Option<Failure> {
-        self.0.take_failure()
-    }
-
-    fn trace(&self, frame: &dyn Fn() -> TraceFrame) {
-        self.0.trace(frame);
+    fn place(&self) -> &dyn AnyPlace {
+        self.0.place()
     }
 
     fn group(&self) -> Option<&(dyn Group + 'static)> {

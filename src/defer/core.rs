@@ -66,8 +66,8 @@ use std::rc::{Rc, Weak};
 use std::task::Waker;
 
 pub(super) use self::group::{Group, Rest};
+pub(super) use self::slot::{AnyPlace, Place, Slot, take, went_through_callback};
 use self::slot::{Callback, FailedSource, FireResolvers, Source};
-pub(super) use self::slot::{Place, Slot, take, trace, went_through_callback};
 use self::waiter::{OfferState, Waiter};
 pub(crate) use self::waiter::{WaitSource, WaiterId};
 use self::work::LaterStep;
@@ -346,7 +346,7 @@ impl Core {
     #[inline(never)]
     fn trace(&self) {
         self.callbacks
-            .with_last(|last| last.trace(&|| self.frame()));
+            .with_last(|last| last.place().trace(&|| self.frame()));
     }
 
     /// Returns the trace frame of this core.
@@ -480,7 +480,8 @@ impl Core {
             // The Deferred of that core was given to the callback that returned it.
             inner.set_consumer(Consumer::Dropped { gave_up: false }, inner.waker.take());
             self.callbacks.with_last(|step| {
-                step.fail(Failure::at(DeferredError::WaitsForItself, step.location()));
+                step.place()
+                    .fail(Failure::at(DeferredError::WaitsForItself, step.location()));
             });
             return self;
         }
@@ -623,12 +624,15 @@ impl Core {
                     self.trace();
                     tracker::moved(&self, &outer);
                 }
-                self.callbacks
-                    .take_last(|last| outer.callbacks.with_last(|step| step.fill_from(last)));
+                self.callbacks.take_last(|last| {
+                    outer
+                        .callbacks
+                        .with_last(|step| step.place().fill_from(last))
+                });
                 if debug::is_on() {
                     outer.callbacks.with_last(|step| {
                         let added = step.location();
-                        step.trace(&|| TraceFrame::Callback { added });
+                        step.place().trace(&|| TraceFrame::Callback { added });
                     });
                 }
                 outer.waits_for.set(None);
@@ -646,7 +650,9 @@ impl Core {
             Consumer::Dropped { gave_up } => {
                 let location = self.location;
                 let take = |last: &dyn Slot| {
-                    report::contain_rarely(Origin::Destructor, location, || last.take_failure())
+                    report::contain_rarely(Origin::Destructor, location, || {
+                        last.place().take_failure()
+                    })
                 };
                 if debug::is_on() {
                     self.trace();

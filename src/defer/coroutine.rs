@@ -34,6 +34,7 @@ use crate::cells;
 use crate::context;
 use crate::debug::DumpItem;
 use crate::failure::{Cancelled, Failure};
+use crate::index::Index;
 use crate::report;
 use crate::task::{Executor, Task};
 
@@ -181,22 +182,8 @@ impl Coroutine {
             }
         });
         // Each core once, at its first position: an order by address would differ from run to run.
-        let mut order: Vec<_> = records
-            .iter()
-            .map(|core| core.as_ptr().addr())
-            .zip(0..)
-            .collect();
-        order.sort_unstable();
-        order.dedup_by_key(|(address, _)| *address);
-        if order.len() < records.len() {
-            order.sort_unstable_by_key(|(_, index)| *index);
-            let mut kept = order.into_iter().map(|(_, index)| index).peekable();
-            let mut index = 0..;
-            records.retain(|_| {
-                kept.next_if_eq(&index.next().unwrap_or(usize::MAX))
-                    .is_some()
-            });
-        }
+        let mut seen = Index::default();
+        records.retain(|core| seen.add(core.as_ptr().addr() as u128));
     }
 }
 

@@ -45,11 +45,11 @@ use std::panic::Location;
 use std::rc::{Rc, Weak};
 use std::vec;
 
-use super::core::{self, Core, Group, Place, Rest, Slot, take};
+use super::core::{self, AnyPlace, Core, Group, Place, Rest, Slot, take};
 use super::make::ensure_at;
 use super::{Deferred, DeferredError, State, tracker};
 use crate::debug;
-use crate::failure::{Cancelled, Causes, Failure, TraceFrame};
+use crate::failure::{Cancelled, Causes, Failure};
 use crate::report;
 
 /// Waits for every result, and returns them in the members' order. Never fails.
@@ -681,20 +681,8 @@ impl<T: 'static, R: Rule<T>> Slot for Gathering<T, R> {
         &self.outcome
     }
 
-    fn fill_from(&self, other: &dyn Slot) {
-        self.outcome.set(take(other));
-    }
-
-    fn fail(&self, failure: Failure) {
-        self.outcome.set(Some(Err(failure)));
-    }
-
-    fn take_failure(&self) -> Option<Failure> {
-        self.outcome.take()?.err()
-    }
-
-    fn trace(&self, frame: &dyn Fn() -> TraceFrame) {
-        core::trace(&self.outcome, frame);
+    fn place(&self) -> &dyn AnyPlace {
+        &self.outcome
     }
 
     fn group(&self) -> Option<&(dyn Group + 'static)> {

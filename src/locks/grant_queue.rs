@@ -63,6 +63,7 @@ use super::numbered::Numbered;
 use crate::debug::{DumpItem, Id};
 use crate::defer::{Deferred, Link, QueuedState, Resolver, WaitQueue, WaitSource, WaiterId};
 use crate::failure::Failure;
+use crate::index;
 use crate::report::{self, Origin};
 use crate::task::{Executor, WorkItem, own_waker};
 
@@ -253,7 +254,7 @@ pub(super) fn fail_all<S: Resource>(resource: &Rc<S>, why: impl Fn() -> Failure)
     state.waiting_slots = Numbered::default();
     let mut waiters: Vec<_> = mem::take(&mut state.waiters).into_iter().collect();
     drop(state);
-    waiters.sort_by_key(|(_, waiter)| waiter.number);
+    index::sort(&mut waiters, |(_, waiter)| waiter.number.into());
     for (slot, waiter) in waiters {
         let Waiter { number, .. } = waiter;
         match waiter.consumer {
@@ -758,7 +759,7 @@ impl<S: Resource> Drop for GrantQueue<S> {
     fn drop(&mut self) {
         let state = self.state.get_mut();
         let mut waiters: Vec<_> = mem::take(&mut state.waiters).into_iter().collect();
-        waiters.sort_by_key(|(_, waiter)| waiter.number);
+        index::sort(&mut waiters, |(_, waiter)| waiter.number.into());
         for (_, waiter) in waiters {
             waiter.abandon();
         }

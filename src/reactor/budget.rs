@@ -8,10 +8,10 @@
 //! 3. No connection is ended inside a handle's method: the loop does it, before it waits.
 
 use std::cell::Cell;
-use std::cmp::Reverse;
 
 use super::{Inner, Reactor, ReactorError};
 use crate::failure::Failure;
+use crate::index;
 
 /// The number of bytes that all connections of a reactor hold together, and its limit.
 #[derive(Default)]
@@ -47,12 +47,15 @@ impl Inner {
         let mut holders: Vec<_> = self
             .all_handlers()
             .into_iter()
-            .map(|(key, source)| (Reverse(source.held()), key, source))
-            .filter(|(Reverse(held), ..)| *held > 0)
+            .map(|(key, source)| (source.held(), key, source))
+            .filter(|(held, ..)| *held > 0)
             .collect();
-        holders.sort_by_key(|(held, key, _)| (*held, *key));
+        // The largest first, and of equals the lowest key.
+        index::sort(&mut holders, |(held, key, _)| {
+            ((!*held as u128) << 64) | *key as u128
+        });
         let mut left = used;
-        for (Reverse(held), _, source) in holders {
+        for (held, _, source) in holders {
             if left <= limit {
                 break;
             }

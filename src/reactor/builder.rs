@@ -300,7 +300,9 @@ impl ReactorBuilder {
             .on_blocked
             .unwrap_or_else(|| Rc::new(|blocked| debug::print(&blocked)));
         let debug = Debug {
-            watchdog: limit.map(|limit| Watchdog::new(limit, tell)),
+            watchdog: limit
+                .filter(|_| debug::IS_BUILT)
+                .map(|limit| Watchdog::new(limit, tell)),
             _on: is_debugged.then(Debugging::begin),
         };
         let reactor = Reactor::with_driver(driver, self.time == Time::Manual, debug);

@@ -22,6 +22,7 @@ use std::rc::Rc;
 
 use super::{Reactor, WeakReactor};
 use crate::defer::{Deferred, IntoOutcome, Outcome};
+use crate::failure::Failure;
 use crate::report::{self, Origin};
 use crate::spans;
 
@@ -195,7 +196,12 @@ impl Reactor {
     /// returns a Deferred that has not fired.
     #[doc(alias = "fireSystemEvent")]
     pub fn fire_system_event(&self, event: &str) {
-        self.fire(event, |_| Deferred::succeed(()), |_| {}, |_| {});
+        self.fire(
+            event,
+            |_| Deferred::succeed(()),
+            Box::new(|_| {}),
+            Box::new(|_| {}),
+        );
     }
 
     /// Fires an event. The reactor's own functions run with it: one to wait for after the triggers
@@ -203,9 +209,9 @@ impl Reactor {
     pub(super) fn fire(
         &self,
         event: &str,
-        ready: impl FnOnce(&Self) -> Deferred<()> + 'static,
-        during: impl FnOnce(&Self) + 'static,
-        end: impl FnOnce(&Self) + 'static,
+        ready: fn(&Self) -> Deferred<()>,
+        during: Box<dyn FnOnce(&Self)>,
+        end: Box<dyn FnOnce(&Self)>,
     ) {
         let waits = self.inner().triggers.run(event, Phase::Before);
         let (weak, event) = (self.downgrade(), event.to_owned());
@@ -225,7 +231,7 @@ impl Reactor {
                 }
                 end(&reactor);
             };
-            drop(ready(&reactor).add_both(move |_| go_on()));
+            when_done(ready(&reactor), Box::new(move |_| go_on()));
         };
         if waits.is_empty() {
             return rest();
@@ -235,7 +241,7 @@ impl Reactor {
         for (deferred, location) in waits {
             let (left, rest) = (left.clone(), rest.clone());
             let executor = self.inner().executor.clone();
-            drop(deferred.add_both(move |result| {
+            let done = move |result| {
                 if let Err(failure) = result {
                     report::deliver(Origin::Trigger, failure, location);
                 }
@@ -247,7 +253,8 @@ impl Reactor {
                         executor.call(location, rest);
                     }
                 }
-            }));
+            };
+            when_done(deferred, Box::new(done));
         }
     }
 }
@@ -267,7 +274,17 @@ impl fmt::Debug for Triggers {
 }
 
 fn report_failure(deferred: Deferred<()>, location: &'static Location<'static>) {
-    drop(deferred.add_errback(move |failure| report::deliver(Origin::Trigger, failure, location)));
+    let done = move |result| {
+        if let Err(failure) = result {
+            report::deliver(Origin::Trigger, failure, location);
+        }
+    };
+    when_done(deferred, Box::new(done));
+}
+
+/// Calls `f` with the result: one type of callback for all triggers.
+pub(super) fn when_done(deferred: Deferred<()>, f: Box<dyn FnOnce(Result<(), Failure>)>) {
+    drop(deferred.add_both(f));
 }
 
 type Call = Box<dyn FnOnce() -> Outcome<()>>;

@@ -256,7 +256,7 @@ impl Reactor {
             return;
         }
         signals.collect_signals();
-        if signals.dump_is_due.take() {
+        if cfg!(feature = "debug") && signals.dump_is_due.take() {
             debug::print(&format_args!("everything that is alive:\n{}", self.tree()));
         }
         for key in signals.due.take() {

@@ -20,7 +20,6 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
 use std::io;
 use std::marker::PhantomData;
 use std::panic::Location;
@@ -274,12 +273,12 @@ impl Inner {
             report::deliver(Origin::Thread, failure, location);
         }
         // One report for all the work that was submitted by one line.
-        let mut reported = HashSet::new();
-        for location in left
-            .dropped
-            .into_iter()
-            .filter(|location| reported.insert(*location))
-        {
+        let mut reported: Vec<Caller> = Vec::new();
+        for location in left.dropped {
+            if reported.contains(&location) {
+                continue;
+            }
+            reported.push(location);
             let failure = Failure::at(PoolError::NeverBegun, location);
             report::deliver(Origin::Thread, failure, location);
         }

@@ -10,6 +10,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use super::events::when_done;
 use super::pace::Limits;
 use super::share::Slice;
 use super::signals::Wants;
@@ -272,19 +273,20 @@ impl Reactor {
         self.inner().ending.begin();
         // Work that an earlier run began, before it crashed, does not belong to this run.
         let run = self.inner().run.get();
-        let at_once = |_: &Self| Deferred::succeed(());
+        let at_once: fn(&Self) -> Deferred<()> = |_| Deferred::succeed(());
         let running = move |reactor: &Self| {
             if reactor.inner().run.get() == run {
                 reactor.inner().state.set(State::Running);
             }
         };
-        self.fire("startup", at_once, running, move |reactor| {
+        let end = move |reactor: &Self| {
             let pace = &reactor.inner().pace;
             // Also when the reactor has crashed meanwhile: the crash ends the run then.
             if pace.starts.get() == start {
                 pace.started.set(true);
             }
-        });
+        };
+        self.fire("startup", at_once, Box::new(running), Box::new(end));
     }
 
     /// Acts on requests for the end: a signal, `stop`, a panic that has to leave the loop. Returns
@@ -316,23 +318,29 @@ impl Reactor {
         self.fire(
             "shutdown",
             Self::drained,
-            move |reactor| {
+            Box::new(move |reactor| {
                 if reactor.inner().run.get() == run {
                     reactor.inner().close_all(Some(reactor));
                 }
-            },
-            move |reactor| {
+            }),
+            Box::new(move |reactor| {
                 let weak = reactor.downgrade();
                 let is_still = move || weak.upgrade().filter(|it| it.inner().run.get() == run);
                 if is_still().is_some() {
                     // The lingering sockets.
-                    drop(reactor.drained().map(move |()| {
-                        if let Some(reactor) = is_still() {
-                            reactor.inner().state.set(State::Ended);
+                    let done = move |result| match result {
+                        Ok(()) => {
+                            if let Some(reactor) = is_still() {
+                                reactor.inner().state.set(State::Ended);
+                            }
                         }
-                    }));
+                        Err(failure) => {
+                            report::deliver(Origin::Deferred, failure, Location::caller());
+                        }
+                    };
+                    when_done(reactor.drained(), Box::new(done));
                 }
-            },
+            }),
         );
     }
 
@@ -388,7 +396,9 @@ impl Reactor {
         let mut events = inner.pace.take_events();
         let waited = match timeout {
             FOREVER if stands => inner.wait_for_threads(&mut events),
-            FOREVER if inner.is_closed_world.get() => self.wait_in_closed_world(&mut events),
+            FOREVER if cfg!(feature = "testing") && inner.is_closed_world.get() => {
+                self.wait_in_closed_world(&mut events)
+            }
             FOREVER => inner.driver.wait(None, &mut events),
             timeout => inner.driver.wait(Some(timeout), &mut events),
         };
@@ -456,7 +466,10 @@ impl Reactor {
         );
         let turn = self.inner().executor.begin_turn();
         TurnGuard {
-            _watching: self.inner().debug.watchdog.as_ref().map(Watchdog::watch),
+            _watching: match debug::IS_BUILT {
+                true => self.inner().debug.watchdog.as_ref().map(Watchdog::watch),
+                false => None,
+            },
             _turn: turn,
             _sink_guard: report::redirect(self.sink()),
             before: self.make_current(),

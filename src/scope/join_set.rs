@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use futures::stream::{FusedStream, FuturesUnordered, Stream, StreamExt};
 
 use crate::failure::Failure;
+use crate::index;
 use crate::task::{Task, own_waker, spawn, spawn_named};
 
 /// A set of tasks; waits for the next one that is done, or for all; dropping the set cancels them.
@@ -148,7 +149,7 @@ impl<T: 'static> JoinSet<T> {
     /// Takes all tasks, in the order in which they were added.
     fn in_order(&mut self) -> impl Iterator<Item = Task<T>> + use<T> {
         let mut members: Vec<_> = std::mem::take(&mut self.tasks).into_iter().collect();
-        members.sort_by_key(|member| member.number);
+        index::sort(&mut members, |member| member.number.into());
         members.into_iter().map(|member| member.task)
     }
 }

@@ -65,7 +65,7 @@ pub use self::shield::{cancel_within, shield};
 use crate::clock::{Clock, Sleep, TimedOut};
 use crate::defer::StopHandle;
 use crate::failure::{Cancelled, Failure};
-use crate::index::Indexed;
+use crate::index::{self, Indexed};
 use crate::report::{self, Origin};
 use crate::task::own_waker;
 
@@ -557,7 +557,7 @@ impl Running<'_> {
             Some(grace) => {
                 self.grace_left = Some(grace());
                 let mut children: Vec<_> = self.children.iter().collect();
-                children.sort_by_key(|kid| kid.number());
+                index::sort(&mut children, |kid| kid.number().into());
                 for kid in children {
                     kid.ask();
                 }
@@ -571,7 +571,7 @@ impl Running<'_> {
         self.drop_body(body);
         let children = std::mem::take(&mut self.children);
         let mut children: Vec<_> = children.into_iter().collect();
-        children.sort_by_key(ChildTask::number);
+        index::sort(&mut children, |kid| kid.number().into());
         let (kept, dropped): (Vec<_>, Vec<_>) =
             children.into_iter().partition(ChildTask::is_shielded);
         drop(dropped);

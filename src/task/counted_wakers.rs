@@ -49,7 +49,7 @@ impl CountedWakers {
     /// Returns whether counting is off.
     #[inline]
     pub(super) fn is_off(&self) -> bool {
-        !self.is_counting.get()
+        !IS_BUILT || !self.is_counting.get()
     }
 
     /// Returns whether foreign code keeps a waker.
@@ -66,9 +66,9 @@ impl CountedWakers {
         cx: &mut Context<'_>,
         poll: impl FnOnce(&mut Context<'_>) -> R,
     ) -> R {
-        match self.is_counting.get() {
-            false => poll(cx),
-            true => poll_counted(&self.kept, cx, poll),
+        match self.is_off() {
+            true => poll(cx),
+            false => poll_counted(&self.kept, cx, poll),
         }
     }
 }
@@ -78,7 +78,7 @@ pub(crate) fn poll_with_counted_waker<R>(
     cx: &mut Context<'_>,
     poll: impl FnOnce(&mut Context<'_>) -> R,
 ) -> R {
-    match context::with(|thread| thread.counted.get::<Present>()) {
+    match present() {
         Some(present) => poll_counted(&present.kept, cx, poll),
         None => poll(cx),
     }
@@ -125,6 +125,18 @@ impl Drop for Polled {
     }
 }
 
+/// Returns the poll that runs, if its waker is counted.
+#[inline]
+fn present() -> Option<Rc<Present>> {
+    match IS_BUILT {
+        true => context::with(|thread| thread.counted.get()),
+        false => None,
+    }
+}
+
+/// Whether this build has reactors in memory; if not, the compiler removes the code that counts.
+const IS_BUILT: bool = cfg!(feature = "testing");
+
 /// The waker that this crate stores, and compares with the one it has stored.
 pub(crate) enum OwnWaker<'a> {
     Borrowed(&'a Waker),
@@ -157,7 +169,7 @@ pub(crate) fn with_own_waker<R>(cx: &Context<'_>, f: impl FnOnce(&Waker) -> R) -
 #[inline]
 pub(crate) fn own_waker<'a>(cx: &Context<'a>) -> OwnWaker<'a> {
     let given = cx.waker();
-    match context::with(|thread| thread.counted_waker_data.get()) == given.data() {
+    match IS_BUILT && context::with(|thread| thread.counted_waker_data.get()) == given.data() {
         true => find_own(given),
         false => OwnWaker::Borrowed(given),
     }
@@ -165,7 +177,7 @@ pub(crate) fn own_waker<'a>(cx: &Context<'a>) -> OwnWaker<'a> {
 
 #[cold]
 fn find_own(given: &Waker) -> OwnWaker<'_> {
-    match context::with(|thread| thread.counted.get::<Present>()) {
+    match present() {
         Some(present) => OwnWaker::Owned(present.counted.0.clone()),
         None => OwnWaker::Borrowed(given),
     }

@@ -3,7 +3,6 @@
 //! The invariants are those of the [module](super); this file keeps 1, 3 and 4.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
 use std::panic::Location;
 use std::ptr::null;
 use std::rc::Rc;
@@ -23,6 +22,7 @@ use super::{
 };
 use crate::context;
 use crate::debug;
+use crate::index::Index;
 use crate::queue::LocalQueue;
 use crate::report::{self, Origin};
 use crate::slots::ShrinkPolicy;
@@ -414,7 +414,7 @@ impl Executor {
         let waiting = self.waiting.borrow();
         let wakers = waiting.iter().map(|(_, waker)| waker);
         let mut places: Vec<Caller> = wakers.clone().map(current_executor::location).collect();
-        let listed: HashSet<_> = wakers.map(Waker::data).collect();
+        let listed = addresses(&wakers.collect::<Vec<_>>());
         drop(waiting);
         let mut ready = self.ready.take();
         let queued = ready.iter().filter_map(|item| match item {
@@ -422,7 +422,7 @@ impl Executor {
             _ => None,
         });
         // A listed task may also be in the queue: it is counted where it is listed.
-        let unlisted = queued.filter(|runnable| !listed.contains(&runnable.waker().data()));
+        let unlisted = queued.filter(|runnable| !listed.contains(address(&runnable.waker())));
         places.extend(unlisted.map(|runnable| runnable.metadata().location));
         self.ready.put_back(ready);
         places
@@ -430,11 +430,11 @@ impl Executor {
 
     /// Returns those waiting tasks that one of the wakers belongs to.
     pub(crate) fn tasks_of(&self, wakers: &[Waker]) -> Vec<WaitedTask> {
-        let wakers: HashSet<_> = wakers.iter().map(Waker::data).collect();
+        let wakers = addresses(&wakers.iter().collect::<Vec<_>>());
         let waiting = self.waiting.borrow();
         let tasks = waiting
             .iter()
-            .filter(|(_, waker)| wakers.contains(&waker.data()));
+            .filter(|(_, waker)| wakers.contains(address(waker)));
         tasks
             .map(|(index, waker)| WaitedTask(index, waker.clone()))
             .collect()
@@ -562,6 +562,19 @@ fn number_of(index: usize) -> Number {
     number
         .and_then(Number::new)
         .expect("there are fewer than four billion tasks")
+}
+
+/// Returns the address of the task that a waker of this executor belongs to.
+fn address(waker: &Waker) -> u128 {
+    waker.data().addr() as u128
+}
+
+fn addresses(wakers: &[&Waker]) -> Index {
+    let mut all = Index::default();
+    for waker in wakers {
+        all.add(address(waker));
+    }
+    all
 }
 
 fn index_of(number: Number) -> usize {

@@ -33,17 +33,8 @@ pub(in crate::defer) trait Slot: 'static {
     /// Returns the [`Place`] of the result. A slot that never has a value need not have one.
     fn result(&self) -> &dyn Any;
 
-    /// Takes over the content of another slot of the same type.
-    fn fill_from(&self, other: &dyn Slot);
-
-    /// Stores a failure as the result.
-    fn fail(&self, failure: Failure);
-
-    /// Empties the slot; returns the failure if there was one, and drops a value.
-    fn take_failure(&self) -> Option<Failure>;
-
-    /// Adds a frame to the trace of the failure in the slot, if there is one.
-    fn trace(&self, frame: &dyn Fn() -> TraceFrame);
+    /// Returns the same place, for what does not depend on the slot's own type.
+    fn place(&self) -> &dyn AnyPlace;
 
     /// Returns the group that this slot is, if it is one.
     fn group(&self) -> Option<&(dyn Group + 'static)> {
@@ -57,6 +48,22 @@ pub(in crate::defer) trait Slot: 'static {
 
     /// Returns the line where the slot's Deferred was made.
     fn location(&self) -> &'static Location<'static>;
+}
+
+/// The storage of a result, compiled once for each type of result: there are far more types of
+/// callbacks.
+pub(in crate::defer) trait AnyPlace {
+    /// Takes over the content of another slot of the same type.
+    fn fill_from(&self, other: &dyn Slot);
+
+    /// Stores a failure as the result.
+    fn fail(&self, failure: Failure);
+
+    /// Empties the place; returns the failure if there was one, and drops a value.
+    fn take_failure(&self) -> Option<Failure>;
+
+    /// Adds a frame to the trace of the failure in the place, if there is one.
+    fn trace(&self, frame: &dyn Fn() -> TraceFrame);
 }
 
 /// The storage of a result until it is taken.
@@ -81,20 +88,8 @@ impl<T: 'static> Slot for Source<T> {
         &self.result
     }
 
-    fn fill_from(&self, other: &dyn Slot) {
-        self.result.set(take(other));
-    }
-
-    fn fail(&self, failure: Failure) {
-        self.result.set(Some(Err(failure)));
-    }
-
-    fn take_failure(&self) -> Option<Failure> {
-        self.result.take()?.err()
-    }
-
-    fn trace(&self, frame: &dyn Fn() -> TraceFrame) {
-        trace(&self.result, frame);
+    fn place(&self) -> &dyn AnyPlace {
+        &self.result
     }
 
     fn location(&self) -> &'static Location<'static> {
@@ -120,24 +115,8 @@ impl Slot for FailedSource {
         &self.failure
     }
 
-    fn fill_from(&self, other: &dyn Slot) {
-        self.failure.set(other.take_failure());
-    }
-
-    fn fail(&self, failure: Failure) {
-        self.failure.set(Some(failure));
-    }
-
-    fn take_failure(&self) -> Option<Failure> {
-        self.failure.take()
-    }
-
-    fn trace(&self, frame: &dyn Fn() -> TraceFrame) {
-        cells::with(&self.failure, |failure| {
-            if let Some(failure) = failure {
-                failure.went_through(frame());
-            }
-        });
+    fn place(&self) -> &dyn AnyPlace {
+        &self.failure
     }
 
     fn location(&self) -> &'static Location<'static> {
@@ -195,20 +174,8 @@ where
         &self.result
     }
 
-    fn fill_from(&self, other: &dyn Slot) {
-        self.result.set(take(other));
-    }
-
-    fn fail(&self, failure: Failure) {
-        self.result.set(Some(Err(failure)));
-    }
-
-    fn take_failure(&self) -> Option<Failure> {
-        self.result.take()?.err()
-    }
-
-    fn trace(&self, frame: &dyn Fn() -> TraceFrame) {
-        trace(&self.result, frame);
+    fn place(&self) -> &dyn AnyPlace {
+        &self.result
     }
 
     fn location(&self) -> &'static Location<'static> {
@@ -252,15 +219,9 @@ where
         &self.fired
     }
 
-    fn fill_from(&self, _: &dyn Slot) {}
-
-    fn fail(&self, _: Failure) {}
-
-    fn take_failure(&self) -> Option<Failure> {
-        None
+    fn place(&self) -> &dyn AnyPlace {
+        &NoPlace
     }
-
-    fn trace(&self, _: &dyn Fn() -> TraceFrame) {}
 
     fn fired(&self) -> Vec<Rc<Core>> {
         self.fired.take()
@@ -271,13 +232,63 @@ where
     }
 }
 
-/// Adds a frame to the trace of a failure in `place`.
-pub(in crate::defer) fn trace<T>(place: &Place<T>, frame: &dyn Fn() -> TraceFrame) {
-    cells::with(place, |result| {
-        if let Some(Err(failure)) = result {
-            failure.went_through(frame());
-        }
-    });
+impl<T: 'static> AnyPlace for Place<T> {
+    fn fill_from(&self, other: &dyn Slot) {
+        self.set(take(other));
+    }
+
+    fn fail(&self, failure: Failure) {
+        self.set(Some(Err(failure)));
+    }
+
+    fn take_failure(&self) -> Option<Failure> {
+        self.take()?.err()
+    }
+
+    fn trace(&self, frame: &dyn Fn() -> TraceFrame) {
+        cells::with(self, |result| {
+            if let (Some(Err(failure)), true) = (result, debug::IS_BUILT) {
+                failure.went_through(frame());
+            }
+        });
+    }
+}
+
+impl AnyPlace for Cell<Option<Failure>> {
+    fn fill_from(&self, other: &dyn Slot) {
+        self.set(other.place().take_failure());
+    }
+
+    fn fail(&self, failure: Failure) {
+        self.set(Some(failure));
+    }
+
+    fn take_failure(&self) -> Option<Failure> {
+        self.take()
+    }
+
+    fn trace(&self, frame: &dyn Fn() -> TraceFrame) {
+        cells::with(self, |failure| {
+            if let (Some(failure), true) = (failure, debug::IS_BUILT) {
+                failure.went_through(frame());
+            }
+        });
+    }
+}
+
+/// The place of a slot that has no result.
+struct NoPlace;
+
+impl AnyPlace for NoPlace {
+    fn fill_from(&self, _: &dyn Slot) {}
+
+    fn fail(&self, _: Failure) {}
+
+    fn take_failure(&self) -> Option<Failure> {
+        None
+    }
+
+    fn trace(&self, _: &dyn Fn() -> TraceFrame) {}
 }
 
 /// Adds a callback to the trace of a failure that skipped it, or that it returned.
@@ -298,6 +309,6 @@ pub(in crate::defer) fn went_through_callback<T>(
 pub(in crate::defer) fn take<T: 'static>(slot: &dyn Slot) -> Option<Result<T, Failure>> {
     match slot.result().downcast_ref::<Place<T>>() {
         Some(place) => place.take(),
-        None => slot.take_failure().map(Err),
+        None => slot.place().take_failure().map(Err),
     }
 }
