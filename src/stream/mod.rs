@@ -140,6 +140,12 @@ impl Connection {
         Served::new(conn, handler(unserved))
     }
 
+    /// Returns the connection that [`Connection::served`] has passed to the handler.
+    pub(crate) fn begin(unserved: Unserved) -> Self {
+        let (conn, unread) = unserved.begin();
+        Self::with_unread(conn, unread)
+    }
+
     /// Takes the connection away from async code, with the bytes that were read ahead. Fails with
     /// the reason for which the connection ended, if it has.
     pub(crate) fn hand_over(mut self, reactor: &Reactor) -> Result<(Handed, Vec<u8>), Failure> {

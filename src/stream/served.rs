@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::Connection;
 use super::awaited::{Awaited, release};
 use super::reader::Reader;
 use crate::failure::Failure;
@@ -54,8 +53,8 @@ impl<F: Future<Output = Result<(), Failure>>> Future for Served<F> {
     }
 }
 
-/// A connection that its handler has not begun to serve. It is smaller than a [`Connection`]: a
-/// future that was given a value keeps the space for it.
+/// A connection that its handler has not begun to serve. It is smaller than a connection's handle:
+/// a future that was given a value keeps the space for it.
 pub(crate) struct Unserved(Option<Rc<Conn<Awaited>>>);
 
 impl Unserved {
@@ -71,11 +70,12 @@ impl Unserved {
         Self(Some(conn.clone()))
     }
 
-    pub(crate) fn begin(mut self) -> Connection {
+    /// Returns the connection, whose handler begins, and the bytes that were read ahead.
+    pub(super) fn begin(mut self) -> (Rc<Conn<Awaited>>, Vec<u8>) {
         let conn = self.0.take();
         let conn = conn.expect("it is there until it begins");
         let ahead = conn.link().take_aside();
-        Connection::with_unread(conn, ahead)
+        (conn, ahead)
     }
 }
 

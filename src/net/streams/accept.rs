@@ -215,7 +215,8 @@ impl<H: AsyncFn(Connection) -> Result<(), Failure> + 'static> Acceptor for Serve
             }
         };
         let (handler, key) = (self.0.clone(), connection.key());
-        let task = connection.served(|unserved| async move { handler(unserved.begin()).await });
+        let task =
+            connection.served(|unserved| async move { handler(Connection::begin(unserved)).await });
         let spawn = || reactor.inner().executor().spawn(task, conn_config.location);
         let spawned = match spans::are_on() {
             true => spans::within(reactor.inner().connection_span(key), spawn),
