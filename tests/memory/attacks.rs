@@ -10,8 +10,8 @@ use std::cell::Cell;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tracing::span::{Attributes, Id, Record};
@@ -494,8 +494,8 @@ fn ask(to: SocketAddr, stop: &dyn Fn() -> bool) -> Answers {
     }
 }
 
-/// Counts the events that a program would log.
-struct Logged(Arc<AtomicUsize>);
+/// Counts the events that a program would log, and keeps the first few.
+struct Logged(Arc<AtomicUsize>, Arc<Mutex<Vec<String>>>);
 
 impl Subscriber for Logged {
     fn enabled(&self, about: &Metadata<'_>) -> bool {
@@ -507,8 +507,10 @@ impl Subscriber for Logged {
     }
     fn record(&self, _: &Id, _: &Record<'_>) {}
     fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn event(&self, _: &Event<'_>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+    fn event(&self, event: &Event<'_>) {
+        if self.0.fetch_add(1, Ordering::Relaxed) < 3 {
+            self.1.lock().unwrap().push(format!("{event:?}"));
+        }
     }
     fn enter(&self, _: &Id) {}
     fn exit(&self, _: &Id) {}
@@ -534,10 +536,10 @@ pub(super) fn under_attack(
     flat: isize,
     attack: impl FnOnce(Vec<SocketAddr>) -> Attack + Send + 'static,
 ) -> (Attack, usize) {
-    let logged = Arc::new(AtomicUsize::new(0));
+    let (logged, lines) = (Arc::new(AtomicUsize::new(0)), Arc::default());
     let frames = Rc::new(Cell::new(0));
     let mut result = Attack::default();
-    tracing::subscriber::with_default(Logged(logged.clone()), || {
+    tracing::subscriber::with_default(Logged(logged.clone(), Arc::clone(&lines)), || {
         let reactor = Reactor::new().unwrap();
         let served = reactor.run_until(async {
             let options = ListenOptions::new()
@@ -608,7 +610,7 @@ pub(super) fn under_attack(
             assert!(after <= flat / 2, "{what}: {after} bytes after the attack");
             assert!(
                 logged <= attack.connections,
-                "{what}: {logged} lines of log for {} connections",
+                "{what}: {logged} lines of log for {} connections: {lines:#?}",
                 attack.connections
             );
             result = attack;

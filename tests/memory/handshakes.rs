@@ -12,7 +12,8 @@ use torsade::{Clock, Reactor, testing};
 
 use crate::counted::{BYTES, PEAK};
 
-const CLIENTS: usize = 500;
+/// So few that all come before the first has no time left, however slow the machine is.
+const CLIENTS: usize = 100;
 
 /// The first message of a client.
 fn hello() -> Vec<u8> {
@@ -30,7 +31,7 @@ fn hello() -> Vec<u8> {
 }
 
 #[test]
-fn five_hundred_half_open_handshakes_cost_little_each() {
+fn a_hundred_half_open_handshakes_cost_little_each() {
     let whole = hello();
     // The most that is kept of a first message without end: its length says 16 KiB.
     let mut long = vec![22, 3, 1, 0x3f, 0xff];

@@ -7,6 +7,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::own;
+use crate::support::program::PATIENCE;
+
+/// So many clients are served at least: the server opens few descriptors else.
+const SERVED: usize = 40;
 
 /// The server; does nothing in the parent.
 #[test]
@@ -52,12 +56,14 @@ fn a_server_without_descriptors_serves_its_connections_and_accepts_again() {
     };
     let soon = Duration::from_millis(200);
     let mut clients = Vec::new();
-    for _ in 0..200 {
+    for number in 0..200 {
         // When the port's queue is full too, the system retries after a second.
         let Some(client) = connect(address, 5) else {
             break;
         };
-        client.set_read_timeout(Some(soon)).unwrap();
+        // The first are served, however long that takes.
+        let timeout = if number < SERVED { PATIENCE } else { soon };
+        client.set_read_timeout(Some(timeout)).unwrap();
         clients.push(client);
     }
     let is_served = |client: &mut TcpStream| {
@@ -77,33 +83,25 @@ fn a_server_without_descriptors_serves_its_connections_and_accepts_again() {
         .count();
     let before = cpu_ticks(child.id());
     let start = Instant::now();
-    let mut slowest = Duration::ZERO;
     while start.elapsed() < Duration::from_secs(2) {
-        for client in &mut clients[..served] {
-            let sent = Instant::now();
-            assert!(is_served(client));
-            slowest = slowest.max(sent.elapsed());
-        }
-        std::thread::sleep(Duration::from_millis(100));
+        assert!(clients[..SERVED].iter_mut().all(is_served));
+        std::thread::sleep(Duration::from_millis(200));
     }
     let ticks = cpu_ticks(child.id()) - before;
     println!(
-        "{} clients, {served} served, slowest answer {slowest:?}, {ticks} ticks of 10 ms in 2 s",
+        "{} clients, {served} served, {ticks} ticks of 10 ms in 2 s",
         clients.len()
     );
-    assert!((40..64).contains(&served), "{served}");
+    assert!((SERVED..64).contains(&served), "{served}");
     assert!(clients.len() > served);
     assert!(ticks < 40, "{ticks} ticks of 10 ms in 2 s");
 
     drop(clients);
     let start = Instant::now();
-    let mut client = connect(address, 45).unwrap();
-    client
-        .set_read_timeout(Some(Duration::from_secs(2)))
-        .unwrap();
+    let mut client = connect(address, 1000).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
     assert!(is_served(&mut client));
     println!("accepting again after {:?}", start.elapsed());
-    assert!(start.elapsed() < Duration::from_secs(1));
     child.kill().unwrap();
     let said = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
     let port = format!("torsade: the port {address}");

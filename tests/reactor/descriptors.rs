@@ -8,6 +8,7 @@ use std::time::Instant;
 use torsade::reactor::Interest;
 
 use crate::pipe::Pipe;
+use crate::support::program::PATIENCE;
 use crate::support::{HERE, Log, MS, Spy, expect_reports, some_turns, until};
 use torsade::Reactor;
 use torsade::reactor::AnyWatch;
@@ -247,7 +248,7 @@ fn the_watched_descriptors_are_listed_and_removed_together() {
     let client = std::net::TcpStream::connect(port.local_addr().inet().unwrap()).unwrap();
     (&client).write_all(b"ping").unwrap();
     client.set_nonblocking(true).unwrap();
-    let patience = Instant::now() + MS * 5000;
+    let patience = Instant::now() + PATIENCE;
     while !matches!((&client).read(&mut [0; 8]), Ok(4)) {
         assert!(Instant::now() < patience);
         reactor.iterate(MS);

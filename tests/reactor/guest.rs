@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use torsade::reactor::Interest;
 
 use crate::pipe::Pipe;
+use crate::support::program::PATIENCE;
 use crate::support::{HERE, Log, MS, Spy, expect_reports, own};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use torsade::reactor::{Poller, ReactorError};
@@ -34,7 +35,7 @@ fn a_foreign_loop_can_drive_it_by_its_descriptor() {
         remote.call(|| REMOTE.with(|log| log.borrow().as_ref().unwrap().note("remote")))
     });
     REMOTE.with(|slot| drop(slot.replace(Some(log.clone()))));
-    let patience = Instant::now() + MS * 5000;
+    let patience = Instant::now() + PATIENCE;
     let mut turns = 0;
     while !(log.has("remote") && log.has("lost done") && log.has("timer")) {
         assert!(Instant::now() < patience, "{:?}", log.all());
@@ -222,7 +223,7 @@ fn requests_wake_the_host(reactor: Reactor) {
         turn(&reactor);
         turn(&reactor);
     }
-    let patience = Instant::now() + MS * 5000;
+    let patience = Instant::now() + PATIENCE;
     while !reactor.has_ended() {
         assert!(Instant::now() < patience);
         wait_as_a_host(&reactor);

@@ -282,15 +282,24 @@ pub(crate) fn how(reason: &Failure) -> String {
     }
 }
 
+/// So many looks find what the loop itself brings about; the rest leave the processor to others.
+const QUICK_LOOKS: u32 = 100;
+
 /// Waits for an event without letting time in memory pass.
 #[track_caller]
 pub(crate) fn until(mut cond: impl FnMut() -> bool) -> impl Future<Output = ()> {
     let location = std::panic::Location::caller();
     let patience = Instant::now() + Duration::from_secs(20);
     async move {
+        let mut looks = 0;
         while !cond() {
             assert!(Instant::now() < patience, "waited in vain at {location}");
-            yield_now().await;
+            looks += 1;
+            let machine = Reactor::current().filter(|reactor| reactor.poller().is_some());
+            match machine.filter(|_| looks > QUICK_LOOKS) {
+                Some(reactor) => drop(torsade::Clock::sleep(&reactor, MS).await),
+                None => yield_now().await,
+            }
         }
     }
 }
@@ -299,9 +308,15 @@ pub(crate) fn until(mut cond: impl FnMut() -> bool) -> impl Future<Output = ()> 
 #[track_caller]
 pub(crate) fn await_that(mut cond: impl FnMut() -> bool) {
     let patience = Instant::now() + Duration::from_secs(20);
+    let mut looks = 0;
     while !cond() {
         assert!(Instant::now() < patience, "waited in vain");
-        std::thread::yield_now();
+        looks += 1;
+        if looks > QUICK_LOOKS {
+            std::thread::park_timeout(MS);
+        } else {
+            std::thread::yield_now();
+        }
     }
 }
 

@@ -234,10 +234,10 @@ fn a_peer_that_never_stops_does_not_keep_an_async_reader_from_yielding() -> Resu
     let flood = thread::spawn(move || {
         let (mut stream, _) = listener.accept()?;
         let block = vec![0; 1 << 20];
-        loop {
+        // The reader has all of it before a loop that it keeps from its timers sees them.
+        for _ in 0..1000 {
             stream.write_all(&block)?;
         }
-        #[allow(unreachable_code, reason = "it gives the closure its type")]
         Ok::<(), std::io::Error>(())
     });
     torsade::run(async |reactor| {
@@ -247,15 +247,10 @@ fn a_peer_that_never_stops_does_not_keep_an_async_reader_from_yielding() -> Resu
             while conn.read(&mut buf).await? > 0 {}
             Ok::<(), Failure>(())
         });
-        let start = Instant::now();
         for _ in 0..10 {
             reactor.sleep(MS).await?;
         }
-        assert!(
-            start.elapsed() < Duration::from_secs(1),
-            "{:?}",
-            start.elapsed()
-        );
+        assert!(!reading.is_finished());
         reading.cancel().await;
         Ok(())
     })?;

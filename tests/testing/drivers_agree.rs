@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use crate::support::program::PATIENCE;
 use crate::support::{HERE, how};
 use torsade::net::ListenOptions;
 use torsade::testing::Random;
@@ -203,7 +204,7 @@ impl Played {
 
     /// Waits until the expected events have come, or clearly do not.
     fn wait_for(&self, expected: &[Vec<String>; 2]) -> [Vec<String>; 2] {
-        let patience = Instant::now() + Duration::from_secs(2);
+        let patience = Instant::now() + PATIENCE;
         loop {
             torsade::testing::settle(&self.reactor);
             let observed = self.observed();
