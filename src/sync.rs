@@ -11,11 +11,12 @@
 //! finds every interleaving that panics, leaks, or deadlocks:
 //!
 //! ```text
-//! RUSTFLAGS="--cfg torsade_loom" cargo test --release --lib --target-dir target/loom model::
+//! cargo test --manifest-path tests/loom/Cargo.toml --target-dir target/loom model::
 //! ```
 //!
-//! The cfg has a name of its own, because several dependencies react to the usual one. Only the
-//! models (`model.rs` in their modules) run under it.
+//! The package in `tests/loom` is this crate with that cfg, and depends on loom. The cfg has a name
+//! of its own, because several dependencies react to the usual one. Only the models (`model.rs` in
+//! their modules) run under it.
 //!
 //! # What is real in a model
 //!

@@ -305,7 +305,7 @@ impl fmt::Debug for Sleep {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(torsade_loom)))]
 mod tests {
     use super::*;
     use std::cell::Cell;

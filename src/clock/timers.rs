@@ -463,7 +463,7 @@ struct Inner {
 /// Replaces [`NEVER`] where an `Instant` does not reach so far.
 const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-#[cfg(test)]
+#[cfg(all(test, not(torsade_loom)))]
 mod tests {
     use super::*;
     use crate::clock::table::{LAST_GENERATION, Time, TimerEntry};

@@ -141,7 +141,7 @@ impl fmt::Debug for Message {
 
 impl Error for Message {}
 
-#[cfg(test)]
+#[cfg(all(test, not(torsade_loom)))]
 mod tests {
     use std::slice;
 

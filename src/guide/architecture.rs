@@ -94,7 +94,7 @@
 //! | OpenBSD | does not compile: `rustix` cannot wait for a child there without taking its status |
 //!
 //! What threads share is explored by `loom`:
-//! `RUSTFLAGS="--cfg torsade_loom" cargo test --release --lib --target-dir target/loom model::`.
+//! `cargo test --manifest-path tests/loom/Cargo.toml --target-dir target/loom model::`.
 //!
 //! Longer runs: `TORSADE_LONG=1 cargo test --release --test interop`,
 //! `TORSADE_DEEP=1000000 cargo test --release --test deferred whatever_stands`,
