@@ -22,7 +22,7 @@ use torsade::{
 };
 use tracing::subscriber::NoSubscriber;
 
-const MANY: u32 = 100_000;
+const MANY: u32 = 30_000;
 /// So many that a few bytes of stack for each would be too much.
 const DEEP: u32 = 10_000;
 

@@ -19,7 +19,7 @@ use torsade::{Cancelled, Deferred, Failure, Reactor, Resolver, testing};
 
 /// The number of cheap things.
 fn many() -> u32 {
-    number().unwrap_or(100_000)
+    number().unwrap_or(30_000)
 }
 
 /// The depth to which everything is nested that can be: as many stack frames would be too many as
