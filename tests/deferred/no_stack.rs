@@ -1,4 +1,4 @@
-//! A hundred thousand of everything, on a thread with a stack of 512 KiB, which is five bytes for
+//! Tens of thousands of everything, on a thread with a stack of 512 KiB, which is a few bytes for
 //! each: built, fired, cancelled, dropped and shown. `TORSADE_DEEP` sets another number, for a
 //! longer run.
 
