@@ -39,6 +39,7 @@ pub mod repeat;
 pub mod report;
 pub mod scope;
 pub mod services;
+mod settings;
 mod signal;
 pub mod signals;
 mod slots;

@@ -346,7 +346,7 @@ fn aliases(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The modules, bottom first. A module may use itself and those above it in this list.
-const LAYERS: [&str; 38] = [
+const LAYERS: [&str; 39] = [
     "sync",
     "spans",
     "context",
@@ -354,6 +354,7 @@ const LAYERS: [&str; 38] = [
     "index",
     "failure",
     "address",
+    "settings",
     "signal",
     "cells",
     "queue",

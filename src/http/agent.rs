@@ -8,14 +8,15 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header};
 
 use super::Body;
-use super::client::{Client, Config};
-use super::pool::{Pool, agreed};
-use super::redirect::Redirects;
-use super::url::{self, Origin, Versions};
+use super::pool::{Pool, Slot};
+use super::url::{self, Origin};
 use crate::defer::{Deferred, DeferredError};
 use crate::net::ClientEndpoint;
 use crate::reactor::Reactor;
+use crate::settings::settings;
 use crate::stream::Connection;
+#[cfg(feature = "tls")]
+use crate::tls::ClientConfig;
 
 /// A client of HTTP: sends requests over connections that it keeps, and follows redirects.
 ///
@@ -31,8 +32,8 @@ use crate::stream::Connection;
 /// | [`redirects`](Self::redirects) | 20 |
 /// | [`max_page`](Self::max_page) | 16 MiB |
 ///
-/// A clone shares the connections and the first three limits; its other settings are separate.
-/// The connections are closed when the last clone is dropped.
+/// A clone shares the connections; its settings are separate. The connections are closed when the
+/// last clone is dropped.
 ///
 /// A request is sent a second time if its connection was used before and turns out to have ended:
 /// when nothing of the request was sent, and when its method is idempotent and its body is in
@@ -68,88 +69,52 @@ use crate::stream::Connection;
     "BrowserLikeRedirectAgent",
     "reqwest"
 ))]
-pub struct Agent(pub(super) Client);
+pub struct Agent {
+    pub(super) config: Rc<Config>,
+    pub(super) pool: Rc<Pool>,
+    pub(super) location: &'static Location<'static>,
+}
 
-impl Agent {
-    /// Creates an agent.
-    #[track_caller]
-    pub fn new() -> Self {
-        let agent = concat!("torsade/", env!("CARGO_PKG_VERSION"));
-        let agent = (header::USER_AGENT, HeaderValue::from_static(agent));
-        let minute = Duration::from_secs(60);
-        let config = Config {
-            connect: Some(minute / 2),
-            headers: Some(minute),
-            between: Some(minute),
-            whole: Some(60 * minute),
-            redirects: Redirects {
-                most: 20,
-                is_followed: Rc::new(|_, _| true),
-            },
-            defaults: HeaderMap::from_iter([agent]),
-            max_page: 16 << 20,
-            versions: Versions::Any,
-            over: None,
-            #[cfg(feature = "tls")]
-            tls: with_alpn(crate::tls::ClientConfig::new()),
-            only: None,
-            location: Location::caller(),
-        };
-        Self(Client {
-            config: Rc::new(config),
-            pool: Pool::new(6, 100, minute),
-        })
-    }
+settings! {
+/// The settings of an agent.
+#[derive(Clone)]
+pub(super) struct Config of Agent, |agent| Rc::make_mut(&mut agent.config);
 
     /// Limits the connections to one server. Requests beyond it wait. Over HTTP/2, one connection
     /// serves all requests.
     #[doc(alias("maxPersistentPerHost", "pool_max_idle_per_host"))]
-    pub fn connections_per_host(self, limit: usize) -> Self {
-        self.0.pool.per_host.set(limit.max(1));
-        self
-    }
+    connections_per_host: usize = 6, usize => connections_per_host.max(1);
 
     /// Limits the connections in all.
-    pub fn connections(self, limit: usize) -> Self {
-        self.0.pool.in_all.set(limit.max(1));
-        self
-    }
+    connections: usize = 100, usize => connections.max(1);
 
-    /// Sets how long a connection is kept without a request. After no time at all it is closed,
+    /// Sets how long a connection is kept after a request. After no time at all it is closed,
     /// unless a request waits for it.
     #[doc(alias("cachedConnectionTimeout", "pool_idle_timeout"))]
-    pub fn idle_timeout(self, limit: Duration) -> Self {
-        self.0.pool.idle.set(limit);
-        self
-    }
+    idle_timeout: Duration = MINUTE, Duration => idle_timeout;
 
     /// Sets how long connecting may take, with looking up the name and the handshake of TLS. `None`
     /// is no limit, here and below.
     #[doc(alias = "connectTimeout")]
-    pub fn connect_timeout(self, limit: impl Into<Option<Duration>>) -> Self {
-        self.set(|config| config.connect = limit.into())
-    }
+    connect_timeout: Option<Duration> = Some(MINUTE / 2),
+        impl Into<Option<Duration>> => connect_timeout.into();
 
     /// Sets how long the head of a response may take, counted from when the last piece of the
     /// request was sent.
     #[doc(alias("headers_timeout", "read_timeout"))]
-    pub fn head_timeout(self, limit: impl Into<Option<Duration>>) -> Self {
-        self.set(|config| config.headers = limit.into())
-    }
+    head_timeout: Option<Duration> = Some(MINUTE),
+        impl Into<Option<Duration>> => head_timeout.into();
 
     /// Sets how long no byte of a response's body may be read, because the server sends none or
     /// because the program does not read. The connection is free then.
     #[doc(alias = "read_timeout")]
-    pub fn body_timeout(self, limit: impl Into<Option<Duration>>) -> Self {
-        self.set(|config| config.between = limit.into())
-    }
+    body_timeout: Option<Duration> = Some(MINUTE),
+        impl Into<Option<Duration>> => body_timeout.into();
 
     /// Sets how long all of a request may take, until its response's last byte is read, with its
     /// redirects, and without waiting for others to finish with their connections.
     #[doc(alias = "total_timeout")]
-    pub fn timeout(self, limit: impl Into<Option<Duration>>) -> Self {
-        self.set(|config| config.whole = limit.into())
-    }
+    timeout: Option<Duration> = Some(MINUTE * 60), impl Into<Option<Duration>> => timeout.into();
 
     /// Sets how many redirects in a row are followed. With 0, a redirect is a response like others.
     ///
@@ -157,37 +122,60 @@ impl Agent {
     /// another server the headers `authorization`, `cookie`, `host` and `proxy-authorization` are
     /// removed.
     #[doc(alias("redirectLimit", "max_redirects"))]
-    pub fn redirects(self, limit: usize) -> Self {
-        self.set(|config| config.redirects.most = limit)
-    }
+    redirects: usize = 20, usize => redirects;
 
-    /// Sets which redirects are followed: those for which `follow` returns `true`, given the URL
-    /// and its target.
-    pub fn redirect_if(self, follow: impl Fn(&Uri, &Uri) -> bool + 'static) -> Self {
-        self.set(|config| config.redirects.is_followed = Rc::new(follow))
+    /// Sets which redirects are followed: those for which it returns `true`, given the URL and its
+    /// target.
+    redirect_if: Rc<dyn Fn(&Uri, &Uri) -> bool> = Rc::new(|_, _| true),
+        impl Fn(&Uri, &Uri) -> bool + 'static => Rc::new(redirect_if);
+
+    /// Limits the bytes of a page of [`get_page`](Self::get_page).
+    max_page: u64 = 16 << 20, u64 => max_page;
+
+    without methods:
+    headers: HeaderMap = HeaderMap::from_iter([(header::USER_AGENT, USER_AGENT)]);
+    // Whether HTTP/2 is spoken; `None` if the server agrees on it by ALPN.
+    http2: Option<bool> = None;
+    // Connected to in place of the server of a URL.
+    over: Option<ClientEndpoint> = None;
+    // How TLS is spoken: with both versions of HTTP, and with HTTP/1 only.
+    #[cfg(feature = "tls")]
+    tls: [ClientConfig; 2] = with_alpn(ClientConfig::new());
+    // Set if all requests use the one connection of the pool.
+    only: Option<Rc<Origin>> = None;
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+const USER_AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("torsade/", env!("CARGO_PKG_VERSION")));
+
+impl Agent {
+    /// Creates an agent.
+    #[track_caller]
+    pub fn new() -> Self {
+        Self {
+            config: Rc::default(),
+            pool: Rc::default(),
+            location: Location::caller(),
+        }
     }
 
     /// Sets a header of all requests that do not have it. By default there is a `user-agent`.
     #[doc(alias = "default_headers")]
     pub fn header(self, name: HeaderName, value: HeaderValue) -> Self {
-        self.set(|config| drop(config.defaults.insert(name, value)))
-    }
-
-    /// Limits the bytes of a page of [`get_page`](Self::get_page).
-    pub fn max_page(self, bytes: u64) -> Self {
-        self.set(|config| config.max_page = bytes)
+        self.set(|config| drop(config.headers.insert(name, value)))
     }
 
     /// Speaks HTTP/1 only. Otherwise HTTP/2 is spoken with servers that agree on it by ALPN, in
     /// TLS.
     pub fn http1_only(self) -> Self {
-        self.set(|config| config.versions = Versions::Http1)
+        self.set(|config| config.http2 = Some(false))
     }
 
     /// Speaks HTTP/2 without TLS as well, with servers that are known to.
     #[doc(alias("prior_knowledge", "h2c"))]
     pub fn http2_prior_knowledge(self) -> Self {
-        self.set(|config| config.versions = Versions::Http2)
+        self.set(|config| config.http2 = Some(true))
     }
 
     /// Connects to this endpoint, whichever server a URL names: the socket of a service, a proxy.
@@ -208,8 +196,8 @@ impl Agent {
     /// ```
     #[doc(alias("usingEndpointFactory", "unix_socket"))]
     pub fn over(self, endpoint: ClientEndpoint) -> Self {
-        self.with_new_pool()
-            .set(|config| config.over = Some(endpoint))
+        let this = self.with_new_pool();
+        this.set(|config| config.over = Some(endpoint))
     }
 
     /// Sets how TLS is spoken. Unless the configuration names protocols (ALPN), it is given those
@@ -217,19 +205,18 @@ impl Agent {
     #[cfg(feature = "tls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
     #[doc(alias("contextFactory", "BrowserLikePolicyForHTTPS"))]
-    pub fn tls(self, config: crate::tls::ClientConfig) -> Self {
+    pub fn tls(self, config: ClientConfig) -> Self {
         let tls = with_alpn(config);
         self.with_new_pool().set(|config| config.tls = tls)
     }
 
     fn set(mut self, change: impl FnOnce(&mut Config)) -> Self {
-        change(Rc::make_mut(&mut self.0.config));
+        change(Rc::make_mut(&mut self.config));
         self
     }
 
     fn with_new_pool(mut self) -> Self {
-        let pool = &self.0.pool;
-        self.0.pool = Pool::new(pool.per_host.get(), pool.in_all.get(), pool.idle.get());
+        self.pool = Rc::default();
         self
     }
 
@@ -251,7 +238,7 @@ impl Agent {
     pub fn request<B: Into<Body>>(&self, request: Request<B>) -> Deferred<Response<Body>> {
         let request = request.map(Into::into);
         // The future is large, and would be moved several times.
-        Deferred::from_future(Box::pin(self.0.clone().exchange(request)))
+        Deferred::from_future(Box::pin(self.clone().exchange(request)))
     }
 
     /// Requests a URL by the method `GET`; otherwise like [`request`](Self::request).
@@ -286,7 +273,7 @@ impl Agent {
         request: Request<B>,
     ) -> Deferred<(Response<Body>, Connection)> {
         let request = request.map(Into::into);
-        Deferred::from_future(self.0.clone().upgrade(request))
+        Deferred::from_future(self.clone().upgraded(request))
     }
 
     /// Returns an agent that sends its requests over one connection, one after the other, whichever
@@ -320,26 +307,19 @@ impl Agent {
     #[track_caller]
     #[doc(alias("ProxyAgent", "handshake"))]
     pub fn with_connection(&self, conn: Connection) -> Deferred<Self> {
-        let mut versions = self.0.config.versions;
-        if versions == Versions::Any && agreed(&conn).is_none() {
-            versions = Versions::Http1;
-        }
         let only = Rc::new(Origin {
             is_tls: false,
             host: conn.peer().to_string(),
             port: 0,
-            versions,
+            http2: self.config.http2,
         });
         let this = self.clone().with_new_pool().redirects(0);
         let this = this.connections_per_host(1).idle_timeout(Duration::MAX);
         let this = this.set(|config| config.only = Some(only.clone()));
         Deferred::from_future(async move {
             let reactor = Reactor::current().ok_or(DeferredError::NoReactor)?;
-            if let Err(waiting) = this.0.pool.acquire(&only) {
-                if let Err(slot) = waiting.await? {
-                    slot.begin(&reactor, conn, this.0.config.location).await?;
-                }
-            }
+            let slot = Slot::new(&this.pool, &only);
+            slot.begin(&reactor, conn, &this).await?;
             Ok(this)
         })
     }
@@ -354,14 +334,12 @@ impl Default for Agent {
 
 impl fmt::Debug for Agent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Agent")
-            .field("connections", &self.0.pool.open.get())
-            .finish_non_exhaustive()
+        write!(f, "Agent {{ connections: {} }}", self.pool.open.get())
     }
 }
 
 #[cfg(feature = "tls")]
-fn with_alpn(config: crate::tls::ClientConfig) -> [crate::tls::ClientConfig; 2] {
+fn with_alpn(config: ClientConfig) -> [ClientConfig; 2] {
     let both = config.clone().or_alpn(&["h2", "http/1.1"]);
     [both, config.or_alpn(&["http/1.1"])]
 }

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Response, Uri};
@@ -13,10 +13,11 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::body::Polled;
+use super::limits::{Limit, LimitTimer};
 use super::pool::{Lease, Stage};
 use super::{Body, HttpError, Phase};
 use crate::cells;
-use crate::clock::{Clock, DelayedCall};
+use crate::clock::Clock;
 use crate::defer::DeferredError;
 use crate::failure::Failure;
 use crate::reactor::Reactor;
@@ -26,39 +27,31 @@ pub(super) struct Progress {
     pub(super) reactor: Reactor,
     url: RefCell<Uri>,
     phase: Cell<Phase>,
-    /// The longest time in which nothing moves.
-    between: Cell<Option<Duration>>,
-    /// When the whole has to be finished, and the limit of time for that.
+    /// When something has moved last, and how long nothing may.
+    between: Cell<Limit>,
     whole: Cell<Limit>,
-    /// When something has moved last.
-    moved: Cell<Instant>,
+    timer: LimitTimer,
+    /// The failure of a limit that has passed, and the task that waits for that too.
+    expired: Cell<Option<Failure>>,
+    waker: Cell<Option<Waker>>,
     /// The rest of the response's body, and its connection.
     body: RefCell<Body>,
     lease: Cell<Option<Lease>>,
-    timer: Cell<Option<DelayedCall>>,
-    /// The failure of a limit that is over, and the task that waits for that too.
-    expired: Cell<Option<Failure>>,
-    waker: Cell<Option<Waker>>,
 }
-
-/// The end of a limit of time, and that limit.
-type Limit = Option<(Instant, Duration)>;
 
 impl Progress {
     pub(super) fn new() -> Result<Rc<Self>, DeferredError> {
-        let reactor = Reactor::current().ok_or(DeferredError::NoReactor)?;
         Ok(Rc::new(Self {
+            reactor: Reactor::current().ok_or(DeferredError::NoReactor)?,
             url: RefCell::default(),
             phase: Cell::new(Phase::Connecting),
             between: Cell::default(),
             whole: Cell::default(),
-            moved: Cell::new(reactor.now()),
-            reactor,
-            body: RefCell::default(),
-            lease: Cell::default(),
-            timer: Cell::default(),
+            timer: LimitTimer::default(),
             expired: Cell::default(),
             waker: Cell::default(),
+            body: RefCell::default(),
+            lease: Cell::default(),
         }))
     }
 
@@ -71,22 +64,28 @@ impl Progress {
     /// Begins to count the time: `between` anew, and `whole` unless it is counted already.
     pub(super) fn count(self: &Rc<Self>, between: Option<Duration>, whole: Option<Duration>) {
         let now = self.reactor.now();
-        self.moved.set(now);
-        self.between.set(between);
-        let end = || Some((now.checked_add(whole?)?, whole?));
-        self.whole.set(self.whole.get().or_else(end));
+        let since = |limit| (now, limit);
+        self.between.set(between.map(since));
+        self.whole.set(self.whole.get().or(whole.map(since)));
         self.watch();
     }
 
-    /// Returns when the first limit is over, and which it is.
-    fn next(&self) -> Limit {
-        let end = |limit| Some((self.moved.get().checked_add(limit)?, limit));
-        let between = self.between.get().and_then(end);
-        between.into_iter().chain(self.whole.get()).min()
+    fn note_moved(&self) {
+        let since = |(_, limit)| (self.reactor.now(), limit);
+        self.between.set(self.between.get().map(since));
     }
 
-    fn note_moved(&self) {
-        self.moved.set(self.reactor.now());
+    /// Sees to it that the request fails when a limit has passed.
+    fn watch(self: &Rc<Self>) {
+        let this = Rc::downgrade(self);
+        let look = move || this.upgrade().iter().for_each(Self::watch);
+        let limits = [self.between.get(), self.whole.get()];
+        if let Some((_, limit)) = self.timer.passed(&limits, &self.reactor, look) {
+            self.end(Stage::Sent);
+            let failure = HttpError::timed_out(self.phase.get(), &self.url.borrow(), limit);
+            self.expired.set(Some(failure));
+            cells::wake(&self.waker);
+        }
     }
 
     /// Waits for a future as long as the limits allow.
@@ -110,10 +109,6 @@ impl Progress {
         HttpError::failed(self.phase.get(), &self.url.borrow(), cause)
     }
 
-    fn timed_out(&self, limit: Duration) -> Failure {
-        HttpError::timed_out(self.phase.get(), &self.url.borrow(), limit)
-    }
-
     /// Returns a request's body, whose sending is followed unless it is sent at once.
     pub(super) fn sent(self: &Rc<Self>, body: Body) -> Body {
         let most = HttpBody::size_hint(&body).upper();
@@ -122,19 +117,12 @@ impl Progress {
             return body;
         }
         self.phase.set(Phase::Sending);
-        let (this, mut rest) = (self.clone(), Bytes::new());
+        let this = self.clone();
         Body::mapped(body, move |mut body, cx| {
-            let mut frame = match std::mem::take(&mut rest) {
-                rest if !rest.is_empty() => Some(Ok(Frame::data(rest))),
-                _ => ready!(body.as_mut().poll_frame(cx)),
+            let frame = match body.split(PIECE) {
+                Some(piece) => Some(Ok(Frame::data(piece))),
+                None => ready!(body.as_mut().poll_frame(cx)),
             };
-            if let Some(Ok(Some(data))) = frame.as_mut().map(|f| f.as_mut().map(Frame::data_mut)) {
-                rest = data.split_off(data.len().min(PIECE));
-            }
-            if body.is_end_stream() && !rest.is_empty() {
-                // So that it has not ended yet.
-                body.set(std::mem::take(&mut rest).into());
-            }
             this.note_moved();
             if frame.is_none() || body.is_end_stream() {
                 this.phase.set(Phase::Waiting);
@@ -156,37 +144,10 @@ impl Progress {
             return Body::empty();
         }
         self.phase.set(Phase::Reading);
-        self.between.set(between);
-        self.note_moved();
         self.body.replace(incoming.into());
         self.lease.set(Some(lease));
-        self.watch();
+        self.count(between, None);
         Body::other(Received(self.clone()))
-    }
-
-    /// Sees to it that the request fails when a limit is over.
-    fn watch(self: &Rc<Self>) {
-        let Some((deadline, limit)) = self.next() else {
-            return;
-        };
-        let left = deadline.saturating_duration_since(self.reactor.now());
-        if left.is_zero() {
-            self.end(Stage::Sent);
-            self.expired.set(Some(self.timed_out(limit)));
-            return cells::wake(&self.waker);
-        }
-        // A timer that fires earlier looks again.
-        let is_set = |timer: &mut Option<DelayedCall>| {
-            let timer = timer.as_ref();
-            timer.is_some_and(|timer| {
-                timer.deadline().is_some_and(|set| set <= deadline) || timer.reset_at(deadline)
-            })
-        };
-        if !cells::with(&self.timer, is_set) {
-            let weak = Rc::downgrade(self);
-            let check = move || weak.upgrade().map_or((), |this| this.watch());
-            self.timer.set(Some(self.reactor.limit(left, check)));
-        }
     }
 
     /// Drops the response's body, which frees its connection.
@@ -196,9 +157,7 @@ impl Progress {
             lease.stage.set(stage);
         }
         drop((body, lease));
-        if let Some(timer) = self.timer.take() {
-            timer.cancel();
-        }
+        self.timer.stop();
     }
 }
 

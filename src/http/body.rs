@@ -169,6 +169,14 @@ impl Body {
         }
     }
 
+    /// Takes the first `length` bytes, if this is a body of more bytes in memory.
+    pub(super) fn split(&mut self, length: usize) -> Option<Bytes> {
+        match &mut self.0 {
+            Kind::Bytes(bytes) if bytes.len() > length => Some(bytes.split_to(length)),
+            _ => None,
+        }
+    }
+
     /// Creates a body as [`Mapped`] says.
     pub(super) fn mapped<B: HttpBody + 'static>(
         body: B,

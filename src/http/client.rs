@@ -5,51 +5,21 @@
 )]
 
 use std::mem;
-use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
+use http::{Method, Request, Response, StatusCode, Version, header};
 
 use super::bodies::{Progress, status_error};
-use super::pool::{Grant, Lease, Pool, Slot, Stage};
-use super::redirect::Redirects;
-use super::url::{Origin, Versions, host_header};
-use super::{Body, HttpError};
+use super::pool::{Grant, Lease, Slot, Stage};
+use super::url::{Origin, host_header};
+use super::{Agent, Body};
 use crate::defer::Deferred;
 use crate::failure::Failure;
 use crate::net::{ClientEndpoint, ConnectOptions};
-use crate::reactor::Reactor;
 use crate::stream::Connection;
 
-/// The settings of an agent.
-#[derive(Clone)]
-pub(super) struct Config {
-    pub(super) connect: Option<Duration>,
-    pub(super) headers: Option<Duration>,
-    pub(super) between: Option<Duration>,
-    pub(super) whole: Option<Duration>,
-    pub(super) redirects: Redirects,
-    pub(super) defaults: HeaderMap,
-    pub(super) max_page: u64,
-    pub(super) versions: Versions,
-    pub(super) over: Option<ClientEndpoint>,
-    /// How TLS is spoken: with both versions of HTTP, and with HTTP/1 only.
-    #[cfg(feature = "tls")]
-    pub(super) tls: [crate::tls::ClientConfig; 2],
-    /// Set if all requests use the one connection of the pool.
-    pub(super) only: Option<Rc<Origin>>,
-    pub(super) location: &'static Location<'static>,
-}
-
-/// What an agent is made of.
-#[derive(Clone)]
-pub(super) struct Client {
-    pub(super) config: Rc<Config>,
-    pub(super) pool: Rc<Pool>,
-}
-
-impl Client {
+impl Agent {
     /// Sends a request, and those to which its response redirects.
     pub(super) fn exchange(
         self,
@@ -62,8 +32,7 @@ impl Client {
                 let again = body.try_clone();
                 let attempt = self.attempt(&progress, &request, body, false);
                 let (mut response, _) = attempt.await?;
-                let redirects = &self.config.redirects;
-                if !redirects.follow(&response, count, &mut request, again)? {
+                if !self.config.follow(&response, count, &mut request, again)? {
                     if count > 0 {
                         response.extensions_mut().insert(request.uri().clone());
                     }
@@ -75,7 +44,7 @@ impl Client {
     }
 
     /// Sends a request that ends HTTP on its connection, and returns that.
-    pub(super) async fn upgrade(
+    pub(super) async fn upgraded(
         self,
         mut request: Request<Body>,
     ) -> Result<(Response<Body>, Connection), Failure> {
@@ -101,30 +70,29 @@ impl Client {
     ) -> impl Future<Output = Result<(Response<Body>, Option<Deferred<Connection>>), Failure>> + 'a
     {
         async move {
-            let config = &*self.config;
-            let origin = &match &config.only {
+            let config = &self.config;
+            let origin = match &config.only {
                 Some(only) => only.clone(),
-                None if upgrades => Rc::new(Origin::of(request.uri(), Versions::Http1)?),
-                None => Rc::new(Origin::of(request.uri(), config.versions)?),
+                None if upgrades => Rc::new(Origin::of(request.uri(), Some(false))?),
+                None => Rc::new(Origin::of(request.uri(), config.http2)?),
             };
             progress.begin(request.uri());
             let mut may_retry = request.method().is_idempotent();
             let mut tries = 0..TRIES;
             loop {
-                let (lease, is_reused) = match self.pool.acquire(origin) {
+                let (lease, is_reused) = match self.pool.acquire(&origin, config) {
                     Ok(lease) => (lease, true),
                     // This is seldom, and its future is large.
-                    Err(waiting) => Box::pin(self.wait(progress, origin, waiting)).await?,
+                    Err(waiting) => Box::pin(self.wait(progress, &origin, waiting)).await?,
                 };
-                progress.count(config.headers, config.whole);
+                progress.count(config.head_timeout, config.timeout);
                 let again = body.try_clone();
                 let upgraded = upgrades.then(|| lease.conn.upgraded());
-                let message = self.message(request, progress.sent(body), &lease)?;
+                let message = self.message(request, progress.sent(body), &lease);
                 let (cause, unsent): (Failure, _) = match lease.conn.send(message) {
                     Ok(sending) => match progress.within(sending).await? {
                         Ok(response) => {
-                            let between = config.between;
-                            let body = |body| progress.received(body, between, lease);
+                            let body = |body| progress.received(body, config.body_timeout, lease);
                             return Ok((response.map(body), upgraded));
                         }
                         Err(mut error) => {
@@ -159,64 +127,63 @@ impl Client {
             Ok(lease) => return Ok((lease, true)),
             Err(slot) => slot,
         };
-        progress.count(self.config.connect, self.config.whole);
-        let opening = self.open(&progress.reactor, origin, slot);
-        let opened = progress.within(opening).await?.map(|lease| (lease, false));
-        opened.map_err(|cause| progress.failed(cause))
+        progress.count(self.config.connect_timeout, self.config.timeout);
+        let opened = progress.within(self.open(progress, origin, slot)).await?;
+        let opened = opened.map_err(|cause| progress.failed(cause))?;
+        Ok((opened, false))
     }
 
     /// Makes a connection.
-    async fn open(&self, reactor: &Reactor, origin: &Origin, slot: Slot) -> Result<Lease, Failure> {
+    async fn open(
+        &self,
+        progress: &Progress,
+        origin: &Origin,
+        slot: Slot,
+    ) -> Result<Lease, Failure> {
         let config = &self.config;
         if config.only.is_some() {
             return Err("the only connection has ended".into());
         }
-        let endpoint = match &config.over {
-            Some(endpoint) => endpoint.clone(),
-            None => ClientEndpoint::host(&origin.host, origin.port),
-        };
+        let server = || ClientEndpoint::host(&origin.host, origin.port);
+        let endpoint = config.over.clone().unwrap_or_else(server);
         // The limit of the agent is what counts.
-        let limit = config.connect.unwrap_or(Duration::MAX).saturating_mul(2);
-        let endpoint = endpoint.options(ConnectOptions::new().timeout(limit));
+        let limit = config.connect_timeout.unwrap_or(Duration::MAX);
+        let options = ConnectOptions::new().timeout(limit.saturating_mul(2));
+        let endpoint = endpoint.options(options);
         #[cfg(feature = "tls")]
         let endpoint = match origin.is_tls {
             true => {
-                let tls = &config.tls[usize::from(origin.versions == Versions::Http1)];
+                let tls = &config.tls[usize::from(origin.http2 == Some(false))];
                 let name = || Some(origin.host.clone());
                 endpoint.tls(tls.clone().or_server_name(name))
             }
             false => endpoint,
         };
-        let conn = reactor.connect_stream(endpoint).await?;
-        slot.begin(reactor, conn, config.location).await
+        let conn = progress.reactor.connect_stream(endpoint).await?;
+        slot.begin(&progress.reactor, conn, self).await
     }
 
     /// Returns a request as it is sent over a connection.
-    fn message(
-        &self,
-        from: &Request<Body>,
-        body: Body,
-        lease: &Lease,
-    ) -> Result<Request<Body>, HttpError> {
+    fn message(&self, from: &Request<Body>, body: Body, lease: &Lease) -> Request<Body> {
         let is_http2 = lease.conn.is_http2;
         let mut request = Request::new(body);
         *request.method_mut() = from.method().clone();
         *request.extensions_mut() = from.extensions().clone();
         *request.headers_mut() = from.headers().clone();
         let headers = request.headers_mut();
-        for (name, value) in &self.config.defaults {
+        for (name, value) in &self.config.headers {
             headers.entry(name).or_insert_with(|| value.clone());
         }
         if is_http2 {
             *request.version_mut() = Version::HTTP_2;
         } else if !headers.contains_key(header::HOST) {
-            headers.insert(header::HOST, host_header(from.uri())?);
+            headers.insert(header::HOST, host_header(from.uri()));
         }
         let path = from.uri().path_and_query();
         let path = path.filter(|_| !is_http2 && from.method() != Method::CONNECT);
         *request.uri_mut() = path.map_or_else(|| from.uri().clone(), |path| path.clone().into());
         lease.stage.set(Stage::Sent);
-        Ok(request)
+        request
     }
 }
 

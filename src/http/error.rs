@@ -122,6 +122,13 @@ impl fmt::Display for Phase {
 }
 
 impl HttpError {
+    pub(super) fn url(url: impl ToString, problem: impl ToString) -> Self {
+        Self::Url {
+            url: url.to_string(),
+            problem: problem.to_string(),
+        }
+    }
+
     /// Returns the failure of a phase; a cancel and the failure of an earlier phase as they are.
     pub(super) fn failed(phase: Phase, url: &Uri, cause: Failure) -> Failure {
         let is_known = matches!(

@@ -11,6 +11,7 @@ mod error;
 mod exchange;
 mod files;
 mod framing;
+mod limits;
 mod page;
 mod pool;
 mod port;

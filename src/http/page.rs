@@ -96,7 +96,7 @@ impl Agent {
     #[doc(alias = "getPage")]
     #[track_caller]
     pub fn get_page(&self, url: impl Display) -> Deferred<Bytes> {
-        let most = self.0.config.max_page;
+        let most = self.config.max_page;
         let page = page(url.to_string(), self.get(url), most);
         Deferred::from_future(async move {
             let (url, body) = page.await?;
@@ -118,7 +118,7 @@ impl Agent {
         path: impl AsRef<Path>,
         mut progress: impl FnMut(u64, Option<u64>) + 'static,
     ) -> Deferred<()> {
-        let (most, path) = (self.0.config.max_page, path.as_ref().to_owned());
+        let (most, path) = (self.config.max_page, path.as_ref().to_owned());
         let page = page(url.to_string(), self.get(url), most);
         Deferred::from_future(async move {
             let (_, mut body) = page.await?;

@@ -21,7 +21,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
-use std::panic::Location;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
@@ -31,9 +30,11 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 
-use super::Body;
-use super::url::{Origin, Versions};
-use crate::clock::{Clock, DelayedCall};
+use super::agent::Config;
+use super::limits::LimitTimer;
+use super::url::Origin;
+use super::{Agent, Body};
+use crate::clock::Clock;
 use crate::defer::{Deferred, Resolver};
 use crate::failure::Failure;
 use crate::hyper::{Executor, Timer};
@@ -42,19 +43,12 @@ use crate::stream::Connection;
 
 #[derive(Default)]
 pub(super) struct Pool {
-    /// The most connections to one server.
-    pub(super) per_host: Cell<usize>,
-    /// The most connections.
-    pub(super) in_all: Cell<usize>,
-    /// How long a connection may be idle.
-    pub(super) idle: Cell<Duration>,
     /// The number of slots.
     pub(super) open: Cell<usize>,
     hosts: RefCell<BTreeMap<Rc<Origin>, Host>>,
-    /// The number of requests in the queues.
+    /// The number of requests in the queues, and of all that were there.
     waiting: Cell<usize>,
-    /// The number of the next request that waits.
-    next: Cell<u64>,
+    count: Cell<u64>,
 }
 
 /// What belongs to one server.
@@ -65,34 +59,39 @@ struct Host {
     conns: Vec<Rc<Conn>>,
     /// The number of slots.
     open: usize,
-    waiting: VecDeque<(u64, Resolver<Grant>)>,
+    waiting: VecDeque<Waiting>,
     /// Whether the server has turned out to speak HTTP/1 only.
     is_http1: bool,
+}
+
+/// A request that waits, with its number.
+struct Waiting {
+    number: u64,
+    config: Rc<Config>,
+    resolver: Resolver<Grant>,
 }
 
 /// What a request gets: the use of a connection, or the permission to open one.
 pub(super) type Grant = Result<Lease, Slot>;
 
 impl Pool {
-    pub(super) fn new(per_host: usize, in_all: usize, idle: Duration) -> Rc<Self> {
-        Rc::new(Self {
-            per_host: per_host.into(),
-            in_all: in_all.into(),
-            idle: idle.into(),
-            ..Self::default()
-        })
-    }
-
     /// Returns the use of an open connection to the server, or a Deferred of a grant.
-    pub(super) fn acquire(self: &Rc<Self>, origin: &Rc<Origin>) -> Result<Lease, Deferred<Grant>> {
+    pub(super) fn acquire(
+        self: &Rc<Self>,
+        origin: &Rc<Origin>,
+        config: &Rc<Config>,
+    ) -> Result<Lease, Deferred<Grant>> {
         let mut hosts = self.hosts.borrow_mut();
         let host = hosts.entry(origin.clone()).or_default();
-        if let Some(lease) = host.lease() {
+        if let Some(lease) = host.lease(config) {
             return Ok(lease);
         }
         let (deferred, resolver) = Deferred::pair();
-        let number = self.next.replace(self.next.get() + 1);
-        host.waiting.push_back((number, resolver));
+        host.waiting.push_back(Waiting {
+            number: self.count.replace(self.count.get() + 1),
+            config: config.clone(),
+            resolver,
+        });
         self.waiting.set(self.waiting.get() + 1);
         drop(hosts);
         self.serve();
@@ -103,59 +102,56 @@ impl Pool {
     fn serve(self: &Rc<Self>) {
         while self.waiting.get() > 0 {
             let mut hosts = self.hosts.borrow_mut();
-            let has_room = self.open.get() < self.in_all.get();
-            let served = hosts.iter_mut().filter(|(origin, host)| {
-                let can_open = has_room && self.can_open(origin, host);
-                can_open || host.conns.iter().any(|conn| !conn.is_closed())
+            let served = hosts.iter_mut().filter_map(|(origin, host)| {
+                let next = host.waiting.front()?;
+                let can_open = self.open.get() < next.config.connections && host.can_open(origin);
+                let is_served = can_open || host.conns.iter().any(|conn| !conn.is_closed());
+                is_served.then_some((next.number, origin, host))
             });
-            let served = served.filter_map(|it| Some((it.1.waiting.front()?.0, it)));
-            let Some((_, (origin, host))) = served.min_by_key(|(number, _)| *number) else {
-                let evicted = self.evicted(&hosts);
+            let Some((_, origin, host)) = served.min_by_key(|(number, ..)| *number) else {
+                let evicted = evicted(&hosts);
                 drop(hosts);
                 return evicted.map_or((), |conn| conn.close());
             };
-            let (_, resolver) = host.waiting.pop_front().expect("it was seen");
-            self.waiting.set(self.waiting.get() - 1);
-            if resolver.is_cancelled() {
-                continue;
-            }
-            let grant = host.lease().ok_or_else(|| Slot::new(self, origin, host));
+            let next = host.waiting.pop_front().expect("it was seen");
+            let (lease, origin) = (host.lease(&next.config), origin.clone());
             drop(hosts);
-            resolver.callback(grant);
-        }
-    }
-
-    /// Returns the connection that has been idle longest, if a request waits for its end only.
-    fn evicted(&self, hosts: &BTreeMap<Rc<Origin>, Host>) -> Option<Rc<Conn>> {
-        let is_starved = |(origin, host): &(&Rc<Origin>, &Host)| {
-            !host.waiting.is_empty() && self.can_open(origin, host)
-        };
-        hosts.iter().find(is_starved)?;
-        let conns = hosts.values().flat_map(|host| &host.conns);
-        let idle = conns.filter(|conn| conn.users.get() == 0 && !conn.is_closed());
-        idle.min_by_key(|conn| conn.since.get()).cloned()
-    }
-
-    /// Returns whether there may be a further connection to the server. Whether it speaks HTTP/2 is
-    /// found out by one.
-    fn can_open(&self, origin: &Origin, host: &Host) -> bool {
-        host.open
-            < match origin.versions {
-                Versions::Any if origin.is_tls && !host.is_http1 => 1,
-                Versions::Http2 => 1,
-                _ => self.per_host.get(),
+            self.waiting.set(self.waiting.get() - 1);
+            if !next.resolver.is_cancelled() {
+                let grant = lease.ok_or_else(|| Slot::new(self, &origin));
+                next.resolver.callback(grant);
             }
+        }
     }
 }
 
+/// Returns the connection that has been idle longest, if a request waits for its end only.
+fn evicted(hosts: &BTreeMap<Rc<Origin>, Host>) -> Option<Rc<Conn>> {
+    hosts.iter().find(|(origin, host)| host.can_open(origin))?;
+    let conns = hosts.values().flat_map(|host| &host.conns);
+    let idle = conns.filter(|conn| conn.users.get() == 0 && !conn.is_closed());
+    idle.min_by_key(|conn| conn.since.get()).cloned()
+}
+
 impl Host {
+    /// Returns whether there may be a further connection to the server, for the next request.
+    /// Whether it speaks HTTP/2 is found out by one.
+    fn can_open(&self, origin: &Origin) -> bool {
+        let is_shared = origin.http2.unwrap_or(origin.is_tls && !self.is_http1);
+        self.waiting.front().is_some_and(|next| match is_shared {
+            true => self.open == 0,
+            false => self.open < next.config.connections_per_host,
+        })
+    }
+
     /// Returns the use of an open connection.
-    fn lease(&mut self) -> Option<Lease> {
+    fn lease(&mut self, config: &Config) -> Option<Lease> {
         loop {
             let conn = self.conns.pop()?;
             if conn.is_closed() {
                 continue;
             }
+            conn.idle_timeout.set(config.idle_timeout);
             if conn.is_http2 {
                 self.conns.push(conn.clone());
             }
@@ -178,8 +174,9 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    fn new(pool: &Rc<Pool>, origin: &Rc<Origin>, host: &mut Host) -> Self {
-        host.open += 1;
+    pub(super) fn new(pool: &Rc<Pool>, origin: &Rc<Origin>) -> Self {
+        let mut hosts = pool.hosts.borrow_mut();
+        hosts.entry(origin.clone()).or_default().open += 1;
         pool.open.set(pool.open.get() + 1);
         Self {
             pool: Rc::downgrade(pool),
@@ -210,10 +207,10 @@ impl Slot {
         self,
         reactor: &Reactor,
         io: Connection,
-        location: &'static Location<'static>,
+        agent: &Agent,
     ) -> Result<Lease, Failure> {
-        let has_agreed = agreed(&io).map(|agreed| agreed == b"h2");
-        let is_http2 = has_agreed.unwrap_or(self.origin.versions == Versions::Http2);
+        let agreed = agreed(&io).map(|protocol| protocol == b"h2");
+        let is_http2 = agreed.or(self.origin.http2).unwrap_or(false);
         let (sender, driver) = if is_http2 {
             let mut builder = http2::Builder::new(Executor);
             let (sender, driver) = builder.timer(Timer).handshake(io).await?;
@@ -228,7 +225,8 @@ impl Slot {
             is_http2,
             users: Cell::default(),
             since: Cell::new(reactor.now()),
-            idle: Cell::default(),
+            idle_timeout: Cell::new(agent.config.idle_timeout),
+            timer: LimitTimer::default(),
             is_busy: Cell::default(),
             is_cut: Cell::default(),
             upgraded: Cell::default(),
@@ -242,7 +240,7 @@ impl Slot {
             }
         };
         let executor = reactor.inner().executor();
-        executor.spawn(task, location).detach();
+        executor.spawn(task, agent.location).detach();
         let lease = Lease::new(conn.clone());
         if let Some(pool) = conn.slot.pool.upgrade() {
             if let Some(host) = pool.hosts.borrow_mut().get_mut(&conn.slot.origin) {
@@ -262,7 +260,7 @@ impl Drop for Slot {
 }
 
 /// Returns the protocol that the ends of a connection have agreed on.
-pub(super) fn agreed(conn: &Connection) -> Option<Vec<u8>> {
+fn agreed(conn: &Connection) -> Option<Vec<u8>> {
     #[cfg(feature = "tls")]
     return conn.transport().tls().and_then(|tls| tls.alpn);
     #[cfg(not(feature = "tls"))]
@@ -277,9 +275,10 @@ pub(super) struct Conn {
     pub(super) is_http2: bool,
     /// The number of leases.
     users: Cell<usize>,
-    /// When the last one has ended, and what closes the connection some time after that.
+    /// When the last one has ended, and how long the connection is kept after that.
     since: Cell<Instant>,
-    idle: Cell<Option<DelayedCall>>,
+    idle_timeout: Cell<Duration>,
+    timer: LimitTimer,
     /// Whether a request is under way over HTTP/1.
     is_busy: Cell<bool>,
     /// Whether a request over HTTP/1 was given up.
@@ -310,9 +309,6 @@ impl Conn {
     pub(super) fn close(&self) {
         let sender = self.sender.take();
         drop(sender);
-        if let Some(idle) = self.idle.take() {
-            idle.cancel();
-        }
         self.slot.free();
     }
 
@@ -330,20 +326,20 @@ impl Conn {
             }
         }
         pool.serve();
-        let (limit, weak) = (pool.idle.get(), Rc::downgrade(self));
-        let close = move || {
-            if let Some(conn) = weak.upgrade().filter(|conn| conn.users.get() == 0) {
-                conn.close();
-            }
+        self.look();
+    }
+
+    /// Closes the connection if it has been idle too long.
+    fn look(self: &Rc<Self>) {
+        let Some(reactor) = Reactor::current().filter(|_| self.users.get() == 0) else {
+            return;
         };
-        if limit.is_zero() {
-            return close();
+        let this = Rc::downgrade(self);
+        let look = move || this.upgrade().iter().for_each(Self::look);
+        let limit = Some((self.since.get(), self.idle_timeout.get()));
+        if self.timer.passed(&[limit], &reactor, look).is_some() {
+            self.close();
         }
-        let mut idle = self.idle.take();
-        if !idle.as_ref().is_some_and(|idle| idle.reset(limit)) {
-            idle = Some(reactor.call_later(limit, close));
-        }
-        self.idle.set(idle);
     }
 
     /// Drives a connection over HTTP/1.

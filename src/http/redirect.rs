@@ -1,24 +1,12 @@
 //! Whether and how a redirect is followed.
 
-use std::rc::Rc;
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
-
-use super::url::{Origin, Versions, join};
+use super::agent::Config;
+use super::url::{Origin, join};
 use super::{Body, HttpError};
 
-/// Which redirects are followed.
-#[derive(Clone)]
-pub(super) struct Redirects {
-    /// The most in a row.
-    pub(super) most: usize,
-    /// Is given the URL that redirects and its target.
-    pub(super) is_followed: Rc<Follows>,
-}
-
-type Follows = dyn Fn(&Uri, &Uri) -> bool;
-
-impl Redirects {
+impl Config {
     /// Changes the request into the one that follows the response, after `count` redirects; `again`
     /// is its body once more. Returns whether the response is a redirect that is followed.
     pub(super) fn follow(
@@ -29,7 +17,7 @@ impl Redirects {
         again: Option<Body>,
     ) -> Result<bool, HttpError> {
         let location = response.headers().get(header::LOCATION);
-        let Some(location) = location.filter(|_| self.most > 0) else {
+        let Some(location) = location.filter(|_| self.redirects > 0) else {
             return Ok(false);
         };
         let becomes_get = match response.status() {
@@ -38,32 +26,30 @@ impl Redirects {
             StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => false,
             _ => return Ok(false),
         };
+        let url = request.uri().clone();
         let problem = |problem: String| HttpError::Redirect {
-            url: request.uri().to_string(),
+            url: url.to_string(),
             problem,
         };
-        let target = join(request.uri(), location.as_bytes());
+        let target = join(&url, location.as_bytes());
         let target = target.map_err(|error| problem(format!("{location:?} is no URL: {error}")))?;
-        let to = Origin::of(&target, Versions::Any).map_err(|error| problem(error.to_string()))?;
-        if !(self.is_followed)(request.uri(), &target) {
+        let to = Origin::of(&target, None).map_err(|error| problem(error.to_string()))?;
+        if !(self.redirect_if)(&url, &target) {
             return Ok(false);
         }
-        if count >= self.most {
+        if count >= self.redirects {
             return Err(problem(format!("there were {count} before")));
         }
-        let again = if becomes_get {
-            Some(Body::empty())
-        } else {
-            again
+        *request.body_mut() = match again {
+            _ if becomes_get => Body::empty(),
+            Some(body) => body,
+            None => return Err(problem("the request's body cannot be sent again".into())),
         };
-        let body = again.ok_or_else(|| "the request's body cannot be sent again".to_owned());
-        let body = body.map_err(problem)?;
-        *request.body_mut() = body;
         if becomes_get {
             *request.method_mut() = Method::GET;
             remove(request.headers_mut(), OF_BODY);
         }
-        if Origin::of(request.uri(), Versions::Any).ok() != Some(to) {
+        if Origin::of(&url, None).ok() != Some(to) {
             remove(request.headers_mut(), OF_ORIGIN);
         }
         *request.uri_mut() = target;

@@ -2,38 +2,7 @@
 
 use std::time::Duration;
 
-/// Makes the type: of each setting its name, type and default, and what its method accepts.
-macro_rules! settings {
-    ($(#[$doc:meta])+ pub struct Server {
-        $($(#[$about:meta])+ $name:ident: $kind:ty = $default:expr, $accepted:ty => $value:expr;)*
-    }) => {
-        $(#[$doc])+
-        #[derive(Clone, Debug)]
-        #[must_use]
-        pub struct Server {
-            $(pub(super) $name: $kind,)*
-        }
-
-        impl Default for Server {
-            fn default() -> Self {
-                Self { $($name: $default,)* }
-            }
-        }
-
-        impl Server {
-            /// Returns the default settings.
-            pub fn new() -> Self {
-                Self::default()
-            }
-
-            $($(#[$about])+
-            pub fn $name(mut self, $name: $accepted) -> Self {
-                self.$name = $value;
-                self
-            })*
-        }
-    };
-}
+use crate::settings::settings;
 
 settings! {
 /// The settings of a server.
@@ -52,7 +21,10 @@ settings! {
 /// Further limits are those of [`ListenOptions`], for example on the connections of one peer.
 ///
 /// [`ListenOptions`]: crate::net::ListenOptions
-pub struct Server {
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Server of Server, |server| server;
+
     /// Sets how long the head of a request may take, from its first byte, or from the beginning of
     /// the connection. `None` is no limit, here and below.
     #[doc(alias = "header_read_timeout")]
@@ -94,9 +66,13 @@ pub struct Server {
     #[doc(alias("ConnectInfo", "getClientAddress", "remote_addr"))]
     peers: bool = false, bool => peers;
 }
-}
 
 impl Server {
+    /// Returns the default settings.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
     /// Returns the limits of the head, between requests, and of bodies.
     pub(super) fn time_limits(&self) -> [Option<Duration>; 3] {
         [self.head_timeout, self.idle_timeout, self.body_timeout]

@@ -1,7 +1,9 @@
 //! The URLs of requests: which server they name, and references relative to them.
 
+use std::error::Error;
 use std::fmt::Display;
 
+use http::uri::InvalidUri;
 use http::{HeaderValue, Uri};
 use iri_string::types::{UriAbsoluteStr, UriReferenceStr};
 
@@ -14,85 +16,55 @@ pub(super) struct Origin {
     /// A name in lower case, or an address without brackets.
     pub(super) host: String,
     pub(super) port: u16,
-    pub(super) versions: Versions,
-}
-
-/// The versions of HTTP that are spoken with a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Versions {
-    /// HTTP/2 if the server agrees on it by ALPN, otherwise HTTP/1.
-    Any,
-    Http1,
-    /// HTTP/2 without TLS as well.
-    Http2,
+    /// Whether HTTP/2 is spoken; `None` if the server agrees on it by ALPN.
+    pub(super) http2: Option<bool>,
 }
 
 impl Origin {
-    pub(super) fn of(uri: &Uri, versions: Versions) -> Result<Self, HttpError> {
-        Self::parse(uri, versions).map_err(|problem| problem_with(uri, problem))
+    pub(super) fn of(uri: &Uri, http2: Option<bool>) -> Result<Self, HttpError> {
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        // The error does not repeat them.
+        if let Some((_, server)) = authority.split_once('@') {
+            let problem = "credentials belong in the header `authorization`";
+            return Err(HttpError::url(server, problem));
+        }
+        Self::parse(uri, http2).map_err(|problem| HttpError::url(uri, problem))
     }
 
-    fn parse(uri: &Uri, versions: Versions) -> Result<Self, &'static str> {
-        let is_tls = match uri.scheme_str().ok_or("it has no scheme")? {
-            "http" => false,
-            "https" if cfg!(feature = "tls") => true,
+    fn parse(uri: &Uri, http2: Option<bool>) -> Result<Self, &'static str> {
+        let (is_tls, usual_port) = match uri.scheme_str().ok_or("it has no scheme")? {
+            "http" => (false, 80),
+            "https" if cfg!(feature = "tls") => (true, 443),
             "https" => return Err("`https` needs the cargo feature `tls`"),
             _ => return Err("its scheme is neither http nor https"),
         };
         let authority = uri.authority().ok_or("it has no host")?;
-        if authority.as_str().contains('@') {
-            return Err("credentials belong in the header `authorization`");
-        }
-        let host = authority.host();
-        let port = match authority.as_str()[host.len()..].trim_start_matches(':') {
-            "" if is_tls => 443,
-            "" => 80,
-            port => port
-                .parse()
-                .map_err(|_| "its port is not a number below 65536")?,
+        let port = match authority.as_str()[authority.host().len()..].trim_start_matches(':') {
+            "" => Ok(usual_port),
+            port => port.parse(),
         };
-        let host = host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .to_ascii_lowercase();
         Ok(Self {
             is_tls,
-            host,
-            port,
-            versions,
+            host: authority.host().trim_matches(['[', ']']).to_lowercase(),
+            port: port.map_err(|_| "its port is not a number below 65536")?,
+            http2,
         })
     }
 }
 
-/// Returns the error for a URL, without the credentials that it may have.
-fn problem_with(uri: &Uri, problem: &str) -> HttpError {
-    let url = uri.to_string();
-    let url = match (uri.scheme_str(), url.split_once('@')) {
-        (Some(scheme), Some((_, rest))) => format!("{scheme}://{rest}"),
-        _ => url,
-    };
-    HttpError::Url {
-        url,
-        problem: problem.to_owned(),
-    }
-}
-
 /// Returns the value of the header `host`.
-pub(super) fn host_header(uri: &Uri) -> Result<HeaderValue, HttpError> {
+pub(super) fn host_header(uri: &Uri) -> HeaderValue {
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     let is_tls = uri.scheme_str() == Some("https");
-    let value = authority.strip_suffix(if is_tls { ":443" } else { ":80" });
-    let value = value.unwrap_or(authority);
-    HeaderValue::from_str(value).map_err(|_| problem_with(uri, "its host is no header value"))
+    let host = authority.strip_suffix(if is_tls { ":443" } else { ":80" });
+    HeaderValue::from_str(host.unwrap_or(authority)).expect("a URL is of visible characters")
 }
 
 /// Parses a URL. A fragment is dropped.
 pub(super) fn parse(url: impl Display) -> Result<Uri, HttpError> {
     let url = url.to_string();
-    url.parse::<Uri>().map_err(|error| HttpError::Url {
-        problem: error.to_string(),
-        url,
-    })
+    url.parse()
+        .map_err(|error: InvalidUri| HttpError::url(url, error))
 }
 
 /// Returns the URL that a link names in the page of another URL. A fragment is dropped; what must
@@ -114,20 +86,15 @@ pub(super) fn parse(url: impl Display) -> Result<Uri, HttpError> {
 #[doc(alias("urljoin", "join"))]
 pub fn resolve(base: &Uri, link: impl AsRef<[u8]>) -> Result<Uri, HttpError> {
     let link = link.as_ref();
-    join(base, link).map_err(|problem| HttpError::Url {
-        url: String::from_utf8_lossy(link).into_owned(),
-        problem,
-    })
+    join(base, link).map_err(|error| HttpError::url(String::from_utf8_lossy(link), error))
 }
 
 /// Returns the URL that a reference names, as a response's `Location` or a link in a page does.
-pub(super) fn join(base: &Uri, reference: &[u8]) -> Result<Uri, String> {
+pub(super) fn join(base: &Uri, reference: &[u8]) -> Result<Uri, Box<dyn Error>> {
     let base = escape(base.to_string().as_bytes());
-    let base = UriAbsoluteStr::new(&base).map_err(|error| error.to_string())?;
     let reference = escape(reference.trim_ascii());
-    let reference = UriReferenceStr::new(&reference).map_err(|error| error.to_string())?;
-    let target = reference.resolve_against(base).to_string();
-    target.parse::<Uri>().map_err(|error| error.to_string())
+    let target = UriReferenceStr::new(&reference)?.resolve_against(UriAbsoluteStr::new(&base)?);
+    Ok(target.to_string().parse()?)
 }
 
 fn escape(text: &[u8]) -> String {

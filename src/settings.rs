@@ -1,0 +1,55 @@
+//! [`settings!`]: settings with their defaults, and a method that sets each.
+
+/// Defines a type of settings: of each its name, type and default.
+///
+/// `of` names the type that has the methods, and how the settings are found in it. The method of a
+/// setting has its name and stores a value made of what it accepts: `type => value`. Settings
+/// without methods come last.
+///
+/// ```ignore
+/// settings! {
+///     /// How a robot moves.
+///     #[derive(Clone)]
+///     pub struct Steps of Steps, |steps| steps;
+///
+///     /// Sets the length of a step.
+///     length: u32 = 1, impl Into<u32> => length.into();
+///
+///     without methods:
+///     is_left: bool = true;
+/// }
+/// ```
+macro_rules! settings {
+    (
+        $(#[$doc:meta])* $vis:vis struct $name:ident of $owner:ty, |$this:ident| $settings:expr;
+        $($(#[$about:meta])+ $setting:ident: $kind:ty = $default:expr, $accepted:ty => $value:expr;)*
+        $(without methods:
+        $($(#[$cfg:meta])? $private:ident: $its_kind:ty = $its_default:expr;)*)?
+    ) => {
+        $(#[$doc])*
+        $vis struct $name {
+            $(pub(super) $setting: $kind,)*
+            $($($(#[$cfg])? pub(super) $private: $its_kind,)*)?
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self {
+                    $($setting: $default,)*
+                    $($($(#[$cfg])? $private: $its_default,)*)?
+                }
+            }
+        }
+
+        impl $owner {
+            $($(#[$about])+
+            pub fn $setting(mut self, $setting: $accepted) -> Self {
+                let $this = &mut self;
+                $settings.$setting = $value;
+                self
+            })*
+        }
+    };
+}
+
+pub(crate) use settings;
