@@ -1,24 +1,25 @@
-//! The bodies of a request and its response, at a server.
+//! A request and its response, at a server: their bodies, the access log, and upgrades.
 
 use std::mem;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, header};
+use http::request::Parts;
+use http::{HeaderName, Method, Request, Response, Uri, header};
 use http_body::{Body as HttpBody, Frame};
 use hyper::body::Incoming;
 use send_wrapper::SendWrapper;
+use tracing::Level;
 
 use super::body::{Body, Mapped};
 use super::error::{HttpError, Phase};
-use super::settings::Server;
-use super::watch::{Active, Watch};
+use super::watch::{Wait, Watch};
 use crate::clock::{Clock, Sleep};
 use crate::defer::Deferred;
 use crate::failure::Failure;
-use crate::reactor::Reactor;
 use crate::stream::Connection;
 
 /// Returns the connection of an HTTP/1 request that asks for another protocol, such as WebSocket's.
@@ -77,76 +78,166 @@ pub fn upgrade(request: &mut Request<Body>) -> Deferred<Connection> {
 struct Upgradable(SendWrapper<Weak<Watch>>);
 
 /// Returns whether a request asks for another protocol; if so, it may be [upgraded](upgrade).
-pub(super) fn asks_for_upgrade<B>(request: &mut Request<B>, watch: &Rc<Watch>) -> bool {
-    let is_connect = request.method() == Method::CONNECT;
-    let asks = is_connect || request.headers().contains_key(header::UPGRADE);
+pub(super) fn asks_for_upgrade(head: &mut Parts, watch: &Rc<Watch>) -> bool {
+    let asks = head.method == Method::CONNECT || head.headers.contains_key(header::UPGRADE);
     if asks && !watch.is_http2.get() {
         let watch = SendWrapper::new(Rc::downgrade(watch));
-        request.extensions_mut().insert(Upgradable(watch));
+        head.extensions.insert(Upgradable(watch));
     }
     asks
 }
 
-/// Returns the request with a body that is limited in its size and in the time between two pieces.
-pub(super) fn received(request: Request<Incoming>, server: &Server) -> Request<Body> {
-    if request.body().is_end_stream() {
-        return request.map(|_| Body::empty());
-    }
-    let url = request.uri().clone();
-    let (limit, most) = (server.body_timeout, server.max_body);
-    let (mut left, mut sleep) = (most, None::<Sleep>);
-    let poll = move |body: Pin<&mut Body>, cx: &mut Context<'_>| {
-        let Poll::Ready(frame) = body.poll_frame(cx) else {
-            let (Some(limit), Some(reactor)) = (limit, Reactor::current()) else {
-                return Poll::Pending;
-            };
-            let sleep = sleep.get_or_insert_with(|| reactor.sleep(limit));
-            let _ = ready!(Pin::new(sleep).poll(cx));
-            let failure = HttpError::timed_out(Phase::Reading, &url, limit);
-            return Poll::Ready(Some(Err(failure)));
-        };
-        let length = length(&frame);
-        if length > 0 {
-            sleep = None;
-        }
-        let Some(rest) = left.checked_sub(length as u64) else {
-            return Poll::Ready(Some(Err(HttpError::TooLarge { limit: most }.into())));
-        };
-        left = rest;
-        Poll::Ready(frame)
-    };
-    request.map(|incoming| Body::mapped(Body::from(incoming), poll))
+/// A request whose response is not finished.
+pub(super) struct Exchange {
+    pub(super) watch: Rc<Watch>,
+    log: Option<Box<LogEntry>>,
+    /// Whether its body has given a piece and was not asked for the next one.
+    is_blocked: bool,
 }
 
-/// Returns the response with a body that is watched, and logged when it has ended.
-pub(super) fn sent(
-    response: Response<Body>,
-    mut active: Active,
-) -> Response<impl HttpBody<Data = Bytes, Error = Failure>> {
-    let headers = response.headers();
-    // hyper must write as many zeros as there are bytes of the file, and nothing between.
-    let mut is_direct = !active.watch.is_http2.get()
-        && !headers.contains_key(header::TRANSFER_ENCODING)
-        && !headers.contains_key(header::CONTENT_LENGTH);
-    if let Some(log) = &mut active.log {
-        log.status = response.status().as_u16();
+/// What is logged of a request when its response has ended: one event of `tracing`.
+struct LogEntry {
+    begun: Instant,
+    head: Parts,
+    status: u16,
+    /// The number of bytes of the body that were given to the connection.
+    bytes: u64,
+}
+
+impl Exchange {
+    /// Begins with a request.
+    pub(super) fn new(head: &Parts, watch: Rc<Watch>) -> Self {
+        watch.active.set(watch.active.get() + 1);
+        if watch.blocked.get() == 0 {
+            watch.set_wait(Wait::Busy);
+        }
+        let is_logged = tracing::enabled!(target: "torsade::http::access", Level::INFO);
+        let entry = || LogEntry {
+            begun: watch.reactor.now(),
+            head: head.clone(),
+            status: 0,
+            bytes: 0,
+        };
+        Self {
+            log: is_logged.then(|| Box::new(entry())),
+            watch,
+            is_blocked: false,
+        }
     }
-    let poll = move |mut body: Pin<&mut Body>, cx: &mut Context<'_>| {
-        if mem::take(&mut is_direct) {
-            active.watch.file.set(body.take_file());
+
+    /// Returns the body of the request, limited in its size and in the time between two pieces.
+    pub(super) fn received(&self, incoming: Incoming, url: &Uri) -> Body {
+        if incoming.is_end_stream() {
+            return Body::empty();
         }
-        let frame = body.poll_frame(cx);
-        active.set_blocked(frame.is_ready());
-        if let (Some(log), Poll::Ready(frame)) = (&mut active.log, &frame) {
-            log.bytes += length(frame) as u64;
+        let (url, reactor) = (url.clone(), self.watch.reactor.clone());
+        let (limit, most) = (self.watch.server.body_timeout, self.watch.server.max_body);
+        let (mut left, mut sleep) = (most, None::<Sleep>);
+        Body::mapped(Body::from(incoming), move |body, cx| {
+            let Poll::Ready(frame) = body.poll_frame(cx) else {
+                let Some(limit) = limit else {
+                    return Poll::Pending;
+                };
+                let sleep = sleep.get_or_insert_with(|| reactor.sleep(limit));
+                let _ = ready!(Pin::new(sleep).poll(cx));
+                let failure = HttpError::timed_out(Phase::Reading, &url, limit);
+                return Poll::Ready(Some(Err(failure)));
+            };
+            let length = length(&frame);
+            if length > 0 {
+                sleep = None;
+            }
+            let Some(rest) = left.checked_sub(length) else {
+                return Poll::Ready(Some(Err(HttpError::TooLarge { limit: most }.into())));
+            };
+            left = rest;
+            Poll::Ready(frame)
+        })
+    }
+
+    /// Returns the response with a body that is watched, and logged when it has ended.
+    pub(super) fn sent(
+        mut self,
+        response: Response<Body>,
+    ) -> Response<impl HttpBody<Data = Bytes, Error = Failure>> {
+        let headers = response.headers();
+        // hyper must write as many zeros as there are bytes of the file, and nothing between.
+        let mut is_direct = !self.watch.is_http2.get()
+            && !headers.contains_key(header::TRANSFER_ENCODING)
+            && !headers.contains_key(header::CONTENT_LENGTH);
+        if let Some(log) = &mut self.log {
+            log.status = response.status().as_u16();
         }
-        frame
-    };
-    response.map(|body| Mapped { body, poll })
+        let poll = move |mut body: Pin<&mut Body>, cx: &mut Context<'_>| {
+            if mem::take(&mut is_direct) {
+                self.watch.file.set(body.take_file());
+            }
+            let frame = body.poll_frame(cx);
+            self.set_blocked(frame.is_ready());
+            if let (Some(log), Poll::Ready(frame)) = (&mut self.log, &frame) {
+                log.bytes += length(frame);
+            }
+            frame
+        };
+        response.map(|body| Mapped { body, poll })
+    }
+
+    /// Records whether the body waits for the peer. Over HTTP/1 the transport knows that.
+    fn set_blocked(&mut self, is_blocked: bool) {
+        let watch = &self.watch;
+        if watch.is_http2.get() {
+            let others = watch.blocked.get() - usize::from(self.is_blocked);
+            watch.blocked.set(others + usize::from(is_blocked));
+            self.is_blocked = is_blocked;
+            watch.set_wait(match watch.blocked.get() {
+                0 => Wait::Busy,
+                _ => Wait::Peer,
+            });
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.set_blocked(false);
+        let watch = &self.watch;
+        watch.active.set(watch.active.get() - 1);
+        if watch.active.get() == 0 {
+            watch.set_wait(Wait::Idle);
+        }
+        let Some(LogEntry {
+            begun,
+            head,
+            status,
+            bytes,
+        }) = self.log.take().map(|log| *log)
+        else {
+            return;
+        };
+        // What the peer has sent is escaped.
+        let text = |name: HeaderName| {
+            let value = head.headers.get(name);
+            let bytes = value.map_or(&b"-"[..], |value| value.as_bytes());
+            bytes.escape_ascii()
+        };
+        tracing::info!(
+            target: "torsade::http::access",
+            peer = %watch.transport.peer(),
+            method = %head.method,
+            target = %head.uri.to_string().escape_debug(),
+            version = ?head.version,
+            status,
+            bytes,
+            seconds = (watch.reactor.now() - begun).as_secs_f64(),
+            referer = %text(header::REFERER),
+            user_agent = %text(header::USER_AGENT),
+        );
+    }
 }
 
 /// Returns the number of the frame's bytes.
-fn length(frame: &Option<Result<Frame<Bytes>, Failure>>) -> usize {
+fn length(frame: &Option<Result<Frame<Bytes>, Failure>>) -> u64 {
     let frame = frame.as_ref().and_then(|frame| frame.as_ref().ok());
-    frame.and_then(Frame::data_ref).map_or(0, Bytes::len)
+    let data = frame.and_then(Frame::data_ref);
+    data.map_or(0, |data| data.len() as u64)
 }

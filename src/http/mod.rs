@@ -2,7 +2,6 @@
 //!
 //! Cargo feature `http`; with the feature `tls` as well, also `https`.
 
-mod access_log;
 mod agent;
 mod bodies;
 mod body;

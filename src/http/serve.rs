@@ -13,6 +13,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use futures::FutureExt;
+use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body as HttpBody;
@@ -20,15 +21,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 
-use super::access_log::LogEntry;
 use super::body::Body;
 use super::error::HttpError;
-use super::exchange::{asks_for_upgrade, received, sent};
+use super::exchange::{Exchange, asks_for_upgrade};
 use super::port::{Connections, HttpPort};
 use super::settings::Server;
-use super::watch::{Active, Watch};
+use super::watch::Watch;
 use super::wire::Wire;
-use crate::clock::Clock;
 use crate::failure::Failure;
 use crate::hyper::{Executor, Timer};
 use crate::net::{ListenOptions, ToServerEndpoint};
@@ -141,38 +140,25 @@ where
 {
     async fn serve(self: Rc<Self>, conn: Connection) -> Result<(), Failure> {
         let reactor = Reactor::current().ok_or(ReactorError::NotRunning)?;
-        let watch = Watch::start(conn.transport(), reactor.now(), self.server.clone());
-        let _entry = self.connections.enter(&watch);
+        let watch = &Watch::start(&conn, reactor, &self.server);
+        let _entry = self.connections.enter(watch);
         let mut wire = Wire::new(conn, watch.clone());
         if wire.find_version().await.is_err() {
             return Ok(());
         }
         let (this, its_watch) = (self.clone(), watch.clone());
-        let service = service_fn(move |request| this.clone().answer(request, its_watch.begin()));
-        macro_rules! run {
-            ($serving:expr) => {
-                poll_fn(|cx| {
-                    if watch.poll_stop(cx) {
-                        Pin::new(&mut $serving).graceful_shutdown();
-                    }
-                    Pin::new(&mut $serving).poll(cx)
-                })
-                .await
-            };
-        }
+        let service = service_fn(move |request| this.clone().answer(request, its_watch.clone()));
         let served = if watch.is_http2.get() {
             let mut serving = self.http2.serve_connection(wire, service);
-            run!(serving)
+            run(&mut serving, http2::Connection::graceful_shutdown, watch).await
         } else {
             let mut serving = self.http1.serve_connection(wire, service);
-            let served = run!(serving);
-            let upgrade = watch
-                .upgrade
-                .take()
-                .filter(|_| watch.changes.get() == Some(true));
-            if let (Ok(()), Some(upgrade)) = (&served, upgrade) {
-                let parts = serving.into_parts();
-                upgrade.callback(parts.io.into_connection(&parts.read_buf));
+            let served = run(&mut serving, http1::Connection::graceful_shutdown, watch).await;
+            if served.is_ok() && watch.changes.get() == Some(true) {
+                if let Some(upgrade) = watch.upgrade.take() {
+                    let parts = serving.into_parts();
+                    upgrade.callback(parts.io.into_connection(&parts.read_buf));
+                }
             }
             served
         };
@@ -191,24 +177,32 @@ where
     /// Makes the response of a request.
     fn answer(
         self: Rc<Self>,
-        mut request: Request<Incoming>,
-        mut active: Active,
+        request: Request<Incoming>,
+        watch: Rc<Watch>,
     ) -> impl Future<Output = Result<Response<impl HttpBody<Data = Bytes, Error = Failure>>, Infallible>>
     {
-        let asks_for_upgrade = asks_for_upgrade(&mut request, &active.watch);
+        let (mut head, incoming) = request.into_parts();
+        let asks_for_upgrade = asks_for_upgrade(&mut head, &watch);
         if self.server.peers {
-            let peer = active.watch.transport.peer();
-            request.extensions_mut().insert(peer);
+            head.extensions.insert(watch.transport.peer());
         }
-        let refusal = refusal(&request, self.server.max_body);
-        let request = received(request, &self.server);
-        let (head, body) = request.into_parts();
-        active.log = LogEntry::begin(&head);
+        let is_too_large = incoming.size_hint().lower() > self.server.max_body;
+        let refusal = match is_too_large {
+            true => Some(StatusCode::PAYLOAD_TOO_LARGE),
+            false => is_ambiguous(&head).then_some(StatusCode::BAD_REQUEST),
+        };
+        let exchange = Exchange::new(&head, watch);
+        let body = exchange.received(incoming, &head.uri);
         let (method, path) = (head.method.clone(), head.uri.path_and_query().cloned());
         let request = Request::from_parts(head, body);
         async move {
             let mut response = match refusal {
-                Some(status) => status.into_response(),
+                Some(status) => {
+                    let mut response = status.into_response();
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(header::CONNECTION, close);
+                    response
+                }
                 None => {
                     let future = AssertUnwindSafe((self.handler)(request));
                     let answer = future.catch_unwind().await;
@@ -219,15 +213,11 @@ where
                     }
                 }
             };
-            if refusal.is_some() {
-                let close = HeaderValue::from_static("close");
-                response.headers_mut().insert(header::CONNECTION, close);
-            }
             if asks_for_upgrade {
                 let status = response.status();
                 let is_accepted = method == Method::CONNECT && status.is_success();
                 let changes = is_accepted || status == StatusCode::SWITCHING_PROTOCOLS;
-                active.watch.set_changes(changes);
+                exchange.watch.set_changes(changes);
             }
             if method == Method::HEAD {
                 if let Some(length @ 1..) = response.body().size_hint().exact() {
@@ -236,9 +226,20 @@ where
                 }
                 *response.body_mut() = Body::empty();
             }
-            Ok(sent(response, active))
+            Ok(exchange.sent(response))
         }
     }
+}
+
+/// Runs a connection, whose `end` is called when a stop is requested.
+async fn run<C: Future + Unpin>(conn: &mut C, end: fn(Pin<&mut C>), watch: &Watch) -> C::Output {
+    poll_fn(|cx| {
+        if watch.poll_stop(cx) {
+            end(Pin::new(conn));
+        }
+        conn.poll_unpin(cx)
+    })
+    .await
 }
 
 /// Makes the response for a failure of the handler; reports it unless it is the peer's.
@@ -257,20 +258,17 @@ fn failed(failure: Failure, method: &Method, path: Option<&PathAndQuery>) -> Res
     status.into_response()
 }
 
-/// Returns the status that answers a request which must not reach the handler.
-fn refusal<B: HttpBody>(request: &Request<B>, max_body: u64) -> Option<StatusCode> {
-    if request.body().size_hint().lower() > max_body {
-        return Some(StatusCode::PAYLOAD_TOO_LARGE);
-    }
-    let mut hosts = request.headers().get_all(header::HOST).iter();
+/// Returns whether it is not certain which host a request is for.
+fn is_ambiguous(head: &Parts) -> bool {
+    let mut hosts = head.headers.get_all(header::HOST).iter();
     let (host, other) = (hosts.next(), hosts.next());
-    let is_missing = host.is_none() && request.version() == Version::HTTP_11;
+    let is_missing = host.is_none() && head.version == Version::HTTP_11;
     let is_same = |(host, authority): (&HeaderValue, &Authority)| {
         let authority = authority.as_str().as_bytes();
         host.as_bytes().eq_ignore_ascii_case(authority)
     };
-    let is_same = host.zip(request.uri().authority()).is_none_or(is_same);
-    (is_missing || other.is_some() || !is_same).then_some(StatusCode::BAD_REQUEST)
+    let is_same = host.zip(head.uri.authority()).is_none_or(is_same);
+    is_missing || other.is_some() || !is_same
 }
 
 /// A type that converts to a response: what a handler returns.

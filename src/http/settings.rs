@@ -72,9 +72,4 @@ impl Server {
     pub fn new() -> Self {
         Self::default()
     }
-
-    /// Returns the limits of the head, between requests, and of bodies.
-    pub(super) fn time_limits(&self) -> [Option<Duration>; 3] {
-        [self.head_timeout, self.idle_timeout, self.body_timeout]
-    }
 }
