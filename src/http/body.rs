@@ -25,7 +25,6 @@ use futures::channel::mpsc::{self, UnboundedSender};
 use futures::{Stream, StreamExt};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use pin_project_lite::pin_project;
 
 use super::HttpError;
 use super::wire::zeros;
@@ -136,8 +135,8 @@ impl Body {
     where
         B: HttpBody<Error: Into<Failure>> + 'static,
     {
-        Self::mapped(body, |body, cx| {
-            let frame = body.poll_frame(cx).map_err(Into::into);
+        Self::mapped(Box::pin(body), |body, cx| {
+            let frame = body.as_mut().poll_frame(cx).map_err(Into::into);
             frame.map_ok(|frame| frame.map_data(|mut data| data.copy_to_bytes(data.remaining())))
         })
     }
@@ -178,11 +177,16 @@ impl Body {
     }
 
     /// Creates a body as [`Mapped`] says.
-    pub(super) fn mapped<B: HttpBody + 'static>(
+    pub(super) fn mapped<B: HttpBody + Unpin + 'static>(
         body: B,
-        poll: impl FnMut(Pin<&mut B>, &mut Context<'_>) -> Polled + 'static,
+        poll: impl FnMut(&mut B, &mut Context<'_>) -> Polled + 'static,
     ) -> Self {
         Self::other(Mapped { body, poll })
+    }
+
+    /// Polls for the next frame.
+    pub(super) fn next_frame(&mut self, cx: &mut Context<'_>) -> Polled {
+        Pin::new(self).poll_frame(cx)
     }
 
     pub(super) fn other(body: impl HttpBody<Data = Bytes, Error = Failure> + 'static) -> Self {
@@ -346,23 +350,26 @@ impl fmt::Debug for Body {
     }
 }
 
-pin_project! {
-    /// A body whose frames are those that `poll` makes of the body within. It ends when that one
-    /// ends, and is as long.
-    pub(super) struct Mapped<B, F> {
-        #[pin]
-        pub(super) body: B,
-        pub(super) poll: F,
-    }
+/// A body whose frames are those that `poll` makes of the body within. It ends when that one ends,
+/// and is as long.
+pub(super) struct Mapped<B, F> {
+    pub(super) body: B,
+    pub(super) poll: F,
 }
 
-impl<B: HttpBody, F: FnMut(Pin<&mut B>, &mut Context<'_>) -> Polled> HttpBody for Mapped<B, F> {
+impl<B, F> Unpin for Mapped<B, F> {}
+
+impl<B, F> HttpBody for Mapped<B, F>
+where
+    B: HttpBody + Unpin,
+    F: FnMut(&mut B, &mut Context<'_>) -> Polled,
+{
     type Data = Bytes;
     type Error = Failure;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
-        let this = self.project();
-        (this.poll)(this.body, cx)
+        let this = self.get_mut();
+        (this.poll)(&mut this.body, cx)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -477,17 +484,12 @@ const HIGH_WATER: usize = 64 * 1024;
 impl Drop for BodyWriter {
     fn drop(&mut self) {
         // After what ends the body, this is not sent or not read.
-        if !self.is_closed() {
-            self.send_now(Err(HttpError::Unfinished.into()));
-        }
+        self.send_now(Err(HttpError::Unfinished.into()));
     }
 }
 
 impl fmt::Debug for BodyWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BodyWriter")
-            .field("queued", &self.shared.queued.get())
-            .field("is_closed", &self.is_closed())
-            .finish()
+        write!(f, "BodyWriter({} bytes queued)", self.shared.queued.get())
     }
 }

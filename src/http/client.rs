@@ -1,38 +1,52 @@
-//! The requests of an agent: which connections they use, and how long they may take.
+//! The requests of an agent: which connections they use, whether redirects are followed, and how far
+//! they have come in which time, [`Progress`].
 #![expect(
     clippy::manual_async_fn,
     reason = "an async block uses what it captures in place; an async function stores it twice"
 )]
 
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::mem;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use http::{Method, Request, Response, StatusCode, Version, header};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version, header};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
 
-use super::bodies::{Progress, status_error};
+use super::agent::Config;
+use super::body::Polled;
+use super::limits::{Limit, LimitTimer};
 use super::pool::{Grant, Lease, Slot, Stage};
-use super::url::{Origin, host_header};
-use super::{Agent, Body};
-use crate::defer::Deferred;
+use super::url::{Origin, host_header, join};
+use super::{Agent, Body, HttpError, Phase};
+use crate::cells;
+use crate::clock::Clock;
+use crate::defer::{Deferred, DeferredError};
 use crate::failure::Failure;
 use crate::net::{ClientEndpoint, ConnectOptions};
+use crate::reactor::Reactor;
 use crate::stream::Connection;
 
 impl Agent {
-    /// Sends a request, and those to which its response redirects.
+    /// Sends a request, and those to which its response redirects. The request is the last of them
+    /// then.
     pub(super) fn exchange(
-        self,
-        mut request: Request<Body>,
+        &self,
+        request: &mut Request<Body>,
     ) -> impl Future<Output = Result<Response<Body>, Failure>> {
         async move {
             let (progress, mut count) = (Progress::new()?, 0);
             loop {
                 let body = mem::take(request.body_mut());
                 let again = body.try_clone();
-                let attempt = self.attempt(&progress, &request, body, false);
+                let attempt = self.attempt(&progress, request, body, false);
                 let (mut response, _) = attempt.await?;
-                if !self.config.follow(&response, count, &mut request, again)? {
+                if !self.config.follow(&response, count, request, again)? {
                     if count > 0 {
                         response.extensions_mut().insert(request.uri().clone());
                     }
@@ -55,8 +69,20 @@ impl Agent {
         let is_agreed = is_tunnel || response.status() == StatusCode::SWITCHING_PROTOCOLS;
         match upgraded.filter(|_| is_agreed) {
             Some(upgraded) => Ok((response, upgraded.await?)),
-            None => Err(status_error(request.uri(), response, self.config.max_page).await),
+            None => Err(self.status_error(request.uri(), response).await),
         }
+    }
+
+    /// Returns the failure of a response's status, with the body if it is not larger than a page.
+    pub(super) async fn status_error(&self, url: &Uri, response: Response<Body>) -> Failure {
+        let (head, body) = response.into_parts();
+        HttpError::Status {
+            url: url.to_string(),
+            status: head.status,
+            headers: Box::new(head.headers),
+            body: body.read(self.config.max_page).await.unwrap_or_default(),
+        }
+        .into()
     }
 
     /// Sends a request, again if its connection turns out to have ended before and that is safe.
@@ -203,3 +229,254 @@ fn is_lost(cause: &Failure) -> bool {
     let error = cause.find::<hyper::Error>();
     error.is_some_and(|error| !error.is_parse() && !error.is_user())
 }
+
+impl Config {
+    /// Changes the request into the one that follows the response, after `count` redirects; `again`
+    /// is its body once more. Returns whether the response is a redirect that is followed.
+    pub(super) fn follow(
+        &self,
+        response: &Response<Body>,
+        count: usize,
+        request: &mut Request<Body>,
+        again: Option<Body>,
+    ) -> Result<bool, HttpError> {
+        let location = response.headers().get(header::LOCATION);
+        let Some(location) = location.filter(|_| self.redirects > 0) else {
+            return Ok(false);
+        };
+        let becomes_get = match response.status() {
+            StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => *request.method() == Method::POST,
+            StatusCode::SEE_OTHER => *request.method() != Method::HEAD,
+            StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => false,
+            _ => return Ok(false),
+        };
+        let url = request.uri().clone();
+        let problem = |problem: String| HttpError::Redirect {
+            url: url.to_string(),
+            problem,
+        };
+        let target = join(&url, location.as_bytes());
+        let target = target.map_err(|error| problem(format!("{location:?} is no URL: {error}")))?;
+        let to = Origin::of(&target, None).map_err(|error| problem(error.to_string()))?;
+        if !(self.redirect_if)(&url, &target) {
+            return Ok(false);
+        }
+        if count >= self.redirects {
+            return Err(problem(format!("there were {count} before")));
+        }
+        *request.body_mut() = match again {
+            _ if becomes_get => Body::empty(),
+            Some(body) => body,
+            None => return Err(problem("the request's body cannot be sent again".into())),
+        };
+        if becomes_get {
+            *request.method_mut() = Method::GET;
+            remove(request.headers_mut(), OF_BODY);
+        }
+        if Origin::of(&url, None).ok() != Some(to) {
+            remove(request.headers_mut(), OF_ORIGIN);
+        }
+        *request.uri_mut() = target;
+        Ok(true)
+    }
+}
+
+fn remove(headers: &mut HeaderMap, names: &str) {
+    for name in names.split(' ') {
+        headers.remove(name);
+    }
+}
+
+/// The headers that describe a request's body.
+const OF_BODY: &str = "content-encoding content-language content-length content-location \
+                       content-type transfer-encoding";
+
+/// The headers that are for one server only.
+const OF_ORIGIN: &str = "authorization cookie host proxy-authorization";
+
+/// A request, from connecting to the last byte of its response.
+pub(super) struct Progress {
+    pub(super) reactor: Reactor,
+    url: RefCell<Uri>,
+    phase: Cell<Phase>,
+    /// When something has moved last, and how long nothing may.
+    between: Cell<Limit>,
+    whole: Cell<Limit>,
+    timer: LimitTimer,
+    /// The failure of a limit that has passed, and the task that waits for that too.
+    expired: Cell<Option<Failure>>,
+    waker: Cell<Option<Waker>>,
+    /// The rest of the response's body, and its connection.
+    body: RefCell<Body>,
+    lease: Cell<Option<Lease>>,
+}
+
+impl Progress {
+    pub(super) fn new() -> Result<Rc<Self>, DeferredError> {
+        Ok(Rc::new(Self {
+            reactor: Reactor::current().ok_or(DeferredError::NoReactor)?,
+            url: RefCell::default(),
+            phase: Cell::new(Phase::Connecting),
+            between: Cell::default(),
+            whole: Cell::default(),
+            timer: LimitTimer::default(),
+            expired: Cell::default(),
+            waker: Cell::default(),
+            body: RefCell::default(),
+            lease: Cell::default(),
+        }))
+    }
+
+    /// Begins with a URL: the first one, or the target of a redirect.
+    pub(super) fn begin(&self, url: &Uri) {
+        self.url.replace(url.clone());
+        self.phase.set(Phase::Connecting);
+    }
+
+    /// Begins to count the time: `between` anew, and `whole` unless it is counted already.
+    pub(super) fn count(self: &Rc<Self>, between: Option<Duration>, whole: Option<Duration>) {
+        let now = self.reactor.now();
+        let since = |limit| (now, limit);
+        self.between.set(between.map(since));
+        self.whole.set(self.whole.get().or(whole.map(since)));
+        self.watch();
+    }
+
+    fn note_moved(&self) {
+        let since = |(_, limit)| (self.reactor.now(), limit);
+        self.between.set(self.between.get().map(since));
+    }
+
+    /// Sees to it that the request fails when a limit has passed.
+    fn watch(self: &Rc<Self>) {
+        let this = Rc::downgrade(self);
+        let look = move || this.upgrade().iter().for_each(Self::watch);
+        let limits = [self.between.get(), self.whole.get()];
+        if let Some((_, limit)) = self.timer.passed(&limits, &self.reactor, look) {
+            self.end(Stage::Sent);
+            let failure = HttpError::timed_out(self.phase.get(), &self.url.borrow(), limit);
+            self.expired.set(Some(failure));
+            cells::wake(&self.waker);
+        }
+    }
+
+    /// Waits for a future as long as the limits allow.
+    pub(super) async fn within<F: Future>(&self, future: F) -> Result<F::Output, Failure> {
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                self.between.set(None);
+                return Poll::Ready(Ok(output));
+            }
+            self.waker.set(Some(cx.waker().clone()));
+            match self.expired.take() {
+                Some(failure) => Poll::Ready(Err(failure)),
+                None => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    pub(super) fn failed(&self, cause: Failure) -> Failure {
+        HttpError::failed(self.phase.get(), &self.url.borrow(), cause)
+    }
+
+    /// Returns a request's body, whose sending is followed unless it is sent at once.
+    pub(super) fn sent(self: &Rc<Self>, body: Body) -> Body {
+        let most = HttpBody::size_hint(&body).upper();
+        if most.is_some_and(|most| most <= PIECE as u64) {
+            self.phase.set(Phase::Waiting);
+            return body;
+        }
+        self.phase.set(Phase::Sending);
+        let this = self.clone();
+        Body::mapped(body, move |body, cx| {
+            let frame = match body.split(PIECE) {
+                Some(piece) => Some(Ok(Frame::data(piece))),
+                None => ready!(body.next_frame(cx)),
+            };
+            this.note_moved();
+            if frame.is_none() || body.is_end_stream() {
+                this.phase.set(Phase::Waiting);
+            }
+            Poll::Ready(frame)
+        })
+    }
+
+    /// Returns a response's body, in which `between` is the longest time without a piece. The
+    /// connection is in use until its end.
+    pub(super) fn received(
+        self: &Rc<Self>,
+        incoming: Incoming,
+        between: Option<Duration>,
+        lease: Lease,
+    ) -> Body {
+        if incoming.is_end_stream() {
+            lease.stage.set(Stage::Over);
+            return Body::empty();
+        }
+        self.phase.set(Phase::Reading);
+        self.body.replace(incoming.into());
+        self.lease.set(Some(lease));
+        self.count(between, None);
+        Body::other(Received(self.clone()))
+    }
+
+    /// Drops the response's body, which frees its connection.
+    fn end(&self, stage: Stage) {
+        let (body, lease) = (self.body.take(), self.lease.take());
+        if let Some(lease) = &lease {
+            lease.stage.set(stage);
+        }
+        drop((body, lease));
+        self.timer.stop();
+    }
+}
+
+struct Received(Rc<Progress>);
+
+impl HttpBody for Received {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+        if let Some(failure) = self.0.expired.take() {
+            return Poll::Ready(Some(Err(failure)));
+        }
+        let mut body = self.0.body.borrow_mut();
+        let Poll::Ready(frame) = body.next_frame(cx) else {
+            self.0.waker.set(Some(cx.waker().clone()));
+            return Poll::Pending;
+        };
+        let is_end = body.is_end_stream() || !matches!(frame, Some(Ok(_)));
+        drop(body);
+        match is_end {
+            true => self.0.end(Stage::Over),
+            false => self.0.note_moved(),
+        }
+        Poll::Ready(frame).map_err(|cause| self.0.failed(cause))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.body.borrow().is_end_stream() && !cells::is_some(&self.0.expired)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        HttpBody::size_hint(&*self.0.body.borrow())
+    }
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        self.0.end(Stage::Sent);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.end(Stage::Sent);
+    }
+}
+
+/// The most bytes that are sent at once.
+const PIECE: usize = 64 * 1024;

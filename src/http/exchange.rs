@@ -1,10 +1,17 @@
-//! A request and its response, at a server: their bodies, the access log, and upgrades.
+//! The requests of a server's connection, [`Exchange`], and its limits of time, [`Watch`].
+//!
+//! # The idea
+//!
+//! One timer for each connection looks, as often as the shortest limit is, at what the connection
+//! waits for and since when. So the requests of a busy connection cost no timer.
 
+use std::cell::Cell;
+use std::fs::File;
 use std::mem;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -16,11 +23,15 @@ use tracing::Level;
 
 use super::body::{Body, Mapped};
 use super::error::{HttpError, Phase};
-use super::watch::{Wait, Watch};
+use super::limits::{Limit, LimitTimer};
+use super::serve::Server;
+use crate::cells;
 use crate::clock::{Clock, Sleep};
-use crate::defer::Deferred;
+use crate::defer::{Deferred, Resolver};
 use crate::failure::Failure;
+use crate::reactor::Reactor;
 use crate::stream::Connection;
+use crate::transport::Transport;
 
 /// Returns the connection of an HTTP/1 request that asks for another protocol, such as WebSocket's.
 /// The Deferred fires when the handler's response, whose status is 101 (or, to `CONNECT`, a
@@ -134,7 +145,7 @@ impl Exchange {
         let (limit, most) = (self.watch.server.body_timeout, self.watch.server.max_body);
         let (mut left, mut sleep) = (most, None::<Sleep>);
         Body::mapped(Body::from(incoming), move |body, cx| {
-            let Poll::Ready(frame) = body.poll_frame(cx) else {
+            let Poll::Ready(frame) = body.next_frame(cx) else {
                 let Some(limit) = limit else {
                     return Poll::Pending;
                 };
@@ -168,11 +179,11 @@ impl Exchange {
         if let Some(log) = &mut self.log {
             log.status = response.status().as_u16();
         }
-        let poll = move |mut body: Pin<&mut Body>, cx: &mut Context<'_>| {
+        let poll = move |body: &mut Body, cx: &mut Context<'_>| {
             if mem::take(&mut is_direct) {
                 self.watch.file.set(body.take_file());
             }
-            let frame = body.poll_frame(cx);
+            let frame = body.next_frame(cx);
             self.set_blocked(frame.is_ready());
             if let (Some(log), Poll::Ready(frame)) = (&mut self.log, &frame) {
                 log.bytes += length(frame);
@@ -241,3 +252,144 @@ fn length(frame: &Option<Result<Frame<Bytes>, Failure>>) -> u64 {
     let data = frame.and_then(Frame::data_ref);
     data.map_or(0, |data| data.len() as u64)
 }
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Wait {
+    /// The rest of a head.
+    Head,
+    /// The next request.
+    Idle,
+    /// A handler, or the body of a request, which is limited where it is read.
+    Busy,
+    /// The peer, which is to accept the bodies of responses over HTTP/2.
+    Peer,
+}
+
+/// Watches a connection.
+pub(super) struct Watch {
+    pub(super) transport: Transport,
+    pub(super) is_http2: Cell<bool>,
+    /// The file to send in place of zeros, and its length.
+    pub(super) file: Cell<Option<(File, u64)>>,
+    /// Fires with the connection if the response says that the protocol changes.
+    pub(super) upgrade: Cell<Option<Resolver<Connection>>>,
+    /// Whether the protocol changes, as a request has asked for it.
+    pub(super) changes: Cell<Option<bool>>,
+    pub(super) server: Rc<Server>,
+    pub(super) reactor: Reactor,
+    wait: Cell<(Wait, Instant)>,
+    /// When the end was requested, and how long it may take.
+    end: Cell<Limit>,
+    timer: LimitTimer,
+    /// The number of requests whose response is not finished, and of those that wait for the peer.
+    pub(super) active: Cell<usize>,
+    pub(super) blocked: Cell<usize>,
+    /// Whether the connection has not ended in time.
+    pub(super) was_cut_off: Cell<bool>,
+    /// The task of the connection.
+    waker: Cell<Option<Waker>>,
+}
+
+impl Watch {
+    /// Watches a new connection.
+    pub(super) fn start(conn: &Connection, reactor: Reactor, server: &Rc<Server>) -> Rc<Self> {
+        let this = Rc::new(Self {
+            transport: conn.transport(),
+            is_http2: Cell::default(),
+            file: Cell::default(),
+            upgrade: Cell::default(),
+            changes: Cell::default(),
+            server: server.clone(),
+            wait: Cell::new((Wait::Head, reactor.now())),
+            reactor,
+            end: Cell::default(),
+            timer: LimitTimer::default(),
+            active: Cell::default(),
+            blocked: Cell::default(),
+            was_cut_off: Cell::default(),
+            waker: Cell::default(),
+        });
+        this.check();
+        this
+    }
+
+    /// Ends the connection when its requests are answered, and after `limit` in any case.
+    pub(super) fn stop(self: &Rc<Self>, limit: Duration) {
+        self.end.set(Some((self.reactor.now(), limit)));
+        self.check();
+        cells::wake(&self.waker);
+    }
+
+    /// Returns whether the end was requested. The task is woken when it is.
+    pub(super) fn poll_stop(&self, cx: &Context<'_>) -> bool {
+        if !cells::is_some(&self.waker) {
+            self.waker.set(Some(cx.waker().clone()));
+        }
+        self.end.get().is_some()
+    }
+
+    /// Records whether the protocol changes, as a request has asked for it.
+    pub(super) fn set_changes(&self, changes: bool) {
+        self.changes.set(Some(changes));
+        if !changes {
+            drop(self.upgrade.take());
+        }
+        cells::wake(&self.waker);
+    }
+
+    /// Records that a part of a head has come.
+    pub(super) fn head_begun(&self) {
+        if self.wait.get().0 == Wait::Idle {
+            self.set_wait(Wait::Head);
+        }
+    }
+
+    pub(super) fn set_wait(&self, wait: Wait) {
+        self.wait.set((wait, self.reactor.now()));
+    }
+
+    /// Looks whether a limit has passed, and sees to the next look.
+    fn check(self: &Rc<Self>) {
+        let (wait, since) = self.wait.get();
+        let Server {
+            head_timeout,
+            idle_timeout,
+            body_timeout,
+            ..
+        } = *self.server;
+        let limit = match wait {
+            Wait::Head => head_timeout,
+            Wait::Idle => idle_timeout,
+            Wait::Busy => None,
+            Wait::Peer => body_timeout,
+        };
+        // What is waited for changes without a look.
+        let all = [head_timeout, idle_timeout, body_timeout];
+        let next = all.into_iter().flatten().min();
+        let next = next.map(|next| (self.reactor.now(), next.max(SHORTEST)));
+        let limits = [self.end.get(), limit.map(|limit| (since, limit)), next];
+        let this = Rc::downgrade(self);
+        let look = move || this.upgrade().iter().for_each(Self::check);
+        let passed = self.timer.passed(&limits, &self.reactor, look);
+        if passed.is_some() {
+            self.expired(wait, passed == self.end.get());
+        }
+    }
+
+    #[cold]
+    fn expired(self: &Rc<Self>, wait: Wait, is_cut_off: bool) {
+        let peer = self.transport.peer();
+        tracing::debug!(target: "torsade::http", %peer, ?wait, "a time limit has passed");
+        self.was_cut_off.set(is_cut_off);
+        self.set_wait(wait);
+        match (wait, self.server.idle_timeout) {
+            (Wait::Head, _) if !is_cut_off => self.transport.lose_connection(),
+            (Wait::Idle, Some(limit)) if !is_cut_off => self.stop(limit.max(SHORTEST)),
+            _ => self.transport.abort_connection(),
+        }
+    }
+}
+
+/// The shortest time between two looks.
+const SHORTEST: Duration = Duration::from_millis(10);

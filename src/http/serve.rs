@@ -1,37 +1,45 @@
-//! Servers: [`serve`].
+//! Servers: their settings, [`Server`], how they begin, [`serve`], and end, [`HttpPort`].
 //!
 //! # The idea
 //!
 //! Each connection of a port is a task that runs hyper over a [`Wire`], with a [`Watch`] that
 //! enforces the limits of time. hyper calls [`answer`] for each request.
 
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
+use std::fmt;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, Location};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
-use http_body::Body as HttpBody;
+use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
+use send_wrapper::SendWrapper;
+use slab::Slab;
+use tower_service::Service;
 
 use super::body::Body;
 use super::error::HttpError;
+use super::exchange::Watch;
 use super::exchange::{Exchange, asks_for_upgrade};
-use super::port::{Connections, HttpPort};
-use super::settings::Server;
-use super::watch::Watch;
 use super::wire::Wire;
+use crate::address::Address;
+use crate::defer::{Deferred, Listeners};
 use crate::failure::Failure;
 use crate::hyper::{Executor, Timer};
-use crate::net::{ListenOptions, ToServerEndpoint};
+use crate::net::{ListenOptions, Port, ToServerEndpoint};
 use crate::reactor::{Reactor, ReactorError};
+use crate::settings::settings;
 use crate::stream::Connection;
 
 /// Serves HTTP at an endpoint, with the limits of [`Server::new`]: `handler` makes the response of
@@ -318,3 +326,269 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 /// hyper's own limit, for which it does not clear its memory before each request.
 const DEFAULT_HEADERS: usize = 100;
+
+settings! {
+/// The settings of a server.
+///
+/// | limit | default | a peer that exceeds it |
+/// |---|---|---|
+/// | [`head_timeout`](Self::head_timeout) | 30 s | is disconnected |
+/// | [`idle_timeout`](Self::idle_timeout) | 60 s | is disconnected |
+/// | [`body_timeout`](Self::body_timeout) | 60 s | gets 408, or is disconnected |
+/// | [`max_head`](Self::max_head) | 32 KiB | gets 431 |
+/// | [`max_headers`](Self::max_headers) | 100 | gets 431 |
+/// | [`max_body`](Self::max_body) | 16 MiB | gets 413 |
+/// | [`max_streams`](Self::max_streams) | 100 | waits |
+/// | [`max_connections`](Self::max_connections) | 10,000 | waits |
+///
+/// Further limits are those of [`ListenOptions`], for example on the connections of one peer.
+///
+/// [`ListenOptions`]: crate::net::ListenOptions
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Server of Server, |server| server;
+
+    /// Sets how long the head of a request may take, from its first byte, or from the beginning of
+    /// the connection. `None` is no limit, here and below.
+    #[doc(alias = "header_read_timeout")]
+    head_timeout: Option<Duration> = Some(Duration::from_secs(30)),
+        impl Into<Option<Duration>> => head_timeout.into();
+
+    /// Sets how long a connection may wait for the next request.
+    #[doc(alias("keep_alive_timeout", "timeOut"))]
+    idle_timeout: Option<Duration> = Some(Duration::from_secs(60)),
+        impl Into<Option<Duration>> => idle_timeout.into();
+
+    /// Sets how long a peer may send no byte of a body that the handler reads, or accept no byte of
+    /// a response.
+    body_timeout: Option<Duration> = Some(Duration::from_secs(60)),
+        impl Into<Option<Duration>> => body_timeout.into();
+
+    /// Sets the most bytes of a request's head, at least 8 KiB.
+    #[doc(alias("max_header_size", "max_header_list_size"))]
+    max_head: usize = 32 << 10, usize => max_head.max(8 << 10);
+
+    /// Sets the most headers of a request over HTTP/1.
+    max_headers: usize = 100, usize => max_headers;
+
+    /// Sets the most bytes of a request's body. A longer one fails with [`HttpError::TooLarge`]
+    /// when it is read.
+    ///
+    /// [`HttpError::TooLarge`]: super::HttpError::TooLarge
+    #[doc(alias("DefaultBodyLimit", "client_max_body_size"))]
+    max_body: u64 = 16 << 20, u64 => max_body;
+
+    /// Sets the most requests of one HTTP/2 connection that are under way at once.
+    #[doc(alias = "max_concurrent_streams")]
+    max_streams: u32 = 100, u32 => max_streams;
+
+    /// Sets the most connections, unless the options of the endpoint do.
+    max_connections: usize = 10_000, usize => max_connections;
+
+    /// Sets whether each request has the peer's [`Address`](crate::Address) among its extensions.
+    #[doc(alias("ConnectInfo", "getClientAddress", "remote_addr"))]
+    peers: bool = false, bool => peers;
+}
+
+impl Server {
+    /// Returns the default settings.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+/// A handle to a port that serves HTTP. Clones are handles to the same port; dropping them does not
+/// close it.
+#[derive(Clone)]
+#[doc(alias = "IListeningPort")]
+pub struct HttpPort {
+    pub(super) port: Port,
+    pub(super) connections: Rc<Connections>,
+}
+
+impl HttpPort {
+    /// Returns the address that the port listens at.
+    #[doc(alias = "getHost")]
+    pub fn local_addr(&self) -> Address {
+        self.port.local_addr()
+    }
+
+    /// Returns the port below, whose accepting can be paused and limited. Stopping that port does
+    /// not end its connections.
+    pub fn port(&self) -> &Port {
+        &self.port
+    }
+
+    /// Closes the port, and each connection once the requests that it has made are answered; after
+    /// `limit` also those that are not answered. The Deferred fires when all are closed, with the
+    /// number of connections that the limit has cut off.
+    ///
+    /// Peers that speak HTTP/2 are sent `GOAWAY`. Idle connections are closed at once.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Port::stop`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use torsade::http;
+    ///
+    /// torsade::testing::run(async |_reactor| {
+    ///     let port = http::serve("127.0.0.1:0", async |_request| Ok("hello"))?;
+    ///     assert_eq!(port.stop(Duration::from_secs(10)).await?, 0);
+    ///     Ok(())
+    /// });
+    /// ```
+    #[doc(alias("graceful_shutdown", "stopListening", "stopFactory"))]
+    #[track_caller]
+    pub fn stop(&self, limit: Duration) -> Deferred<usize> {
+        let connections = self.connections.clone();
+        let ended = connections.ended.join();
+        connections.stopping.set(Some(limit));
+        let watches = connections.watches.borrow().clone();
+        for (_, watch) in &watches {
+            watch.stop(limit);
+        }
+        self.port.stop().add_callback(move |()| {
+            connections.check();
+            ended
+        })
+    }
+}
+
+/// The open connections of a server.
+#[derive(Default)]
+pub(super) struct Connections {
+    watches: RefCell<Slab<Rc<Watch>>>,
+    /// The limit of a stop that was requested.
+    stopping: Cell<Option<Duration>>,
+    cut_off: Cell<usize>,
+    /// The Deferreds of stops.
+    ended: Listeners<usize>,
+}
+
+impl Connections {
+    /// Enters a connection, until the entry is dropped.
+    pub(super) fn enter(self: &Rc<Self>, watch: &Rc<Watch>) -> Entry {
+        let key = self.watches.borrow_mut().insert(watch.clone());
+        if let Some(limit) = self.stopping.get() {
+            watch.stop(limit);
+        }
+        Entry(self.clone(), key)
+    }
+
+    /// Fires the Deferreds of stops when no connection is left.
+    fn check(&self) {
+        if self.stopping.get().is_some() && self.watches.borrow().is_empty() {
+            for resolver in self.ended.resolvers() {
+                resolver.callback(self.cut_off.get());
+            }
+        }
+    }
+}
+
+/// The entry of a connection.
+pub(super) struct Entry(Rc<Connections>, usize);
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let Self(connections, key) = self;
+        let watch = connections.watches.borrow_mut().remove(*key);
+        let count = connections.cut_off.get() + usize::from(watch.was_cut_off.get());
+        connections.cut_off.set(count);
+        connections.check();
+    }
+}
+
+impl fmt::Debug for HttpPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.port.fmt(f)
+    }
+}
+
+/// Returns a handler that calls a `tower::Service`, such as an axum `Router`, for
+/// [`serve`](super::serve).
+///
+/// The service is cloned for each request, and waited for until it is ready. It runs on the
+/// reactor's thread.
+///
+/// # Examples
+///
+/// ```no_run
+/// # use std::convert::Infallible;
+/// # use std::future::{Ready, ready};
+/// # use std::task::{Context, Poll};
+/// use torsade::http::{self, Request, Response, SendBody};
+///
+/// #[derive(Clone)]
+/// struct Hello;
+///
+/// impl tower_service::Service<Request<SendBody>> for Hello {
+///     type Response = Response<String>;
+///     type Error = Infallible;
+///     type Future = Ready<Result<Response<String>, Infallible>>;
+///
+///     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+///         Poll::Ready(Ok(()))
+///     }
+///
+///     fn call(&mut self, _request: Request<SendBody>) -> Self::Future {
+///         ready(Ok(Response::new("hello".into())))
+///     }
+/// }
+///
+/// # fn main() -> Result<(), torsade::Failure> {
+/// torsade::run(async |reactor| {
+///     // Or `http::service(axum::Router::new())`.
+///     http::serve("127.0.0.1:8080", http::service(Hello))?;
+///     std::future::pending().await
+/// })
+/// # }
+/// ```
+#[doc(alias("tower", "axum", "Router", "ServiceExt"))]
+pub fn service<S, B>(
+    service: S,
+) -> impl AsyncFn(Request<Body>) -> Result<Response<Body>, Failure> + 'static
+where
+    S: Service<Request<SendBody>, Response = Response<B>, Error: Into<Failure>> + Clone + 'static,
+    B: HttpBody<Error: Into<Failure>> + 'static,
+{
+    async move |request: Request<Body>| {
+        let mut service = service.clone();
+        let ready = poll_fn(|cx| service.poll_ready(cx)).await;
+        ready.map_err(Into::into)?;
+        let request = request.map(|body| SendBody(SendWrapper::new(body)));
+        let response = service.call(request).await.map_err(Into::into)?;
+        Ok(response.map(Body::wrap))
+    }
+}
+
+/// A [`Body`] that claims to be `Send`, as services want it.
+///
+/// # Panics
+///
+/// Using it on another thread than the reactor's panics.
+#[derive(Debug)]
+pub struct SendBody(SendWrapper<Body>);
+
+impl HttpBody for SendBody {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        Pin::new(&mut *self.0).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        HttpBody::size_hint(&*self.0)
+    }
+}

@@ -3,11 +3,10 @@
 use std::error::Error;
 use std::fmt::Display;
 
-use http::uri::InvalidUri;
-use http::{HeaderValue, Uri};
+use http::{HeaderValue, Request, Uri};
 use iri_string::types::{UriAbsoluteStr, UriReferenceStr};
 
-use super::HttpError;
+use super::{Body, HttpError};
 
 /// A server that is sent requests: what a URL says before its path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,11 +59,11 @@ pub(super) fn host_header(uri: &Uri) -> HeaderValue {
     HeaderValue::from_str(host.unwrap_or(authority)).expect("a URL is of visible characters")
 }
 
-/// Parses a URL. A fragment is dropped.
-pub(super) fn parse(url: impl Display) -> Result<Uri, HttpError> {
+/// Returns a request of a URL. A fragment is dropped.
+pub(super) fn get(url: impl Display) -> Result<Request<Body>, HttpError> {
     let url = url.to_string();
-    url.parse()
-        .map_err(|error: InvalidUri| HttpError::url(url, error))
+    let request = Request::get(&url).body(Body::empty());
+    request.map_err(|error| HttpError::url(url, error))
 }
 
 /// Returns the URL that a link names in the page of another URL. A fragment is dropped; what must
