@@ -32,6 +32,7 @@
 //! [virtual time](crate::guide::glossary#virtual-time).
 
 mod heap;
+mod limit_timer;
 #[cfg(test)]
 mod limits;
 mod manual;
@@ -47,6 +48,9 @@ use std::fmt;
 use std::panic::Location;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "http")]
+pub(crate) use self::limit_timer::Limit;
+pub(crate) use self::limit_timer::LimitTimer;
 pub use self::manual::VirtualClock;
 pub use self::sleep::{ClockStopped, Sleep};
 pub(crate) use self::table::Due;

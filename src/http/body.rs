@@ -359,11 +359,7 @@ pub(super) struct Mapped<B, F> {
 
 impl<B, F> Unpin for Mapped<B, F> {}
 
-impl<B, F> HttpBody for Mapped<B, F>
-where
-    B: HttpBody + Unpin,
-    F: FnMut(&mut B, &mut Context<'_>) -> Polled,
-{
+impl<B: HttpBody + Unpin, F: FnMut(&mut B, &mut Context<'_>) -> Polled> HttpBody for Mapped<B, F> {
     type Data = Bytes;
     type Error = Failure;
 

@@ -20,12 +20,12 @@ use hyper::body::Incoming;
 
 use super::agent::Config;
 use super::body::Polled;
-use super::limits::{Limit, LimitTimer};
 use super::pool::{Grant, Lease, Slot, Stage};
 use super::url::{Origin, host_header, join};
 use super::{Agent, Body, HttpError, Phase};
 use crate::cells;
 use crate::clock::Clock;
+use crate::clock::{Limit, LimitTimer};
 use crate::defer::{Deferred, DeferredError};
 use crate::failure::Failure;
 use crate::net::{ClientEndpoint, ConnectOptions};

@@ -24,12 +24,8 @@ use crate::failure::{Cancelled, Failure, errors};
 /// ```
 #[derive(Debug)]
 #[non_exhaustive]
-#[doc(alias(
-    "ResponseFailed",
-    "RequestNotSent",
-    "ResponseNeverReceived",
-    "PageRedirect"
-))]
+#[doc(alias("ResponseFailed", "RequestNotSent", "PageRedirect"))]
+#[doc(alias = "ResponseNeverReceived")]
 pub enum HttpError {
     /// The URL cannot be requested.
     #[doc(alias = "SchemeNotSupported")]

@@ -23,10 +23,10 @@ use tracing::Level;
 
 use super::body::{Body, Mapped};
 use super::error::{HttpError, Phase};
-use super::limits::{Limit, LimitTimer};
 use super::serve::Server;
 use crate::cells;
 use crate::clock::{Clock, Sleep};
+use crate::clock::{Limit, LimitTimer};
 use crate::defer::{Deferred, Resolver};
 use crate::failure::Failure;
 use crate::reactor::Reactor;
@@ -91,7 +91,7 @@ struct Upgradable(SendWrapper<Weak<Watch>>);
 /// Returns whether a request asks for another protocol; if so, it may be [upgraded](upgrade).
 pub(super) fn asks_for_upgrade(head: &mut Parts, watch: &Rc<Watch>) -> bool {
     let asks = head.method == Method::CONNECT || head.headers.contains_key(header::UPGRADE);
-    if asks && !watch.is_http2.get() {
+    if asks && !watch.is_http2() {
         let watch = SendWrapper::new(Rc::downgrade(watch));
         head.extensions.insert(Upgradable(watch));
     }
@@ -120,7 +120,8 @@ impl Exchange {
     pub(super) fn new(head: &Parts, watch: Rc<Watch>) -> Self {
         watch.active.set(watch.active.get() + 1);
         if watch.blocked.get() == 0 {
-            watch.set_wait(Wait::Busy);
+            // Since when does not matter.
+            watch.wait.set((Wait::Busy, watch.wait.get().1));
         }
         let is_logged = tracing::enabled!(target: "torsade::http::access", Level::INFO);
         let entry = || LogEntry {
@@ -173,7 +174,7 @@ impl Exchange {
     ) -> Response<impl HttpBody<Data = Bytes, Error = Failure>> {
         let headers = response.headers();
         // hyper must write as many zeros as there are bytes of the file, and nothing between.
-        let mut is_direct = !self.watch.is_http2.get()
+        let mut is_direct = !self.watch.is_http2()
             && !headers.contains_key(header::TRANSFER_ENCODING)
             && !headers.contains_key(header::CONTENT_LENGTH);
         if let Some(log) = &mut self.log {
@@ -196,7 +197,7 @@ impl Exchange {
     /// Records whether the body waits for the peer. Over HTTP/1 the transport knows that.
     fn set_blocked(&mut self, is_blocked: bool) {
         let watch = &self.watch;
-        if watch.is_http2.get() {
+        if watch.is_http2() {
             let others = watch.blocked.get() - usize::from(self.is_blocked);
             watch.blocked.set(others + usize::from(is_blocked));
             self.is_blocked = is_blocked;
@@ -255,7 +256,7 @@ fn length(frame: &Option<Result<Frame<Bytes>, Failure>>) -> u64 {
 
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Wait {
+enum Wait {
     /// The rest of a head.
     Head,
     /// The next request.
@@ -269,7 +270,8 @@ pub(super) enum Wait {
 /// Watches a connection.
 pub(super) struct Watch {
     pub(super) transport: Transport,
-    pub(super) is_http2: Cell<bool>,
+    /// `None` until it is known.
+    pub(super) is_http2: Cell<Option<bool>>,
     /// The file to send in place of zeros, and its length.
     pub(super) file: Cell<Option<(File, u64)>>,
     /// Fires with the connection if the response says that the protocol changes.
@@ -283,8 +285,8 @@ pub(super) struct Watch {
     end: Cell<Limit>,
     timer: LimitTimer,
     /// The number of requests whose response is not finished, and of those that wait for the peer.
-    pub(super) active: Cell<usize>,
-    pub(super) blocked: Cell<usize>,
+    active: Cell<usize>,
+    blocked: Cell<usize>,
     /// Whether the connection has not ended in time.
     pub(super) was_cut_off: Cell<bool>,
     /// The task of the connection.
@@ -317,8 +319,15 @@ impl Watch {
     /// Ends the connection when its requests are answered, and after `limit` in any case.
     pub(super) fn stop(self: &Rc<Self>, limit: Duration) {
         self.end.set(Some((self.reactor.now(), limit)));
+        if self.is_http2.get().is_none() {
+            return self.transport.lose_connection();
+        }
         self.check();
         cells::wake(&self.waker);
+    }
+
+    fn is_http2(&self) -> bool {
+        self.is_http2.get() == Some(true)
     }
 
     /// Returns whether the end was requested. The task is woken when it is.
@@ -345,7 +354,7 @@ impl Watch {
         }
     }
 
-    pub(super) fn set_wait(&self, wait: Wait) {
+    fn set_wait(&self, wait: Wait) {
         self.wait.set((wait, self.reactor.now()));
     }
 

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use http::response::Builder;
-use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_range_header::parse_range_header;
 use percent_encoding::percent_decode_str;
 
@@ -112,10 +112,8 @@ fn send(response: Builder, path: &Path, asked: &HeaderMap) -> io::Result<Respons
     let tag = format!("\"{:x}-{length:x}\"", age.unwrap_or_default().as_nanos());
     let date = httpdate::fmt_http_date(modified);
     let mime = mime_guess::from_path(path).first_or_octet_stream();
-    let charset = match mime.type_() {
-        mime_guess::mime::TEXT => "; charset=utf-8",
-        _ => "",
-    };
+    let is_text = mime.type_() == mime_guess::mime::TEXT;
+    let charset = if is_text { "; charset=utf-8" } else { "" };
     let mut response = response
         .header(header::ETAG, &tag)
         .header(header::LAST_MODIFIED, &date)
@@ -163,21 +161,13 @@ fn is_unchanged(asked: &HeaderMap, tag: &str, modified: SystemTime) -> bool {
 /// Returns the first and last byte of the range that is asked for, or `Some(None)` if there is none
 /// of its bytes. Several ranges count as none, and so does one of another version of the file.
 fn range(asked: &HeaderMap, tag: &str, date: &str, length: u64) -> Option<Option<(u64, u64)>> {
+    let is_same = |known: &HeaderValue| known == tag || known == date;
     let range = text(asked, header::RANGE)?;
-    if asked
-        .get(header::IF_RANGE)
-        .is_some_and(|known| known != tag && known != date)
-    {
-        return None;
-    }
-    match &parse_range_header(range).ok()?.validate(length) {
+    let range = Some(range).filter(|_| asked.get(header::IF_RANGE).is_none_or(is_same))?;
+    match parse_range_header(range).ok()?.validate(length) {
         Ok(ranges) if ranges.len() > 1 => None,
-        ranges => Some(
-            ranges
-                .as_ref()
-                .ok()
-                .map(|ranges| ranges[0].clone().into_inner()),
-        ),
+        Ok(mut ranges) => Some(ranges.pop().map(|range| range.into_inner())),
+        Err(_) => Some(None),
     }
 }
 

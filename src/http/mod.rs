@@ -8,7 +8,6 @@ mod client;
 mod error;
 mod exchange;
 mod files;
-mod limits;
 mod pool;
 mod serve;
 mod url;

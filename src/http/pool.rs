@@ -31,10 +31,10 @@ use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 
 use super::agent::Config;
-use super::limits::LimitTimer;
 use super::url::Origin;
 use super::{Agent, Body};
 use crate::clock::Clock;
+use crate::clock::LimitTimer;
 use crate::defer::{Deferred, Resolver};
 use crate::failure::Failure;
 use crate::hyper::{Executor, Timer};

@@ -12,15 +12,15 @@ use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, Location};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
 use http::request::Parts;
-use http::uri::{Authority, PathAndQuery};
+use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body::{Body as HttpBody, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -28,10 +28,9 @@ use send_wrapper::SendWrapper;
 use slab::Slab;
 use tower_service::Service;
 
-use super::body::Body;
+use super::body::{Body, Polled};
 use super::error::HttpError;
-use super::exchange::Watch;
-use super::exchange::{Exchange, asks_for_upgrade};
+use super::exchange::{Exchange, Watch, asks_for_upgrade};
 use super::wire::Wire;
 use crate::address::Address;
 use crate::defer::{Deferred, Listeners};
@@ -98,9 +97,8 @@ impl Server {
         handler: impl AsyncFn(Request<Body>) -> Result<R, Failure> + 'static,
     ) -> Result<HttpPort, Failure> {
         let location = Location::caller();
-        let Some(reactor) = Reactor::current() else {
-            return Err(Failure::at(ReactorError::NotRunning, location));
-        };
+        let no_reactor = || Failure::at(ReactorError::NotRunning, location);
+        let reactor = Reactor::current().ok_or_else(no_reactor)?;
         let endpoint = endpoint.into_server_endpoint(&reactor)?;
         #[cfg(feature = "tls")]
         let endpoint = endpoint.or_alpn(&["h2", "http/1.1"]);
@@ -151,12 +149,12 @@ where
         let watch = &Watch::start(&conn, reactor, &self.server);
         let _entry = self.connections.enter(watch);
         let mut wire = Wire::new(conn, watch.clone());
-        if wire.find_version().await.is_err() {
+        let Ok(is_http2) = wire.find_version().await else {
             return Ok(());
-        }
+        };
         let (this, its_watch) = (self.clone(), watch.clone());
         let service = service_fn(move |request| this.clone().answer(request, its_watch.clone()));
-        let served = if watch.is_http2.get() {
+        let served = if is_http2 {
             let mut serving = self.http2.serve_connection(wire, service);
             run(&mut serving, http2::Connection::graceful_shutdown, watch).await
         } else {
@@ -270,13 +268,12 @@ fn failed(failure: Failure, method: &Method, path: Option<&PathAndQuery>) -> Res
 fn is_ambiguous(head: &Parts) -> bool {
     let mut hosts = head.headers.get_all(header::HOST).iter();
     let (host, other) = (hosts.next(), hosts.next());
-    let is_missing = host.is_none() && head.version == Version::HTTP_11;
-    let is_same = |(host, authority): (&HeaderValue, &Authority)| {
-        let authority = authority.as_str().as_bytes();
-        host.as_bytes().eq_ignore_ascii_case(authority)
+    let Some(host) = host else {
+        return head.version == Version::HTTP_11;
     };
-    let is_same = host.zip(head.uri.authority()).is_none_or(is_same);
-    is_missing || other.is_some() || !is_same
+    let is_other = |to: &str| !host.as_bytes().eq_ignore_ascii_case(to.as_bytes());
+    let authority = head.uri.authority();
+    other.is_some() || authority.is_some_and(|to| is_other(to.as_str()))
 }
 
 /// A type that converts to a response: what a handler returns.
@@ -577,11 +574,8 @@ impl HttpBody for SendBody {
     type Data = Bytes;
     type Error = Failure;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        Pin::new(&mut *self.0).poll_frame(cx)
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+        self.0.next_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -20,7 +20,6 @@
 //! 3. A file that is the body of a response does not pass through hyper: hyper is given [zeros].
 //!    When it writes these, which their address tells, the transport sends the file instead.
 
-use std::future::poll_fn;
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -61,24 +60,20 @@ impl Wire {
 
     /// Finds out whether the peer speaks HTTP/2, as the first bytes say. Fails when the connection
     /// has to end.
-    pub(super) async fn find_version(&mut self) -> io::Result<()> {
+    pub(super) async fn find_version(&mut self) -> io::Result<bool> {
         while self.ahead.len() < PREFACE.len() && PREFACE.starts_with(&self.ahead) {
-            let (length, ahead) = (self.ahead.len(), &mut self.ahead);
-            let mut put = |bytes: &[u8]| ahead.extend_from_slice(bytes);
-            let read = poll_fn(|cx| match self.watch.poll_stop(cx) {
-                true => Poll::Ready(Err(ErrorKind::ConnectionAborted.into())),
-                false => self.conn.poll_read_uninit(cx, FIRST, &mut put),
-            });
-            read.await?;
-            if self.ahead.len() == length {
-                return Err(ErrorKind::UnexpectedEof.into());
+            let mut bytes = [0; 1024];
+            match self.conn.read(&mut bytes).await? {
+                0 => return Err(ErrorKind::UnexpectedEof.into()),
+                count => self.ahead.extend_from_slice(&bytes[..count]),
             }
         }
-        if self.ahead.starts_with(PREFACE) {
+        let is_http2 = self.ahead.starts_with(PREFACE);
+        if is_http2 {
             self.framing.state = HTTP2;
-            self.watch.is_http2.set(true);
         }
-        Ok(())
+        self.watch.is_http2.set(Some(is_http2));
+        Ok(is_http2)
     }
 
     /// Takes the connection, when hyper has done its part.
@@ -227,8 +222,6 @@ static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 const REFUSED: &[u8] = b"\0\r\n\r\n";
 /// The beginning of what a client sends first that speaks HTTP/2.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
-/// The most bytes that are read before it is known what the peer speaks.
-const FIRST: usize = 4096;
 
 /// Follows the messages of a connection.
 #[derive(Default)]

@@ -561,7 +561,7 @@ impl Transport {
     }
 
     /// Returns the reactor of the connection, while there is one.
-    #[cfg(any(doc, feature = "http", feature = "irc"))]
+    #[cfg(any(doc, feature = "irc"))]
     pub(crate) fn reactor(&self) -> Option<crate::reactor::Reactor> {
         self.0.link().reactor()
     }

@@ -14,7 +14,6 @@
 //! 4. All limits share one timer, which is set for the earliest of them. Traffic moves no timer; a
 //!    timer that runs too early is set again.
 
-use std::cell::Cell;
 use std::io;
 use std::panic::Location;
 use std::rc::Rc;
@@ -27,10 +26,10 @@ use super::flags::Flag;
 use super::link::ConnCore;
 use super::policy::{Buckets, Direction, Policy, RateLimits, SharedPolicies, Total};
 use crate::bytes::Outgoing;
-use crate::clock::Clock;
+use crate::clock::{Clock, LimitTimer};
 use crate::driver::is_for_later;
 use crate::failure::Failure;
-use crate::reactor::{Reactor, Retry};
+use crate::reactor::Reactor;
 use crate::report::{self, Origin};
 
 /// The policies of one connection.
@@ -49,7 +48,7 @@ pub(super) struct Policies {
     observers: Vec<Observer>,
     /// Makes the first observers, when the connection begins.
     make: Option<Rc<SharedPolicies>>,
-    timer: Retry,
+    timer: LimitTimer,
 }
 
 /// An observer that has seen its connection begin (invariant 3).
@@ -95,7 +94,7 @@ impl Policies {
             granted: [0; 2],
             observers: Vec::new(),
             make: None,
-            timer: Retry::default(),
+            timer: LimitTimer::default(),
         }
     }
 
@@ -191,7 +190,7 @@ impl ConnCore {
             return None;
         }
         let policies = self.with_extras(|extras| extras.policies.take())?;
-        policies.timer.cancel();
+        policies.timer.stop();
         if let Some(total) = &policies.total {
             total.forget(self.key());
         }
@@ -397,7 +396,6 @@ impl<S: ConnHandler> Conn<S> {
     pub(super) fn check_policies(&self, reactor: &Reactor) {
         let (link, now) = (self.link(), reactor.now());
         let passed = link.on_policies(|policies| {
-            policies.timer.take_due();
             for (flag, direction) in [
                 (Flag::READ_HELD, Direction::Read),
                 (Flag::WRITE_HELD, Direction::Write),
@@ -421,18 +419,12 @@ impl<S: ConnHandler> Conn<S> {
             link.flags.has(Flag::READ_HELD),
             link.flags.has(Flag::WRITE_HELD),
         );
-        let timer = Cell::new(None);
+        let look = link.registration.attention();
         link.on_policies(|policies| {
-            let wake = policies
-                .next_check(held, link.key(), now)
-                .and_then(|left| now.checked_add(left));
-            let due = policies.timer.deadline();
-            timer.set(wake.filter(|wake| due.is_none_or(|due| due > *wake)));
+            if let Some(left) = policies.next_check(held, link.key(), now) {
+                policies.timer.within(left, reactor, look);
+            }
         });
-        let Some(wake) = timer.take() else { return };
-        let left = wake.saturating_duration_since(now);
-        let call = reactor.limit(left, link.registration.attention());
-        link.on_policies(|policies| policies.timer.set(Some(call)));
     }
 
     /// Ends the policies with the connection.
