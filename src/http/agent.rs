@@ -1,8 +1,7 @@
 //! A client with a pool of connections, [`Agent`], and whole pages: [`get_page`] and
 //! [`download_page`].
 
-use std::fmt;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::panic::Location;
@@ -85,6 +84,28 @@ settings! {
 #[derive(Clone)]
 pub(super) struct Config of Agent, |agent| Rc::make_mut(&mut agent.config);
 
+    limits of time:
+    /// Sets how long connecting may take, with looking up the name and the handshake of TLS. `None`
+    /// is no limit, here and below.
+    #[doc(alias = "connectTimeout")]
+    connect_timeout = MINUTE / 2;
+
+    /// Sets how long the head of a response may take, counted from when the last piece of the
+    /// request was sent.
+    #[doc(alias("headers_timeout", "read_timeout"))]
+    head_timeout = MINUTE;
+
+    /// Sets how long no byte of a response's body may be read, because the server sends none or
+    /// because the program does not read. The connection is free then.
+    #[doc(alias = "read_timeout")]
+    body_timeout = MINUTE;
+
+    /// Sets how long all of a request may take, until its response's last byte is read, with its
+    /// redirects, and without waiting for others to finish with their connections.
+    #[doc(alias = "total_timeout")]
+    timeout = MINUTE * 60;
+
+    others:
     /// Limits the connections to one server. Requests beyond it wait. Over HTTP/2, one connection
     /// serves all requests.
     #[doc(alias("maxPersistentPerHost", "pool_max_idle_per_host"))]
@@ -97,29 +118,6 @@ pub(super) struct Config of Agent, |agent| Rc::make_mut(&mut agent.config);
     /// unless a request waits for it.
     #[doc(alias("cachedConnectionTimeout", "pool_idle_timeout"))]
     idle_timeout: Duration = MINUTE, Duration => idle_timeout;
-
-    /// Sets how long connecting may take, with looking up the name and the handshake of TLS. `None`
-    /// is no limit, here and below.
-    #[doc(alias = "connectTimeout")]
-    connect_timeout: Option<Duration> = Some(MINUTE / 2),
-        impl Into<Option<Duration>> => connect_timeout.into();
-
-    /// Sets how long the head of a response may take, counted from when the last piece of the
-    /// request was sent.
-    #[doc(alias("headers_timeout", "read_timeout"))]
-    head_timeout: Option<Duration> = Some(MINUTE),
-        impl Into<Option<Duration>> => head_timeout.into();
-
-    /// Sets how long no byte of a response's body may be read, because the server sends none or
-    /// because the program does not read. The connection is free then.
-    #[doc(alias = "read_timeout")]
-    body_timeout: Option<Duration> = Some(MINUTE),
-        impl Into<Option<Duration>> => body_timeout.into();
-
-    /// Sets how long all of a request may take, until its response's last byte is read, with its
-    /// redirects, and without waiting for others to finish with their connections.
-    #[doc(alias = "total_timeout")]
-    timeout: Option<Duration> = Some(MINUTE * 60), impl Into<Option<Duration>> => timeout.into();
 
     /// Sets how many redirects in a row are followed. With 0, a redirect is a response like others.
     ///
@@ -220,9 +218,9 @@ impl Agent {
         self
     }
 
-    fn with_new_pool(mut self) -> Self {
-        self.pool = Rc::default();
-        self
+    fn with_new_pool(self) -> Self {
+        let pool = Rc::default();
+        Self { pool, ..self }
     }
 
     /// Sends a request. The Deferred fires with the response when its head has come; its body is
@@ -308,21 +306,75 @@ impl Agent {
     #[track_caller]
     #[doc(alias("ProxyAgent", "handshake"))]
     pub fn with_connection(&self, conn: Connection) -> Deferred<Self> {
-        let only = Rc::new(Origin {
-            is_tls: false,
-            host: conn.peer().to_string(),
-            port: 0,
-            http2: self.config.http2,
-        });
+        let mut only = Origin::default();
+        only.http2 = self.config.http2;
+        let only = Rc::new(only);
         let this = self.clone().with_new_pool().redirects(0);
         let this = this.connections_per_host(1).idle_timeout(Duration::MAX);
         let this = this.set(|config| config.only = Some(only.clone()));
         Deferred::from_future(async move {
-            let reactor = Reactor::current().ok_or(DeferredError::NoReactor)?;
-            let slot = Slot::new(&this.pool, &only);
-            slot.begin(&reactor, conn, &this).await?;
+            Slot::new(&this.pool, &only).begin(conn, &this).await?;
             Ok(this)
         })
+    }
+
+    /// Requests a page, like [`get_page`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`get_page`].
+    #[doc(alias = "getPage")]
+    #[track_caller]
+    pub fn get_page(&self, url: impl Display) -> Deferred<Bytes> {
+        let page = self.clone().page(url.to_string());
+        let most = self.config.max_page;
+        Deferred::from_future(async move {
+            let (url, body) = page.await?;
+            let bytes = body.read(most).await;
+            bytes.map_err(|cause| HttpError::failed(Phase::Reading, &url, cause))
+        })
+    }
+
+    /// Requests a page and writes it to a file, like [`download_page`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`download_page`].
+    #[doc(alias = "downloadPage")]
+    #[track_caller]
+    pub fn download_page(
+        &self,
+        url: impl Display,
+        path: impl AsRef<Path>,
+        mut progress: impl FnMut(u64, Option<u64>) + 'static,
+    ) -> Deferred<()> {
+        let page = self.clone().page(url.to_string());
+        let path = path.as_ref().to_owned();
+        Deferred::from_future(async move {
+            let (_, mut body) = page.await?;
+            let reactor = Reactor::current().ok_or(DeferredError::NoReactor)?;
+            let (mut written, all) = (0, body.size_hint().exact());
+            let part = Part::create(&path)?;
+            while let Some(piece) = body.chunk().await? {
+                written += piece.len() as u64;
+                let file = part.file.clone();
+                let write = move || Ok((&*file).write_all(&piece)?);
+                reactor.spawn_blocking(write).await?;
+                progress(written, all);
+            }
+            Ok(fs::rename(&part.path, path)?)
+        })
+    }
+
+    /// Returns the URL of a page, after redirects, and its body. Fails unless the status is one of
+    /// success.
+    async fn page(self, url: String) -> Result<(Uri, Body), Failure> {
+        let mut request = url::get(url)?;
+        let response = Box::pin(self.exchange(&mut request)).await?;
+        match response.status().is_success() {
+            true => Ok((request.uri().clone(), response.into_body())),
+            false => Err(self.status_error(request.uri(), response).await),
+        }
     }
 }
 
@@ -414,81 +466,12 @@ pub fn download_page(
     page_agent().download_page(url, path, progress)
 }
 
-impl Agent {
-    /// Requests a page, like [`get_page`].
-    ///
-    /// # Errors
-    ///
-    /// As for [`get_page`].
-    #[doc(alias = "getPage")]
-    #[track_caller]
-    pub fn get_page(&self, url: impl Display) -> Deferred<Bytes> {
-        let page = self.clone().page(url.to_string());
-        let most = self.config.max_page;
-        Deferred::from_future(async move {
-            let (url, body) = page.await?;
-            let bytes = body.read(most).await;
-            bytes.map_err(|cause| HttpError::failed(Phase::Reading, &url, cause))
-        })
-    }
-
-    /// Requests a page and writes it to a file, like [`download_page`].
-    ///
-    /// # Errors
-    ///
-    /// As for [`download_page`].
-    #[doc(alias = "downloadPage")]
-    #[track_caller]
-    pub fn download_page(
-        &self,
-        url: impl Display,
-        path: impl AsRef<Path>,
-        mut progress: impl FnMut(u64, Option<u64>) + 'static,
-    ) -> Deferred<()> {
-        let page = self.clone().page(url.to_string());
-        let path = path.as_ref().to_owned();
-        Deferred::from_future(async move {
-            let (_, mut body) = page.await?;
-            let reactor = Reactor::current().ok_or(DeferredError::NoReactor)?;
-            let (mut written, all) = (0, body.size_hint().exact());
-            let part = Part::create(&path)?;
-            while let Some(piece) = body.chunk().await? {
-                written += piece.len() as u64;
-                let file = part.file.clone();
-                let write = move || Ok((&*file).write_all(&piece)?);
-                reactor.spawn_blocking(write).await?;
-                progress(written, all);
-            }
-            Ok(fs::rename(&part.path, path)?)
-        })
-    }
-
-    /// Returns the URL of a page, after redirects, and its body. Fails unless the status is one of
-    /// success.
-    async fn page(self, url: String) -> Result<(Uri, Body), Failure> {
-        let mut request = url::get(url)?;
-        let response = Box::pin(self.exchange(&mut request)).await?;
-        match response.status().is_success() {
-            true => Ok((request.uri().clone(), response.into_body())),
-            false => Err(self.status_error(request.uri(), response).await),
-        }
-    }
-}
-
 /// Returns the agent of the functions.
 fn page_agent() -> Agent {
     let new = || Agent::new().idle_timeout(Duration::ZERO);
     // Without a reactor, requests fail.
-    let Some(reactor) = Reactor::current() else {
-        return new();
-    };
-    let stored = reactor.inner().extension::<Agent>();
-    let agent = stored.unwrap_or_else(|| {
-        let agent = Rc::new(new());
-        reactor.inner().insert_extension(agent.clone());
-        agent
-    });
-    Agent::clone(&agent)
+    let stored = Reactor::current().map(|reactor| reactor.inner().extension_or(new));
+    stored.map_or_else(new, |agent| Agent::clone(&agent))
 }
 
 /// A file that is removed unless it was renamed.

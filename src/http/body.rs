@@ -121,20 +121,15 @@ impl Body {
     ///     Ok(())
     /// });
     /// ```
-    pub fn from_stream<B, E>(stream: impl Stream<Item = Result<B, E>> + 'static) -> Self
-    where
-        B: Into<Bytes>,
-        E: Into<Failure>,
-    {
+    pub fn from_stream<B: Into<Bytes>, E: Into<Failure>>(
+        stream: impl Stream<Item = Result<B, E>> + 'static,
+    ) -> Self {
         let pieces = stream.map(|piece| piece.map(Into::into).map_err(Into::into));
         Self(Kind::Stream(Box::pin(pieces)))
     }
 
     /// Creates a body from one of another crate.
-    pub fn wrap<B>(body: B) -> Self
-    where
-        B: HttpBody<Error: Into<Failure>> + 'static,
-    {
+    pub fn wrap<B: HttpBody<Error: Into<Failure>> + 'static>(body: B) -> Self {
         Self::mapped(Box::pin(body), |body, cx| {
             let frame = body.as_mut().poll_frame(cx).map_err(Into::into);
             frame.map_ok(|frame| frame.map_data(|mut data| data.copy_to_bytes(data.remaining())))

@@ -20,12 +20,11 @@ use hyper::body::Incoming;
 
 use super::agent::Config;
 use super::body::Polled;
-use super::pool::{Grant, Lease, Slot, Stage};
+use super::pool::{Grant, Lease, Stage};
 use super::url::{Origin, host_header, join};
 use super::{Agent, Body, HttpError, Phase};
 use crate::cells;
-use crate::clock::Clock;
-use crate::clock::{Limit, LimitTimer};
+use crate::clock::{Clock, Limit, LimitTimer};
 use crate::defer::{Deferred, DeferredError};
 use crate::failure::Failure;
 use crate::net::{ClientEndpoint, ConnectOptions};
@@ -40,12 +39,12 @@ impl Agent {
         request: &mut Request<Body>,
     ) -> impl Future<Output = Result<Response<Body>, Failure>> {
         async move {
-            let (progress, mut count) = (Progress::new()?, 0);
+            let (mut whole, mut count) = (None, 0);
             loop {
-                let body = mem::take(request.body_mut());
-                let again = body.try_clone();
-                let attempt = self.attempt(&progress, request, body, false);
-                let (mut response, _) = attempt.await?;
+                let again = request.body().try_clone();
+                let progress = Progress::new(request.uri(), whole)?;
+                let (mut response, _) = self.attempt(&progress, request, false).await?;
+                whole = progress.whole.get();
                 if !self.config.follow(&response, count, request, again)? {
                     if count > 0 {
                         response.extensions_mut().insert(request.uri().clone());
@@ -62,9 +61,8 @@ impl Agent {
         self,
         mut request: Request<Body>,
     ) -> Result<(Response<Body>, Connection), Failure> {
-        let body = mem::take(request.body_mut());
-        let progress = Progress::new()?;
-        let (response, upgraded) = self.attempt(&progress, &request, body, true).await?;
+        let progress = Progress::new(request.uri(), None)?;
+        let (response, upgraded) = self.attempt(&progress, &mut request, true).await?;
         let is_tunnel = request.method() == Method::CONNECT && response.status().is_success();
         let is_agreed = is_tunnel || response.status() == StatusCode::SWITCHING_PROTOCOLS;
         match upgraded.filter(|_| is_agreed) {
@@ -87,14 +85,12 @@ impl Agent {
 
     /// Sends a request, again if its connection turns out to have ended before and that is safe.
     /// Returns the response, and what becomes of its connection.
-    fn attempt<'a>(
-        &'a self,
-        progress: &'a Rc<Progress>,
-        request: &'a Request<Body>,
-        mut body: Body,
+    fn attempt(
+        &self,
+        progress: &Rc<Progress>,
+        request: &mut Request<Body>,
         upgrades: bool,
-    ) -> impl Future<Output = Result<(Response<Body>, Option<Deferred<Connection>>), Failure>> + 'a
-    {
+    ) -> impl Future<Output = Result<(Response<Body>, Option<Deferred<Connection>>), Failure>> {
         async move {
             let config = &self.config;
             let origin = match &config.only {
@@ -102,7 +98,7 @@ impl Agent {
                 None if upgrades => Rc::new(Origin::of(request.uri(), Some(false))?),
                 None => Rc::new(Origin::of(request.uri(), config.http2)?),
             };
-            progress.begin(request.uri());
+            let mut body = mem::take(request.body_mut());
             let mut may_retry = request.method().is_idempotent();
             let mut tries = 0..TRIES;
             loop {
@@ -153,40 +149,33 @@ impl Agent {
             Ok(lease) => return Ok((lease, true)),
             Err(slot) => slot,
         };
-        progress.count(self.config.connect_timeout, self.config.timeout);
-        let opened = progress.within(self.open(progress, origin, slot)).await?;
+        let config = &self.config;
+        progress.count(config.connect_timeout, config.timeout);
+        let opening = async {
+            if config.only.is_some() {
+                return Err("the only connection has ended".into());
+            }
+            let server = || ClientEndpoint::host(&origin.host, origin.port);
+            let endpoint = config.over.clone().unwrap_or_else(server);
+            // The limit of the agent is what counts.
+            let limit = config.connect_timeout.unwrap_or(Duration::MAX);
+            let options = ConnectOptions::new().timeout(limit.saturating_mul(2));
+            let endpoint = endpoint.options(options);
+            #[cfg(feature = "tls")]
+            let endpoint = match origin.is_tls {
+                true => {
+                    let tls = &config.tls[usize::from(origin.http2 == Some(false))];
+                    let name = || Some(origin.host.clone());
+                    endpoint.tls(tls.clone().or_server_name(name))
+                }
+                false => endpoint,
+            };
+            let conn = progress.reactor.connect_stream(endpoint).await?;
+            slot.begin(conn, self).await
+        };
+        let opened = progress.within(opening).await?;
         let opened = opened.map_err(|cause| progress.failed(cause))?;
         Ok((opened, false))
-    }
-
-    /// Makes a connection.
-    async fn open(
-        &self,
-        progress: &Progress,
-        origin: &Origin,
-        slot: Slot,
-    ) -> Result<Lease, Failure> {
-        let config = &self.config;
-        if config.only.is_some() {
-            return Err("the only connection has ended".into());
-        }
-        let server = || ClientEndpoint::host(&origin.host, origin.port);
-        let endpoint = config.over.clone().unwrap_or_else(server);
-        // The limit of the agent is what counts.
-        let limit = config.connect_timeout.unwrap_or(Duration::MAX);
-        let options = ConnectOptions::new().timeout(limit.saturating_mul(2));
-        let endpoint = endpoint.options(options);
-        #[cfg(feature = "tls")]
-        let endpoint = match origin.is_tls {
-            true => {
-                let tls = &config.tls[usize::from(origin.http2 == Some(false))];
-                let name = || Some(origin.host.clone());
-                endpoint.tls(tls.clone().or_server_name(name))
-            }
-            false => endpoint,
-        };
-        let conn = progress.reactor.connect_stream(endpoint).await?;
-        slot.begin(&progress.reactor, conn, self).await
     }
 
     /// Returns a request as it is sent over a connection.
@@ -297,7 +286,7 @@ const OF_ORIGIN: &str = "authorization cookie host proxy-authorization";
 /// A request, from connecting to the last byte of its response.
 pub(super) struct Progress {
     pub(super) reactor: Reactor,
-    url: RefCell<Uri>,
+    url: Uri,
     phase: Cell<Phase>,
     /// When something has moved last, and how long nothing may.
     between: Cell<Limit>,
@@ -312,25 +301,20 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new() -> Result<Rc<Self>, DeferredError> {
+    /// Begins with a URL; `whole` is counted already after a redirect.
+    pub(super) fn new(url: &Uri, whole: Limit) -> Result<Rc<Self>, DeferredError> {
         Ok(Rc::new(Self {
             reactor: Reactor::current().ok_or(DeferredError::NoReactor)?,
-            url: RefCell::default(),
+            url: url.clone(),
             phase: Cell::new(Phase::Connecting),
             between: Cell::default(),
-            whole: Cell::default(),
+            whole: Cell::new(whole),
             timer: LimitTimer::default(),
             expired: Cell::default(),
             waker: Cell::default(),
             body: RefCell::default(),
             lease: Cell::default(),
         }))
-    }
-
-    /// Begins with a URL: the first one, or the target of a redirect.
-    pub(super) fn begin(&self, url: &Uri) {
-        self.url.replace(url.clone());
-        self.phase.set(Phase::Connecting);
     }
 
     /// Begins to count the time: `between` anew, and `whole` unless it is counted already.
@@ -354,7 +338,7 @@ impl Progress {
         let limits = [self.between.get(), self.whole.get()];
         if let Some((_, limit)) = self.timer.passed(&limits, &self.reactor, look) {
             self.end(Stage::Sent);
-            let failure = HttpError::timed_out(self.phase.get(), &self.url.borrow(), limit);
+            let failure = HttpError::timed_out(self.phase.get(), &self.url, limit);
             self.expired.set(Some(failure));
             cells::wake(&self.waker);
         }
@@ -378,7 +362,7 @@ impl Progress {
     }
 
     pub(super) fn failed(&self, cause: Failure) -> Failure {
-        HttpError::failed(self.phase.get(), &self.url.borrow(), cause)
+        HttpError::failed(self.phase.get(), &self.url, cause)
     }
 
     /// Returns a request's body, whose sending is followed unless it is sent at once.
@@ -469,12 +453,6 @@ impl HttpBody for Received {
 impl Drop for Received {
     fn drop(&mut self) {
         self.0.end(Stage::Sent);
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        self.end(Stage::Sent);
     }
 }
 

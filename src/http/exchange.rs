@@ -25,8 +25,7 @@ use super::body::{Body, Mapped};
 use super::error::{HttpError, Phase};
 use super::serve::Server;
 use crate::cells;
-use crate::clock::{Clock, Sleep};
-use crate::clock::{Limit, LimitTimer};
+use crate::clock::{Clock, Limit, LimitTimer, Sleep};
 use crate::defer::{Deferred, Resolver};
 use crate::failure::Failure;
 use crate::reactor::Reactor;
@@ -217,30 +216,22 @@ impl Drop for Exchange {
         if watch.active.get() == 0 {
             watch.set_wait(Wait::Idle);
         }
-        let Some(LogEntry {
-            begun,
-            head,
-            status,
-            bytes,
-        }) = self.log.take().map(|log| *log)
-        else {
-            return;
-        };
+        let Some(log) = &self.log else { return };
         // What the peer has sent is escaped.
         let text = |name: HeaderName| {
-            let value = head.headers.get(name);
+            let value = log.head.headers.get(name);
             let bytes = value.map_or(&b"-"[..], |value| value.as_bytes());
             bytes.escape_ascii()
         };
         tracing::info!(
             target: "torsade::http::access",
             peer = %watch.transport.peer(),
-            method = %head.method,
-            target = %head.uri.to_string().escape_debug(),
-            version = ?head.version,
-            status,
-            bytes,
-            seconds = (watch.reactor.now() - begun).as_secs_f64(),
+            method = %log.head.method,
+            target = %log.head.uri.to_string().escape_debug(),
+            version = ?log.head.version,
+            status = log.status,
+            bytes = log.bytes,
+            seconds = (watch.reactor.now() - log.begun).as_secs_f64(),
             referer = %text(header::REFERER),
             user_agent = %text(header::USER_AGENT),
         );
@@ -361,20 +352,19 @@ impl Watch {
     /// Looks whether a limit has passed, and sees to the next look.
     fn check(self: &Rc<Self>) {
         let (wait, since) = self.wait.get();
-        let Server {
-            head_timeout,
-            idle_timeout,
-            body_timeout,
-            ..
-        } = *self.server;
+        let server = &self.server;
         let limit = match wait {
-            Wait::Head => head_timeout,
-            Wait::Idle => idle_timeout,
+            Wait::Head => server.head_timeout,
+            Wait::Idle => server.idle_timeout,
             Wait::Busy => None,
-            Wait::Peer => body_timeout,
+            Wait::Peer => server.body_timeout,
         };
         // What is waited for changes without a look.
-        let all = [head_timeout, idle_timeout, body_timeout];
+        let all = [
+            server.head_timeout,
+            server.idle_timeout,
+            server.body_timeout,
+        ];
         let next = all.into_iter().flatten().min();
         let next = next.map(|next| (self.reactor.now(), next.max(SHORTEST)));
         let limits = [self.end.get(), limit.map(|limit| (since, limit)), next];

@@ -21,11 +21,10 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
-use futures::future::Either;
+use futures::future::{Either, LocalBoxFuture};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
@@ -33,9 +32,8 @@ use hyper::client::conn::{TrySendError, http1, http2};
 use super::agent::Config;
 use super::url::Origin;
 use super::{Agent, Body};
-use crate::clock::Clock;
-use crate::clock::LimitTimer;
-use crate::defer::{Deferred, Resolver};
+use crate::clock::{Clock, LimitTimer};
+use crate::defer::{Deferred, DeferredError, Resolver};
 use crate::failure::Failure;
 use crate::hyper::{Executor, Timer};
 use crate::reactor::Reactor;
@@ -59,16 +57,10 @@ struct Host {
     conns: Vec<Rc<Conn>>,
     /// The number of slots.
     open: usize,
-    waiting: VecDeque<Waiting>,
+    /// The requests that wait, with their numbers.
+    waiting: VecDeque<(u64, Rc<Config>, Resolver<Grant>)>,
     /// Whether the server has turned out to speak HTTP/1 only.
     is_http1: bool,
-}
-
-/// A request that waits, with its number.
-struct Waiting {
-    number: u64,
-    config: Rc<Config>,
-    resolver: Resolver<Grant>,
 }
 
 /// What a request gets: the use of a connection, or the permission to open one.
@@ -87,11 +79,9 @@ impl Pool {
             return Ok(lease);
         }
         let (deferred, resolver) = Deferred::pair();
-        host.waiting.push_back(Waiting {
-            number: self.count.replace(self.count.get() + 1),
-            config: config.clone(),
-            resolver,
-        });
+        let number = self.count.replace(self.count.get() + 1);
+        let waiting = (number, config.clone(), resolver);
+        host.waiting.push_back(waiting);
         self.waiting.set(self.waiting.get() + 1);
         drop(hosts);
         self.serve();
@@ -103,23 +93,22 @@ impl Pool {
         while self.waiting.get() > 0 {
             let mut hosts = self.hosts.borrow_mut();
             let served = hosts.iter_mut().filter_map(|(origin, host)| {
-                let next = host.waiting.front()?;
-                let can_open = self.open.get() < next.config.connections && host.can_open(origin);
+                let (number, config, _) = host.waiting.front()?;
+                let can_open = self.open.get() < config.connections && host.can_open(origin);
                 let is_served = can_open || host.conns.iter().any(|conn| !conn.is_closed());
-                is_served.then_some((next.number, origin, host))
+                is_served.then_some((*number, origin, host))
             });
             let Some((_, origin, host)) = served.min_by_key(|(number, ..)| *number) else {
                 let evicted = evicted(&hosts);
                 drop(hosts);
                 return evicted.map_or((), |conn| conn.close());
             };
-            let next = host.waiting.pop_front().expect("it was seen");
-            let (lease, origin) = (host.lease(&next.config), origin.clone());
+            let (_, config, resolver) = host.waiting.pop_front().expect("it was seen");
+            let (lease, origin) = (host.lease(&config), origin.clone());
             drop(hosts);
             self.waiting.set(self.waiting.get() - 1);
-            if !next.resolver.is_cancelled() {
-                let grant = lease.ok_or_else(|| Slot::new(self, &origin));
-                next.resolver.callback(grant);
+            if !resolver.is_cancelled() {
+                resolver.callback(lease.ok_or_else(|| Slot::new(self, &origin)));
             }
         }
     }
@@ -138,10 +127,12 @@ impl Host {
     /// Whether it speaks HTTP/2 is found out by one.
     fn can_open(&self, origin: &Origin) -> bool {
         let is_shared = origin.http2.unwrap_or(origin.is_tls && !self.is_http1);
-        self.waiting.front().is_some_and(|next| match is_shared {
-            true => self.open == 0,
-            false => self.open < next.config.connections_per_host,
-        })
+        self.waiting
+            .front()
+            .is_some_and(|(_, config, _)| match is_shared {
+                true => self.open == 0,
+                false => self.open < config.connections_per_host,
+            })
     }
 
     /// Returns the use of an open connection.
@@ -203,13 +194,13 @@ impl Slot {
     }
 
     /// Begins to speak HTTP over a connection.
-    pub(super) async fn begin(
-        self,
-        reactor: &Reactor,
-        io: Connection,
-        agent: &Agent,
-    ) -> Result<Lease, Failure> {
-        let agreed = agreed(&io).map(|protocol| protocol == b"h2");
+    pub(super) async fn begin(self, io: Connection, agent: &Agent) -> Result<Lease, Failure> {
+        let reactor = Reactor::current().ok_or(DeferredError::NoReactor)?;
+        #[cfg(feature = "tls")]
+        let agreed = io.transport().tls().and_then(|tls| tls.alpn);
+        #[cfg(not(feature = "tls"))]
+        let agreed = None::<Vec<u8>>;
+        let agreed = agreed.map(|protocol| protocol == b"h2");
         let is_http2 = agreed.or(self.origin.http2).unwrap_or(false);
         let (sender, driver) = if is_http2 {
             let mut builder = http2::Builder::new(Executor);
@@ -231,13 +222,14 @@ impl Slot {
             is_cut: Cell::default(),
             upgraded: Cell::default(),
         });
-        let ending = Ending(conn.clone());
+        let driven = conn.clone();
         let task = async move {
             match driver {
                 // The error is that of each request as well.
                 Either::Left(driver) => drop(driver.await),
-                Either::Right(driver) => ending.0.drive(driver).await,
+                Either::Right(driver) => driven.drive(driver).await,
             }
+            driven.close();
         };
         let executor = reactor.inner().executor();
         executor.spawn(task, agent.location).detach();
@@ -257,14 +249,6 @@ impl Drop for Slot {
     fn drop(&mut self) {
         self.free();
     }
-}
-
-/// Returns the protocol that the ends of a connection have agreed on.
-fn agreed(conn: &Connection) -> Option<Vec<u8>> {
-    #[cfg(feature = "tls")]
-    return conn.transport().tls().and_then(|tls| tls.alpn);
-    #[cfg(not(feature = "tls"))]
-    return Some(conn).and(None);
 }
 
 /// A connection that requests are sent over.
@@ -293,8 +277,7 @@ enum Sender {
 }
 
 /// The response's head that is to come.
-type Sending = Pin<Box<dyn Future<Output = Result<Response<Incoming>, SendError>>>>;
-type SendError = TrySendError<Request<Body>>;
+type Sending = LocalBoxFuture<'static, Result<Response<Incoming>, TrySendError<Request<Body>>>>;
 
 impl Conn {
     fn is_closed(&self) -> bool {
@@ -346,7 +329,10 @@ impl Conn {
     async fn drive(self: &Rc<Self>, mut driver: http1::Connection<Connection, Body>) {
         let ended = poll_fn(|cx| {
             let polled = driver.poll_without_shutdown(cx);
-            if polled.is_pending() && self.is_ready() && self.is_busy.replace(false) {
+            let sender = self.sender.borrow();
+            let is_ready = matches!(&*sender, Some(Sender::One(sender)) if sender.is_ready());
+            drop(sender);
+            if polled.is_pending() && is_ready && self.is_busy.replace(false) {
                 self.release();
             }
             polled
@@ -360,10 +346,6 @@ impl Conn {
             // The rest of a response that nobody wants is not waited for.
             parts.io.transport().abort_connection();
         }
-    }
-
-    fn is_ready(&self) -> bool {
-        matches!(&*self.sender.borrow(), Some(Sender::One(sender)) if sender.is_ready())
     }
 
     /// Returns a Deferred of what the connection is when the request that is sent next has ended
@@ -385,15 +367,6 @@ impl Conn {
             Some(Sender::One(sender)) => Ok(Box::pin(sender.try_send_request(request))),
             Some(Sender::Two(sender)) => Ok(Box::pin(sender.try_send_request(request))),
         }
-    }
-}
-
-/// Closes a connection when its task ends.
-struct Ending(Rc<Conn>);
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        self.0.close();
     }
 }
 

@@ -12,7 +12,6 @@ use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, Location};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Context;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,7 +19,7 @@ use futures::FutureExt;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
-use http_body::{Body as HttpBody, SizeHint};
+use http_body::Body as HttpBody;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -28,7 +27,7 @@ use send_wrapper::SendWrapper;
 use slab::Slab;
 use tower_service::Service;
 
-use super::body::{Body, Polled};
+use super::body::Body;
 use super::error::HttpError;
 use super::exchange::{Exchange, Watch, asks_for_upgrade};
 use super::wire::Wire;
@@ -78,6 +77,11 @@ pub fn serve<R: IntoResponse + 'static>(
 }
 
 impl Server {
+    /// Returns the default settings.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
     /// Serves HTTP at an endpoint, on the reactor that runs on this thread: `handler` makes the
     /// response of each request. HTTP/1.0, 1.1 and 2 are spoken, as the first bytes of the peer
     /// say; by ALPN `h2` and `http/1.1` are offered unless the endpoint's configuration says
@@ -111,10 +115,8 @@ impl Server {
         }
         let mut http2 = http2::Builder::new(Executor);
         let max_head = self.max_head.try_into().unwrap_or(u32::MAX);
-        http2
-            .timer(Timer)
-            .max_concurrent_streams(self.max_streams)
-            .max_header_list_size(max_head);
+        http2.timer(Timer).max_header_list_size(max_head);
+        http2.max_concurrent_streams(self.max_streams);
         let connections = Rc::new(Connections::default());
         let serving = Rc::new(Serving {
             http1,
@@ -345,22 +347,21 @@ settings! {
 #[must_use]
 pub struct Server of Server, |server| server;
 
+    limits of time:
     /// Sets how long the head of a request may take, from its first byte, or from the beginning of
     /// the connection. `None` is no limit, here and below.
     #[doc(alias = "header_read_timeout")]
-    head_timeout: Option<Duration> = Some(Duration::from_secs(30)),
-        impl Into<Option<Duration>> => head_timeout.into();
+    head_timeout = Duration::from_secs(30);
 
     /// Sets how long a connection may wait for the next request.
     #[doc(alias("keep_alive_timeout", "timeOut"))]
-    idle_timeout: Option<Duration> = Some(Duration::from_secs(60)),
-        impl Into<Option<Duration>> => idle_timeout.into();
+    idle_timeout = Duration::from_secs(60);
 
     /// Sets how long a peer may send no byte of a body that the handler reads, or accept no byte of
     /// a response.
-    body_timeout: Option<Duration> = Some(Duration::from_secs(60)),
-        impl Into<Option<Duration>> => body_timeout.into();
+    body_timeout = Duration::from_secs(60);
 
+    others:
     /// Sets the most bytes of a request's head, at least 8 KiB.
     #[doc(alias("max_header_size", "max_header_list_size"))]
     max_head: usize = 32 << 10, usize => max_head.max(8 << 10);
@@ -385,13 +386,6 @@ pub struct Server of Server, |server| server;
     /// Sets whether each request has the peer's [`Address`](crate::Address) among its extensions.
     #[doc(alias("ConnectInfo", "getClientAddress", "remote_addr"))]
     peers: bool = false, bool => peers;
-}
-
-impl Server {
-    /// Returns the default settings.
-    pub fn new() -> Self {
-        Self::default()
-    }
 }
 
 /// A handle to a port that serves HTTP. Clones are handles to the same port; dropping them does not
@@ -445,9 +439,7 @@ impl HttpPort {
         let ended = connections.ended.join();
         connections.stopping.set(Some(limit));
         let watches = connections.watches.borrow().clone();
-        for (_, watch) in &watches {
-            watch.stop(limit);
-        }
+        watches.iter().for_each(|(_, watch)| watch.stop(limit));
         self.port.stop().add_callback(move |()| {
             connections.check();
             ended
@@ -479,9 +471,9 @@ impl Connections {
     /// Fires the Deferreds of stops when no connection is left.
     fn check(&self) {
         if self.stopping.get().is_some() && self.watches.borrow().is_empty() {
-            for resolver in self.ended.resolvers() {
-                resolver.callback(self.cut_off.get());
-            }
+            let count = self.cut_off.get();
+            let ended = self.ended.resolvers();
+            ended.for_each(|resolver| resolver.callback(count));
         }
     }
 }
@@ -556,7 +548,7 @@ where
         let mut service = service.clone();
         let ready = poll_fn(|cx| service.poll_ready(cx)).await;
         ready.map_err(Into::into)?;
-        let request = request.map(|body| SendBody(SendWrapper::new(body)));
+        let request = request.map(|body| Pin::new(SendWrapper::new(body)));
         let response = service.call(request).await.map_err(Into::into)?;
         Ok(response.map(Body::wrap))
     }
@@ -564,25 +556,5 @@ where
 
 /// A [`Body`] that claims to be `Send`, as services want it.
 ///
-/// # Panics
-///
 /// Using it on another thread than the reactor's panics.
-#[derive(Debug)]
-pub struct SendBody(SendWrapper<Body>);
-
-impl HttpBody for SendBody {
-    type Data = Bytes;
-    type Error = Failure;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
-        self.0.next_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        HttpBody::size_hint(&*self.0)
-    }
-}
+pub type SendBody = Pin<SendWrapper<Body>>;

@@ -9,7 +9,7 @@ use iri_string::types::{UriAbsoluteStr, UriReferenceStr};
 use super::{Body, HttpError};
 
 /// A server that is sent requests: what a URL says before its path.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Origin {
     pub(super) is_tls: bool,
     /// A name in lower case, or an address without brackets.

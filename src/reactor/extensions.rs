@@ -34,6 +34,15 @@ impl Inner {
         value.clone().downcast().ok()
     }
 
+    /// Returns the value of this type, which `make` makes if there is none.
+    pub(crate) fn extension_or<T: Any>(&self, make: impl FnOnce() -> T) -> Rc<T> {
+        self.extension().unwrap_or_else(|| {
+            let value = Rc::new(make());
+            drop(self.insert_extension(value.clone()));
+            value
+        })
+    }
+
     /// Drops all values.
     pub(super) fn clear_extensions(&self) {
         let dump_items = self.extensions.0.take();

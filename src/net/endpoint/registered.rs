@@ -79,12 +79,8 @@ impl ServerEndpoint {
 #[track_caller]
 fn register<E: 'static>(reactor: &Reactor, name: &str, read: Rc<Read<E>>) {
     let name = checked(name);
-    let inner = reactor.inner();
-    let names = inner.extension::<Names<E>>().unwrap_or_else(|| {
-        let names = Rc::new(Names::<E>(RefCell::default()));
-        drop(inner.insert_extension(names.clone()));
-        names
-    });
+    let names = || Names::<E>(RefCell::default());
+    let names = reactor.inner().extension_or(names);
     let old = names.0.borrow_mut().insert(name, read);
     report::discard(old, Location::caller());
 }

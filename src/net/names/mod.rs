@@ -150,15 +150,11 @@ pub(super) fn look_up(
 
 fn resolver_of(reactor: &Reactor) -> Rc<dyn NameResolver> {
     let inner = reactor.inner();
-    if let Some(kept) = inner.extension::<CurrentResolver>() {
-        return kept.0.clone();
-    }
-    let resolver: Rc<dyn NameResolver> = match inner.driver().is_virtual() {
-        true => Rc::new(HostsTable::new()),
-        false => Rc::new(SystemResolver::new()),
-    };
-    drop(inner.insert_extension(Rc::new(CurrentResolver(resolver.clone()))));
-    resolver
+    let current = inner.extension_or(|| match inner.driver().is_virtual() {
+        true => CurrentResolver(Rc::new(HostsTable::new())),
+        false => CurrentResolver(Rc::new(SystemResolver::new())),
+    });
+    current.0.clone()
 }
 
 /// Returns why `host` cannot be a host name, if it cannot.
