@@ -1,19 +1,19 @@
-//! The engine of each spider: it takes requests from the scheduler, has the downloader fetch them,
-//! calls the spider with the pages, and schedules what the spider yields.
+//! The engine of each spider: it has its scheduler and the downloader fetch the pages that the
+//! spider asks for, and calls the spider with them.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use futures::StreamExt;
-use futures::future::LocalBoxFuture;
-use futures::stream::FuturesUnordered;
+use futures::future::{FutureExt, LocalBoxFuture, Shared};
+use futures::stream::{FuturesUnordered, StreamExt};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use robotstxt::DefaultMatcher;
-use torsade::defer::gather;
 use torsade::http::header::USER_AGENT;
 use torsade::http::{self, Agent, Body, Bytes, StatusCode, Uri};
-use torsade::{Clock, Deferred, Failure, Reactor};
+use torsade::locks::DeferredSemaphore;
+use torsade::{Clock, Deferred, Failure, Reactor, defer};
 
 use super::spider::{Output, Request, Response, Spider};
 
@@ -33,7 +33,6 @@ const MAX_BYTES: u64 = 1024 * 1024;
 /// What a crawl has done.
 #[derive(Default)]
 pub(crate) struct Stats {
-    pub(crate) spider: String,
     pub(crate) pages: u32,
     pub(crate) bytes: u64,
     pub(crate) retries: u32,
@@ -50,7 +49,7 @@ pub(crate) struct Stats {
 pub(crate) struct CrawlerProcess {
     downloader: Rc<Downloader>,
     bars: MultiProgress,
-    crawls: Vec<Deferred<Stats>>,
+    crawls: Vec<Deferred<(String, Stats)>>,
 }
 
 impl CrawlerProcess {
@@ -68,177 +67,136 @@ impl CrawlerProcess {
     }
 
     /// Starts a spider.
-    pub(crate) fn crawl<S: Spider>(&mut self, spider: S) {
+    pub(crate) fn crawl<S: Spider>(&mut self, mut spider: S) {
         let style = ProgressStyle::with_template("{prefix} [{bar:30}] {pos}/{len} pages {elapsed}");
         let bar = ProgressBar::new(0).with_style(style.expect("the template is valid"));
-        let mut engine = Engine {
-            downloader: Rc::clone(&self.downloader),
-            bar: self.bars.add(bar.with_prefix(spider.name())),
-            spider,
-            stats: Stats::default(),
-            seen: HashSet::new(),
-            hosts: BTreeMap::new(),
-            events: FuturesUnordered::new(),
-            active: 0,
-        };
+        let bar = self.bars.add(bar.with_prefix(spider.name()));
+        let downloader = self.downloader.clone();
         self.crawls.push(Deferred::from_future(async move {
-            engine.run().await;
-            Ok(engine.stats)
+            let scheduler = Scheduler::new(downloader)?;
+            run(&mut spider, &scheduler, &bar).await;
+            Ok((spider.name(), scheduler.stats.take()))
         }));
     }
 
     /// Waits for the end of all spiders.
-    pub(crate) async fn join(self) -> Result<Vec<Stats>, Failure> {
-        gather(self.crawls).await
+    pub(crate) async fn join(self) -> Result<Vec<(String, Stats)>, Failure> {
+        defer::gather(self.crawls).await
     }
 }
 
-struct Engine<S: Spider> {
+/// The engine.
+async fn run<S: Spider>(spider: &mut S, scheduler: &Scheduler, bar: &ProgressBar) {
+    let clock = &scheduler.downloader.reactor;
+    let (start, mut requests) = (clock.now(), spider.start());
+    let mut fetching = FuturesUnordered::new();
+    loop {
+        let new = requests.drain(..).filter(|it| scheduler.admits(it));
+        fetching.extend(new.map(|request| scheduler.fetch(request)));
+        bar.set_length(bar.position() + fetching.len() as u64);
+        let Some(fetched) = fetching.next().await else {
+            break;
+        };
+        bar.inc(1);
+        let Some((request, page)) = fetched else {
+            continue;
+        };
+        for output in (request.callback)(spider, &page) {
+            match output {
+                Output::Item(item) => spider.found(item),
+                Output::Request(request) => requests.push(request),
+            }
+        }
+    }
+    scheduler.stats.borrow_mut().took = clock.now() - start;
+    bar.finish_and_clear();
+}
+
+/// Decides which requests are sent, and when.
+struct Scheduler {
     downloader: Rc<Downloader>,
-    bar: ProgressBar,
-    spider: S,
-    stats: Stats,
+    stats: RefCell<Stats>,
     /// The filter of duplicates.
-    seen: HashSet<Uri>,
-    /// The scheduler's queues.
-    hosts: BTreeMap<String, Host<S>>,
-    events: FuturesUnordered<LocalBoxFuture<'static, Event<S>>>,
-    /// The number of requests under way.
-    active: usize,
+    seen: RefCell<HashSet<Uri>>,
+    turns: DeferredSemaphore,
+    hosts: RefCell<BTreeMap<String, Rc<Host>>>,
 }
 
-struct Host<S> {
-    queue: VecDeque<Request<S>>,
-    active: usize,
-    /// The text of `robots.txt`, when it is known.
-    robots: Option<String>,
-    /// Whether the last request was sent only just now.
-    is_resting: bool,
+struct Host {
+    turns: DeferredSemaphore,
+    /// When the next request may be sent.
+    next: Cell<Instant>,
+    /// The text of `robots.txt`.
+    robots: Shared<LocalBoxFuture<'static, String>>,
 }
 
-/// What the engine waits for.
-enum Event<S> {
-    Robots(String, String),
-    Rested(String),
-    Fetched(Request<S>, Duration, Result<Response, String>),
-}
-
-impl<S: Spider> Engine<S> {
-    async fn run(&mut self) {
-        let reactor = self.downloader.reactor.clone();
-        let start = reactor.now();
-        self.stats.spider = self.spider.name();
-        for request in self.spider.start() {
-            self.add(request);
-        }
-        loop {
-            while let Some(request) = self.next() {
-                self.fetch(request);
-            }
-            match self.events.next().await {
-                Some(Event::Robots(host, text)) => self.host(&host).robots = Some(text),
-                Some(Event::Rested(host)) => self.host(&host).is_resting = false,
-                Some(Event::Fetched(request, time, result)) => self.fetched(request, time, result),
-                None => break,
-            }
-            self.bar.set_length(self.seen.len() as u64);
-        }
-        self.stats.took = reactor.now() - start;
-        self.bar.finish_and_clear();
-    }
-
-    fn host(&mut self, name: &str) -> &mut Host<S> {
-        self.hosts.entry(name.into()).or_insert_with(|| Host {
-            queue: VecDeque::new(),
-            active: 0,
-            robots: None,
-            is_resting: false,
+impl Scheduler {
+    fn new(downloader: Rc<Downloader>) -> Result<Self, Failure> {
+        Ok(Self {
+            turns: DeferredSemaphore::new(downloader.settings.at_once)?,
+            downloader,
+            stats: RefCell::default(),
+            seen: RefCell::default(),
+            hosts: RefCell::default(),
         })
     }
 
-    /// Schedules a request, unless its page was requested before or is too deep.
-    fn add(&mut self, request: Request<S>) {
-        let max_depth = self.downloader.settings.max_depth;
-        if request.depth > max_depth || !self.seen.insert(request.url.clone()) {
-            return;
-        }
-        let name = request.host();
-        if !self.hosts.contains_key(&name) {
-            let (loader, url) = (Rc::clone(&self.downloader), request.url.clone());
-            let name = name.clone();
-            self.events.push(Box::pin(async move {
-                Event::Robots(name, loader.robots(&url).await.unwrap_or_default())
-            }));
-        }
-        self.host(&name).queue.push_back(request);
+    /// Returns whether the page of a request was not requested before and is not too deep.
+    fn admits<S>(&self, request: &Request<S>) -> bool {
+        let is_deep = request.depth > self.downloader.settings.max_depth;
+        !is_deep && self.seen.borrow_mut().insert(request.url.clone())
     }
 
-    /// Takes the next request that may be sent now.
-    fn next(&mut self) -> Option<Request<S>> {
-        let settings = &self.downloader.settings;
-        for host in self.hosts.values_mut() {
-            let is_free = self.active < settings.at_once && host.active < settings.per_host;
-            let Some(robots) = host.robots.as_ref().filter(|_| is_free && !host.is_resting) else {
-                continue;
-            };
-            while let Some(request) = host.queue.pop_front() {
-                let (mut rules, url) = (DefaultMatcher::default(), request.url.to_string());
-                if rules.one_agent_allowed_by_robots(robots, ROBOT, &url) {
-                    host.active += 1;
-                    return Some(request);
+    fn host(&self, url: &Uri) -> Result<Rc<Host>, Failure> {
+        let name = url.authority().map(ToString::to_string).unwrap_or_default();
+        if let Some(host) = self.hosts.borrow().get(&name) {
+            return Ok(host.clone());
+        }
+        let (loader, url) = (self.downloader.clone(), url.clone());
+        let host = Rc::new(Host {
+            turns: DeferredSemaphore::new(loader.settings.per_host)?,
+            next: Cell::new(loader.reactor.now()),
+            robots: async move { loader.robots(&url).await.unwrap_or_default() }
+                .boxed_local()
+                .shared(),
+        });
+        self.hosts.borrow_mut().insert(name, host.clone());
+        Ok(host)
+    }
+
+    /// Fetches the page of a request when its turn has come.
+    async fn fetch<S>(&self, request: Request<S>) -> Option<(Request<S>, Response)> {
+        let (host, loader) = (self.host(&request.url).ok()?, &self.downloader);
+        let robots = host.robots.clone().await;
+        let url = request.url.to_string();
+        if !DefaultMatcher::default().one_agent_allowed_by_robots(&robots, ROBOT, &url) {
+            self.stats.borrow_mut().refused += 1;
+            return None;
+        }
+        let mut retries = 0;
+        loop {
+            let _turn = host.turns.acquire().await.ok()?;
+            let _turn_in_all = self.turns.acquire().await.ok()?;
+            let start = host.next.get().max(loader.reactor.now());
+            host.next.set(start + loader.settings.delay);
+            loader.reactor.sleep_until(start).await.ok()?;
+            let page = loader.page(&request.url, request.depth).await;
+            let mut stats = self.stats.borrow_mut();
+            stats.fetching += loader.reactor.now() - start;
+            match page {
+                Ok(page) => {
+                    stats.pages += 1;
+                    stats.bytes += page.body.len() as u64;
+                    return Some((request, page));
                 }
-                self.stats.refused += 1;
-                self.bar.inc(1);
-            }
-        }
-        None
-    }
-
-    fn fetch(&mut self, request: Request<S>) {
-        let (loader, name) = (Rc::clone(&self.downloader), request.host());
-        self.active += 1;
-        if !loader.settings.delay.is_zero() {
-            self.host(&name).is_resting = true;
-            let rest = loader.reactor.sleep(loader.settings.delay);
-            self.events.push(Box::pin(async move {
-                let _ = rest.await;
-                Event::Rested(name)
-            }));
-        }
-        self.events.push(Box::pin(async move {
-            let start = loader.reactor.now();
-            let result = loader.page(&request.url, request.depth).await;
-            Event::Fetched(request, loader.reactor.now() - start, result)
-        }));
-    }
-
-    fn fetched(&mut self, mut request: Request<S>, time: Duration, page: Result<Response, String>) {
-        let host = request.host();
-        self.active -= 1;
-        self.host(&host).active -= 1;
-        self.stats.fetching += time;
-        match page {
-            Ok(page) => {
-                self.stats.pages += 1;
-                self.stats.bytes += page.body.len() as u64;
-                for output in (request.callback)(&mut self.spider, &page) {
-                    match output {
-                        Output::Item(item) => self.spider.found(item),
-                        Output::Request(next) => self.add(next),
-                    }
+                // An error of the client stays one.
+                Err(problem) if problem.starts_with('4') || retries == MAX_RETRIES => {
+                    *stats.errors.entry(problem).or_default() += 1;
+                    return None;
                 }
-            }
-            // An error of the client stays one.
-            Err(problem) if problem.starts_with('4') || request.retries == MAX_RETRIES => {
-                *self.stats.errors.entry(problem).or_default() += 1;
-            }
-            Err(_) => {
-                self.stats.retries += 1;
-                request.retries += 1;
-                return self.host(&host).queue.push_back(request);
+                Err(_) => (stats.retries, retries) = (stats.retries + 1, retries + 1),
             }
         }
-        self.bar.inc(1);
     }
 }
 

@@ -74,12 +74,12 @@ fn main() -> Result<(), Failure> {
             .for_each(|start| process.crawl(Site { start }));
         let all = process.join().await?;
         println!("   pages      bytes  errors retries refused  seconds  ms/page  spider");
-        for stats in all {
+        for (spider, stats) in all {
             let (seconds, errors) = (stats.took.as_secs_f64(), stats.errors.values().sum::<u32>());
             let each = stats.fetching.as_secs_f64() * 1000.0 / f64::from(stats.pages.max(1));
             print!("{:>8} {:>10} {errors:>7}", stats.pages, stats.bytes);
             print!(" {:>7} {:>7}", stats.retries, stats.refused);
-            println!(" {seconds:>8.2} {each:>8.2}  {}", stats.spider);
+            println!(" {seconds:>8.2} {each:>8.2}  {spider}");
             for (problem, count) in stats.errors {
                 println!("{count:>27} × {problem}");
             }

@@ -25,7 +25,6 @@ pub(crate) struct Request<S> {
     pub(crate) callback: Callback<S>,
     /// The number of links from the start.
     pub(crate) depth: u32,
-    pub(crate) retries: u32,
 }
 
 /// A page that has been fetched.
@@ -41,13 +40,7 @@ impl<S> Request<S> {
             url,
             callback,
             depth: 0,
-            retries: 0,
         }
-    }
-
-    pub(crate) fn host(&self) -> String {
-        let host = self.url.authority().map(ToString::to_string);
-        host.unwrap_or_default()
     }
 }
 
