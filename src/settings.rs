@@ -3,8 +3,8 @@
 /// Defines a type of settings: of each its name, type and default.
 ///
 /// `of` names the type that has the methods, and how the settings are found in it. The method of a
-/// setting has its name. A limit of time accepts `None`, which is no limit; another setting stores
-/// a value that is made of what it accepts: `type => value`. Settings without methods come last.
+/// setting has its name, and stores a value that is made of what it accepts: `type => value`. A
+/// limit of time accepts `None`, which is no limit. Settings without methods come last.
 ///
 /// ```ignore
 /// settings! {
@@ -27,16 +27,16 @@
 macro_rules! settings {
     (
         $(#[$doc:meta])* $vis:vis struct $name:ident of $owner:ty, |$this:ident| $settings:expr;
-        limits of time:
+        $(limits of time:
         $($(#[$its_about:meta])+ $limit:ident = $longest:expr;)*
-        others:
+        others:)?
         $($(#[$about:meta])+ $setting:ident: $kind:ty = $default:expr, $accepted:ty => $value:expr;)*
         $(without methods:
         $($(#[$cfg:meta])? $private:ident: $its_kind:ty = $its_default:expr;)*)?
     ) => {
         $(#[$doc])*
         $vis struct $name {
-            $(pub(super) $limit: Option<std::time::Duration>,)*
+            $($(pub(super) $limit: Option<std::time::Duration>,)*)?
             $(pub(super) $setting: $kind,)*
             $($($(#[$cfg])? pub(super) $private: $its_kind,)*)?
         }
@@ -44,7 +44,7 @@ macro_rules! settings {
         impl Default for $name {
             fn default() -> Self {
                 Self {
-                    $($limit: Some($longest),)*
+                    $($($limit: Some($longest),)*)?
                     $($setting: $default,)*
                     $($($(#[$cfg])? $private: $its_default,)*)?
                 }
@@ -52,12 +52,12 @@ macro_rules! settings {
         }
 
         impl $owner {
-            $($(#[$its_about])+
+            $($($(#[$its_about])+
             pub fn $limit(mut self, $limit: impl Into<Option<std::time::Duration>>) -> Self {
                 let $this = &mut self;
                 $settings.$limit = $limit.into();
                 self
-            })*
+            })*)?
 
             $($(#[$about])+
             pub fn $setting(mut self, $setting: $accepted) -> Self {

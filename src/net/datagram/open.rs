@@ -116,7 +116,7 @@ impl Reactor {
             Opening::Adopted(fd) => return self.adopt_datagrams(fd, location, handler),
         };
         let conn = self.open_datagrams(&address, &options, location, handler)?;
-        let Some(peer) = &options.peer else {
+        let Some(peer) = &options.connect else {
             return Ok(conn);
         };
         match conn.core().connect(peer) {
@@ -174,7 +174,7 @@ impl Reactor {
         handler: U,
     ) -> io::Result<Rc<DatagramConn<U>>> {
         let driver = self.inner().driver();
-        let socket = driver.datagrams(address, options.share)?;
+        let socket = driver.datagrams(address, options.listen_multiple)?;
         // If a later step fails, dropping this removes the file.
         #[cfg(unix)]
         let file = match driver.is_virtual() {
@@ -196,7 +196,7 @@ fn set_up(
     if options.broadcast {
         socket.change(Change::Broadcast(true))?;
     }
-    socket.set_buffers(options.buffers)?;
+    socket.set_buffers([options.receive_buffer, options.send_buffer])?;
     #[cfg(unix)]
     if let Some(file) = file {
         file.give_mode(options.mode)?;

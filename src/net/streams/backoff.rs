@@ -5,7 +5,9 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use crate::reactor::Reactor;
+use crate::settings::settings;
 
+settings! {
 /// A policy of growing delays between retries. A random part (jitter) is added to each delay, so
 /// that the clients of a server do not all reconnect at the same moment.
 ///
@@ -25,49 +27,28 @@ use crate::reactor::Reactor;
 #[doc(alias("backoffPolicy", "retryPolicy"))]
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[must_use]
-pub struct Backoff {
-    initial: Duration,
-    factor: f64,
-    max_delay: Duration,
-    jitter: Duration,
+pub struct Backoff of Backoff, |backoff| backoff;
+
+    /// Sets the first delay.
+    #[doc(alias = "initialDelay")]
+    initial: Duration = Duration::from_millis(1500), Duration => initial;
+
+    /// Sets the factor from one delay to the next. A factor less than 1, or NaN, counts as 1.
+    factor: f64 = 1.5, f64 => if factor >= 1.0 { factor } else { 1.0 };
+
+    /// Sets the longest delay, not counting the jitter.
+    #[doc(alias = "maxDelay")]
+    max_delay: Duration = Duration::from_secs(60), Duration => max_delay;
+
+    /// Sets the largest random part of a delay.
+    jitter: Duration = Duration::from_secs(1), Duration => jitter;
 }
 
 impl Backoff {
     /// Creates Twisted's policy: 1.5 seconds at first, a factor of 1.5, at most a minute, and up to
     /// a second of jitter.
     pub fn new() -> Self {
-        Self {
-            initial: Duration::from_millis(1500),
-            factor: 1.5,
-            max_delay: Duration::from_secs(60),
-            jitter: Duration::from_secs(1),
-        }
-    }
-
-    /// Sets the first delay.
-    #[doc(alias = "initialDelay")]
-    pub fn initial(mut self, wait: Duration) -> Self {
-        self.initial = wait;
-        self
-    }
-
-    /// Sets the factor from one delay to the next. A factor less than 1, or NaN, counts as 1.
-    pub fn factor(mut self, factor: f64) -> Self {
-        self.factor = if factor >= 1.0 { factor } else { 1.0 };
-        self
-    }
-
-    /// Sets the longest delay, not counting the jitter.
-    #[doc(alias = "maxDelay")]
-    pub fn max_delay(mut self, wait: Duration) -> Self {
-        self.max_delay = wait;
-        self
-    }
-
-    /// Sets the largest random part of a delay.
-    pub fn jitter(mut self, jitter: Duration) -> Self {
-        self.jitter = jitter;
-        self
+        Self::default()
     }
 
     /// Returns the delay after `failures` consecutive failures, with the reactor's random numbers;
@@ -108,12 +89,6 @@ impl Backoff {
         let jitter = self.jitter.as_secs_f64() * rng.clamp(0.0, 1.0);
         let jitter = Duration::try_from_secs_f64(jitter).unwrap_or(self.jitter);
         wait.saturating_add(jitter)
-    }
-}
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
