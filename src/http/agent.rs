@@ -1,24 +1,42 @@
-//! A client with a pool of connections, [`Agent`], and whole pages: [`get_page`] and
-//! [`download_page`].
+//! A client of HTTP and its settings, [`Agent`], and its connections, [`Pool`].
+//!
+//! # The idea
+//!
+//! A request asks for a connection to its server and gets a [`Grant`]: the use of an open
+//! connection, or the permission to open one. Otherwise it waits until one of the two can be given.
+//! A connection over HTTP/2 is given to any number of requests at once.
+//!
+//! hyper's future of a connection runs as a task of the reactor. After each of its polls it is seen
+//! whether the connection can be used again.
+//!
+//! # Invariants
+//!
+//! 1. A [`Slot`] exists for each connection that is open or being opened: these count against the
+//!    limits. Dropping it lets the next request in.
+//! 2. A [`Lease`] that is dropped before a request was sent gives its connection back.
+//! 3. Among the requests that could be given something, the one that has waited longest is next.
+//! 4. Nothing is borrowed while a waiting request is notified.
+//! 5. A connection that is closed, by the pool or a peer, ends after the messages under way.
 
-use std::fmt::{self, Display};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::future::poll_fn;
 use std::panic::Location;
-use std::path::{Path, PathBuf};
-use std::rc::Rc;
-use std::sync::Arc;
-use std::time::Duration;
+use std::rc::{Rc, Weak};
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use futures::future::{Either, LocalBoxFuture};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header};
-use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
 
-use super::pool::{Pool, Slot};
-use super::url::{self, Origin};
-use super::{Body, HttpError, Phase};
-use crate::defer::{Deferred, DeferredError};
+use super::Body;
+use super::url::Origin;
+use crate::clock::{Clock, LimitTimer};
+use crate::defer::{Deferred, DeferredError, Resolver};
 use crate::failure::Failure;
+use crate::hyper::{Executor, Timer};
 use crate::net::ClientEndpoint;
 use crate::reactor::Reactor;
 use crate::settings::settings;
@@ -213,168 +231,14 @@ impl Agent {
         self.with_new_pool().set(|config| config.tls = tls)
     }
 
-    fn set(mut self, change: impl FnOnce(&mut Config)) -> Self {
+    pub(super) fn set(mut self, change: impl FnOnce(&mut Config)) -> Self {
         change(Rc::make_mut(&mut self.config));
         self
     }
 
-    fn with_new_pool(self) -> Self {
+    pub(super) fn with_new_pool(self) -> Self {
         let pool = Rc::default();
         Self { pool, ..self }
-    }
-
-    /// Sends a request. The Deferred fires with the response when its head has come; its body is
-    /// then read with the methods of [`Body`].
-    ///
-    /// After redirects the response has its URL, a [`Uri`], among its extensions.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancelling the Deferred ends the request and frees its connection, and so does dropping the
-    /// response's body. A connection over HTTP/1 is closed then, unless the rest of the body has
-    /// come already.
-    ///
-    /// # Errors
-    ///
-    /// Fails with an [`HttpError`](super::HttpError). A response with an error status is no error.
-    #[track_caller]
-    pub fn request<B: Into<Body>>(&self, request: Request<B>) -> Deferred<Response<Body>> {
-        let (this, mut request) = (self.clone(), request.map(Into::into));
-        // The future is large, and would be moved several times.
-        Deferred::from_future(Box::pin(async move { this.exchange(&mut request).await }))
-    }
-
-    /// Requests a URL by the method `GET`; otherwise like [`request`](Self::request).
-    #[track_caller]
-    pub fn get(&self, url: impl Display) -> Deferred<Response<Body>> {
-        match url::get(url) {
-            Ok(request) => self.request(request),
-            Err(error) => Deferred::fail(error),
-        }
-    }
-
-    /// Sends a request that asks to speak another protocol over its connection: one with the
-    /// headers `connection` and `upgrade`, or one of the method `CONNECT`. The Deferred fires with
-    /// the response and the connection, which belongs to the agent no more.
-    ///
-    /// # Errors
-    ///
-    /// As for [`request`](Self::request), and with
-    /// [`HttpError::Status`](super::HttpError::Status) when the server does not agree.
-    ///
-    /// # Examples
-    ///
-    /// See [`with_connection`](Self::with_connection).
-    #[track_caller]
-    #[doc(alias("WebSocket", "CONNECT", "switching_protocols"))]
-    pub fn upgrade<B: Into<Body>>(
-        &self,
-        request: Request<B>,
-    ) -> Deferred<(Response<Body>, Connection)> {
-        let request = request.map(Into::into);
-        Deferred::from_future(self.clone().upgraded(request))
-    }
-
-    /// Returns an agent that sends its requests over one connection, one after the other, whichever
-    /// server their URLs name, and that follows no redirects. It speaks HTTP/2, all at once, if the
-    /// connection has agreed on that by ALPN.
-    ///
-    /// # Errors
-    ///
-    /// Fails when HTTP/2 cannot begin. When the connection has ended, requests fail.
-    ///
-    /// # Examples
-    ///
-    /// ```no_run
-    /// use torsade::http::{Agent, Request};
-    /// use torsade::tls::ClientConfig;
-    ///
-    /// # fn main() -> Result<(), torsade::Failure> {
-    /// torsade::run(async |reactor| {
-    ///     // Through a proxy.
-    ///     let conn = reactor.connect_stream("proxy.example:3128").await?;
-    ///     let proxy = Agent::new().with_connection(conn).await?;
-    ///     let request = Request::connect("example.org:443").body(())?;
-    ///     let (_, mut conn) = proxy.upgrade(request).await?;
-    ///     conn.start_tls(&ClientConfig::new().server_name("example.org")).await?;
-    ///     let agent = Agent::new().with_connection(conn).await?;
-    ///     println!("{:?}", agent.get_page("https://example.org/").await?);
-    ///     Ok(())
-    /// })
-    /// # }
-    /// ```
-    #[track_caller]
-    #[doc(alias("ProxyAgent", "handshake"))]
-    pub fn with_connection(&self, conn: Connection) -> Deferred<Self> {
-        let mut only = Origin::default();
-        only.http2 = self.config.http2;
-        let only = Rc::new(only);
-        let this = self.clone().with_new_pool().redirects(0);
-        let this = this.connections_per_host(1).idle_timeout(Duration::MAX);
-        let this = this.set(|config| config.only = Some(only.clone()));
-        Deferred::from_future(async move {
-            Slot::new(&this.pool, &only).begin(conn, &this).await?;
-            Ok(this)
-        })
-    }
-
-    /// Requests a page, like [`get_page`].
-    ///
-    /// # Errors
-    ///
-    /// As for [`get_page`].
-    #[doc(alias = "getPage")]
-    #[track_caller]
-    pub fn get_page(&self, url: impl Display) -> Deferred<Bytes> {
-        let page = self.clone().page(url.to_string());
-        let most = self.config.max_page;
-        Deferred::from_future(async move {
-            let (url, body) = page.await?;
-            let bytes = body.read(most).await;
-            bytes.map_err(|cause| HttpError::failed(Phase::Reading, &url, cause))
-        })
-    }
-
-    /// Requests a page and writes it to a file, like [`download_page`].
-    ///
-    /// # Errors
-    ///
-    /// As for [`download_page`].
-    #[doc(alias = "downloadPage")]
-    #[track_caller]
-    pub fn download_page(
-        &self,
-        url: impl Display,
-        path: impl AsRef<Path>,
-        mut progress: impl FnMut(u64, Option<u64>) + 'static,
-    ) -> Deferred<()> {
-        let page = self.clone().page(url.to_string());
-        let path = path.as_ref().to_owned();
-        Deferred::from_future(async move {
-            let (_, mut body) = page.await?;
-            let reactor = Reactor::current().ok_or(DeferredError::NoReactor)?;
-            let (mut written, all) = (0, body.size_hint().exact());
-            let part = Part::create(&path)?;
-            while let Some(piece) = body.chunk().await? {
-                written += piece.len() as u64;
-                let file = part.file.clone();
-                let write = move || Ok((&*file).write_all(&piece)?);
-                reactor.spawn_blocking(write).await?;
-                progress(written, all);
-            }
-            Ok(fs::rename(&part.path, path)?)
-        })
-    }
-
-    /// Returns the URL of a page, after redirects, and its body. Fails unless the status is one of
-    /// success.
-    async fn page(self, url: String) -> Result<(Uri, Body), Failure> {
-        let mut request = url::get(url)?;
-        let response = Box::pin(self.exchange(&mut request)).await?;
-        match response.status().is_success() {
-            true => Ok((request.uri().clone(), response.into_body())),
-            false => Err(self.status_error(request.uri(), response).await),
-        }
     }
 }
 
@@ -397,110 +261,366 @@ fn with_alpn(config: ClientConfig) -> [ClientConfig; 2] {
     [both, config.or_alpn(&["http/1.1"])]
 }
 
-/// Requests a page. The Deferred fires with its bytes, 16 MiB at most.
-///
-/// Redirects are followed, and the limits are those of [`Agent::new`]. The connection is shared
-/// with the other pages that are requested at the same time, and then closed; an [`Agent`] keeps
-/// connections, and has settings.
-///
-/// # Cancel safety
-///
-/// Cancelling the Deferred closes the connection.
-///
-/// # Errors
-///
-/// Fails with an [`HttpError`]; with [`HttpError::Status`], which has the response's status,
-/// headers and body, unless the status is one of success.
-///
-/// # Examples
-///
-/// ```
-/// use std::time::Duration;
-/// use torsade::http;
-///
-/// torsade::testing::run(async |_reactor| {
-///     let port = http::serve("127.0.0.1:0", async |_request| Ok("<h1>hello</h1>"))?;
-///     let page = http::get_page(format!("http://{}/", port.local_addr())).await?;
-///     assert_eq!(page, "<h1>hello</h1>");
-///     port.stop(Duration::ZERO).await?;
-///     Ok(())
-/// });
-/// ```
-#[doc(alias = "getPage")]
-#[track_caller]
-pub fn get_page(url: impl Display) -> Deferred<Bytes> {
-    page_agent().get_page(url)
+/// The connections of an agent, for all servers.
+#[derive(Default)]
+pub(super) struct Pool {
+    /// The number of slots.
+    pub(super) open: Cell<usize>,
+    hosts: RefCell<BTreeMap<Rc<Origin>, Host>>,
+    /// The number of requests in the queues, and of all that were there.
+    waiting: Cell<usize>,
+    count: Cell<u64>,
 }
 
-/// Requests a page and writes it to a file, of any size; otherwise like [`get_page`].
-///
-/// `progress` is called with the number of bytes that were written, and of all if that is known.
-/// The bytes are written by a thread, to a new file beside `path`, which is renamed at the end. It
-/// is removed if anything fails, and when the Deferred is cancelled; then a file at `path` stays as
-/// it is.
-///
-/// # Errors
-///
-/// As for [`get_page`], and when the file cannot be written.
-///
-/// # Examples
-///
-/// ```no_run
-/// # fn main() -> Result<(), torsade::Failure> {
-/// torsade::run(async |_reactor| {
-///     let url = "https://example.org/image.iso";
-///     torsade::http::download_page(url, "image.iso", |bytes, of| {
-///         println!("{bytes} of {}", of.unwrap_or(bytes));
-///     })
-///     .await
-/// })
-/// # }
-/// ```
-#[doc(alias("downloadPage", "HTTPDownloader", "wget"))]
-#[track_caller]
-pub fn download_page(
-    url: impl Display,
-    path: impl AsRef<Path>,
-    progress: impl FnMut(u64, Option<u64>) + 'static,
-) -> Deferred<()> {
-    page_agent().download_page(url, path, progress)
+/// What belongs to one server.
+#[derive(Default)]
+struct Host {
+    /// The connections that can be used, which over HTTP/1 are those that are idle; the one that
+    /// was used last is at the end.
+    conns: Vec<Rc<Conn>>,
+    /// The number of slots.
+    open: usize,
+    /// The requests that wait, with their numbers.
+    waiting: VecDeque<(u64, Rc<Config>, Resolver<Grant>)>,
+    /// Whether the server has turned out to speak HTTP/1 only.
+    is_http1: bool,
 }
 
-/// Returns the agent of the functions.
-fn page_agent() -> Agent {
-    let new = || Agent::new().idle_timeout(Duration::ZERO);
-    // Without a reactor, requests fail.
-    let stored = Reactor::current().map(|reactor| reactor.inner().extension_or(new));
-    stored.map_or_else(new, |agent| Agent::clone(&agent))
-}
+/// What a request gets: the use of a connection, or the permission to open one.
+pub(super) type Grant = Result<Lease, Slot>;
 
-/// A file that is removed unless it was renamed.
-struct Part {
-    path: PathBuf,
-    file: Arc<File>,
-}
+impl Pool {
+    /// Returns the use of an open connection to the server, or a Deferred of a grant.
+    pub(super) fn acquire(
+        self: &Rc<Self>,
+        origin: &Rc<Origin>,
+        config: &Rc<Config>,
+    ) -> Result<Lease, Deferred<Grant>> {
+        let mut hosts = self.hosts.borrow_mut();
+        let host = hosts.entry(origin.clone()).or_default();
+        if let Some(lease) = host.lease(config) {
+            return Ok(lease);
+        }
+        let (deferred, resolver) = Deferred::pair();
+        let number = self.count.replace(self.count.get() + 1);
+        let waiting = (number, config.clone(), resolver);
+        host.waiting.push_back(waiting);
+        self.waiting.set(self.waiting.get() + 1);
+        drop(hosts);
+        self.serve();
+        Err(deferred)
+    }
 
-impl Part {
-    /// Creates a file beside another one, whose name no other file has.
-    fn create(path: &Path) -> io::Result<Self> {
-        for number in 0_u32.. {
-            let mut name = path.as_os_str().to_owned();
-            name.push(format!(".part{number}"));
-            match File::create_new(&name) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                file => {
-                    let (path, file) = (name.into(), Arc::new(file?));
-                    return Ok(Self { path, file });
-                }
+    /// Gives the waiting requests what there is for them.
+    fn serve(self: &Rc<Self>) {
+        while self.waiting.get() > 0 {
+            let mut hosts = self.hosts.borrow_mut();
+            let served = hosts.iter_mut().filter_map(|(origin, host)| {
+                let (number, config, _) = host.waiting.front()?;
+                let can_open = self.open.get() < config.connections && host.can_open(origin);
+                let is_served = can_open || host.conns.iter().any(|conn| !conn.is_closed());
+                is_served.then_some((*number, origin, host))
+            });
+            let Some((_, origin, host)) = served.min_by_key(|(number, ..)| *number) else {
+                let evicted = evicted(&hosts);
+                drop(hosts);
+                return evicted.map_or((), |conn| conn.close());
+            };
+            let (_, config, resolver) = host.waiting.pop_front().expect("it was seen");
+            let (lease, origin) = (host.lease(&config), origin.clone());
+            drop(hosts);
+            self.waiting.set(self.waiting.get() - 1);
+            if !resolver.is_cancelled() {
+                resolver.callback(lease.ok_or_else(|| Slot::new(self, &origin)));
             }
         }
-        Err(io::ErrorKind::AlreadyExists.into())
     }
 }
 
-impl Drop for Part {
+/// Returns the connection that has been idle longest, if a request waits for its end only.
+fn evicted(hosts: &BTreeMap<Rc<Origin>, Host>) -> Option<Rc<Conn>> {
+    hosts.iter().find(|(origin, host)| host.can_open(origin))?;
+    let conns = hosts.values().flat_map(|host| &host.conns);
+    let idle = conns.filter(|conn| conn.users.get() == 0 && !conn.is_closed());
+    idle.min_by_key(|conn| conn.since.get()).cloned()
+}
+
+impl Host {
+    /// Returns whether there may be a further connection to the server, for the next request.
+    /// Whether it speaks HTTP/2 is found out by one.
+    fn can_open(&self, origin: &Origin) -> bool {
+        let is_shared = origin.http2.unwrap_or(origin.is_tls && !self.is_http1);
+        self.waiting
+            .front()
+            .is_some_and(|(_, config, _)| match is_shared {
+                true => self.open == 0,
+                false => self.open < config.connections_per_host,
+            })
+    }
+
+    /// Returns the use of an open connection.
+    fn lease(&mut self, config: &Config) -> Option<Lease> {
+        loop {
+            let conn = self.conns.pop()?;
+            if conn.is_closed() {
+                continue;
+            }
+            conn.idle_timeout.set(config.idle_timeout);
+            if conn.is_http2 {
+                self.conns.push(conn.clone());
+            }
+            return Some(Lease::new(conn));
+        }
+    }
+}
+
+impl Drop for Host {
     fn drop(&mut self) {
-        // Nothing is there after it was renamed.
-        let _ = fs::remove_file(&self.path);
+        self.conns.iter().for_each(|conn| conn.close());
+    }
+}
+
+/// The permission to have one connection to a server.
+pub(super) struct Slot {
+    pool: Weak<Pool>,
+    origin: Rc<Origin>,
+    is_free: Cell<bool>,
+}
+
+impl Slot {
+    pub(super) fn new(pool: &Rc<Pool>, origin: &Rc<Origin>) -> Self {
+        let mut hosts = pool.hosts.borrow_mut();
+        hosts.entry(origin.clone()).or_default().open += 1;
+        pool.open.set(pool.open.get() + 1);
+        Self {
+            pool: Rc::downgrade(pool),
+            origin: origin.clone(),
+            is_free: Cell::new(false),
+        }
+    }
+
+    /// Lets the next request in.
+    fn free(&self) {
+        let was_free = self.is_free.replace(true);
+        if let Some(pool) = self.pool.upgrade().filter(|_| !was_free) {
+            pool.open.set(pool.open.get() - 1);
+            let mut hosts = pool.hosts.borrow_mut();
+            if let Some(host) = hosts.get_mut(&self.origin) {
+                host.open -= 1;
+                if host.open == 0 && host.waiting.is_empty() {
+                    hosts.remove(&self.origin);
+                }
+            }
+            drop(hosts);
+            pool.serve();
+        }
+    }
+
+    /// Begins to speak HTTP over a connection.
+    pub(super) async fn begin(self, io: Connection, agent: &Agent) -> Result<Lease, Failure> {
+        let reactor = Reactor::current().ok_or(DeferredError::NoReactor)?;
+        #[cfg(feature = "tls")]
+        let agreed = io.transport().tls().and_then(|tls| tls.alpn);
+        #[cfg(not(feature = "tls"))]
+        let agreed = None::<Vec<u8>>;
+        let agreed = agreed.map(|protocol| protocol == b"h2");
+        let is_http2 = agreed.or(self.origin.http2).unwrap_or(false);
+        let (sender, driver) = if is_http2 {
+            let mut builder = http2::Builder::new(Executor);
+            let (sender, driver) = builder.timer(Timer).handshake(io).await?;
+            (Sender::Two(sender), Either::Left(driver))
+        } else {
+            let (sender, driver) = http1::Builder::new().handshake(io).await?;
+            (Sender::One(sender), Either::Right(driver))
+        };
+        let conn = Rc::new(Conn {
+            sender: RefCell::new(Some(sender)),
+            slot: self,
+            is_http2,
+            users: Cell::default(),
+            since: Cell::new(reactor.now()),
+            idle_timeout: Cell::new(agent.config.idle_timeout),
+            timer: LimitTimer::default(),
+            is_busy: Cell::default(),
+            is_cut: Cell::default(),
+            upgraded: Cell::default(),
+        });
+        let driven = conn.clone();
+        let task = async move {
+            match driver {
+                // The error is that of each request as well.
+                Either::Left(driver) => drop(driver.await),
+                Either::Right(driver) => driven.drive(driver).await,
+            }
+            driven.close();
+        };
+        let executor = reactor.inner().executor();
+        executor.spawn(task, agent.location).detach();
+        let lease = Lease::new(conn.clone());
+        if let Some(pool) = conn.slot.pool.upgrade() {
+            if let Some(host) = pool.hosts.borrow_mut().get_mut(&conn.slot.origin) {
+                host.is_http1 = !is_http2;
+                host.conns.extend(is_http2.then(|| conn.clone()));
+            }
+            pool.serve();
+        }
+        Ok(lease)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.free();
+    }
+}
+
+/// A connection that requests are sent over.
+pub(super) struct Conn {
+    /// `None` when it is closed.
+    sender: RefCell<Option<Sender>>,
+    slot: Slot,
+    pub(super) is_http2: bool,
+    /// The number of leases.
+    users: Cell<usize>,
+    /// When the last one has ended, and how long the connection is kept after that.
+    since: Cell<Instant>,
+    idle_timeout: Cell<Duration>,
+    timer: LimitTimer,
+    /// Whether a request is under way over HTTP/1.
+    is_busy: Cell<bool>,
+    /// Whether a request over HTTP/1 was given up.
+    is_cut: Cell<bool>,
+    /// Gets the connection when a request has ended HTTP on it.
+    upgraded: Cell<Option<Resolver<Connection>>>,
+}
+
+enum Sender {
+    One(http1::SendRequest<Body>),
+    Two(http2::SendRequest<Body>),
+}
+
+/// The response's head that is to come.
+type Sending = LocalBoxFuture<'static, Result<Response<Incoming>, TrySendError<Request<Body>>>>;
+
+impl Conn {
+    fn is_closed(&self) -> bool {
+        match &*self.sender.borrow() {
+            None => true,
+            Some(Sender::One(sender)) => sender.is_closed(),
+            Some(Sender::Two(sender)) => sender.is_closed(),
+        }
+    }
+
+    /// Closes the connection when the messages that are under way are finished.
+    pub(super) fn close(&self) {
+        let sender = self.sender.take();
+        drop(sender);
+        self.slot.free();
+    }
+
+    /// Gives the connection back to the pool.
+    fn release(self: &Rc<Self>) {
+        let (pool, reactor) = (self.slot.pool.upgrade(), Reactor::current());
+        let (Some(pool), Some(reactor), false) = (pool, reactor, self.is_closed()) else {
+            return self.close();
+        };
+        self.users.set(self.users.get() - 1);
+        self.since.set(reactor.now());
+        if !self.is_http2 {
+            if let Some(host) = pool.hosts.borrow_mut().get_mut(&self.slot.origin) {
+                host.conns.push(self.clone());
+            }
+        }
+        pool.serve();
+        self.look();
+    }
+
+    /// Closes the connection if it has been idle too long.
+    fn look(self: &Rc<Self>) {
+        let Some(reactor) = Reactor::current().filter(|_| self.users.get() == 0) else {
+            return;
+        };
+        let this = Rc::downgrade(self);
+        let look = move || this.upgrade().iter().for_each(Self::look);
+        let limit = Some((self.since.get(), self.idle_timeout.get()));
+        if self.timer.passed(&[limit], &reactor, look).is_some() {
+            self.close();
+        }
+    }
+
+    /// Drives a connection over HTTP/1.
+    async fn drive(self: &Rc<Self>, mut driver: http1::Connection<Connection, Body>) {
+        let ended = poll_fn(|cx| {
+            let polled = driver.poll_without_shutdown(cx);
+            let is_ready = matches!(&*self.sender.borrow(), Some(Sender::One(it)) if it.is_ready());
+            if polled.is_pending() && is_ready && self.is_busy.replace(false) {
+                self.release();
+            }
+            polled
+        });
+        let is_well = ended.await.is_ok();
+        let mut parts = driver.into_parts();
+        if let (true, Some(resolver)) = (is_well, self.upgraded.take()) {
+            parts.io.put_back(&parts.read_buf);
+            resolver.callback(parts.io);
+        } else if self.is_cut.get() {
+            // The rest of a response that nobody wants is not waited for.
+            parts.io.transport().abort_connection();
+        }
+    }
+
+    /// Returns a Deferred of what the connection is when the request that is sent next has ended
+    /// HTTP/1 on it.
+    pub(super) fn upgraded(&self) -> Deferred<Connection> {
+        let (deferred, resolver) = Deferred::pair();
+        self.upgraded.set(Some(resolver));
+        deferred
+    }
+
+    /// Sends a request; the future yields the response's head. Dropping the future resets the
+    /// request, which over HTTP/1 closes the connection. Returns the request if it cannot be sent.
+    #[expect(clippy::result_large_err, reason = "the request is sent again")]
+    pub(super) fn send(&self, request: Request<Body>) -> Result<Sending, Request<Body>> {
+        self.is_busy.set(true);
+        self.is_cut.set(false);
+        match &mut *self.sender.borrow_mut() {
+            None => Err(request),
+            Some(Sender::One(sender)) => Ok(Box::pin(sender.try_send_request(request))),
+            Some(Sender::Two(sender)) => Ok(Box::pin(sender.try_send_request(request))),
+        }
+    }
+}
+
+/// A connection that one request uses.
+pub(super) struct Lease {
+    pub(super) conn: Rc<Conn>,
+    pub(super) stage: Cell<Stage>,
+}
+
+/// How far a request has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    Unsent,
+    /// Over HTTP/1 the connection itself says when it can be used again.
+    Sent,
+    /// The response has been read.
+    Over,
+}
+
+impl Lease {
+    fn new(conn: Rc<Conn>) -> Self {
+        conn.users.set(conn.users.get() + 1);
+        let stage = Cell::new(Stage::Unsent);
+        Self { conn, stage }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        match self.stage.get() {
+            Stage::Sent if !self.conn.is_http2 => self.conn.is_cut.set(true),
+            Stage::Over if !self.conn.is_http2 => {}
+            _ => self.conn.release(),
+        }
     }
 }

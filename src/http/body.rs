@@ -27,7 +27,6 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::HttpError;
-use super::wire::zeros;
 use crate::cells;
 use crate::failure::Failure;
 
@@ -59,7 +58,9 @@ pub struct Body(Kind);
 enum Kind {
     Bytes(Bytes),
     Incoming(Incoming),
-    File(FilePart),
+    /// A part of a file, from its current offset, and the number of bytes that are left. `None` is
+    /// a file of zeros.
+    File(Option<File>, u64),
     Stream(Pin<Box<dyn Stream<Item = Result<Bytes, Failure>>>>),
     Other(Pin<Box<dyn HttpBody<Data = Bytes, Error = Failure>>>),
 }
@@ -71,14 +72,6 @@ impl Default for Kind {
     fn default() -> Self {
         Self::Bytes(Bytes::new())
     }
-}
-
-/// A part of a file, from its current offset.
-struct FilePart {
-    /// `None` is a file of zeros.
-    file: Option<File>,
-    /// The number of bytes that are left.
-    left: u64,
 }
 
 impl Body {
@@ -102,8 +95,7 @@ impl Body {
     }
 
     pub(super) fn file_part(file: File, left: u64) -> Self {
-        let file = Some(file);
-        Self(Kind::File(FilePart { file, left }))
+        Self(Kind::File(Some(file), left))
     }
 
     /// Creates a body of the pieces of a stream. Its failure breaks the body off.
@@ -158,7 +150,7 @@ impl Body {
     /// many zeros then.
     pub(super) fn take_file(&mut self) -> Option<(File, u64)> {
         match &mut self.0 {
-            Kind::File(part) => Some((part.file.take()?, part.left)),
+            Kind::File(file, left) => Some((file.take()?, *left)),
             _ => None,
         }
     }
@@ -245,8 +237,10 @@ impl HttpBody for Body {
             Kind::Incoming(incoming) => {
                 ready!(Pin::new(incoming).poll_frame(cx).map_err(broken))
             }
-            Kind::File(part) if part.left == 0 => None,
-            Kind::File(part) => Some(part.read().map(Frame::data).map_err(Failure::from)),
+            Kind::File(_, 0) => None,
+            Kind::File(file, left) => {
+                Some(read(file, left).map(Frame::data).map_err(Failure::from))
+            }
             Kind::Stream(pieces) => ready!(pieces.as_mut().poll_next(cx).map_ok(Frame::data)),
             Kind::Other(other) => return other.as_mut().poll_frame(cx),
         };
@@ -268,7 +262,7 @@ impl HttpBody for Body {
         match &self.0 {
             Kind::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Incoming(incoming) => incoming.size_hint(),
-            Kind::File(part) => SizeHint::with_exact(part.left),
+            Kind::File(_, left) => SizeHint::with_exact(*left),
             Kind::Stream(_) => SizeHint::default(),
             Kind::Other(other) => other.size_hint(),
         }
@@ -296,24 +290,29 @@ fn broken(error: hyper::Error) -> Failure {
     HttpError::Broken { cause }.into()
 }
 
-impl FilePart {
-    /// Reads the next piece. A file that has become shorter is an error.
-    fn read(&mut self) -> io::Result<Bytes> {
-        let piece = match &mut self.file {
-            None => zeros(self.left),
-            Some(file) => {
-                let mut piece = Vec::with_capacity(self.left.min(PIECE) as usize);
-                file.take(self.left.min(PIECE)).read_to_end(&mut piece)?;
-                piece.into()
-            }
-        };
-        self.left -= piece.len() as u64;
-        match piece.is_empty() {
-            true => Err(io::ErrorKind::UnexpectedEof.into()),
-            false => Ok(piece),
+/// Reads the next piece of a file. One that has become shorter is an error.
+fn read(file: &mut Option<File>, left: &mut u64) -> io::Result<Bytes> {
+    let piece = match file {
+        None => zeros(*left),
+        Some(file) => {
+            let mut piece = Vec::with_capacity((*left).min(PIECE) as usize);
+            file.take((*left).min(PIECE)).read_to_end(&mut piece)?;
+            piece.into()
         }
+    };
+    *left -= piece.len() as u64;
+    match piece.is_empty() {
+        true => Err(io::ErrorKind::UnexpectedEof.into()),
+        false => Ok(piece),
     }
 }
+
+/// Returns at most `most` bytes that stand for those of a file.
+fn zeros(most: u64) -> Bytes {
+    Bytes::from_static(&ZEROS[..most.min(ZEROS.len() as u64) as usize])
+}
+
+pub(super) static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// The most bytes of a file that are read at once.
 const PIECE: u64 = 64 * 1024;

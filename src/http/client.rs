@@ -1,9 +1,6 @@
-//! The requests of an agent: which connections they use, whether redirects are followed, and how far
-//! they have come in which time, [`Progress`].
-#![expect(
-    clippy::manual_async_fn,
-    reason = "an async block uses what it captures in place; an async function stores it twice"
-)]
+//! The requests of an agent: which connections they use, whether redirects are followed, and
+//! [`Progress`], how far they have come in which time.
+#![expect(clippy::manual_async_fn, reason = "an async fn would be larger")]
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -14,13 +11,12 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version, header};
+use http::{Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::agent::Config;
+use super::agent::{Config, Grant, Lease, Stage};
 use super::body::Polled;
-use super::pool::{Grant, Lease, Stage};
 use super::url::{Origin, host_header, join};
 use super::{Agent, Body, HttpError, Phase};
 use crate::cells;
@@ -260,19 +256,17 @@ impl Config {
         };
         if becomes_get {
             *request.method_mut() = Method::GET;
-            remove(request.headers_mut(), OF_BODY);
+            for name in OF_BODY.split(' ') {
+                request.headers_mut().remove(name);
+            }
         }
         if Origin::of(&url, None).ok() != Some(to) {
-            remove(request.headers_mut(), OF_ORIGIN);
+            for name in OF_ORIGIN.split(' ') {
+                request.headers_mut().remove(name);
+            }
         }
         *request.uri_mut() = target;
         Ok(true)
-    }
-}
-
-fn remove(headers: &mut HeaderMap, names: &str) {
-    for name in names.split(' ') {
-        headers.remove(name);
     }
 }
 
@@ -322,7 +316,8 @@ impl Progress {
         let now = self.reactor.now();
         let since = |limit| (now, limit);
         self.between.set(between.map(since));
-        self.whole.set(self.whole.get().or(whole.map(since)));
+        self.whole
+            .set(self.whole.get().or_else(|| whole.map(since)));
         self.watch();
     }
 

@@ -119,23 +119,18 @@ impl fmt::Display for Phase {
 
 impl HttpError {
     pub(super) fn url(url: impl ToString, problem: impl ToString) -> Self {
-        Self::Url {
-            url: url.to_string(),
-            problem: problem.to_string(),
-        }
+        let (url, problem) = (url.to_string(), problem.to_string());
+        Self::Url { url, problem }
     }
 
     /// Returns the failure of a phase; a cancel and the failure of an earlier phase as they are.
     pub(super) fn failed(phase: Phase, url: &Uri, cause: Failure) -> Failure {
-        let is_known = matches!(
-            cause.downcast_ref(),
-            Some(Self::Failed { .. } | Self::TimedOut { .. })
-        );
-        if is_known || cause.is::<Cancelled>() {
-            return cause;
-        }
         let url = url.to_string();
-        Self::Failed { phase, url, cause }.into()
+        match cause.downcast_ref() {
+            Some(Self::Failed { .. } | Self::TimedOut { .. }) => cause,
+            _ if cause.is::<Cancelled>() => cause,
+            _ => Self::Failed { phase, url, cause }.into(),
+        }
     }
 
     pub(super) fn timed_out(phase: Phase, url: &Uri, limit: Duration) -> Failure {

@@ -23,14 +23,76 @@ use tracing::Level;
 
 use super::body::{Body, Mapped};
 use super::error::{HttpError, Phase};
-use super::serve::Server;
 use crate::cells;
 use crate::clock::{Clock, Limit, LimitTimer, Sleep};
 use crate::defer::{Deferred, Resolver};
 use crate::failure::Failure;
 use crate::reactor::Reactor;
+use crate::settings::settings;
 use crate::stream::Connection;
 use crate::transport::Transport;
+
+settings! {
+/// The settings of a server.
+///
+/// | limit | default | a peer that exceeds it |
+/// |---|---|---|
+/// | [`head_timeout`](Self::head_timeout) | 30 s | is disconnected |
+/// | [`idle_timeout`](Self::idle_timeout) | 60 s | is disconnected |
+/// | [`body_timeout`](Self::body_timeout) | 60 s | gets 408, or is disconnected |
+/// | [`max_head`](Self::max_head) | 32 KiB | gets 431 |
+/// | [`max_headers`](Self::max_headers) | 100 | gets 431 |
+/// | [`max_body`](Self::max_body) | 16 MiB | gets 413 |
+/// | [`max_streams`](Self::max_streams) | 100 | waits |
+/// | [`max_connections`](Self::max_connections) | 10,000 | waits |
+///
+/// Further limits are those of [`ListenOptions`], for example on the connections of one peer.
+///
+/// [`ListenOptions`]: crate::net::ListenOptions
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Server of Server, |server| server;
+
+    limits of time:
+    /// Sets how long the head of a request may take, from its first byte, or from the beginning of
+    /// the connection. `None` is no limit, here and below.
+    #[doc(alias = "header_read_timeout")]
+    head_timeout = Duration::from_secs(30);
+
+    /// Sets how long a connection may wait for the next request.
+    #[doc(alias("keep_alive_timeout", "timeOut"))]
+    idle_timeout = Duration::from_secs(60);
+
+    /// Sets how long a peer may send no byte of a body that the handler reads, or accept no byte of
+    /// a response.
+    body_timeout = Duration::from_secs(60);
+
+    others:
+    /// Sets the most bytes of a request's head, at least 8 KiB.
+    #[doc(alias("max_header_size", "max_header_list_size"))]
+    max_head: usize = 32 << 10, usize => max_head.max(8 << 10);
+
+    /// Sets the most headers of a request over HTTP/1.
+    max_headers: Option<usize> = None, usize => Some(max_headers);
+
+    /// Sets the most bytes of a request's body. A longer one fails with [`HttpError::TooLarge`]
+    /// when it is read.
+    ///
+    /// [`HttpError::TooLarge`]: super::HttpError::TooLarge
+    #[doc(alias("DefaultBodyLimit", "client_max_body_size"))]
+    max_body: u64 = 16 << 20, u64 => max_body;
+
+    /// Sets the most requests of one HTTP/2 connection that are under way at once.
+    #[doc(alias = "max_concurrent_streams")]
+    max_streams: u32 = 100, u32 => max_streams;
+
+    /// Sets the most connections, unless the options of the endpoint do.
+    max_connections: usize = 10_000, usize => max_connections;
+
+    /// Sets whether each request has the peer's [`Address`](crate::Address) among its extensions.
+    #[doc(alias("ConnectInfo", "getClientAddress", "remote_addr"))]
+    peers: bool = false, bool => peers;
+}
 
 /// Returns the connection of an HTTP/1 request that asks for another protocol, such as WebSocket's.
 /// The Deferred fires when the handler's response, whose status is 101 (or, to `CONNECT`, a
@@ -145,24 +207,25 @@ impl Exchange {
         let (limit, most) = (self.watch.server.body_timeout, self.watch.server.max_body);
         let (mut left, mut sleep) = (most, None::<Sleep>);
         Body::mapped(Body::from(incoming), move |body, cx| {
-            let Poll::Ready(frame) = body.next_frame(cx) else {
-                let Some(limit) = limit else {
-                    return Poll::Pending;
-                };
-                let sleep = sleep.get_or_insert_with(|| reactor.sleep(limit));
-                let _ = ready!(Pin::new(sleep).poll(cx));
-                let failure = HttpError::timed_out(Phase::Reading, &url, limit);
-                return Poll::Ready(Some(Err(failure)));
-            };
-            let length = length(&frame);
-            if length > 0 {
-                sleep = None;
+            match (body.next_frame(cx), limit) {
+                (Poll::Ready(frame), _) => {
+                    let length = length(&frame);
+                    if length > 0 {
+                        sleep = None;
+                    }
+                    let Some(rest) = left.checked_sub(length) else {
+                        return Poll::Ready(Some(Err(HttpError::TooLarge { limit: most }.into())));
+                    };
+                    left = rest;
+                    Poll::Ready(frame)
+                }
+                (Poll::Pending, None) => Poll::Pending,
+                (Poll::Pending, Some(limit)) => {
+                    let sleep = sleep.get_or_insert_with(|| reactor.sleep(limit));
+                    let _ = ready!(Pin::new(sleep).poll(cx));
+                    Poll::Ready(Some(Err(HttpError::timed_out(Phase::Reading, &url, limit))))
+                }
             }
-            let Some(rest) = left.checked_sub(length) else {
-                return Poll::Ready(Some(Err(HttpError::TooLarge { limit: most }.into())));
-            };
-            left = rest;
-            Poll::Ready(frame)
         })
     }
 
@@ -323,18 +386,15 @@ impl Watch {
 
     /// Returns whether the end was requested. The task is woken when it is.
     pub(super) fn poll_stop(&self, cx: &Context<'_>) -> bool {
-        if !cells::is_some(&self.waker) {
-            self.waker.set(Some(cx.waker().clone()));
-        }
+        let waker = self.waker.take().unwrap_or_else(|| cx.waker().clone());
+        self.waker.set(Some(waker));
         self.end.get().is_some()
     }
 
     /// Records whether the protocol changes, as a request has asked for it.
     pub(super) fn set_changes(&self, changes: bool) {
         self.changes.set(Some(changes));
-        if !changes {
-            drop(self.upgrade.take());
-        }
+        self.upgrade.set(self.upgrade.take().filter(|_| changes));
         cells::wake(&self.waker);
     }
 

@@ -8,7 +8,7 @@ mod client;
 mod error;
 mod exchange;
 mod files;
-mod pool;
+mod requests;
 mod serve;
 mod url;
 mod wire;
@@ -17,12 +17,13 @@ pub use bytes::Bytes;
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
 pub use http::{Request, Response};
 
-pub use self::agent::{Agent, download_page, get_page};
+pub use self::agent::Agent;
 pub use self::body::{Body, BodyWriter};
 pub use self::error::{HttpError, Phase};
-pub use self::exchange::upgrade;
+pub use self::exchange::{Server, upgrade};
 pub use self::files::files;
 
-pub use self::serve::{HttpPort, IntoResponse, SendBody, Server, serve, service};
+pub use self::requests::{download_page, get_page};
+pub use self::serve::{HttpPort, IntoResponse, SendBody, serve, service};
 
 pub use self::url::resolve;

@@ -29,7 +29,7 @@ use tower_service::Service;
 
 use super::body::Body;
 use super::error::HttpError;
-use super::exchange::{Exchange, Watch, asks_for_upgrade};
+use super::exchange::{Exchange, Server, Watch, asks_for_upgrade};
 use super::wire::Wire;
 use crate::address::Address;
 use crate::defer::{Deferred, Listeners};
@@ -37,7 +37,6 @@ use crate::failure::Failure;
 use crate::hyper::{Executor, Timer};
 use crate::net::{ListenOptions, Port, ToServerEndpoint};
 use crate::reactor::{Reactor, ReactorError};
-use crate::settings::settings;
 use crate::stream::Connection;
 
 /// Serves HTTP at an endpoint, with the limits of [`Server::new`]: `handler` makes the response of
@@ -110,8 +109,9 @@ impl Server {
         let options = options.send_timeout(self.body_timeout);
         let mut http1 = http1::Builder::new();
         http1.max_header_size(self.max_head);
-        if self.max_headers != DEFAULT_HEADERS {
-            http1.max_headers(self.max_headers);
+        // hyper's own limit is the default, for which it does not clear its memory each time.
+        if let Some(most) = self.max_headers {
+            http1.max_headers(most);
         }
         let mut http2 = http2::Builder::new(Executor);
         let max_head = self.max_head.try_into().unwrap_or(u32::MAX);
@@ -323,71 +323,6 @@ is_response!((), Body, Bytes, Vec<u8>, &'static [u8] => None::<(HeaderName, Head
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
-/// hyper's own limit, for which it does not clear its memory before each request.
-const DEFAULT_HEADERS: usize = 100;
-
-settings! {
-/// The settings of a server.
-///
-/// | limit | default | a peer that exceeds it |
-/// |---|---|---|
-/// | [`head_timeout`](Self::head_timeout) | 30 s | is disconnected |
-/// | [`idle_timeout`](Self::idle_timeout) | 60 s | is disconnected |
-/// | [`body_timeout`](Self::body_timeout) | 60 s | gets 408, or is disconnected |
-/// | [`max_head`](Self::max_head) | 32 KiB | gets 431 |
-/// | [`max_headers`](Self::max_headers) | 100 | gets 431 |
-/// | [`max_body`](Self::max_body) | 16 MiB | gets 413 |
-/// | [`max_streams`](Self::max_streams) | 100 | waits |
-/// | [`max_connections`](Self::max_connections) | 10,000 | waits |
-///
-/// Further limits are those of [`ListenOptions`], for example on the connections of one peer.
-///
-/// [`ListenOptions`]: crate::net::ListenOptions
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct Server of Server, |server| server;
-
-    limits of time:
-    /// Sets how long the head of a request may take, from its first byte, or from the beginning of
-    /// the connection. `None` is no limit, here and below.
-    #[doc(alias = "header_read_timeout")]
-    head_timeout = Duration::from_secs(30);
-
-    /// Sets how long a connection may wait for the next request.
-    #[doc(alias("keep_alive_timeout", "timeOut"))]
-    idle_timeout = Duration::from_secs(60);
-
-    /// Sets how long a peer may send no byte of a body that the handler reads, or accept no byte of
-    /// a response.
-    body_timeout = Duration::from_secs(60);
-
-    others:
-    /// Sets the most bytes of a request's head, at least 8 KiB.
-    #[doc(alias("max_header_size", "max_header_list_size"))]
-    max_head: usize = 32 << 10, usize => max_head.max(8 << 10);
-
-    /// Sets the most headers of a request over HTTP/1.
-    max_headers: usize = 100, usize => max_headers;
-
-    /// Sets the most bytes of a request's body. A longer one fails with [`HttpError::TooLarge`]
-    /// when it is read.
-    ///
-    /// [`HttpError::TooLarge`]: super::HttpError::TooLarge
-    #[doc(alias("DefaultBodyLimit", "client_max_body_size"))]
-    max_body: u64 = 16 << 20, u64 => max_body;
-
-    /// Sets the most requests of one HTTP/2 connection that are under way at once.
-    #[doc(alias = "max_concurrent_streams")]
-    max_streams: u32 = 100, u32 => max_streams;
-
-    /// Sets the most connections, unless the options of the endpoint do.
-    max_connections: usize = 10_000, usize => max_connections;
-
-    /// Sets whether each request has the peer's [`Address`](crate::Address) among its extensions.
-    #[doc(alias("ConnectInfo", "getClientAddress", "remote_addr"))]
-    peers: bool = false, bool => peers;
-}
-
 /// A handle to a port that serves HTTP. Clones are handles to the same port; dropping them does not
 /// close it.
 #[derive(Clone)]
@@ -472,8 +407,7 @@ impl Connections {
     fn check(&self) {
         if self.stopping.get().is_some() && self.watches.borrow().is_empty() {
             let count = self.cut_off.get();
-            let ended = self.ended.resolvers();
-            ended.for_each(|resolver| resolver.callback(count));
+            self.ended.resolvers().for_each(|it| it.callback(count));
         }
     }
 }

@@ -3,10 +3,9 @@
 //! # The idea
 //!
 //! A request that two programs divide differently can hide another one from the first of them. So
-//! the framing of HTTP/1 is followed here as well, by [`Framing`], more strictly than hyper does it:
-//! lines end with CR LF, a request has one `Content-Length` or `Transfer-Encoding: chunked`, not
-//! both, and nothing but an extension follows the size of a chunk. What hyper refuses is not looked
-//! for.
+//! [`Framing`] follows HTTP/1 as well, more strictly than hyper does: lines end with CR LF, a
+//! request has one `Content-Length` or `Transfer-Encoding: chunked`, not both, and nothing but an
+//! extension follows the size of a chunk. What hyper refuses is not looked for.
 //!
 //! The frames of HTTP/2 are counted: one of a few bytes, such as a `PING`, takes hyper a
 //! microsecond.
@@ -26,10 +25,10 @@ use std::rc::Rc;
 use std::str;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use memchr::memchr;
 
+use super::body::ZEROS;
 use super::exchange::Watch;
 use crate::defer::Deferred;
 use crate::stream::Connection;
@@ -210,13 +209,6 @@ impl Write for Wire {
     }
 }
 
-/// Returns at most `most` bytes that stand for those of a file.
-pub(super) fn zeros(most: u64) -> Bytes {
-    Bytes::from_static(&ZEROS[..most.min(ZEROS.len() as u64) as usize])
-}
-
-static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
-
 /// A byte that is allowed nowhere in a head or in the size of a chunk; and the end of a head, for
 /// which hyper waits before it looks at the rest.
 const REFUSED: &[u8] = b"\0\r\n\r\n";
@@ -225,18 +217,18 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 
 /// Follows the messages of a connection.
 #[derive(Default)]
-pub(super) struct Framing {
-    pub(super) state: State,
+struct Framing {
+    state: State,
     /// The number of bytes of the body, or [`CHUNKED`], as far as it is known from the head.
     body: Option<u64>,
-    /// Whether the request asks to go on with another protocol.
-    is_upgrade: bool,
+    /// The state after the request.
+    end: State,
     /// The number of empty lines before a request.
     empty_lines: usize,
 }
 
 #[derive(Clone, Copy, Default, PartialEq)]
-pub(super) enum State {
+enum State {
     /// Before a request.
     #[default]
     Start,
@@ -254,14 +246,14 @@ pub(super) enum State {
 }
 
 /// The state in which HTTP/2 begins, with a preface of 24 bytes.
-pub(super) const HTTP2: State = State::Frame(24, FRAMES);
+const HTTP2: State = State::Frame(24, FRAMES);
 /// The most frames in one turn.
-pub(super) const FRAMES: usize = 16;
+const FRAMES: usize = 16;
 
 impl Framing {
     /// Returns how many of the bytes, which follow those that it has returned before, hyper may
     /// read now. The rest is an unfinished line or header if the state does not say otherwise.
-    pub(super) fn check(&mut self, bytes: &[u8]) -> usize {
+    fn check(&mut self, bytes: &[u8]) -> usize {
         let mut at = 0;
         while at < bytes.len() {
             match self.state {
@@ -269,7 +261,7 @@ impl Framing {
                 State::Body(left) => {
                     self.state = match (skip(left, bytes, &mut at), self.body) {
                         (0, Some(CHUNKED)) => State::ChunkSize,
-                        (0, _) => self.end(),
+                        (0, _) => self.end,
                         (left, _) => State::Body(left),
                     };
                 }
@@ -307,11 +299,16 @@ impl Framing {
             }
             State::Start => {
                 (self.body, self.empty_lines) = (None, 0);
-                self.is_upgrade = line.starts_with(b"CONNECT ");
+                let is_connect = line.starts_with(b"CONNECT ");
+                self.end = if is_connect {
+                    State::Upgrade
+                } else {
+                    State::Start
+                };
                 State::Head
             }
             State::Head if line.is_empty() => match self.body {
-                None | Some(0) => self.end(),
+                None | Some(0) => self.end,
                 Some(CHUNKED) => State::ChunkSize,
                 Some(length) => State::Body(length),
             },
@@ -324,7 +321,7 @@ impl Framing {
                     size => State::Body(size.checked_add(2)?),
                 }
             }
-            State::Trailer if line.is_empty() => self.end(),
+            State::Trailer if line.is_empty() => self.end,
             state => state,
         })
     }
@@ -337,19 +334,13 @@ impl Framing {
             let is_chunked = value[1..].trim_ascii().eq_ignore_ascii_case(b"chunked");
             is_chunked.then_some(CHUNKED)?
         } else {
-            self.is_upgrade |= name.eq_ignore_ascii_case(b"upgrade");
+            if name.eq_ignore_ascii_case(b"upgrade") {
+                self.end = State::Upgrade;
+            }
             return Some(State::Head);
         };
         let other = self.body.replace(body);
         other.is_none().then_some(State::Head)
-    }
-
-    /// Returns the state after a request.
-    fn end(&self) -> State {
-        match self.is_upgrade {
-            true => State::Upgrade,
-            false => State::Start,
-        }
     }
 }
 
