@@ -251,7 +251,11 @@ impl ConnCore {
     /// Takes the waker of the task that waits for space in the queue, if one does.
     #[inline]
     pub(crate) fn take_writer(&self) -> Option<Waker> {
-        cells::with(&self.extras, |extras| extras.as_mut()?.writer.take())
+        // Most connections have no rare state, and each flush asks.
+        let mut extras = self.extras.take()?;
+        let writer = extras.writer.take();
+        self.extras.set(Some(extras));
+        writer
     }
 
     /// Stores bytes that were read before the handler begins.
