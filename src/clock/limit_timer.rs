@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::{Clock, DelayedCall};
 
 /// The beginning of a time, and its limit.
+#[cfg(feature = "http")]
 pub(crate) type Limit = Option<(Instant, Duration)>;
 
 /// A timer for limits of time that often begin anew. It is not moved when they do, but fires too
