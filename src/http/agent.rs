@@ -303,8 +303,7 @@ impl Pool {
         }
         let (deferred, resolver) = Deferred::pair();
         let number = self.count.replace(self.count.get() + 1);
-        let waiting = (number, config.clone(), resolver);
-        host.waiting.push_back(waiting);
+        host.waiting.push_back((number, config.clone(), resolver));
         self.waiting.set(self.waiting.get() + 1);
         drop(hosts);
         self.serve();
@@ -327,12 +326,13 @@ impl Pool {
                 return evicted.map_or((), |conn| conn.close());
             };
             let (_, config, resolver) = host.waiting.pop_front().expect("it was seen");
+            self.waiting.set(self.waiting.get() - 1);
+            if resolver.is_cancelled() {
+                continue;
+            }
             let (lease, origin) = (host.lease(&config), origin.clone());
             drop(hosts);
-            self.waiting.set(self.waiting.get() - 1);
-            if !resolver.is_cancelled() {
-                resolver.callback(lease.ok_or_else(|| Slot::new(self, &origin)));
-            }
+            resolver.callback(lease.ok_or_else(|| Slot::new(self, &origin)));
         }
     }
 }
