@@ -8,10 +8,22 @@ use torsade::http::{self, Body, Bytes};
 
 use crate::measure::{self, Error};
 
+/// The program that makes the requests.
+#[derive(Clone, Copy, PartialEq)]
+enum Load {
+    /// `wrk`: HTTP/1.1, for some time. It makes no exact number of requests, so where instructions
+    /// are counted, `h2load` takes its part.
+    Wrk,
+    /// `h2load` with HTTP/1.1.
+    H1,
+    /// `h2load` with HTTP/2.
+    H2,
+}
+
 /// One kind of request.
 pub struct HttpRow {
     name: &'static str,
-    is_http2: bool,
+    load: Load,
     path: &'static str,
     /// The number of requests of a round, and those that callgrind counts.
     count: usize,
@@ -21,28 +33,28 @@ pub struct HttpRow {
 const ROWS: [HttpRow; 4] = [
     HttpRow {
         name: "http-hello",
-        is_http2: false,
+        load: Load::Wrk,
         path: "/",
         count: 50_000,
         counted: 2_000,
     },
     HttpRow {
         name: "http2-hello",
-        is_http2: true,
+        load: Load::H2,
         path: "/",
         count: 50_000,
         counted: 4_000,
     },
     HttpRow {
         name: "http-1mb",
-        is_http2: false,
+        load: Load::H1,
         path: "/1mb",
         count: 3_000,
         counted: 200,
     },
     HttpRow {
         name: "http-file",
-        is_http2: false,
+        load: Load::H1,
         path: "/file",
         count: 3_000,
         counted: 200,
@@ -95,7 +107,10 @@ impl HttpRow {
         let mut server = Server::start(who, &[])?;
         self.ask(server.port, self.count / 10)?;
         let before = measure::busy(server.child.id())?;
-        let count = self.ask(server.port, self.count)?;
+        let count = match self.load {
+            Load::Wrk => self.ask_for_seconds(server.port)?,
+            Load::H1 | Load::H2 => self.ask(server.port, self.count)?,
+        };
         let busy = measure::busy(server.child.id())? - before;
         server.end()?;
         Ok(busy / count as f64)
@@ -118,7 +133,7 @@ impl HttpRow {
         let mut command = Command::new("taskset");
         command.args(["-c", "0", "h2load", "-t1", "-c", &CONNECTIONS.to_string()]);
         command.args(["-n", &count.to_string()]);
-        if !self.is_http2 {
+        if self.load != Load::H2 {
             command.arg("--h1");
         }
         let output = command.arg(&url).output()?;
@@ -131,6 +146,32 @@ impl HttpRow {
         match done == count {
             true => Ok(count),
             false => Err(format!("{}: {done} of {count}: {text}", self.name).into()),
+        }
+    }
+
+    /// Makes requests with `wrk` for some time; returns how many were answered.
+    fn ask_for_seconds(&self, port: u16) -> Result<usize, Error> {
+        let url = format!("http://127.0.0.1:{port}{}", self.path);
+        let mut command = Command::new("taskset");
+        command.args([
+            "-c",
+            "0",
+            "wrk",
+            "-t1",
+            "-d2s",
+            "-c",
+            &CONNECTIONS.to_string(),
+        ]);
+        let output = command.arg(&url).output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let done = text
+            .split(" requests in ")
+            .next()
+            .and_then(|text| text.rsplit(char::is_whitespace).next()?.parse().ok());
+        let failed = text.contains("Socket errors") || text.contains("Non-2xx");
+        match done {
+            Some(count) if count > 0 && !failed => Ok(count),
+            _ => Err(format!("{}: {text}", self.name).into()),
         }
     }
 }

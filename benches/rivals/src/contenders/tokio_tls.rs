@@ -1,9 +1,11 @@
 //! tokio-rustls on tokio's current-thread runtime.
 
 use std::io;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -22,9 +24,9 @@ pub fn serve(work: Tls) -> Result<(), Error> {
         loop {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            let accepted = acceptor.accept(stream);
+            let accepted = timeout(HANDSHAKE, acceptor.accept(stream));
             tokio::spawn(async move {
-                let stream = accepted.await?;
+                let stream = accepted.await??;
                 match work {
                     Tls::Handshake | Tls::Echo(_) => echo(stream).await,
                     Tls::Send => send(stream).await,
@@ -69,3 +71,7 @@ async fn receive(mut stream: Stream) -> io::Result<()> {
         stream.flush().await?;
     }
 }
+
+/// The time limit of a handshake, which torsade has by default: without one, peers that stop in it
+/// hold a server's memory.
+const HANDSHAKE: Duration = Duration::from_secs(10);
