@@ -146,6 +146,10 @@ impl Body {
         (BodyWriter { sender, shared }, body)
     }
 
+    pub(super) fn is_file(&self) -> bool {
+        matches!(self.0, Kind::File(..))
+    }
+
     /// Takes the file out, and its length, if this is the body of a file. The body is one of as
     /// many zeros then.
     pub(super) fn take_file(&mut self) -> Option<(File, u64)> {

@@ -234,11 +234,10 @@ impl Exchange {
         mut self,
         response: Response<Body>,
     ) -> Response<impl HttpBody<Data = Bytes, Error = Failure>> {
-        let headers = response.headers();
         // hyper must write as many zeros as there are bytes of the file, and nothing between.
-        let mut is_direct = !self.watch.is_http2()
-            && !headers.contains_key(header::TRANSFER_ENCODING)
-            && !headers.contains_key(header::CONTENT_LENGTH);
+        let names = [header::TRANSFER_ENCODING, header::CONTENT_LENGTH];
+        let is_sized = || names.iter().any(|it| response.headers().contains_key(it));
+        let mut is_direct = response.body().is_file() && !self.watch.is_http2() && !is_sized();
         if let Some(log) = &mut self.log {
             log.status = response.status().as_u16();
         }

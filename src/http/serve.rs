@@ -194,8 +194,7 @@ where
         if self.server.peers {
             head.extensions.insert(watch.transport.peer());
         }
-        let is_too_large = incoming.size_hint().lower() > self.server.max_body;
-        let refusal = match is_too_large {
+        let refusal = match incoming.size_hint().lower() > self.server.max_body {
             true => Some(StatusCode::PAYLOAD_TOO_LARGE),
             false => is_ambiguous(&head).then_some(StatusCode::BAD_REQUEST),
         };

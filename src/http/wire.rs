@@ -299,11 +299,9 @@ impl Framing {
             }
             State::Start => {
                 (self.body, self.empty_lines) = (None, 0);
-                let is_connect = line.starts_with(b"CONNECT ");
-                self.end = if is_connect {
-                    State::Upgrade
-                } else {
-                    State::Start
+                self.end = match line.starts_with(b"CONNECT ") {
+                    true => State::Upgrade,
+                    false => State::Start,
                 };
                 State::Head
             }
@@ -312,6 +310,8 @@ impl Framing {
                 Some(CHUNKED) => State::ChunkSize,
                 Some(length) => State::Body(length),
             },
+            // No name that matters begins otherwise.
+            State::Head if !matches!(line[0] | 0x20, b'c' | b't' | b'u') => State::Head,
             State::Head => self.header(line)?,
             State::ChunkSize => {
                 let digits = str::from_utf8(line.split(|byte| *byte == b';').next()?).ok()?;
