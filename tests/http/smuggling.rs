@@ -33,12 +33,33 @@ async fn send(reactor: &Reactor, input: &str, piece: usize) -> Result<(String, S
     Ok((String::from_utf8_lossy(&answer).into_owned(), seen.take()))
 }
 
+/// Sends the input of each of these texts in pieces of each size, all at the same time. Returns
+/// what [`send`] does, with the text and the size.
+async fn send_all<'a>(
+    reactor: &Reactor,
+    texts: &[&'a str],
+    pieces: [usize; 3],
+    input: impl Fn(&str) -> String,
+) -> Result<Vec<(&'a str, usize, String, String)>, Failure> {
+    let sent = texts.iter().flat_map(|text| {
+        let input = input(text);
+        pieces.map(|piece| {
+            let input = input.clone();
+            async move {
+                let (answer, seen) = send(reactor, &input, piece).await?;
+                Ok((*text, piece, answer, seen))
+            }
+        })
+    });
+    futures::future::try_join_all(sent).await
+}
+
 const GOOD: &str = "GET /good HTTP/1.1\r\nHost: here\r\n\r\n";
 const NEXT: &str = "GET /next HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n";
 
 on_both! {
     async fn heads_that_are_read_in_two_ways_are_refused(reactor) {
-        for head in [
+        let heads = [
             "POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
             "POST / HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
             "POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
@@ -72,19 +93,18 @@ on_both! {
             "GET /two words HTTP/1.1\r\nHost: here\r\n\r\n",
             "GET / HTTP/9.1\r\nHost: here\r\n\r\n",
             "GET /\r\nHost: here\r\n\r\n",
-        ] {
-            for piece in [1000, 7, 1] {
-                let (answer, seen) = send(&reactor, &format!("{GOOD}{head}{NEXT}"), piece).await?;
-                let count = answer.matches("HTTP/1.1 ").count();
-                assert_eq!(seen, "/good ", "{head:?} by {piece}: {answer}");
-                assert!(answer.contains("HTTP/1.1 400 Bad Request\r\n"), "{head:?}: {answer}");
-                assert_eq!(count, 2, "{head:?} by {piece}: {answer}");
-            }
+        ];
+        let input = |head: &str| format!("{GOOD}{head}{NEXT}");
+        for (head, piece, answer, seen) in send_all(&reactor, &heads, [1000, 7, 1], input).await? {
+            let count = answer.matches("HTTP/1.1 ").count();
+            assert_eq!(seen, "/good ", "{head:?} by {piece}: {answer}");
+            assert!(answer.contains("HTTP/1.1 400 Bad Request\r\n"), "{head:?}: {answer}");
+            assert_eq!(count, 2, "{head:?} by {piece}: {answer}");
         }
     }
 
     async fn sizes_of_chunks_that_are_read_in_two_ways_break_the_body_off(reactor) {
-        for chunks in [
+        let chunks = [
             "0x1\r\na\r\n0\r\n\r\n",
             "+1\r\na\r\n0\r\n\r\n",
             " 1\r\na\r\n0\r\n\r\n",
@@ -99,30 +119,28 @@ on_both! {
             "fffffffffffffffe\r\na\r\n0\r\n\r\n",
             "1\r\na\r\n0\r\n\n",
             "1\r\na\r\n0\r\n folded\r\n\r\n",
-        ] {
-            let head = "POST /good HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n";
-            for piece in [1000, 7, 1] {
-                let (answer, seen) = send(&reactor, &format!("{head}{chunks}{NEXT}"), piece).await?;
-                assert_eq!(seen, "/good ", "{chunks:?} by {piece}: {answer}");
-                assert!(!answer.contains("200 OK"), "{chunks:?} by {piece}: {answer}");
-            }
+        ];
+        let head = "POST /good HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let input = |chunks: &str| format!("{head}{chunks}{NEXT}");
+        for (chunks, piece, answer, seen) in send_all(&reactor, &chunks, [1000, 7, 1], input).await? {
+            assert_eq!(seen, "/good ", "{chunks:?} by {piece}: {answer}");
+            assert!(!answer.contains("200 OK"), "{chunks:?} by {piece}: {answer}");
         }
     }
 
     async fn what_is_in_order_is_taken_however_it_is_cut(reactor) {
-        for input in [
+        let inputs = [
             "\r\n\r\nPOST /a HTTP/1.1\r\nHost: here\r\nContent-Length: 3\r\n\r\na\nb",
             "POST /a HTTP/1.1\r\nhost:here\r\ncontent-length:\t3 \r\n\r\n\n\n\n",
             "POST /a HTTP/1.1\r\nHost: here\r\nTRANSFER-ENCODING: Chunked\r\n\r\n002;a=\"b\"\r\na\n\r\n1\r\nb\r\n0\r\nX: y\r\n\r\n",
             "POST /a HTTP/1.1\r\nHost: here\r\nUpgrade: h2c\r\nConnection: upgrade\r\nContent-Length: 3\r\n\r\n\n\n\n",
             "POST http://here/a HTTP/1.1\r\nHost: HERE\r\nContent-Length: 3\r\n\r\nabc",
-        ] {
-            for piece in [1000, 3, 1] {
-                let (answer, seen) = send(&reactor, &format!("{input}{NEXT}"), piece).await?;
-                assert_eq!(seen, "/a /next ", "{input:?} by {piece}: {answer}");
-                assert!(answer.contains("\r\n\r\n3 bytes"), "{answer}");
-                assert!(answer.ends_with("\r\n\r\n0 bytes"), "{answer}");
-            }
+        ];
+        let input = |input: &str| format!("{input}{NEXT}");
+        for (input, piece, answer, seen) in send_all(&reactor, &inputs, [1000, 3, 1], input).await? {
+            assert_eq!(seen, "/a /next ", "{input:?} by {piece}: {answer}");
+            assert!(answer.contains("\r\n\r\n3 bytes"), "{answer}");
+            assert!(answer.ends_with("\r\n\r\n0 bytes"), "{answer}");
         }
     }
 }

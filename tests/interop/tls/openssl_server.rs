@@ -269,6 +269,7 @@ fn openssl_as_a_server_replaces_its_keys_and_ours() {
                     conn.write_all(b"heard\n").await?;
                 } else {
                     // What it reads at once is one command.
+                    input.flush().await?;
                     let unread = File::open(&commands)?;
                     until(|| ioctl_fionread(&unread).unwrap() == 0).await;
                 }
