@@ -150,7 +150,8 @@
 //!
 //! ```text
 //! let mut store = cookie_store::CookieStore::default();
-//! let cookies = store.get_request_values(&url).map(|(name, value)| format!("{name}={value}"));
+//! let cookies = store.get_request_values(&url);
+//! let cookies = cookies.map(|(name, value)| format!("{name}={value}"));
 //! let cookies = cookies.collect::<Vec<_>>().join("; ");
 //! let request = Request::get(url.as_str()).header("cookie", cookies);
 //! let response = agent.request(request.body(())?).await?;
@@ -173,9 +174,11 @@
 //! Forms, by `serde_urlencoded`, and JSON by `serde_json`:
 //!
 //! ```text
-//! let request = Request::post(url).header("content-type", "application/x-www-form-urlencoded");
-//! let response = agent.request(request.body(serde_urlencoded::to_string(&form)?)?).await?;
-//! let answer: Answer = serde_json::from_slice(&response.into_body().read(1 << 20).await?)?;
+//! let kind = "application/x-www-form-urlencoded";
+//! let request = Request::post(url).header("content-type", kind);
+//! let request = request.body(serde_urlencoded::to_string(&form)?)?;
+//! let body = agent.request(request).await?.into_body();
+//! let answer: Answer = serde_json::from_slice(&body.read(1 << 20).await?)?;
 //! ```
 //!
 //! # Build

@@ -10,6 +10,7 @@ mod channels;
 mod clients;
 mod codecs;
 mod examples;
+mod guide;
 mod hyper;
 mod sql;
 mod tls;
