@@ -16,7 +16,7 @@ use crate::support::folder::Folder;
 use crate::support::nginx::Nginx;
 use crate::support::program::example_path;
 
-const PAGES: u32 = 3_000;
+const PAGES: u32 = 10_000;
 
 /// A site in which each page links to ten others, and to some that are not pages.
 #[derive(Default)]
