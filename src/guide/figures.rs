@@ -13,26 +13,26 @@
 //!
 //! | operation | torsade: protocol / async | tokio | smol | bare |
 //! |---|--:|--:|--:|--:|
-//! | echo, 64 bytes, 1 connection | 1,139 / 1,566 | 1,652 | 240 | 151 |
-//! | echo, 64 bytes, 64 connections | 394 / 752 | 985 | 1,436 | 130 |
-//! | echo, 64 bytes, 1,000 connections | 376 / 726 | 966 | 1,370 | 126 |
-//! | echo, 100 of 10,100 connections | 280 / 607 | 1,066 | 1,192 | 117 |
-//! | lines, pipelined 16 deep, 64 connections | 291 / 353 | 243 | 551 | 138 |
-//! | lines with a codec, as a stream and a sink | 558 / 826 | 755 | | 138 |
-//! | connect, one message, close | 6,272 / 13,808 | 14,593 | 10,675 | 391 |
-//! | echo, 64 KiB, 8 connections | 961 / 955 | 1,100 | 1,693 | 133 |
-//! | TLS: connect, handshake, a byte each way, close | 1,264,352 / 1,273,193 | 1,263,642 | | |
-//! | TLS: echo, 64 bytes, 32 connections | 5,657 / 6,013 | 6,064 | | |
-//! | TLS: send 256 MiB, 64 KiB at a time | 241,530 / 241,600 | 239,312 | | |
-//! | TLS: receive 256 MiB | 308,469 / 307,893 | 308,053 | | |
-//! | yield | 251 | 1,026 | 553 | |
-//! | spawn 100 tasks and await them | 584 | 1,643 | 991 | |
-//! | spawn 1,000 tasks and await them | 764 | 1,633 | 1,156 | |
-//! | ping-pong by wakers | 293 | 339 | 616 | |
-//! | ping-pong by queues | 1,082 | 621 | 2,013 | |
-//! | from a thread by a channel | 261 | 335 | 351 | |
-//! | reset one of 100,000 sleeps | 102 | 277 | 2,152 | |
-//! | from a thread by calls | 265 | 412 | | |
+//! | echo, 64 bytes, 1 connection | 1,122 / 1,547 | 1,652 | 3,365 | 151 |
+//! | echo, 64 bytes, 64 connections | 392 / 755 | 990 | 1,451 | 130 |
+//! | echo, 64 bytes, 1,000 connections | 356 / 712 | 965 | 1,229 | 126 |
+//! | echo, 100 of 10,100 connections | 1,622 / 812 | 2,662 | 1,810 | 175 |
+//! | lines, pipelined 16 deep, 64 connections | 278 / 352 | 243 | 569 | 138 |
+//! | lines with a codec, as a stream and a sink | 558 / 825 | 755 | | 138 |
+//! | connect, one message, close | 6,196 / 13,910 | 15,196 | 17,027 | 391 |
+//! | echo, 64 KiB, 8 connections | 1,091 / 1,036 | 1,298 | 2,037 | 136 |
+//! | TLS: connect, handshake, a byte each way, close | 1,265,151 / 1,275,078 | 1,265,532 | | |
+//! | TLS: echo, 64 bytes, 32 connections | 5,655 / 6,035 | 6,064 | | |
+//! | TLS: send 256 MiB, 64 KiB at a time | 241,544 / 241,481 | 239,454 | | |
+//! | TLS: receive 256 MiB | 308,461 / 308,023 | 309,466 | | |
+//! | yield | 218 | 1,026 | 549 | |
+//! | spawn 100 tasks and await them | 564 | 1,643 | 991 | |
+//! | spawn 1,000 tasks and await them | 747 | 1,633 | 1,162 | |
+//! | ping-pong by wakers | 287 | 339 | 612 | |
+//! | ping-pong by queues | 932 | 621 | 2,013 | |
+//! | from a thread by a channel | 267 | 310 | 355 | |
+//! | reset one of 100,000 sleeps | 102 | 277 | 2,144 | |
+//! | from a thread by calls | 364 | 408 | | |
 //!
 //! # CPU time
 //!
@@ -42,27 +42,27 @@
 //!
 //! | work | protocol / async | smol | bare |
 //! |---|--:|--:|--:|
-//! | echo, 64 bytes, 1 connection | 1.04 / 0.98 | 1.58 | 0.94 |
-//! | echo, 64 bytes, 64 connections | 1.11 / 1.11 | 1.25 | 0.72 |
-//! | echo, 64 bytes, 1,000 connections | 0.72 / 0.81 | 1.07 | 0.85 |
-//! | echo, 100 of 10,100 connections | 0.99 / 1.29 | 1.23 | 1.14 |
-//! | lines, pipelined 16 deep, 64 connections | 0.97 / 1.03 | 1.47 | 0.87 |
-//! | lines with a codec, as a stream and a sink | 0.63 / 0.94 | | 0.55 |
-//! | connect, one message, close | 0.88 / 0.92 | 1.21 | 1.11 |
-//! | echo, 64 KiB, 8 connections | 1.03 / 0.98 | 1.09 | 1.00 |
-//! | TLS: connect, handshake, a byte each way, close | 1.24 / 1.01 | | |
-//! | TLS: echo, 64 bytes, 32 connections | 0.80 / 0.94 | | |
-//! | TLS: send 256 MiB, 64 KiB at a time | 1.12 / 1.04 | | |
-//! | TLS: receive 256 MiB | 0.99 / 1.00 | | |
-//! | yield | 0.15 | 0.40 | |
-//! | spawn 100 tasks and await them | 0.43 | 1.06 | |
-//! | spawn 1,000 tasks and await them | 0.44 | 1.08 | |
-//! | ping-pong by wakers | 1.12 | 2.55 | |
-//! | ping-pong by queues | 1.09 | 8.67 | |
-//! | from a thread by a channel | 1.11 | 0.93 | |
-//! | from a thread by calls | 0.66 | | |
-//! | reset one of 100,000 sleeps | 0.68 | 1.42 | |
-//! | 1,000,000 timers in a second | 0.37 | | |
+//! | echo, 64 bytes, 1 connection | 0.92 / 1.00 | 0.79 | 0.96 |
+//! | echo, 64 bytes, 64 connections | 0.99 / 1.01 | 1.40 | 0.97 |
+//! | echo, 64 bytes, 1,000 connections | 0.93 / 0.99 | 1.29 | 0.92 |
+//! | echo, 100 of 10,100 connections | 0.99 / 1.02 | 1.39 | 0.94 |
+//! | lines, pipelined 16 deep, 64 connections | 1.05 / 1.07 | 1.50 | 0.92 |
+//! | lines with a codec, as a stream and a sink | 0.86 / 0.93 | | 0.73 |
+//! | connect, one message, close | 1.00 / 1.03 | 1.20 | 0.92 |
+//! | echo, 64 KiB, 8 connections | 0.97 / 1.02 | 1.16 | 0.98 |
+//! | TLS: connect, handshake, a byte each way, close | 1.04 / 1.08 | | |
+//! | TLS: echo, 64 bytes, 32 connections | 0.98 / 1.01 | | |
+//! | TLS: send 256 MiB, 64 KiB at a time | 0.85 / 0.83 | | |
+//! | TLS: receive 256 MiB | 1.29 / 1.24 | | |
+//! | yield | 0.16 | 0.42 | |
+//! | spawn 100 tasks and await them | 0.47 | 1.17 | |
+//! | spawn 1,000 tasks and await them | 0.50 | 1.12 | |
+//! | ping-pong by wakers | 0.98 | 2.17 | |
+//! | ping-pong by queues | 0.99 | 8.20 | |
+//! | from a thread by a channel | 1.07 | 1.29 | |
+//! | from a thread by calls | 0.42 | | |
+//! | reset one of 100,000 sleeps | 0.62 | 1.75 | |
+//! | 1,000,000 timers in a second | 0.73 | | |
 //!
 //! For the echo on 64 connections Twisted takes 5.5, asyncio 7.7 and uvloop 1.5 times tokio's time.
 //! Of a million timers in a second, half are later than 29 µs; with tokio, whose wheel counts
