@@ -16,7 +16,7 @@
 //! 3. Reading is armed only while the handler wants bytes; a paused connection is disarmed, so a
 //!    hang-up cannot spin.
 //! 4. Writing is armed when the socket is full, and disarmed when the driver reports it writable
-//!    and nothing waits for that: who sends much fills it again at once.
+//!    and the handler has not waited for that: a handler that has fills it again at once.
 //! 5. While the connection is full, its protocol receives nothing from its own peer.
 //! 6. When a handler has named its successor, none of its hooks run any more, and the connection is
 //!    handed over in the next [`Conn::settle`], unless it is ending.
@@ -405,6 +405,7 @@ impl<S: ConnHandler> Conn<S> {
             }
             link.flags.set(Flag::FULL, false);
             if link.life().takes_writes() {
+                link.flags.set(Flag::WRITABLE, false);
                 S::write_ready(self, reactor);
             }
             return true;
@@ -595,8 +596,8 @@ impl<S: ConnHandler> Handler for Conn<S> {
             }
         }
         if event.writable() || event.hangup() || (link.flags.has(Flag::BLOCKED) && link.is_pair()) {
-            let is_awaited = link.flags.replace(Flag::BLOCKED, false);
-            link.flags.set(Flag::WRITABLE, !is_awaited);
+            link.flags.set(Flag::BLOCKED, false);
+            link.flags.set(Flag::WRITABLE, true);
         }
         self.settle(reactor);
     }
