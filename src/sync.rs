@@ -14,9 +14,9 @@
 //! cargo test --manifest-path tests/loom/Cargo.toml --target-dir target/loom model::
 //! ```
 //!
-//! The package in `tests/loom` is this crate with that cfg, and depends on loom. The cfg has a name
-//! of its own, because several dependencies react to the usual one. Only the models (`model.rs` in
-//! their modules) run under it.
+//! The package in `tests/loom` is this crate with that cfg, and depends on loom. The cfg has an
+//! unusual name, because several dependencies react to the usual one. Only the models, which are in
+//! the files `model.rs`, run under it.
 //!
 //! # What is real in a model
 //!

@@ -25,7 +25,7 @@
 //! | `STALLED`         | it is stalled, or the end of the reactor waits for it: see `stall` | it goes on, or has ended |
 //! | `SUCCEEDED`       | its handler has named a successor                 | the end                                   |
 //! | `UNREAD`          | its TLS has decrypted bytes that were not read    | they are read                             |
-//! | `WRITABLE`        | the driver reports it writable                  | the handler is told that it may write     |
+//! | `WRITABLE`        | the driver reports it writable                  | the handler's `write_ready` is called     |
 //! | `WRITE_HELD`      | a rate limit allows no byte to be sent            | it does again                             |
 //!
 //! A connection with none of [`Flags::UNUSUAL`] reads when bytes have arrived and writes what its
