@@ -166,11 +166,12 @@ on_all! {
                 me.0.note("timer");
                 cx.lose_connection();
             });
-            cx.call_later(MS * 10_000, |_, _| unreachable!());
+            cx.call_later(MS * 100_000, |_, _| unreachable!());
         });
         until_slept(&reactor, || log.has("lost done")).await?;
         assert_eq!(log.take(), ["timer", "lost done"]);
-        assert!(reactor.delayed_calls().is_empty());
+        // A socket that is closed before what has arrived is read stays for a while, with a limit.
+        until(|| reactor.delayed_calls().is_empty()).await;
         port.stop().await?;
     }
 
