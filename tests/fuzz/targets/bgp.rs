@@ -1,7 +1,4 @@
 //! Fuzzes `checks::bgp`.
 #![no_main]
 
-#[path = "../checks.rs"]
-mod checks;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| checks::bgp(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| torsade_fuzz::check("bgp", data));

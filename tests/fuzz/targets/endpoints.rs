@@ -1,7 +1,4 @@
 //! Fuzzes `checks::endpoints`.
 #![no_main]
 
-#[path = "../checks.rs"]
-mod checks;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| checks::endpoints(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| torsade_fuzz::check("endpoints", data));

@@ -1,7 +1,4 @@
 //! Fuzzes `checks::framing`.
 #![no_main]
 
-#[path = "../checks.rs"]
-mod checks;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| checks::framing(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| torsade_fuzz::check("framing", data));

@@ -1,7 +1,4 @@
 //! Fuzzes `checks::irc`.
 #![no_main]
 
-#[path = "../checks.rs"]
-mod checks;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| checks::irc(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| torsade_fuzz::check("irc", data));

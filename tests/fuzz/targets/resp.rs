@@ -1,7 +1,4 @@
 //! Fuzzes `checks::resp`.
 #![no_main]
 
-#[path = "../checks.rs"]
-mod checks;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| checks::resp(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| torsade_fuzz::check("resp", data));

@@ -1,7 +1,4 @@
 //! Fuzzes `checks::tls`.
 #![no_main]
 
-#[path = "../checks.rs"]
-mod checks;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| checks::tls(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| torsade_fuzz::check("tls", data));
