@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Returns the library that this test was built with: the newest, because older ones may exist.
+/// Returns the newest library of the crate. Older ones may exist, and some with other features, for
+/// which the messages are the same.
 fn library() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let files = test.parent().unwrap().read_dir().unwrap();
