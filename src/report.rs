@@ -378,6 +378,9 @@ pub(crate) fn catch<R>(
     location: &'static Location<'static>,
     run: impl FnOnce() -> R,
 ) -> Result<R, Failure> {
+    if !debug::IS_BUILT {
+        return catch_unmeasured(|| location, run);
+    }
     let measured = debug::measure(location);
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(value) => {
@@ -396,8 +399,10 @@ pub(crate) fn catch_unmeasured<R>(
     location: impl FnOnce() -> &'static Location<'static>,
     run: impl FnOnce() -> R,
 ) -> Result<R, Failure> {
-    let result = catch_unwind(AssertUnwindSafe(run));
-    result.map_err(|payload| panicked(payload, None, location()))
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(value) => Ok(value),
+        Err(payload) => Err(panicked(payload, None, location())),
+    }
 }
 
 #[cold]

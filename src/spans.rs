@@ -17,6 +17,7 @@ use std::cell::Cell;
 
 use tracing::Span;
 use tracing::level_filters::LevelFilter;
+use tracing::span::EnteredSpan;
 
 /// Returns whether a subscriber may be interested in spans.
 #[inline(always)]
@@ -71,9 +72,15 @@ impl OwnSpan {
 }
 
 /// Calls `f` in a span, if there is one and it is not the current one already.
+#[inline]
 pub(crate) fn within<R>(span: Option<Span>, f: impl FnOnce() -> R) -> R {
-    match span {
-        Some(span) if Span::current().id() != span.id() => span.in_scope(f),
-        _ => f(),
-    }
+    let _entered = enter(span);
+    f()
+}
+
+/// Enters a span, if there is one and it is not the current one already.
+#[inline(never)]
+fn enter(span: Option<Span>) -> Option<EnteredSpan> {
+    span.filter(|span| Span::current().id() != span.id())
+        .map(Span::entered)
 }

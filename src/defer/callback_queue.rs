@@ -76,14 +76,9 @@ impl CallbackQueue {
     }
 
     /// Runs the steps, the first with the result so far (that of `source` if no step has run),
-    /// until no step is left, `goes_on` returns `false`, or a step has to wait. Returns the core
-    /// that the step waits for.
-    #[inline]
-    pub(super) fn run(
-        &self,
-        source: Option<&dyn Slot>,
-        goes_on: impl Fn() -> bool,
-    ) -> Option<Rc<Core>> {
+    /// until no step is left, `pauses` is no longer 0, or a step has to wait. Returns the core that
+    /// the step waits for.
+    pub(super) fn run(&self, source: Option<&dyn Slot>, pauses: &Cell<u32>) -> Option<Rc<Core>> {
         let mut block = self.queue.take().or_else(|| self.take_added())?;
         // The positions of the previous step and of the next one, and the number of steps that have
         // run.
@@ -117,7 +112,7 @@ impl CallbackQueue {
             }
             before = ptr::from_ref(step);
             (last, at, done) = (Some(at), at + words_of(step), done + 1);
-            if inner.is_some() || !goes_on() {
+            if inner.is_some() || pauses.get() > 0 {
                 break inner;
             }
         };
@@ -157,15 +152,20 @@ impl CallbackQueue {
 
     #[inline]
     fn push_entry<S: Slot>(&self, is_box: bool, step: impl FnOnce() -> S) {
-        let block = match self.added.take() {
-            Some(block) if WORDS - block.end.get() >= words_for::<S>() => block,
-            full => Block::new(full),
-        };
+        let block = self.take_with_room(words_for::<S>());
         block.push(step);
         if is_box {
             block.has_boxes.set(true);
         }
         self.added.set(Some(block));
+    }
+
+    /// Takes out the newest block, or a new one, with room for this many words.
+    fn take_with_room(&self, words: usize) -> Block {
+        match self.added.take() {
+            Some(block) if WORDS - block.end.get() >= words => block,
+            full => Block::new(full),
+        }
     }
 
     /// Takes the added blocks, the oldest first.

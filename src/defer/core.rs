@@ -228,7 +228,7 @@ impl Core {
             None
         } else if self.has_steps() {
             self.stage.set(Stage::Running);
-            let inner = self.callbacks.run(Some(&source), || self.pauses.get() == 0);
+            let inner = self.callbacks.run(Some(&source), &self.pauses);
             self.stage.set(Stage::Fired);
             self.continue_after(inner)
         } else if self.is_member() {
@@ -447,7 +447,7 @@ impl Core {
             return self.hand_over();
         }
         self.stage.set(Stage::Running);
-        let inner = self.callbacks.run(None, || self.pauses.get() == 0);
+        let inner = self.callbacks.run(None, &self.pauses);
         self.stage.set(Stage::Fired);
         self.continue_after(inner)
     }

@@ -37,11 +37,17 @@ impl SocketCell {
     /// Calls `f` with the socket, which is out of the cell meanwhile. Returns `None` when it has
     /// been taken out. When `f` panics, the socket is closed.
     pub(crate) fn with<R>(&self, f: impl FnOnce(&Socket) -> R) -> Option<R> {
-        let socket = self.take()?;
-        let result = f(&socket);
+        let (mut f, mut result) = (Some(f), None);
+        self.with_dyn(&mut |socket| result = f.take().map(|f| f(socket)));
+        result
+    }
+
+    /// The only copy of [`SocketCell::with`].
+    fn with_dyn(&self, f: &mut dyn FnMut(&Socket)) {
+        let Some(socket) = self.take() else { return };
+        f(&socket);
         // SAFETY: as in `take`.
         *unsafe { &mut *self.0.get() } = Some(socket);
-        Some(result)
     }
 
     /// Replaces the socket with one that `f` makes of it; returns whether there was one. When `f`

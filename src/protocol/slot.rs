@@ -198,7 +198,12 @@ pub(crate) fn visit<H: ProtocolHost, R>(
     reactor: &Reactor,
     call: impl FnOnce(&mut H::Protocol, &mut Context<'_, H::Protocol, H::Transport>) -> R,
 ) -> Option<R> {
-    visit_inlined(host, reactor, call)
+    let (mut call, mut result) = (Some(call), None);
+    // One copy for all calls of the protocol.
+    visit_dyn(host, reactor, &mut |protocol, cx| {
+        result = call.take().map(|call| call(protocol, cx));
+    });
+    result
 }
 
 /// Calls the protocol like [`visit`], for the one caller that runs for each message.
@@ -209,27 +214,19 @@ pub(super) fn visit_inlined<H: ProtocolHost, R>(
     call: impl FnOnce(&mut H::Protocol, &mut Context<'_, H::Protocol, H::Transport>) -> R,
 ) -> Option<R> {
     if spans::are_on() {
-        return visit_in_span(host, reactor, call);
+        return visit(host, reactor, call);
     }
     visit_here(host, reactor, call)
 }
 
-/// Calls the protocol in the span of its host.
-#[cold]
+/// Calls the protocol, in the span of its host if a subscriber is interested.
 #[inline(never)]
-fn visit_in_span<H: ProtocolHost, R>(
-    host: &Rc<H>,
-    reactor: &Reactor,
-    call: impl FnOnce(&mut H::Protocol, &mut Context<'_, H::Protocol, H::Transport>) -> R,
-) -> Option<R> {
-    let (mut call, mut result) = (Some(call), None);
-    // One copy for all calls of the protocol.
-    let call: &mut Hook<'_, H> = &mut |protocol, cx| {
-        result = call.take().map(|call| call(protocol, cx));
+fn visit_dyn<H: ProtocolHost>(host: &Rc<H>, reactor: &Reactor, call: &mut Hook<'_, H>) {
+    let span = match spans::are_on() {
+        true => host.span(reactor),
+        false => None,
     };
-    let span = host.span(reactor);
     spans::within(span, || visit_here(host, reactor, call));
-    result
 }
 
 type Hook<'a, H> = dyn FnMut(
@@ -299,17 +296,26 @@ pub(crate) fn try_leave<H: ProtocolHost>(
         let done = || Failure::at(ConnectionError::Done, location);
         let _ = end_reason.set(reason.unwrap_or_else(done));
     }
-    for timer in timers {
-        report::contain(Origin::Destructor, location, || timer.cancel());
-    }
-    for (_, cancel) in waits {
-        report::contain(Origin::Canceller, location, cancel);
-    }
+    cancel_all(timers, waits, location);
     for message in messages {
         report::discard(message, location);
     }
     report::discard(successor, location);
     said
+}
+
+/// Cancels the timers of a protocol that was removed, and the Deferreds that it waits for.
+fn cancel_all(
+    timers: Vec<DelayedCall>,
+    waits: Slab<Box<dyn FnOnce()>>,
+    location: &'static Location<'static>,
+) {
+    for timer in timers {
+        report::contain_rarely(Origin::Destructor, location, || timer.cancel());
+    }
+    for (_, cancel) in waits {
+        report::contain_rarely(Origin::Canceller, location, cancel);
+    }
 }
 
 /// The handle to a protocol in its slot.

@@ -300,7 +300,7 @@ impl<S: ConnHandler> Conn<S> {
             link.broken_by(error);
             return self.close(Some(reactor));
         }
-        self.watch_stall(reactor);
+        link.watch_stall(reactor);
         if link.life().is_over() {
             return self.close(Some(reactor));
         }
@@ -395,7 +395,7 @@ impl<S: ConnHandler> Conn<S> {
             }
             S::flushed(self);
         }
-        if link.flags.has(Flag::PRODUCING) && link.produce(|| self.transport()) {
+        if link.flags.has(Flag::PRODUCING) && link.produce(&|| self.transport()) {
             return true;
         }
         // A handler that has named a successor is no longer called.
@@ -448,41 +448,11 @@ impl<S: ConnHandler> Conn<S> {
         let loss = link.loss(&reason, self.handler.kind());
         #[cfg(feature = "tls")]
         link.end_handshake(&reason);
-        let socket = link.socket.take();
-        let is_to_be_reset = is_to_be_reset(link, &self.handler, &reason);
-        if let Some(socket) = socket.as_ref().filter(|_| is_to_be_reset) {
-            // Incomplete data must not look complete.
-            let _ = socket.reset_on_close();
-        }
-        if let (Some(socket), Some(reactor)) = (socket, reactor) {
-            let driver = reactor.inner().driver();
-            if socket.is_pair() {
-                let _ = driver.remove(&socket);
-                match &link.config.delayed_close {
-                    Some(delayed_close) if socket.is_at_end() => delayed_close.keep(socket),
-                    // When the reactor ends, or the reader of the output is gone, unread output
-                    // stays for the next reader.
-                    _ if matches!(reason.downcast_ref(), Some(ConnectionError::Lost { .. })) => {}
-                    _ => socket.end(),
-                }
-            } else if !link.flags.has(Flag::PEER_DONE) && !is_to_be_reset && may_linger(&reason) {
-                let _ = driver.remove(&socket);
-                // When the reactor ends, a peer that has received nothing is not waited for.
-                let sent = match reason.downcast_ref() {
-                    _ if socket.says_its_end() => u16::MAX,
-                    Some(ConnectionError::Done) => link.sent.get(),
-                    _ => 0,
-                };
-                let (socket, limit) = (socket.into_base(), link.config.linger);
-                linger::close(reactor, socket, sent, limit, link.location());
-            } else {
-                if link.config.is_shared || link.flags.has(Flag::LENT) {
-                    let _ = driver.remove(&socket);
-                } else {
-                    let _ = driver.remove_closing(&socket);
-                }
-            }
-        }
+        // A task was in the middle of a write, or the handler has not returned `Ok` where that is
+        // to show.
+        let is_cut_off = self.handler.is_writing()
+            || (link.config.resets_on_error && self.handler.reads_for_itself());
+        link.close_socket(reactor, &reason, is_cut_off);
         let mut span = None;
         if let Some(reactor) = reactor {
             if spans::are_on() {
@@ -491,16 +461,7 @@ impl<S: ConnHandler> Conn<S> {
             link.registration.leave(reactor);
         }
         spans::within(span, || {
-            link.clear_queue();
-            link.note_buffered(|| 0);
-            let deadline = link.take_deadline();
-            if let Some(deadline) = deadline {
-                deadline.cancel();
-            }
-            let source = link.take_source();
-            if let Some(source) = source {
-                source.stop(link, reason.clone());
-            }
+            link.clear_all(&reason);
             S::lost(self, reason.clone());
             self.end_policies(&reason);
             self.left();
@@ -529,6 +490,75 @@ impl<S: ConnHandler> Conn<S> {
     /// Returns the inert handle.
     pub(crate) fn transport(self: &Rc<Self>) -> Transport {
         Transport(self.clone())
+    }
+}
+
+impl ConnCore {
+    /// Takes the socket and closes it, in good order or not.
+    fn close_socket(&self, reactor: Option<&Reactor>, reason: &Failure, is_cut_off: bool) {
+        let socket = self.socket.take();
+        let is_to_be_reset = self.is_to_be_reset(reason, is_cut_off);
+        if let Some(socket) = socket.as_ref().filter(|_| is_to_be_reset) {
+            // Incomplete data must not look complete.
+            let _ = socket.reset_on_close();
+        }
+        if let (Some(socket), Some(reactor)) = (socket, reactor) {
+            let driver = reactor.inner().driver();
+            if socket.is_pair() {
+                let _ = driver.remove(&socket);
+                match &self.config.delayed_close {
+                    Some(delayed_close) if socket.is_at_end() => delayed_close.keep(socket),
+                    // When the reactor ends, or the reader of the output is gone, unread output
+                    // stays for the next reader.
+                    _ if matches!(reason.downcast_ref(), Some(ConnectionError::Lost { .. })) => {}
+                    _ => socket.end(),
+                }
+            } else if !self.flags.has(Flag::PEER_DONE) && !is_to_be_reset && may_linger(reason) {
+                let _ = driver.remove(&socket);
+                // When the reactor ends, a peer that has received nothing is not waited for.
+                let sent = match reason.downcast_ref() {
+                    _ if socket.says_its_end() => u16::MAX,
+                    Some(ConnectionError::Done) => self.sent.get(),
+                    _ => 0,
+                };
+                let (socket, limit) = (socket.into_base(), self.config.linger);
+                linger::close(reactor, socket, sent, limit, self.location());
+            } else {
+                if self.config.is_shared || self.flags.has(Flag::LENT) {
+                    let _ = driver.remove(&socket);
+                } else {
+                    let _ = driver.remove_closing(&socket);
+                }
+            }
+        }
+    }
+
+    /// Drops everything that a closed connection has left.
+    fn clear_all(&self, reason: &Failure) {
+        self.clear_queue();
+        self.note_buffered(|| 0);
+        let deadline = self.take_deadline();
+        if let Some(deadline) = deadline {
+            deadline.cancel();
+        }
+        let source = self.take_source();
+        if let Some(source) = source {
+            source.stop(self, reason.clone());
+        }
+    }
+
+    /// Returns whether the end must show the peer that data is missing.
+    fn is_to_be_reset(&self, reason: &Failure, is_cut_off: bool) -> bool {
+        let error = reason.downcast_ref();
+        if matches!(error, Some(ConnectionError::Lost { cause }) if is_of_tls(cause)) {
+            return false;
+        }
+        let is_asked = matches!(error, Some(ConnectionError::Aborted));
+        let is_forced = matches!(error, Some(ConnectionError::WriteOverflow { .. }))
+            || matches!(reason.downcast_ref(), Some(ReactorError::OverBudget { .. }));
+        let is_lost = matches!(error, Some(ConnectionError::Lost { .. }));
+        let is_cut_off = is_lost && is_cut_off;
+        is_asked || is_forced || is_cut_off || self.has_unsent() || self.flags.has(Flag::PRODUCING)
     }
 }
 
@@ -663,7 +693,7 @@ impl<S: ConnHandler> Tracked for Conn<S> {
     }
 
     fn begin_to_drain(self: Rc<Self>, reactor: &Reactor) {
-        Self::begin_to_drain(&self, reactor);
+        self.link.begin_to_drain(reactor);
     }
 
     fn is_draining(&self) -> bool {
@@ -708,22 +738,6 @@ fn is_of_tls(cause: &Failure) -> bool {
         let _ = cause;
         false
     };
-}
-
-/// Returns whether the end must show the peer that data is missing.
-fn is_to_be_reset(link: &ConnCore, handler: &impl ConnHandler, reason: &Failure) -> bool {
-    let error = reason.downcast_ref();
-    if matches!(error, Some(ConnectionError::Lost { cause }) if is_of_tls(cause)) {
-        return false;
-    }
-    let is_asked = matches!(error, Some(ConnectionError::Aborted));
-    let is_forced = matches!(error, Some(ConnectionError::WriteOverflow { .. }))
-        || matches!(reason.downcast_ref(), Some(ReactorError::OverBudget { .. }));
-    // A task was in the middle of a write, or the handler has not returned `Ok` where that is to
-    // show.
-    let is_cut_off = matches!(error, Some(ConnectionError::Lost { .. }))
-        && (handler.is_writing() || (link.config.resets_on_error && handler.reads_for_itself()));
-    is_asked || is_forced || is_cut_off || link.has_unsent() || link.flags.has(Flag::PRODUCING)
 }
 
 /// The rounds of flushing that a connection gets in a row, while its peer accepts everything.

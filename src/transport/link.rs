@@ -110,16 +110,24 @@ impl ConnCore {
         if let Action::Close(why) = action {
             let failure = match why {
                 EndCause::Broken => reason(),
-                EndCause::Aborted => self.failure(ConnectionError::Aborted),
-                // An end with bytes that could not be written is not in good order, whatever the
-                // program requested later.
-                EndCause::Done => self
-                    .write_failure()
-                    .unwrap_or_else(|| self.failure(ConnectionError::Done)),
+                why => self.reason_of(why),
             };
             self.set_reason(failure);
         }
         action
+    }
+
+    /// Returns the reason of an end that nothing has broken.
+    #[cold]
+    fn reason_of(&self, why: EndCause) -> Failure {
+        match why {
+            EndCause::Aborted => self.failure(ConnectionError::Aborted),
+            // An end with bytes that could not be written is not in good order, whatever the
+            // program requested later.
+            _ => self
+                .write_failure()
+                .unwrap_or_else(|| self.failure(ConnectionError::Done)),
+        }
     }
 
     /// Records a request of the program.

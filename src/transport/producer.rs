@@ -403,7 +403,7 @@ impl ConnCore {
 
     /// Calls the producer, or sends a piece of the file, if the state of the queue calls for it.
     /// Returns whether there may be more to do.
-    pub(super) fn produce(&self, transport: impl FnOnce() -> Transport) -> bool {
+    pub(super) fn produce(&self, transport: &dyn Fn() -> Transport) -> bool {
         let source = self.with_extras(|extras| extras.source.take());
         let Some(mut source) = source else {
             return false;

@@ -22,11 +22,9 @@
 //! 2. When the timer expires, the write is tried once more before the connection is broken.
 //! 3. Progress moves no timer; a timer that has run too early is set again.
 
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::config::SendLimits;
-use super::engine::{Conn, ConnHandler};
 use super::errors::ConnectionError;
 use super::flags::Flag;
 use super::link::ConnCore;
@@ -200,31 +198,28 @@ impl ConnCore {
             }
         }
     }
-}
 
-impl<S: ConnHandler> Conn<S> {
     /// Sets the timer, leaves it, or breaks the connection.
-    pub(super) fn watch_stall(self: &Rc<Self>, reactor: &Reactor) {
-        let link = self.link();
-        let is_ending = reactor.inner().grace_to_drain().is_some() && link.is_draining();
-        if !link.flags.has(Flag::BLOCKED) && !link.flags.has(Flag::STALLED) && !is_ending {
+    pub(super) fn watch_stall(&self, reactor: &Reactor) {
+        let is_ending = reactor.inner().grace_to_drain().is_some() && self.is_draining();
+        if !self.flags.has(Flag::BLOCKED) && !self.flags.has(Flag::STALLED) && !is_ending {
             return;
         }
         let now = reactor.now();
-        let was_stalled = link.flags.has(Flag::STALLED);
+        let was_stalled = self.flags.has(Flag::STALLED);
         let ends = reactor.inner().grace_to_drain();
-        let ends = ends.filter(|_| link.is_draining() && !link.is_standard());
-        let stall = link.with_extras(|extras| extras.stall.take());
+        let ends = ends.filter(|_| self.is_draining() && !self.is_standard());
+        let stall = self.with_extras(|extras| extras.stall.take());
         let mut stall = stall.unwrap_or_else(|| Stall::new(now));
         stall.timer.take_due();
         let was_notified = was_stalled && !stall.timer.is_set();
-        let left = match stall.check_limits(link, now, ends, was_notified) {
+        let left = match stall.check_limits(self, now, ends, was_notified) {
             StallCheck::NoLimit => None,
             StallCheck::Wait(left) => Some(left),
             // Only the timer cuts the connection off, after another write was tried.
             StallCheck::TimedOut(limit) if was_notified => {
-                let queued = link.queued();
-                link.break_with(link.failure(ConnectionError::SendTimedOut { queued, limit }));
+                let queued = self.queued();
+                self.break_with(self.failure(ConnectionError::SendTimedOut { queued, limit }));
                 None
             }
             StallCheck::TimedOut(_) => Some(Duration::ZERO),
@@ -232,23 +227,22 @@ impl<S: ConnHandler> Conn<S> {
         let wake = left.and_then(|left| now.checked_add(left));
         let due = stall.timer.deadline();
         if left.is_none() || due.is_none() || (wake.is_some() && due > wake) {
-            let attention = || link.registration.attention();
+            let attention = || self.registration.attention();
             stall
                 .timer
                 .set(left.map(|left| reactor.limit(left, attention())));
         }
         let is_kept = left.is_some() || (is_ending && stall.drain_bytes > 0);
-        link.flags.set(Flag::STALLED, is_kept);
+        self.flags.set(Flag::STALLED, is_kept);
         if is_kept {
-            link.with_extras(|extras| extras.stall = Some(stall));
+            self.with_extras(|extras| extras.stall = Some(stall));
         }
     }
 
     /// Makes the end of the reactor wait until the present queue has been sent.
-    pub(super) fn begin_to_drain(self: &Rc<Self>, reactor: &Reactor) {
-        let link = self.link();
-        if link.queued() > 0 && !link.life().is_over() {
-            link.set_drain_bytes(reactor.now(), link.queued());
+    pub(super) fn begin_to_drain(&self, reactor: &Reactor) {
+        if self.queued() > 0 && !self.life().is_over() {
+            self.set_drain_bytes(reactor.now(), self.queued());
         }
         self.watch_stall(reactor);
     }

@@ -154,20 +154,8 @@ where
     fn run(&self, before: &dyn Slot) -> Option<Rc<Core>> {
         let f = self.f.take()?;
         let input = take(before)?;
-        let mut result = match report::catch(self.location, || f(input, self.location)) {
-            Ok(Outcome::Ready(result)) => result,
-            Ok(Outcome::Wait(deferred)) => match deferred.into_core() {
-                Ok(core) => return Some(core),
-                Err(result) => result,
-            },
-            Err(failure) => Err(failure),
-        };
-        if result.is_err() {
-            went_through_callback(&mut result, self.location);
-        }
-        // The storage was empty: nothing to drop.
-        mem::forget(self.result.replace(Some(result)));
-        None
+        let outcome = report::catch(self.location, || f(input, self.location));
+        store(&self.result, outcome, self.location)
     }
 
     fn result(&self) -> &dyn Any {
@@ -181,6 +169,29 @@ where
     fn location(&self) -> &'static Location<'static> {
         self.location
     }
+}
+
+/// Stores what a callback returned in its place, which is empty. Returns the core that will have
+/// the result, if it is not here yet.
+fn store<U: 'static>(
+    place: &Place<U>,
+    outcome: Result<Outcome<U>, Failure>,
+    location: &'static Location<'static>,
+) -> Option<Rc<Core>> {
+    let mut result = match outcome {
+        Ok(Outcome::Ready(result)) => result,
+        Ok(Outcome::Wait(deferred)) => match deferred.into_core() {
+            Ok(core) => return Some(core),
+            Err(result) => result,
+        },
+        Err(failure) => Err(failure),
+    };
+    if result.is_err() {
+        went_through_callback(&mut result, location);
+    }
+    // Nothing to drop.
+    mem::forget(place.replace(Some(result)));
+    None
 }
 
 /// A callback that uses the resolvers of other cores.
