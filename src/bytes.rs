@@ -47,6 +47,22 @@ impl Outgoing {
         }
     }
 
+    /// Appends bytes, and a few others behind them.
+    #[inline]
+    pub(crate) fn push_both(&mut self, bytes: &[u8], end: &[u8]) {
+        let count = bytes.len() + end.len();
+        if count <= self.first.capacity() - self.first.len() && self.rest.is_empty() {
+            self.len += count;
+            self.first.extend_from_slice(bytes);
+            self.first.extend_from_slice(end);
+        } else {
+            self.push(bytes);
+            if !end.is_empty() {
+                self.push(end);
+            }
+        }
+    }
+
     #[cold]
     #[inline(never)]
     fn push_behind(&mut self, bytes: &[u8]) {

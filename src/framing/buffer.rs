@@ -131,7 +131,7 @@ pub(crate) type Found<'a, D> =
 /// # Panics
 ///
 /// Panics when the decoder returns a frame of no bytes, or of more bytes than there are.
-#[inline]
+#[inline(always)]
 pub(crate) fn first_frame<'a, D: Decoder>(
     decoder: &mut D,
     input: &'a [u8],

@@ -128,7 +128,7 @@ impl LineCodec {
     }
 
     /// Returns the position of the first delimiter, and its length.
-    #[inline]
+    #[inline(always)]
     fn find(&self, input: &[u8], from: usize) -> Option<(usize, usize)> {
         match &self.delimiter {
             None => find_newline(input, from),
@@ -215,7 +215,7 @@ impl Decoder for LineCodec {
     type Owned = Vec<u8>;
     type Error = FrameError;
 
-    #[inline]
+    #[inline(always)]
     fn decode<'a>(&mut self, input: &'a [u8]) -> Decoded<'a, &'a [u8], FrameError> {
         let from = std::mem::take(&mut self.searched).min(input.len());
         match self.find(input, from) {

@@ -115,7 +115,7 @@ impl<'a> Input<'a> {
     /// # Panics
     ///
     /// Panics when the decoder returns a frame of no bytes, or of more bytes than there are.
-    #[inline]
+    #[inline(always)]
     pub fn next_frame<D: Decoder>(&mut self, decoder: &mut D) -> Option<Found<'a, D>> {
         if self.used == self.bytes.len() {
             self.is_held = false;

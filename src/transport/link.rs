@@ -222,10 +222,7 @@ impl ConnCore {
             Some(out) => out,
             None => self.config.buffers.take(),
         };
-        out.push(bytes);
-        if !more.is_empty() {
-            out.push(more);
-        }
+        out.push_both(bytes, more);
         self.out.set(Some(out));
         self.registration.request_attention();
         true
