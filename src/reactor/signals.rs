@@ -86,9 +86,13 @@ impl SignalState {
     /// Returns whether signals are pending. They may have ended a wait, and do not end the next
     /// one.
     pub(super) fn has_pending(&self) -> bool {
-        self.collect_signals();
         let slot = self.slot.borrow();
+        if !slot.as_ref().is_some_and(|slot| slot.has_any()) {
+            return self.dump_is_due.get() || !self.due.borrow().is_empty();
+        }
         let has_stop = slot.as_ref().is_some_and(|slot| slot.has_stop());
+        drop(slot);
+        self.collect_signals();
         has_stop || self.dump_is_due.get() || !self.due.borrow().is_empty()
     }
 
@@ -252,7 +256,7 @@ impl Reactor {
     /// Calls the listeners of the signals that have arrived (invariant 2).
     pub(super) fn dispatch_signals(&self) {
         let signals = &self.inner().signals;
-        if signals.slot.borrow().is_none() {
+        if !signals.has_pending() {
             return;
         }
         signals.collect_signals();

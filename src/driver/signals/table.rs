@@ -188,7 +188,14 @@ impl SignalSlot {
         Some(Signal::given(stop_signal))
     }
 
+    /// Returns whether a signal may have arrived that was not taken.
+    #[inline]
+    pub(crate) fn has_any(&self) -> bool {
+        self.slot().has_pending.load(SeqCst) || self.has_stop()
+    }
+
     /// Returns whether there is a stop signal that was not taken.
+    #[inline]
     pub(crate) fn has_stop(&self) -> bool {
         self.slot().stop_signal.load(SeqCst) != NO_SIGNAL && !self.is_taken.get()
     }
