@@ -15,7 +15,8 @@
 //!    limits. Dropping it lets the next request in.
 //! 2. A [`Lease`] that is dropped before a request was sent gives its connection back.
 //! 3. Among the requests that could be given something, the one that has waited longest is next.
-//! 4. Nothing is borrowed while a waiting request is notified.
+//! 4. Nothing is borrowed while a waiting request is notified, or anything of a request or a
+//!    connection is dropped.
 //! 5. A connection that is closed, by the pool or a peer, ends after the messages under way.
 
 use std::cell::{Cell, RefCell};
@@ -26,7 +27,7 @@ use std::panic::Location;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
-use futures::future::{Either, LocalBoxFuture};
+use futures::future::Either;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
@@ -296,9 +297,9 @@ impl Pool {
         origin: &Rc<Origin>,
         config: &Rc<Config>,
     ) -> Result<Lease, Deferred<Grant>> {
-        let mut hosts = self.hosts.borrow_mut();
+        let (mut closed, mut hosts) = (Vec::new(), self.hosts.borrow_mut());
         let host = hosts.entry(origin.clone()).or_default();
-        if let Some(lease) = host.lease(config) {
+        if let Some(lease) = host.lease(config, &mut closed) {
             return Ok(lease);
         }
         let (deferred, resolver) = Deferred::pair();
@@ -313,7 +314,7 @@ impl Pool {
     /// Gives the waiting requests what there is for them.
     fn serve(self: &Rc<Self>) {
         while self.waiting.get() > 0 {
-            let mut hosts = self.hosts.borrow_mut();
+            let (mut closed, mut hosts) = (Vec::new(), self.hosts.borrow_mut());
             let served = hosts.iter_mut().filter_map(|(origin, host)| {
                 let (number, config, _) = host.waiting.front()?;
                 let can_open = self.open.get() < config.connections && host.can_open(origin);
@@ -327,12 +328,12 @@ impl Pool {
             };
             let (_, config, resolver) = host.waiting.pop_front().expect("it was seen");
             self.waiting.set(self.waiting.get() - 1);
-            if resolver.is_cancelled() {
-                continue;
-            }
-            let (lease, origin) = (host.lease(&config), origin.clone());
+            let lease = (!resolver.is_cancelled()).then(|| host.lease(&config, &mut closed));
+            let origin = origin.clone();
             drop(hosts);
-            resolver.callback(lease.ok_or_else(|| Slot::new(self, &origin)));
+            if let Some(lease) = lease {
+                resolver.callback(lease.ok_or_else(|| Slot::new(self, &origin)));
+            }
         }
     }
 }
@@ -358,11 +359,13 @@ impl Host {
             })
     }
 
-    /// Returns the use of an open connection.
-    fn lease(&mut self, config: &Config) -> Option<Lease> {
+    /// Returns the use of an open connection. Moves those that are closed to `closed`, which the
+    /// caller drops when nothing is borrowed.
+    fn lease(&mut self, config: &Config, closed: &mut Vec<Rc<Conn>>) -> Option<Lease> {
         loop {
             let conn = self.conns.pop()?;
             if conn.is_closed() {
+                closed.push(conn);
                 continue;
             }
             conn.idle_timeout.set(config.idle_timeout);
@@ -404,11 +407,11 @@ impl Slot {
         let was_free = self.is_free.replace(true);
         if let Some(pool) = self.pool.upgrade().filter(|_| !was_free) {
             pool.open.set(pool.open.get() - 1);
-            let mut hosts = pool.hosts.borrow_mut();
+            let (mut _removed, mut hosts) = (None, pool.hosts.borrow_mut());
             if let Some(host) = hosts.get_mut(&self.origin) {
                 host.open -= 1;
                 if host.open == 0 && host.waiting.is_empty() {
-                    hosts.remove(&self.origin);
+                    _removed = hosts.remove(&self.origin);
                 }
             }
             drop(hosts);
@@ -499,8 +502,9 @@ enum Sender {
     Two(http2::SendRequest<Body>),
 }
 
-/// The response's head that is to come.
-type Sending = LocalBoxFuture<'static, Result<Response<Incoming>, TrySendError<Request<Body>>>>;
+type Message = Request<Body>;
+/// The response's head, once it has come.
+type Sent = Result<Response<Incoming>, TrySendError<Request<Body>>>;
 
 impl Conn {
     fn is_closed(&self) -> bool {
@@ -513,8 +517,7 @@ impl Conn {
 
     /// Closes the connection when the messages that are under way are finished.
     pub(super) fn close(&self) {
-        let sender = self.sender.take();
-        drop(sender);
+        drop(self.sender.take());
         self.slot.free();
     }
 
@@ -580,13 +583,13 @@ impl Conn {
     /// Sends a request; the future yields the response's head. Dropping the future resets the
     /// request, which over HTTP/1 closes the connection. Returns the request if it cannot be sent.
     #[expect(clippy::result_large_err, reason = "the request is sent again")]
-    pub(super) fn send(&self, request: Request<Body>) -> Result<Sending, Request<Body>> {
+    pub(super) fn send(&self, it: Message) -> Result<impl Future<Output = Sent> + use<>, Message> {
         self.is_busy.set(true);
         self.is_cut.set(false);
         match &mut *self.sender.borrow_mut() {
-            None => Err(request),
-            Some(Sender::One(sender)) => Ok(Box::pin(sender.try_send_request(request))),
-            Some(Sender::Two(sender)) => Ok(Box::pin(sender.try_send_request(request))),
+            None => Err(it),
+            Some(Sender::One(sender)) => Ok(Either::Left(sender.try_send_request(it))),
+            Some(Sender::Two(sender)) => Ok(Either::Right(sender.try_send_request(it))),
         }
     }
 }

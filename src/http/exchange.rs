@@ -411,20 +411,16 @@ impl Watch {
     /// Looks whether a limit has passed, and sees to the next look.
     fn check(self: &Rc<Self>) {
         let (wait, since) = self.wait.get();
-        let server = &self.server;
+        let (head, idle) = (self.server.head_timeout, self.server.idle_timeout);
+        let body = self.server.body_timeout;
         let limit = match wait {
-            Wait::Head => server.head_timeout,
-            Wait::Idle => server.idle_timeout,
+            Wait::Head => head,
+            Wait::Idle => idle,
             Wait::Busy => None,
-            Wait::Peer => server.body_timeout,
+            Wait::Peer => body,
         };
         // What is waited for changes without a look.
-        let all = [
-            server.head_timeout,
-            server.idle_timeout,
-            server.body_timeout,
-        ];
-        let next = all.into_iter().flatten().min();
+        let next = [head, idle, body].into_iter().flatten().min();
         let next = next.map(|next| (self.reactor.now(), next.max(SHORTEST)));
         let limits = [self.end.get(), limit.map(|limit| (since, limit)), next];
         let this = Rc::downgrade(self);

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures::stream;
 use torsade::http::{self, Agent, Body, HttpError, Phase, Request};
 use torsade::testing::{self, NetworkFaults, Random, each_seed};
 use torsade::{Cancelled, Clock, Deferred, Failure, defer};
@@ -159,6 +160,30 @@ on_both! {
         assert!(format!("{agent:?}").contains("connections: 1"));
         drop(agent);
         port.stop(SECOND).await?;
+    }
+
+    async fn what_a_cancelled_request_has_held_may_use_the_agent_when_it_is_dropped(reactor) {
+        let serve = || http::serve(HERE, async |request| Ok(match request.uri().path() {
+            "/endless" => Body::from_stream(stream::pending::<Result<Vec<u8>, Failure>>()),
+            _ => Body::from("hello"),
+        }));
+        let ports = [serve()?, serve()?, serve()?];
+        let [one, two, three] = ports.each_ref().map(|port| format!("http://{}", port.local_addr()));
+        let agent = Agent::new().http2_prior_knowledge().connections(2);
+        let held = agent.get(format!("{one}/endless")).await?;
+        let busy = agent.get(format!("{two}/endless")).await?;
+        let settings = agent.clone().redirect_if(move |_, _| held.status() == 200);
+        let waiting = settings.get(&three);
+        drop(settings);
+        reactor.sleep(MS).await?;
+        drop(waiting);
+        reactor.sleep(MS).await?;
+        drop(busy);
+        assert_eq!(agent.get_page(&three).await?, "hello");
+        drop(agent);
+        for port in ports {
+            port.stop(Duration::ZERO).await?;
+        }
     }
 }
 
