@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::panic::Location;
 use std::time::{Duration, Instant};
 
+use super::timers::Timers;
 use super::{Clock, DelayedCall};
 
 /// The beginning of a time, and its limit.
@@ -16,8 +17,8 @@ pub(crate) type Limit = Option<(Instant, Duration)>;
 pub(crate) struct LimitTimer(Cell<Option<DelayedCall>>);
 
 impl LimitTimer {
-    /// Returns a limit that has passed. If there is none, `look` is called when the first one may
-    /// have, or earlier.
+    /// Returns a limit that had passed when the time was last read. If there is none, `look` is
+    /// called when the first one may have passed, or earlier.
     #[cfg(feature = "http")]
     pub(crate) fn passed(
         &self,
@@ -25,15 +26,14 @@ impl LimitTimer {
         clock: &impl Clock,
         look: impl FnOnce() + 'static,
     ) -> Limit {
-        let now = clock.now();
-        let left = |(since, limit): (_, Duration)| {
-            limit.saturating_sub(now.saturating_duration_since(since))
-        };
-        let first = *limits.iter().flatten().min_by_key(|limit| left(**limit))?;
-        if left(first).is_zero() {
+        let timers = clock.timers();
+        let limits = limits.iter().copied().flatten();
+        let all = limits.map(|(since, limit)| (timers.later(since, limit), (since, limit)));
+        let (at, first) = all.min_by_key(|(at, _)| *at)?;
+        if timers.has_come(at) {
             return Some(first);
         }
-        self.within(left(first), clock, look);
+        self.by(at, timers, look);
         None
     }
 
@@ -41,13 +41,20 @@ impl LimitTimer {
     /// code.
     #[track_caller]
     pub(crate) fn within(&self, time: Duration, clock: &impl Clock, look: impl FnOnce() + 'static) {
-        let (now, location) = (clock.now(), Location::caller());
+        let timers = clock.timers();
+        self.by(timers.later(clock.now(), time), timers, look);
+    }
+
+    /// Has `look` called at this time, unless the timer is set to an earlier one.
+    #[track_caller]
+    fn by(&self, at: Instant, timers: &Timers, look: impl FnOnce() + 'static) {
+        let location = Location::caller();
         let timer = self.0.take();
         let is_set = timer.as_ref().is_some_and(|timer| {
-            let is_early = |at: Instant| at.saturating_duration_since(now) <= time;
-            timer.deadline().is_some_and(is_early) || timer.reset(time)
+            let is_early = |set: Instant| set <= at;
+            timer.deadline().is_some_and(is_early) || timer.reset_at(at)
         });
-        let limit = || clock.timers().limit(time, location, look);
+        let limit = || timers.limit_at(at, location, look);
         let timer = timer.filter(|_| is_set).unwrap_or_else(limit);
         self.0.set(Some(timer));
     }

@@ -348,10 +348,8 @@ impl Progress {
                 return Poll::Ready(Ok(output));
             }
             self.waker.set(Some(cx.waker().clone()));
-            match self.expired.take() {
-                Some(failure) => Poll::Ready(Err(failure)),
-                None => Poll::Pending,
-            }
+            let expired = self.expired.take();
+            expired.map_or(Poll::Pending, |failure| Poll::Ready(Err(failure)))
         })
         .await
     }
