@@ -37,14 +37,15 @@ impl Origin {
             "https" => return Err("`https` needs the cargo feature `tls`"),
             _ => return Err("its scheme is neither http nor https"),
         };
-        let authority = uri.authority().ok_or("it has no host")?;
-        let port = match authority.as_str()[authority.host().len()..].trim_start_matches(':') {
-            "" => Ok(usual_port),
-            port => port.parse(),
-        };
+        let authority = uri.authority().ok_or("it has no host")?.as_str();
+        let parts = authority.rsplit_once(':');
+        let parts = parts.filter(|(_, port)| !port.ends_with(']'));
+        let (host, port) = parts.unwrap_or((authority, ""));
+        let port = Some(port).filter(|port| !port.is_empty());
+        let port = port.map_or(Ok(usual_port), str::parse);
         Ok(Self {
             is_tls,
-            host: authority.host().trim_matches(['[', ']']).to_lowercase(),
+            host: host.trim_matches(['[', ']']).to_ascii_lowercase(),
             port: port.map_err(|_| "its port is not a number below 65536")?,
             http2,
         })
