@@ -2,8 +2,9 @@
 //! servers.
 //!
 //! A [`Connection`](crate::Connection) and its halves implement `hyper::rt::Read` and `Write`, with
-//! vectored writes. So HTTP runs on the reactor's loop and clock, without tokio's runtime; in
-//! memory also under virtual time. Futures and bodies need not be `Send`.
+//! vectored writes. The loop sends what is written, so that a flush is ready at once. So HTTP runs
+//! on the reactor's loop and clock, without tokio's runtime; in memory also under virtual time.
+//! Futures and bodies need not be `Send`.
 //!
 //! Cargo feature `hyper`; it needs no feature of hyper itself.
 //!

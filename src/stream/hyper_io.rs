@@ -1,7 +1,8 @@
 //! hyper's traits of byte streams, for a [`Connection`] and its halves.
 //!
 //! hyper reads into memory that is not initialized, which is not cleared: the bytes go through the
-//! loop's read buffer.
+//! loop's read buffer. It never waits for a flush: writing waits while the queue is full, and the
+//! shutdown until it is empty.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -9,7 +10,6 @@ use std::task::{Context, Poll};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 
-use super::writer::writes;
 use super::{Connection, ReadHalf, WriteHalf, writer};
 
 #[cfg(feature = "http")]
@@ -43,11 +43,39 @@ macro_rules! reads {
 
 macro_rules! writes_vectored {
     ($name:ident, |$this:ident| $conn:expr) => {
-        writes! {
-            #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
-            Write::poll_shutdown for $name, |$this| $conn,
+        #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
+        impl Write for $name {
+            fn poll_write(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buf: &[u8],
+            ) -> Poll<io::Result<usize>> {
+                let $this = self.get_mut();
+                writer::poll_write_one($conn, cx, buf)
+            }
+
+            fn poll_write_vectored(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                bufs: &[IoSlice<'_>],
+            ) -> Poll<io::Result<usize>> {
+                let $this = self.get_mut();
+                writer::poll_write_vectored($conn, cx, bufs)
+            }
+
             fn is_write_vectored(&self) -> bool {
                 true
+            }
+
+            /// Is ready at once: the loop sends what is queued anyway, and a task that waited for
+            /// that would be woken once more for each message.
+            fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(Ok(()))
+            }
+
+            fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                let $this = self.get_mut();
+                writer::poll_close($conn, cx)
             }
         }
     };
