@@ -27,7 +27,8 @@ use std::panic::Location;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
-use futures::future::Either;
+use futures::TryFutureExt;
+use futures::future::{self, Either, LocalBoxFuture};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
@@ -502,9 +503,8 @@ enum Sender {
     Two(http2::SendRequest<Body>),
 }
 
-type Message = Request<Body>;
-/// The response's head, once it has come.
-type Sent = Result<Response<Incoming>, TrySendError<Request<Body>>>;
+/// The response's head, or why there is none, and the request if it was not sent.
+type Answer = Result<Response<Incoming>, Box<(Failure, Option<Request<Body>>)>>;
 
 impl Conn {
     fn is_closed(&self) -> bool {
@@ -581,17 +581,24 @@ impl Conn {
     }
 
     /// Sends a request; the future yields the response's head. Dropping the future resets the
-    /// request, which over HTTP/1 closes the connection. Returns the request if it cannot be sent.
-    #[expect(clippy::result_large_err, reason = "the request is sent again")]
-    pub(super) fn send(&self, it: Message) -> Result<impl Future<Output = Sent> + use<>, Message> {
+    /// request, which over HTTP/1 closes the connection.
+    pub(super) fn send(&self, request: Request<Body>) -> LocalBoxFuture<'static, Answer> {
         self.is_busy.set(true);
         self.is_cut.set(false);
         match &mut *self.sender.borrow_mut() {
-            None => Err(it),
-            Some(Sender::One(sender)) => Ok(Either::Left(sender.try_send_request(it))),
-            Some(Sender::Two(sender)) => Ok(Either::Right(sender.try_send_request(it))),
+            None => {
+                let unsent = ("the connection has ended".into(), Some(request));
+                Box::pin(future::err(Box::new(unsent)))
+            }
+            Some(Sender::One(sender)) => Box::pin(sender.try_send_request(request).map_err(failed)),
+            Some(Sender::Two(sender)) => Box::pin(sender.try_send_request(request).map_err(failed)),
         }
     }
+}
+
+fn failed(mut error: TrySendError<Request<Body>>) -> Box<(Failure, Option<Request<Body>>)> {
+    let request = error.take_message();
+    Box::new((error.into_error().into(), request))
 }
 
 /// A connection that one request uses.

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use http::{Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -107,18 +108,12 @@ impl Agent {
                 let again = body.try_clone();
                 let upgraded = upgrades.then(|| lease.conn.upgraded());
                 let message = self.message(request, progress.sent(body), &lease);
-                let (cause, unsent): (Failure, _) = match lease.conn.send(message) {
-                    Ok(sending) => match progress.within(sending).await? {
-                        Ok(response) => {
-                            let body = |body| progress.received(body, config.body_timeout, lease);
-                            return Ok((response.map(body), upgraded));
-                        }
-                        Err(mut error) => {
-                            let unsent = error.take_message();
-                            (error.into_error().into(), unsent)
-                        }
-                    },
-                    Err(request) => ("the connection has ended".into(), Some(request)),
+                let (cause, unsent) = match progress.within(lease.conn.send(message)).await? {
+                    Ok(response) => {
+                        let body = |body| progress.received(body, config.body_timeout, lease);
+                        return Ok((response.map(body), upgraded));
+                    }
+                    Err(failed) => *failed,
                 };
                 body = match (unsent, again) {
                     (Some(request), _) if is_reused => request.into_body(),
@@ -169,7 +164,7 @@ impl Agent {
             let conn = progress.reactor.connect_stream(endpoint).await?;
             slot.begin(conn, self).await
         };
-        let opened = progress.within(opening).await?;
+        let opened = progress.within(pin!(opening)).await?;
         let opened = opened.map_err(|cause| progress.failed(cause))?;
         Ok((opened, false))
     }
@@ -340,10 +335,12 @@ impl Progress {
     }
 
     /// Waits for a future as long as the limits allow.
-    pub(super) async fn within<F: Future>(&self, future: F) -> Result<F::Output, Failure> {
-        let mut future = pin!(future);
+    pub(super) async fn within<F>(&self, mut future: F) -> Result<F::Output, Failure>
+    where
+        F: Future + Unpin,
+    {
         poll_fn(|cx| {
-            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            if let Poll::Ready(output) = future.poll_unpin(cx) {
                 self.between.set(None);
                 return Poll::Ready(Ok(output));
             }
