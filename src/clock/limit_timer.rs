@@ -54,7 +54,7 @@ impl LimitTimer {
             let is_early = |set: Instant| set <= at;
             timer.deadline().is_some_and(is_early) || timer.reset_at(at)
         });
-        let limit = || timers.limit_at(at, location, look);
+        let limit = || DelayedCall::request_limit(timers, at, Box::new(look), location);
         let timer = timer.filter(|_| is_set).unwrap_or_else(limit);
         self.0.set(Some(timer));
     }

@@ -225,17 +225,7 @@ impl Timers {
         location: &'static Location<'static>,
         f: impl FnOnce() + 'static,
     ) -> DelayedCall {
-        self.limit_at(self.after(limit), location, f)
-    }
-
-    /// Calls `f` like [`limit`](Timers::limit), at `deadline`.
-    pub(crate) fn limit_at(
-        &self,
-        deadline: Instant,
-        location: &'static Location<'static>,
-        f: impl FnOnce() + 'static,
-    ) -> DelayedCall {
-        DelayedCall::request_limit(self, deadline, Box::new(f), location)
+        DelayedCall::request_limit(self, self.after(limit), Box::new(f), location)
     }
 
     /// Returns when to check again: never late, and early only because of a timer that was delayed
