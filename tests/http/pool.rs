@@ -176,10 +176,12 @@ on_both! {
         let waiting = settings.get(&three);
         drop(settings);
         reactor.sleep(MS).await?;
-        drop(waiting);
+        waiting.cancel();
+        assert!(waiting.await.unwrap_err().is::<Cancelled>());
+        let page = agent.get_page(&three);
         reactor.sleep(MS).await?;
         drop(busy);
-        assert_eq!(agent.get_page(&three).await?, "hello");
+        assert_eq!(page.await?, "hello");
         drop(agent);
         for port in ports {
             port.stop(Duration::ZERO).await?;
