@@ -30,6 +30,8 @@ pub(crate) struct TlsSocket {
     /// The number of bytes of the next writes whose records are made. Their end is in the session's
     /// output, or was sent since.
     owed: Cell<usize>,
+    /// Whether the last read of the socket below has returned all that was there.
+    is_drained: Cell<bool>,
     scratch: SharedScratch,
 }
 
@@ -40,6 +42,7 @@ impl TlsSocket {
             session: RefCell::new(session),
             broken: Cell::new(None),
             owed: Cell::new(0),
+            is_drained: Cell::new(false),
             scratch,
         }
     }
@@ -59,7 +62,8 @@ impl TlsSocket {
             return Ok(0);
         }
         let mut count = session.take_plain(into);
-        if count < into.len() {
+        // Right after bytes that were kept there is mostly nothing more.
+        if count < into.len() && !(count > 0 && self.is_drained.get()) {
             count += self.receive(&mut session, &mut into[count..]);
         }
         if count > 0 {
@@ -86,6 +90,7 @@ impl TlsSocket {
 
     fn receive_with(&self, session: &mut Session, into: &mut [u8], buffer: &mut Vec<u8>) -> usize {
         let (mut count, mut records) = (0, 0);
+        self.is_drained.set(false);
         for _ in 0..READS {
             let is_enough = count == into.len() && session.is_established();
             if is_enough || records >= Session::RECORDS / 2 {
@@ -116,7 +121,10 @@ impl TlsSocket {
                 }
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.is_drained.set(true);
+                    break;
+                }
                 Err(error) => {
                     self.broken.set(Some(error));
                     break;
@@ -128,6 +136,7 @@ impl TlsSocket {
             // If that fails, writing fails with it; what has arrived can still be read.
             let _ = self.send_output(session);
             if read < limit {
+                self.is_drained.set(true);
                 break;
             }
         }

@@ -191,9 +191,20 @@ impl<S: ConnHandler> Conn<S> {
         }
     }
 
-    /// Registers a connection with the driver that may have queued bytes already, or ends it.
-    pub(super) fn watch_or_end(self: &Rc<Self>, reactor: &Reactor) -> Result<(), Failure> {
-        let Err(error) = self.watch(reactor) else {
+    /// Registers a connection with the driver that may have queued bytes already, or ends it. Where
+    /// the driver watches the socket for another handler, it watches it for this one then.
+    pub(super) fn watch_or_end(
+        self: &Rc<Self>,
+        reactor: &Reactor,
+        is_watched: bool,
+    ) -> Result<(), Failure> {
+        let registration = &self.link.registration;
+        let taken_over = |socket: &Socket| registration.take_over(reactor, socket, Interest::Read);
+        let watched = match is_watched {
+            true => self.link.with_socket(taken_over).unwrap_or(Ok(())),
+            false => self.watch(reactor),
+        };
+        let Err(error) = watched else {
             return Ok(());
         };
         self.link.broken_by(error);

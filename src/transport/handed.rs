@@ -18,7 +18,7 @@ use crate::bytes::Outgoing;
 use crate::clock::Clock;
 use crate::driver::Socket;
 use crate::failure::Failure;
-use crate::reactor::Reactor;
+use crate::reactor::{Reactor, WeakReactor};
 use crate::report::{self, Origin};
 use crate::spans;
 
@@ -47,12 +47,22 @@ struct Parts {
     span: Option<tracing::Span>,
     /// The count in its port, which continues.
     counted: Option<Counted>,
+    /// The reactor whose driver still watches the socket.
+    watched_by: Option<WeakReactor>,
 }
 
 impl<S: ConnHandler> Conn<S> {
     /// Takes all parts that can go to another handler. This connection has ended then, and its
     /// handler is called no more. Returns `None` when it had ended already.
     pub(crate) fn hand_over(&self, reactor: &Reactor) -> Option<Handed> {
+        let mut handed = self.hand_over_watched(reactor)?;
+        handed.parts_mut().unwatch();
+        Some(handed)
+    }
+
+    /// Does the same for a handler that gets the connection at once: until then the driver goes on
+    /// watching it, which costs a system call less.
+    pub(crate) fn hand_over_watched(&self, reactor: &Reactor) -> Option<Handed> {
         let link = self.link();
         let life = link.life();
         if life.is_over() || link.flags.replace(Flag::LOST, true) {
@@ -66,7 +76,7 @@ impl<S: ConnHandler> Conn<S> {
             source.stop(link, link.failure(ConnectionError::HandedOver));
         }
         let socket = link.socket.take()?;
-        link.registration.leave_with(reactor, &socket);
+        link.registration.leave(reactor);
         let span = spans::are_on().then(|| reactor.inner().take_connection_span(link.key()));
         Some(Handed(Some(Parts {
             socket,
@@ -88,6 +98,7 @@ impl<S: ConnHandler> Conn<S> {
             failure: link.take_write_failure(),
             policies: link.take_policies(),
             drain_bytes,
+            watched_by: Some(reactor.downgrade()),
             counted: link
                 .config
                 .counter
@@ -105,6 +116,7 @@ impl<S: ConnHandler> Conn<S> {
         handler: S,
     ) -> Result<Rc<Self>, Failure> {
         let handed = handed.0.take().expect("it is whole until it goes");
+        let is_watched = handed.watched_by.is_some();
         let Parts { socket, ends, .. } = handed;
         let conn = Self::unwatched(reactor, socket, ends, &handed.config, handler)?;
         let link = conn.link();
@@ -137,7 +149,7 @@ impl<S: ConnHandler> Conn<S> {
         }
         link.note_unread();
         // Its queued bytes are lost as with every other end.
-        conn.watch_or_end(reactor)?;
+        conn.watch_or_end(reactor, is_watched)?;
         Ok(conn)
     }
 }
@@ -151,7 +163,8 @@ impl Handed {
     /// Closes the connection so that its peer sees a reset.
     #[cfg(any(doc, feature = "proxy-protocol", feature = "tls"))]
     pub(crate) fn cut_off(mut self) {
-        if let Some(parts) = self.0.take() {
+        if let Some(mut parts) = self.0.take() {
+            parts.unwatch();
             let _ = parts.socket.reset_on_close();
         }
     }
@@ -205,11 +218,23 @@ impl Handed {
     }
 }
 
+impl Parts {
+    /// Removes the socket from the driver, if it is still there.
+    fn unwatch(&mut self) {
+        let reactor = self.watched_by.take().and_then(|weak| weak.upgrade());
+        if let Some(reactor) = reactor {
+            // A socket that the driver does not know needs no removal.
+            let _ = reactor.inner().driver().remove(&self.socket);
+        }
+    }
+}
+
 impl Drop for Handed {
     fn drop(&mut self) {
-        let Some(parts) = self.0.take() else {
+        let Some(mut parts) = self.0.take() else {
             return;
         };
+        parts.unwatch();
         if parts.out.is_none() {
             // Nothing is missing, and the peer of a connection in TLS is told so.
             return parts.socket.say_end();

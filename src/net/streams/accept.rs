@@ -143,6 +143,10 @@ impl Accepted {
         let (conn, unread) = self.conn(reactor, conn_config, Connection::handler())?;
         let connection = Connection::with_unread(conn.clone(), unread);
         conn.begin(reactor, || {
+            if conn.link().has_unread() {
+                // A first read need not wait for the loop.
+                ConnHandler::readable(&conn, reactor);
+            }
             if conn.link().has_eof_to_report() {
                 conn.peer_done(reactor);
             }
