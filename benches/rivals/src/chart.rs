@@ -64,8 +64,8 @@ pub fn svg(results: &[Outcome]) -> String {
 }
 
 fn bars_of(result: &Outcome) -> Vec<(Contender, f64)> {
-    let bars = result.figures.iter();
-    bars.filter_map(|(who, _)| Some((*who, result.ratio(*who)?)))
+    let bars = result.figures();
+    bars.filter_map(|(who, _)| Some((who, result.ratio(who)?)))
         .collect()
 }
 

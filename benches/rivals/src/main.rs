@@ -16,10 +16,11 @@
 //! | `cargo bench --bench idle_tls` | the memory of idle connections in TLS, beside tokio-rustls |
 //!
 //! **Measured**: the time that the thread with the event loop spends on a processor, for one
-//! operation; the median of [`ROUNDS`] rounds in which the contenders take turns. A server and its
-//! clients are two processes, pinned to different processors where there are two. **Left out**: the
-//! start and the end of each runtime, and the time that the clients take. The kernel's work is most
-//! of an echo, and the same for all.
+//! operation: the median of all turns in [`ROUNDS`] rounds, in which the contenders take turns. A
+//! ratio is the median of the ratios within each turn. A server and its clients are two processes,
+//! pinned to different processors where there are two. **Left out**: the start and the end of each
+//! runtime, and the time that the clients take. The kernel's work is most of an echo, and the same
+//! for all.
 
 mod chart;
 mod client;
@@ -109,20 +110,27 @@ fn chosen(names: &[&str]) -> Result<Vec<&'static Row>, Error> {
     Ok(ROWS.iter().filter(is_chosen).collect())
 }
 
-/// The figures of one row: the time of each contender.
+/// What one row has taken: each contender's time, turn by turn.
 struct Outcome {
     row: &'static Row,
-    figures: Vec<(Contender, f64)>,
+    samples: Vec<(Contender, Vec<Sample>)>,
 }
 
 impl Outcome {
-    /// Returns the figure of `contender` over tokio's.
+    /// Returns the contenders and their figures.
+    fn figures(&self) -> impl Iterator<Item = (Contender, f64)> {
+        let figure = |(who, samples): &(Contender, Vec<Sample>)| (*who, median(samples.clone()));
+        self.samples.iter().map(figure)
+    }
+
+    /// Returns the time of `contender` over tokio's.
     fn ratio(&self, contender: Contender) -> Option<f64> {
-        let figure = |wanted| {
-            let found = self.figures.iter().find(|(who, _)| *who == wanted);
-            found.map(|(_, figure)| *figure)
+        let samples = |wanted| {
+            let found = self.samples.iter().find(|(who, _)| *who == wanted);
+            found.map(|(_, samples)| samples)
         };
-        Some(figure(contender)? / figure(Contender::Tokio)?)
+        let both = samples(contender)?.iter().zip(samples(Contender::Tokio)?);
+        Some(median(both.map(|(ours, tokio)| ours / tokio).collect()))
     }
 }
 
@@ -135,17 +143,14 @@ fn compare(rows: &[&'static Row]) -> Result<Vec<Outcome>, Error> {
     let mut results = Vec::new();
     for row in rows {
         let contenders = row.contenders();
-        let mut samples = vec![Vec::new(); contenders.len()];
+        let mut samples: Vec<_> = contenders.iter().map(|who| (*who, Vec::new())).collect();
         for _ in 0..ROUNDS {
-            for (contender, samples) in contenders.iter().zip(&mut samples) {
-                samples.push(measure::sample(*contender, row)?);
+            let round = measure::round(&contenders, row)?;
+            for ((_, all), new) in samples.iter_mut().zip(round) {
+                all.extend(new);
             }
         }
-        let figures = contenders.iter().zip(samples);
-        let result = Outcome {
-            row,
-            figures: figures.map(|(who, all)| (*who, median(all))).collect(),
-        };
+        let result = Outcome { row, samples };
         print(&result);
         results.push(result);
     }
@@ -155,10 +160,10 @@ fn compare(rows: &[&'static Row]) -> Result<Vec<Outcome>, Error> {
 fn print(result: &Outcome) {
     let row = result.row;
     println!("{:<14} {}", row.name, row.title);
-    for (contender, figure) in &result.figures {
-        let ratio = result.ratio(*contender);
-        let ratio = ratio.map_or(String::new(), |ratio| format!("{ratio:.2}"));
-        let goal = row.goal(*contender);
+    for (contender, figure) in result.figures() {
+        let ratio = result.ratio(contender);
+        let ratio = ratio.map_or(String::new(), |ratio| format!("{ratio:.3}"));
+        let goal = row.goal(contender);
         let goal = goal.map_or(String::new(), |goal| format!("{goal:.2}"));
         let name = contender.name();
         println!("{:<14} {name:<10} {figure:>12.0} {ratio:>8} {goal:>6}", "");

@@ -22,18 +22,58 @@ pub type Sample = f64;
 const CLIENT: usize = 0;
 const LOOP: usize = 1;
 
-/// Runs `contender` once.
-pub fn sample(contender: Contender, row: &Row) -> Result<Sample, Error> {
+/// The turns of each server in a round.
+const TURNS: usize = 8;
+
+/// The most connections to one server with which all servers of a row are open together: each is a
+/// descriptor of this process.
+const TOGETHER: usize = 1_000;
+
+/// Lets the contenders take turns, as often as [`TURNS`] says; returns what each of them took in each
+/// turn. As many as can stay open together are open at the same time, and their turns are short: what
+/// the machine does beside them then happens to all.
+pub fn round(contenders: &[Contender], row: &Row) -> Result<Vec<Vec<Sample>>, Error> {
     if row.unit != Unit::Messages {
-        return run(contender, row, row.count, &[]).map(|(printed, _)| printed);
+        let once = |who: &Contender| Ok(vec![run(*who, row, row.count, &[])?.0]);
+        return contenders.iter().map(once).collect();
     }
     pin(None, CLIENT);
-    let server = Server::start(contender, row, &[])?;
-    let mut client = client::Client::connect(server.address, row.work)?;
-    client.exchange(row.count / 10)?;
-    let before = server.busy()?;
-    let count = client.exchange(row.count)?;
-    Ok((server.busy()? - before) / count as f64)
+    let start = |who: &Contender| Pair::start(*who, row);
+    if row.work.connections() > TOGETHER {
+        let alone = |who: &Contender| Ok(vec![start(who)?.turn(row.count)?]);
+        return contenders.iter().map(alone).collect();
+    }
+    let mut pairs: Vec<Pair> = contenders.iter().map(start).collect::<Result<_, _>>()?;
+    let mut samples = vec![Vec::new(); pairs.len()];
+    for _ in 0..TURNS {
+        for (pair, samples) in pairs.iter_mut().zip(&mut samples) {
+            samples.push(pair.turn(row.count / TURNS)?);
+        }
+    }
+    Ok(samples)
+}
+
+/// A server and its clients.
+struct Pair {
+    server: Server,
+    client: client::Client,
+}
+
+impl Pair {
+    /// Starts both, and lets them exchange messages that do not count.
+    fn start(contender: Contender, row: &Row) -> Result<Self, Error> {
+        let server = Server::start(contender, row, &[])?;
+        let mut client = client::Client::connect(server.address, row.work)?;
+        client.exchange(row.count / 10)?;
+        Ok(Self { server, client })
+    }
+
+    /// Measures about `count` messages.
+    fn turn(&mut self, count: usize) -> Result<Sample, Error> {
+        let before = self.server.busy()?;
+        let count = self.client.exchange(count)?;
+        Ok((self.server.busy()? - before) / count as f64)
+    }
 }
 
 /// Counts user instructions of one operation: those of twice as many operations, less those of the

@@ -288,6 +288,17 @@ pub const ROWS: [Row; 22] = [
     },
 ];
 
+impl Work {
+    /// Returns how many connections a server has at a time.
+    pub fn connections(self) -> usize {
+        match self {
+            Self::Echo { connections, .. } | Self::Lines { connections, .. } => connections,
+            Self::Tls(Tls::Echo(connections)) => connections,
+            _ => 1,
+        }
+    }
+}
+
 impl Row {
     /// Returns the contenders of the row.
     pub fn contenders(&self) -> Vec<Contender> {
