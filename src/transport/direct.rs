@@ -33,10 +33,15 @@ impl ConnCore {
         self.write_checked(&bytes[sent.unwrap_or(0)..]);
     }
 
+    /// Returns whether what is written is encrypted.
+    pub(crate) fn is_in_tls(&self) -> bool {
+        self.with_socket(Socket::may_owe).unwrap_or(false)
+    }
+
     /// Writes past the queue, when there is none. `None` when nothing could be written.
     pub(crate) fn write_through(&self, pieces: &[IoSlice<'_>]) -> Option<usize> {
         // What the socket owes is queued.
-        let owes = self.with_socket(Socket::may_owe).unwrap_or(false);
+        let owes = self.is_in_tls();
         let first = pieces.iter().find(|piece| !piece.is_empty())?;
         let first = &first[..first.len().min(self.limits().high.max(1))];
         let written = match owes {

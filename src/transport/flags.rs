@@ -65,6 +65,10 @@ impl Flag {
     pub(super) const UNREAD: Self = Self(1 << 22);
     pub(super) const WRITABLE: Self = Self(1 << 23);
 
+    /// The flags that a connection keeps when it gets another handler.
+    pub(super) const KEPT: Self =
+        Self(Self::DESCRIPTORS.0 | Self::FULL.0 | Self::PAUSED.0 | Self::PEER_DONE.0);
+
     /// The flags that every read has to check.
     pub(super) const CHECKED_READS: Self = Self(Self::POLICED.0 | Self::SECURING.0);
 
@@ -125,6 +129,11 @@ impl Flags {
     pub(super) fn set(&self, flag: Flag, value: bool) {
         let others = self.0.get() & !flag.0;
         self.0.set(if value { others | flag.0 } else { others });
+    }
+
+    /// Returns those of several flags that are set.
+    pub(super) fn those_of(&self, flags: Flag) -> Flag {
+        Flag(self.0.get() & flags.0)
     }
 
     /// Sets the flag; returns its earlier value.

@@ -1,5 +1,6 @@
 //! Handing a connection from one handler to another: everything but the handler moves.
 
+use std::mem;
 use std::rc::Rc;
 
 use super::config::{ConnConfig, Limits};
@@ -18,13 +19,13 @@ use crate::bytes::Outgoing;
 use crate::clock::Clock;
 use crate::driver::Socket;
 use crate::failure::Failure;
-use crate::reactor::{Reactor, WeakReactor};
+use crate::reactor::Reactor;
 use crate::report::{self, Origin};
 use crate::spans;
 
 /// A connection between two handlers. If it is dropped, its observers are told; with queued bytes,
 /// it is reset, and the loss is reported.
-pub(crate) struct Handed(Option<Parts>);
+pub(crate) struct Handed(Option<Box<Parts>>);
 
 /// The parts that move.
 struct Parts {
@@ -33,11 +34,8 @@ struct Parts {
     config: Rc<ConnConfig>,
     limits: Option<Limits>,
     life: Life,
-    peer_done: bool,
-    paused: bool,
-    full: bool,
+    flags: Flag,
     sent: u16,
-    has_descriptors: bool,
     out: Option<Box<Outgoing>>,
     /// The error of a write that did not end the connection: see [`ConnCore::writing_failed`].
     failure: Option<(Failure, bool)>,
@@ -47,8 +45,8 @@ struct Parts {
     span: Option<tracing::Span>,
     /// The count in its port, which continues.
     counted: Option<Counted>,
-    /// The reactor whose driver still watches the socket.
-    watched_by: Option<WeakReactor>,
+    /// Whether the driver still watches the socket.
+    is_watched: bool,
 }
 
 impl<S: ConnHandler> Conn<S> {
@@ -56,7 +54,7 @@ impl<S: ConnHandler> Conn<S> {
     /// handler is called no more. Returns `None` when it had ended already.
     pub(crate) fn hand_over(&self, reactor: &Reactor) -> Option<Handed> {
         let mut handed = self.hand_over_watched(reactor)?;
-        handed.parts_mut().unwatch();
+        handed.parts_mut().unwatch(reactor);
         Some(handed)
     }
 
@@ -78,18 +76,15 @@ impl<S: ConnHandler> Conn<S> {
         let socket = link.socket.take()?;
         link.registration.leave(reactor);
         let span = spans::are_on().then(|| reactor.inner().take_connection_span(link.key()));
-        Some(Handed(Some(Parts {
+        Some(Handed(Some(Box::new(Parts {
             socket,
             span: span.flatten(),
             ends: link.ends(),
             config: link.config.clone(),
             limits: link.own_limits(),
             life,
-            peer_done: link.flags.has(Flag::PEER_DONE),
-            paused: link.flags.has(Flag::PAUSED),
-            full: link.flags.has(Flag::FULL),
+            flags: link.flags.those_of(Flag::KEPT),
             sent: link.sent.get(),
-            has_descriptors: link.flags.has(Flag::DESCRIPTORS),
             out: {
                 link.note_queued(link.queued(), 0);
                 link.note_buffered(|| 0);
@@ -98,13 +93,13 @@ impl<S: ConnHandler> Conn<S> {
             failure: link.take_write_failure(),
             policies: link.take_policies(),
             drain_bytes,
-            watched_by: Some(reactor.downgrade()),
+            is_watched: true,
             counted: link
                 .config
                 .counter
                 .as_ref()
                 .map(|counter| Counted::new(counter, link.key(), link.peer())),
-        })))
+        }))))
     }
 
     /// Makes a connection with a new handler. [`Conn::begin`] must follow, as after [`Conn::new`];
@@ -115,8 +110,7 @@ impl<S: ConnHandler> Conn<S> {
         mut handed: Handed,
         handler: S,
     ) -> Result<Rc<Self>, Failure> {
-        let handed = handed.0.take().expect("it is whole until it goes");
-        let is_watched = handed.watched_by.is_some();
+        let handed = *handed.0.take().expect("it is whole until it goes");
         let Parts { socket, ends, .. } = handed;
         let conn = Self::unwatched(reactor, socket, ends, &handed.config, handler)?;
         let link = conn.link();
@@ -127,11 +121,8 @@ impl<S: ConnHandler> Conn<S> {
             reactor.inner().set_connection_span(link.key(), span);
         }
         link.set_life(handed.life.for_new_handler());
-        link.flags.set(Flag::PEER_DONE, handed.peer_done);
-        link.flags.set(Flag::PAUSED, handed.paused);
-        link.flags.set(Flag::FULL, handed.full);
+        link.flags.set(handed.flags, true);
         link.sent.set(handed.sent);
-        link.flags.set(Flag::DESCRIPTORS, handed.has_descriptors);
         link.set_descriptors_wanted(true);
         link.out.set(handed.out);
         link.note_queued(0, link.queued());
@@ -149,7 +140,7 @@ impl<S: ConnHandler> Conn<S> {
         }
         link.note_unread();
         // Its queued bytes are lost as with every other end.
-        conn.watch_or_end(reactor, is_watched)?;
+        conn.watch_or_end(reactor, handed.is_watched)?;
         Ok(conn)
     }
 }
@@ -164,7 +155,7 @@ impl Handed {
     #[cfg(any(doc, feature = "proxy-protocol", feature = "tls"))]
     pub(crate) fn cut_off(mut self) {
         if let Some(mut parts) = self.0.take() {
-            parts.unwatch();
+            parts.unwatch_here();
             let _ = parts.socket.reset_on_close();
         }
     }
@@ -220,11 +211,17 @@ impl Handed {
 
 impl Parts {
     /// Removes the socket from the driver, if it is still there.
-    fn unwatch(&mut self) {
-        let reactor = self.watched_by.take().and_then(|weak| weak.upgrade());
-        if let Some(reactor) = reactor {
+    fn unwatch(&mut self, reactor: &Reactor) {
+        if mem::take(&mut self.is_watched) {
             // A socket that the driver does not know needs no removal.
             let _ = reactor.inner().driver().remove(&self.socket);
+        }
+    }
+
+    /// Does the same in the turn in which the connection was handed over.
+    fn unwatch_here(&mut self) {
+        if let Some(reactor) = Reactor::current() {
+            self.unwatch(&reactor);
         }
     }
 }
@@ -234,7 +231,7 @@ impl Drop for Handed {
         let Some(mut parts) = self.0.take() else {
             return;
         };
-        parts.unwatch();
+        parts.unwatch_here();
         if parts.out.is_none() {
             // Nothing is missing, and the peer of a connection in TLS is told so.
             return parts.socket.say_end();
