@@ -152,7 +152,7 @@ impl CallbackQueue {
 
     #[inline]
     fn push_entry<S: Slot>(&self, is_box: bool, step: impl FnOnce() -> S) {
-        let block = self.take_with_room(words_for::<S>());
+        let block = self.take_with_space(words_for::<S>());
         block.push(step);
         if is_box {
             block.has_boxes.set(true);
@@ -160,8 +160,8 @@ impl CallbackQueue {
         self.added.set(Some(block));
     }
 
-    /// Takes out the newest block, or a new one, with room for this many words.
-    fn take_with_room(&self, words: usize) -> Block {
+    /// Takes out the newest block, or a new one, with space for this many words.
+    fn take_with_space(&self, words: usize) -> Block {
         match self.added.take() {
             Some(block) if WORDS - block.end.get() >= words => block,
             full => Block::new(full),

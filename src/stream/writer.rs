@@ -81,7 +81,7 @@ pub(super) fn poll_write(
 /// system copies it, and no more than fits into its buffer.
 fn cost_of(conn: &Rc<Conn<Awaited>>, written: usize) -> usize {
     match written >= BIG && !conn.link().is_in_tls() {
-        true => written / 4,
+        true => written / 8,
         false => written,
     }
 }

@@ -7,6 +7,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use torsade::http::{self, Body, Bytes};
 
 use crate::measure::{self, Error};
+use crate::median;
 
 /// The program that makes the requests.
 #[derive(Clone, Copy, PartialEq)]
@@ -84,21 +85,18 @@ pub fn compare(names: &[&str], counts_instructions: bool) -> Result<(), Error> {
                 });
             }
         }
-        let medians: Vec<f64> = samples.iter_mut().map(|samples| median(samples)).collect();
-        for (who, median) in contenders.iter().zip(&medians) {
-            println!(
-                "{:<12} {who:<10} {median:>12.0} {:>6.3}",
-                row.name,
-                median / medians[0]
-            );
+        for (who, samples_of) in contenders.iter().zip(&samples) {
+            print(row.name, who, samples_of, &samples[0]);
         }
     }
     Ok(())
 }
 
-fn median(samples: &mut [f64]) -> f64 {
-    samples.sort_by(f64::total_cmp);
-    samples[samples.len() / 2]
+/// Prints the median of a contender's rounds, and that of its ratios to tokio in each round.
+pub fn print(row: &str, who: &str, samples: &[f64], tokio: &[f64]) {
+    let ratios = samples.iter().zip(tokio).map(|(own, tokio)| own / tokio);
+    let (figure, ratio) = (median(samples.to_vec()), median(ratios.collect()));
+    println!("{row:<12} {who:<10} {figure:>12.0} {ratio:>6.3}");
 }
 
 impl HttpRow {

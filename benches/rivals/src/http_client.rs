@@ -3,18 +3,21 @@
 
 use std::io::Read;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty};
 use torsade::http::{Agent, Bytes, Request, Uri};
 
-use crate::http::Server;
+use crate::http::{self, Server};
 use crate::measure::{self, Error};
 
 pub const NAME: &str = "http-get";
 const COUNT: usize = 100_000;
 const COUNTED: usize = 2_000;
 const AT_ONCE: usize = 64;
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 9;
+/// The agent has limits of time by default; so the other has one.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Compares the two in turns: the CPU time of a request, or its instructions.
 pub fn compare(counts_instructions: bool) -> Result<(), Error> {
@@ -30,15 +33,8 @@ pub fn compare(counts_instructions: bool) -> Result<(), Error> {
             });
         }
     }
-    let medians = figures.map(|(who, mut samples)| {
-        samples.sort_by(f64::total_cmp);
-        (who, samples[samples.len() / 2])
-    });
-    for (who, median) in medians {
-        println!(
-            "{NAME:<12} {who:<10} {median:>12.0} {:>6.3}",
-            median / medians[0].1
-        );
+    for (who, samples) in &figures {
+        http::print(NAME, who, samples, &figures[0].1);
     }
     Ok(())
 }
@@ -141,8 +137,11 @@ fn tokio(uri: Uri, warm: usize, rounds: usize) -> Result<f64, Error> {
                     let (client, uri) = (client.clone(), uri.clone());
                     tokio::task::spawn_local(async move {
                         for _ in 0..rounds {
-                            let response = client.get(uri.clone()).await?;
-                            let body = response.into_body().collect().await?;
+                            let get = async {
+                                let response = client.get(uri.clone()).await?;
+                                Ok::<_, Error>(response.into_body().collect().await?)
+                            };
+                            let body = tokio::time::timeout(LIMIT, get).await??;
                             assert_eq!(body.to_bytes(), "hello");
                         }
                         Ok::<_, Error>(())

@@ -29,9 +29,9 @@ const TURNS: usize = 8;
 /// descriptor of this process.
 const TOGETHER: usize = 1_000;
 
-/// Lets the contenders take turns, as often as [`TURNS`] says; returns what each of them took in each
-/// turn. As many as can stay open together are open at the same time, and their turns are short: what
-/// the machine does beside them then happens to all.
+/// Lets the contenders take turns; returns what each of them took in each turn. Where they can be
+/// open together there are [`TURNS`] short ones: what the machine does beside them then happens to
+/// all.
 pub fn round(contenders: &[Contender], row: &Row) -> Result<Vec<Vec<Sample>>, Error> {
     if row.unit != Unit::Messages {
         let once = |who: &Contender| Ok(vec![run(*who, row, row.count, &[])?.0]);
