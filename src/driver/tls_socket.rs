@@ -30,7 +30,7 @@ pub(crate) struct TlsSocket {
     /// The number of bytes of the next writes whose records are made. Their end is in the session's
     /// output, or was sent since.
     owed: Cell<usize>,
-    /// Whether the last read of the socket below has returned all that was there.
+    /// Whether the handshake has read all that was there, and nothing was read since.
     is_drained: Cell<bool>,
     scratch: SharedScratch,
 }
@@ -62,7 +62,7 @@ impl TlsSocket {
             return Ok(0);
         }
         let mut count = session.take_plain(into);
-        // Right after bytes that were kept there is mostly nothing more.
+        // Right behind the end of the handshake there is mostly nothing more.
         if count < into.len() && !(count > 0 && self.is_drained.get()) {
             count += self.receive(&mut session, &mut into[count..]);
         }
@@ -122,7 +122,7 @@ impl TlsSocket {
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.is_drained.set(true);
+                    self.is_drained.set(into.is_empty());
                     break;
                 }
                 Err(error) => {
@@ -136,7 +136,7 @@ impl TlsSocket {
             // If that fails, writing fails with it; what has arrived can still be read.
             let _ = self.send_output(session);
             if read < limit {
-                self.is_drained.set(true);
+                self.is_drained.set(into.is_empty());
                 break;
             }
         }

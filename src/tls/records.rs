@@ -56,10 +56,12 @@ impl Records {
         encrypt: impl FnOnce(&mut Vec<u8>) -> Result<usize, E>,
     ) -> Result<(), E> {
         self.aside.clear();
+        // Of records that are put aside, only the headers come here.
+        let first = if content < BIG { content } else { 0 };
+        if self.first.len() < first + OVERHEAD {
+            self.first.resize(first + OVERHEAD, 0);
+        }
         if content < BIG {
-            if self.first.len() < content + OVERHEAD {
-                self.first.resize(content + OVERHEAD, 0);
-            }
             let count = encrypt(&mut self.first)?;
             self.first.truncate(count);
             return Ok(());
