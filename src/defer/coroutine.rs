@@ -74,15 +74,6 @@ impl Coroutine {
         future: impl Future<Output = Result<T, Failure>> + 'static,
         location: &'static Location<'static>,
     ) -> Deferred<T> {
-        let spawn = |executor: Rc<Executor>, driven| executor.spawn(driven, location);
-        Self::start_by(spawn, future, location)
-    }
-
-    fn start_by<T: 'static, F: Future<Output = Result<T, Failure>> + 'static>(
-        spawn: impl FnOnce(Rc<Executor>, Driven<T, F>) -> Task<()>,
-        future: F,
-        location: &'static Location<'static>,
-    ) -> Deferred<T> {
         let Some(executor) = Executor::current() else {
             return Deferred::settled(Err(super::DeferredError::NoReactor.into()), location);
         };
@@ -95,7 +86,7 @@ impl Coroutine {
             resolver: Some(resolver),
             location,
         };
-        coroutine.task.set(Some(spawn(executor, driven)));
+        coroutine.task.set(Some(executor.spawn(driven, location)));
         deferred
     }
 
@@ -193,23 +184,6 @@ impl Coroutine {
         // Each core once, at its first position: an order by address would differ from run to run.
         let mut seen = Index::default();
         records.retain(|core| seen.add(core.as_ptr().addr() as u128));
-    }
-}
-
-#[cfg(feature = "http")]
-impl<T: 'static> Deferred<T> {
-    /// Runs a future like [`Deferred::from_future`], but polls it for the first time inside this
-    /// call, if it can.
-    #[track_caller]
-    pub(crate) fn from_begun(future: impl Future<Output = Result<T, Failure>> + 'static) -> Self {
-        let location = Location::caller();
-        // The coroutine that is being polled does not wait for what this one waits for.
-        let outer = context::with(|thread| thread.coroutine.replace(None::<Rc<Coroutine>>));
-        let spawn = |executor: Rc<Executor>, driven| executor.spawn_begun(driven, location);
-        let deferred = Coroutine::start_by(spawn, future, location);
-        let left: Option<Rc<Coroutine>> = context::with(|thread| thread.coroutine.replace(outer));
-        drop(left);
-        deferred
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) struct TlsSocket {
     /// The number of bytes of the next writes whose records are made. Their end is in the session's
     /// output, or was sent since.
     owed: Cell<usize>,
-    /// Whether the handshake has read all that was there, and nothing was read since.
+    /// Whether the handshake has read all that had arrived, and nothing was read since.
     is_drained: Cell<bool>,
     scratch: SharedScratch,
 }
@@ -62,7 +62,7 @@ impl TlsSocket {
             return Ok(0);
         }
         let mut count = session.take_plain(into);
-        // Right behind the end of the handshake there is mostly nothing more.
+        // Mostly nothing has arrived since the end of the handshake.
         if count < into.len() && !(count > 0 && self.is_drained.get()) {
             count += self.receive(&mut session, &mut into[count..]);
         }

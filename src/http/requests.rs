@@ -106,9 +106,8 @@ impl Agent {
     #[track_caller]
     pub fn request<B: Into<Body>>(&self, request: Request<B>) -> Deferred<Response<Body>> {
         let (this, mut request) = (self.clone(), request.map(Into::into));
-        // The future is large, and would be moved several times. It begins at once, because the
-        // task of a connection that it finds is mostly about to run.
-        Deferred::from_begun(Box::pin(async move { this.exchange(&mut request).await }))
+        // The future is large, and would be moved several times.
+        Deferred::from_future(Box::pin(async move { this.exchange(&mut request).await }))
     }
 
     /// Requests a URL by the method `GET`; otherwise like [`request`](Self::request).

@@ -99,23 +99,6 @@ impl Registration {
         added
     }
 
-    /// Takes over `source`, which the driver watches for another handler.
-    ///
-    /// # Errors
-    ///
-    /// Fails with the driver's errors. The handler stays in the table.
-    pub(crate) fn take_over(
-        &self,
-        reactor: &Reactor,
-        source: &impl Source,
-        interest: Interest,
-    ) -> io::Result<()> {
-        let driver = reactor.inner().driver();
-        driver.set_interest(source, self.key, interest)?;
-        self.interest.set(interest);
-        Ok(())
-    }
-
     /// Returns the interest that the driver got last.
     #[inline]
     pub(crate) fn interest(&self) -> Interest {

@@ -119,6 +119,11 @@ impl ConnHandler for Awaited {
         wake_writer(conn);
     }
 
+    fn writing_failed(conn: &Rc<Conn<Self>>) {
+        // A task that only reads now may have to learn it.
+        cells::wake(&conn.handler().reader);
+    }
+
     fn lost(conn: &Rc<Conn<Self>>, _reason: Failure) {
         cells::wake(&conn.handler().reader);
         wake_writer(conn);

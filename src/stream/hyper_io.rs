@@ -1,8 +1,8 @@
 //! hyper's traits of byte streams, for a [`Connection`] and its halves.
 //!
 //! hyper reads into memory that is not initialized, which is not cleared: the bytes go through the
-//! loop's read buffer. It never waits for a flush: writing waits while the queue is full, and the
-//! shutdown until it is empty.
+//! loop's read buffer. A flush never waits: writing waits while the queue is full, and the shutdown
+//! until it is empty.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -66,11 +66,12 @@ macro_rules! writes_vectored {
             fn is_write_vectored(&self) -> bool {
                 true
             }
-
             /// Is ready at once: the loop sends what is queued anyway, and a task that waited for
-            /// that would be woken once more for each message.
+            /// that would be woken once more for each message. If the loop fails to, it wakes the
+            /// task, and the next flush returns the error.
             fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Poll::Ready(Ok(()))
+                let $this = self.get_mut();
+                Poll::Ready(writer::state_of_writing($conn))
             }
 
             fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -77,8 +77,8 @@ pub(super) fn poll_write(
     written
 }
 
-/// Returns what a write costs. Much at a time is cheap for a byte, where it is not encrypted: the
-/// system copies it, and no more than fits into its buffer.
+/// Returns what a write costs. A byte of a big write is cheap unless it is encrypted: mostly the
+/// system copies it, and its buffer bounds how many it takes.
 fn cost_of(conn: &Rc<Conn<Awaited>>, written: usize) -> usize {
     match written >= BIG && !conn.link().is_in_tls() {
         true => written / 8,
@@ -162,15 +162,21 @@ pub(super) fn poll_flush(conn: &Rc<Conn<Awaited>>, cx: &Context<'_>) -> Poll<io:
     }
     if link.queued() == 0 || link.life().is_over() {
         budget::spend(0);
-        return Poll::Ready(match link.reason().or_else(|| link.write_failure()) {
-            Some(reason) if !matches!(reason.downcast_ref(), Some(ConnectionError::Done)) => {
-                Err(as_io_error(&reason))
-            }
-            _ => Ok(()),
-        });
+        return Poll::Ready(state_of_writing(conn));
     }
     Awaited::await_space(conn, cx);
     Poll::Pending
+}
+
+/// Fails with the error that has ended writing, if there is one.
+pub(super) fn state_of_writing(conn: &Rc<Conn<Awaited>>) -> io::Result<()> {
+    let link = conn.link();
+    match link.reason().or_else(|| link.write_failure()) {
+        Some(reason) if !matches!(reason.downcast_ref(), Some(ConnectionError::Done)) => {
+            Err(as_io_error(&reason))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Sends the end of file to the peer, and waits until everything before it has been handed to the

@@ -166,28 +166,6 @@ impl Executor {
         self.spawn_named(None, future, location)
     }
 
-    /// Spawns a future and polls it at once, inside the task or call that runs now. Outside a turn,
-    /// and where tasks have infos, the future is spawned as usual.
-    #[cfg(feature = "http")]
-    pub(crate) fn spawn_begun<T: 'static>(
-        self: &Rc<Self>,
-        future: impl Future<Output = T> + 'static,
-        location: Caller,
-    ) -> Task<T> {
-        let is_plain = !Locals::are_set() && !debug::is_on() && !spans::are_on();
-        let is_usual = is_plain && self.counted_wakers.is_off() && !self.closed.get();
-        if !is_usual || !Self::is_in_turn() {
-            return self.spawn(future, location);
-        }
-        let (runnable, task) = current_executor::make(self, location, |shell| {
-            Root::new(future, self.clone(), shell, None)
-        });
-        let outer = self.running.get();
-        current_executor::run(self, runnable);
-        self.running.set(outer);
-        Task::new(task)
-    }
-
     /// Spawns a future with a name.
     pub(crate) fn spawn_named<T: 'static>(
         self: &Rc<Self>,

@@ -76,6 +76,15 @@ pub(crate) trait ConnHandler: 'static {
         let _ = (conn, reactor);
     }
 
+    /// Called when what was queued could not be written, and the connection goes on: see
+    /// [`ConnCore::writing_failed`].
+    fn writing_failed(conn: &Rc<Conn<Self>>)
+    where
+        Self: Sized,
+    {
+        let _ = conn;
+    }
+
     /// Called when a handshake that [`ConnCore::begin_tls`] has begun is finished.
     #[cfg(feature = "tls")]
     fn secured(conn: &Rc<Conn<Self>>, reactor: &Reactor)
@@ -191,20 +200,9 @@ impl<S: ConnHandler> Conn<S> {
         }
     }
 
-    /// Registers a connection with the driver that may have queued bytes already, or ends it. Where
-    /// the driver watches the socket for another handler, it watches it for this one then.
-    pub(super) fn watch_or_end(
-        self: &Rc<Self>,
-        reactor: &Reactor,
-        is_watched: bool,
-    ) -> Result<(), Failure> {
-        let registration = &self.link.registration;
-        let taken_over = |socket: &Socket| registration.take_over(reactor, socket, Interest::Read);
-        let watched = match is_watched {
-            true => self.link.with_socket(taken_over).unwrap_or(Ok(())),
-            false => self.watch(reactor),
-        };
-        let Err(error) = watched else {
+    /// Registers a connection with the driver that may have queued bytes already, or ends it.
+    pub(super) fn watch_or_end(self: &Rc<Self>, reactor: &Reactor) -> Result<(), Failure> {
+        let Err(error) = self.watch(reactor) else {
             return Ok(());
         };
         self.link.broken_by(error);
@@ -338,7 +336,7 @@ impl<S: ConnHandler> Conn<S> {
 
     /// Writes from the queue what the socket accepts; returns `true` when the queue is empty.
     #[inline(always)]
-    fn send(&self) -> bool {
+    fn send(self: &Rc<Self>) -> bool {
         match self.link.flush() {
             Ok(true) => true,
             unsent => {
@@ -351,10 +349,13 @@ impl<S: ConnHandler> Conn<S> {
     /// Records that the socket is full, or broken.
     #[cold]
     #[inline(never)]
-    fn note_unsent(&self, unsent: std::io::Result<bool>) {
+    fn note_unsent(self: &Rc<Self>, unsent: std::io::Result<bool>) {
         match unsent {
             Ok(_) => self.link.flags.set(Flag::BLOCKED, true),
-            Err(error) if self.handler.reads_for_itself() => self.link.writing_failed(error),
+            Err(error) if self.handler.reads_for_itself() => {
+                self.link.writing_failed(error);
+                S::writing_failed(self);
+            }
             Err(error) => self.link.broken_by(error),
         }
     }

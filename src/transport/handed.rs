@@ -1,6 +1,5 @@
 //! Handing a connection from one handler to another: everything but the handler moves.
 
-use std::mem;
 use std::rc::Rc;
 
 use super::config::{ConnConfig, Limits};
@@ -45,22 +44,12 @@ struct Parts {
     span: Option<tracing::Span>,
     /// The count in its port, which continues.
     counted: Option<Counted>,
-    /// Whether the driver still watches the socket.
-    is_watched: bool,
 }
 
 impl<S: ConnHandler> Conn<S> {
     /// Takes all parts that can go to another handler. This connection has ended then, and its
     /// handler is called no more. Returns `None` when it had ended already.
     pub(crate) fn hand_over(&self, reactor: &Reactor) -> Option<Handed> {
-        let mut handed = self.hand_over_watched(reactor)?;
-        handed.parts_mut().unwatch(reactor);
-        Some(handed)
-    }
-
-    /// Does the same for a handler that gets the connection at once: until then the driver goes on
-    /// watching it, which costs a system call less.
-    pub(crate) fn hand_over_watched(&self, reactor: &Reactor) -> Option<Handed> {
         let link = self.link();
         let life = link.life();
         if life.is_over() || link.flags.replace(Flag::LOST, true) {
@@ -74,7 +63,7 @@ impl<S: ConnHandler> Conn<S> {
             source.stop(link, link.failure(ConnectionError::HandedOver));
         }
         let socket = link.socket.take()?;
-        link.registration.leave(reactor);
+        link.registration.leave_with(reactor, &socket);
         let span = spans::are_on().then(|| reactor.inner().take_connection_span(link.key()));
         Some(Handed(Some(Box::new(Parts {
             socket,
@@ -93,7 +82,6 @@ impl<S: ConnHandler> Conn<S> {
             failure: link.take_write_failure(),
             policies: link.take_policies(),
             drain_bytes,
-            is_watched: true,
             counted: link
                 .config
                 .counter
@@ -140,7 +128,7 @@ impl<S: ConnHandler> Conn<S> {
         }
         link.note_unread();
         // Its queued bytes are lost as with every other end.
-        conn.watch_or_end(reactor, handed.is_watched)?;
+        conn.watch_or_end(reactor)?;
         Ok(conn)
     }
 }
@@ -154,8 +142,7 @@ impl Handed {
     /// Closes the connection so that its peer sees a reset.
     #[cfg(any(doc, feature = "proxy-protocol", feature = "tls"))]
     pub(crate) fn cut_off(mut self) {
-        if let Some(mut parts) = self.0.take() {
-            parts.unwatch_here();
+        if let Some(parts) = self.0.take() {
             let _ = parts.socket.reset_on_close();
         }
     }
@@ -209,29 +196,11 @@ impl Handed {
     }
 }
 
-impl Parts {
-    /// Removes the socket from the driver, if it is still there.
-    fn unwatch(&mut self, reactor: &Reactor) {
-        if mem::take(&mut self.is_watched) {
-            // A socket that the driver does not know needs no removal.
-            let _ = reactor.inner().driver().remove(&self.socket);
-        }
-    }
-
-    /// Does the same in the turn in which the connection was handed over.
-    fn unwatch_here(&mut self) {
-        if let Some(reactor) = Reactor::current() {
-            self.unwatch(&reactor);
-        }
-    }
-}
-
 impl Drop for Handed {
     fn drop(&mut self) {
-        let Some(mut parts) = self.0.take() else {
+        let Some(parts) = self.0.take() else {
             return;
         };
-        parts.unwatch_here();
         if parts.out.is_none() {
             // Nothing is missing, and the peer of a connection in TLS is told so.
             return parts.socket.say_end();

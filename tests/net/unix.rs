@@ -1,7 +1,12 @@
 //! UNIX sockets: connections by paths and abstract names, their ends, and their options.
 #![cfg(target_os = "linux")]
 
+use std::future::poll_fn;
 use std::io::ErrorKind;
+use std::net::Shutdown;
+use std::os::unix::net::UnixListener;
+use std::pin::Pin;
+use std::task::Poll;
 
 use crate::support::folder::Folder;
 use crate::support::{HERE, Log, MS, Spy, cpu_time, ends, some_turns, until};
@@ -269,4 +274,36 @@ mod without_tls {
             port.stop().await?;
         }
     }
+}
+
+#[test]
+fn a_task_that_only_reads_learns_by_hypers_flush_that_the_loop_could_not_write() {
+    use hyper::rt::{Read, ReadBuf, Write};
+    torsade::testing::run_on(torsade::Reactor::new().unwrap(), async |reactor| {
+        let folder = Folder::new();
+        let listener = UnixListener::bind(folder.path("socket"))?;
+        let mut conn = reactor
+            .connect_stream(&Address::from_path(folder.path("socket")))
+            .await?;
+        let (peer, _) = listener.accept()?;
+        // The peer goes on writing, so reading does not end.
+        peer.shutdown(Shutdown::Read)?;
+        let (mut space, mut is_written) = ([0; 8], false);
+        let failed = poll_fn(|cx| {
+            if !std::mem::replace(&mut is_written, true) {
+                assert!(Pin::new(&mut conn).poll_write(cx, b"hello").is_ready());
+            }
+            if let Poll::Ready(Err(error)) = Pin::new(&mut conn).poll_flush(cx) {
+                return Poll::Ready(error);
+            }
+            let mut buf = ReadBuf::new(&mut space);
+            Pin::new(&mut conn)
+                .poll_read(cx, buf.unfilled())
+                .map(|read| read.unwrap_err())
+        });
+        let error = reactor.timeout(1_000 * MS, failed).await?;
+        assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+        drop(peer);
+        Ok(())
+    });
 }

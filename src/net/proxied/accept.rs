@@ -163,7 +163,7 @@ impl HeaderReader {
     fn pass_on(conn: &Rc<Conn<Self>>, reactor: &Reactor, content: Content) {
         let shared = &conn.handler().shared;
         conn.handler().leave();
-        let Some(mut handed) = conn.hand_over_watched(reactor) else {
+        let Some(mut handed) = conn.hand_over(reactor) else {
             return;
         };
         if let Content::Addresses { peer, host } = content {

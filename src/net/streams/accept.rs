@@ -144,7 +144,7 @@ impl Accepted {
         let connection = Connection::with_unread(conn.clone(), unread);
         conn.begin(reactor, || {
             if conn.link().has_unread() {
-                // A first read need not wait for the loop.
+                // It is readable from the beginning: the first read need not wait for the loop.
                 ConnHandler::readable(&conn, reactor);
             }
             if conn.link().has_eof_to_report() {

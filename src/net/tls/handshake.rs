@@ -70,7 +70,7 @@ impl ConnHandler for Handshaker {
     fn flushed(_conn: &Rc<Conn<Self>>) {}
 
     fn secured(conn: &Rc<Conn<Self>>, reactor: &Reactor) {
-        let accepted = match conn.hand_over_watched(reactor) {
+        let accepted = match conn.hand_over(reactor) {
             Some(handed) => Ok(Accepted::Handed(handed, Vec::new())),
             None => Err(conn.link().failure(ConnectionError::Done)),
         };
