@@ -36,9 +36,9 @@
 //!
 //! # CPU time
 //!
-//! CPU time of the loop's thread for one operation, as a ratio to tokio's: medians of five rounds
-//! in which all take turns, in one run (`cargo run --release -- --chart FILE`). Where the kernel
-//! does most of the work all are close together, and a tenth is noise.
+//! CPU time of the loop's thread for one operation, as a ratio to tokio's: medians of the turns of
+//! five rounds, in one run (`cargo run --release -- --chart FILE`). Where the kernel does most of
+//! the work all are close together, and a tenth is noise.
 //!
 //! | work | protocol / async | smol | bare |
 //! |---|--:|--:|--:|

@@ -25,9 +25,9 @@ const LOOP: usize = 1;
 /// The turns of each server in a round.
 const TURNS: usize = 8;
 
-/// The most connections to one server with which all servers of a row are open together: each is a
-/// descriptor of this process.
-const TOGETHER: usize = 1_000;
+/// The most connections to one server with which all servers of a row are open together. With more
+/// each finds what it needs in the caches only after a while.
+const TOGETHER: usize = 100;
 
 /// Lets the contenders take turns; returns what each of them took in each turn. Where they can be
 /// open together there are [`TURNS`] short ones: what the machine does beside them then happens to
