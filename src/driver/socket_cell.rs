@@ -42,7 +42,7 @@ impl SocketCell {
         result
     }
 
-    /// The only copy of [`SocketCell::with`].
+    /// Does the work of [`SocketCell::with`]. It is not generic, so that it is compiled once.
     fn with_dyn(&self, f: &mut dyn FnMut(&Socket)) {
         let Some(socket) = self.take() else { return };
         f(&socket);

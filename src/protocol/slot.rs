@@ -199,7 +199,7 @@ pub(crate) fn visit<H: ProtocolHost, R>(
     call: impl FnOnce(&mut H::Protocol, &mut Context<'_, H::Protocol, H::Transport>) -> R,
 ) -> Option<R> {
     let (mut call, mut result) = (Some(call), None);
-    // One copy for all calls of the protocol.
+    // This is not generic over the call, so that it is compiled once for a protocol.
     visit_dyn(host, reactor, &mut |protocol, cx| {
         result = call.take().map(|call| call(protocol, cx));
     });

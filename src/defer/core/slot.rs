@@ -171,8 +171,8 @@ where
     }
 }
 
-/// Stores what a callback returned in its place, which is empty. Returns the core that will have
-/// the result, if it is not here yet.
+/// Stores the result of a callback in `place`, which is empty. If the result is still to come,
+/// returns the core that will have it.
 fn store<U: 'static>(
     place: &Place<U>,
     outcome: Result<Outcome<U>, Failure>,
@@ -189,7 +189,7 @@ fn store<U: 'static>(
     if result.is_err() {
         went_through_callback(&mut result, location);
     }
-    // Nothing to drop.
+    // The place was empty: nothing has to be dropped.
     mem::forget(place.replace(Some(result)));
     None
 }

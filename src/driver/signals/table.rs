@@ -188,7 +188,7 @@ impl SignalSlot {
         Some(Signal::given(stop_signal))
     }
 
-    /// Returns whether a signal may have arrived that was not taken.
+    /// Returns whether there may be a signal that has arrived and was not taken.
     #[inline]
     pub(crate) fn has_any(&self) -> bool {
         self.slot().has_pending.load(SeqCst) || self.has_stop()
