@@ -283,7 +283,7 @@ fn a_task_that_only_reads_learns_by_hypers_flush_that_the_loop_could_not_write()
         let folder = Folder::new();
         let listener = UnixListener::bind(folder.path("socket"))?;
         let mut conn = reactor
-            .connect_stream(&Address::from_path(folder.path("socket")))
+            .connect_stream(Address::from_path(folder.path("socket")))
             .await?;
         let (peer, _) = listener.accept()?;
         // The peer goes on writing, so reading does not end.
