@@ -328,7 +328,7 @@ macro_rules! writes {
             }
         }
 
-        writer::writes! { AsyncWrite::poll_close for $name, |$this| $conn }
+        writer::writes! { AsyncWrite::poll_close by poll_flush for $name, |$this| $conn }
     };
 }
 

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 
+use super::writer::writes;
 use super::{Connection, ReadHalf, WriteHalf, writer};
 
 #[cfg(feature = "http")]
@@ -43,40 +44,11 @@ macro_rules! reads {
 
 macro_rules! writes_vectored {
     ($name:ident, |$this:ident| $conn:expr) => {
-        #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
-        impl Write for $name {
-            fn poll_write(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                buf: &[u8],
-            ) -> Poll<io::Result<usize>> {
-                let $this = self.get_mut();
-                writer::poll_write_one($conn, cx, buf)
-            }
-
-            fn poll_write_vectored(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                bufs: &[IoSlice<'_>],
-            ) -> Poll<io::Result<usize>> {
-                let $this = self.get_mut();
-                writer::poll_write_vectored($conn, cx, bufs)
-            }
-
+        writes! {
+            #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
+            Write::poll_shutdown by flush_at_once for $name, |$this| $conn,
             fn is_write_vectored(&self) -> bool {
                 true
-            }
-            /// Is ready at once: the loop sends what is queued anyway, and a task that waited for
-            /// that would be woken once more for each message. If the loop fails to, it wakes the
-            /// task, and the next flush returns the error.
-            fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                let $this = self.get_mut();
-                Poll::Ready(writer::state_of_writing($conn))
-            }
-
-            fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                let $this = self.get_mut();
-                writer::poll_close($conn, cx)
             }
         }
     };

@@ -46,7 +46,7 @@ macro_rules! writes_vectored {
     ($name:ident, |$this:ident| $conn:expr) => {
         writes! {
             #[cfg_attr(docsrs, doc(cfg(feature = "tokio-io")))]
-            AsyncWrite::poll_shutdown for $name, |$this| $conn,
+            AsyncWrite::poll_shutdown by poll_flush for $name, |$this| $conn,
             fn is_write_vectored(&self) -> bool {
                 true
             }

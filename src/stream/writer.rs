@@ -168,8 +168,16 @@ pub(super) fn poll_flush(conn: &Rc<Conn<Awaited>>, cx: &Context<'_>) -> Poll<io:
     Poll::Pending
 }
 
+/// Is ready at once: the loop sends what is queued anyway, and a task that waited for that would be
+/// woken once more for each message. If the loop fails to, it wakes the task, and the next flush
+/// returns the error.
+#[cfg(feature = "hyper")]
+pub(super) fn flush_at_once(conn: &Rc<Conn<Awaited>>, _cx: &Context<'_>) -> Poll<io::Result<()>> {
+    Poll::Ready(state_of_writing(conn))
+}
+
 /// Fails with the error that has ended writing, if there is one.
-pub(super) fn state_of_writing(conn: &Rc<Conn<Awaited>>) -> io::Result<()> {
+fn state_of_writing(conn: &Rc<Conn<Awaited>>) -> io::Result<()> {
     let link = conn.link();
     match link.reason().or_else(|| link.write_failure()) {
         Some(reason) if !matches!(reason.downcast_ref(), Some(ConnectionError::Done)) => {
@@ -205,11 +213,12 @@ fn end_of_writing(conn: &Rc<Conn<Awaited>>) -> Option<io::Error> {
 }
 
 /// Implements a trait for writing bytes. The traits of futures, tokio and hyper differ in how they
-/// call the end, and in whether they ask if vectored writes are worthwhile.
+/// call the end, in whether a flush waits, and in whether they ask if vectored writes are
+/// worthwhile.
 macro_rules! writes {
     (
         $(#[$attribute:meta])*
-        $trait:ident::$close:ident for $name:ident, |$this:ident| $conn:expr $(, $($more:tt)*)?
+        $trait:ident::$close:ident by $flush:ident for $name:ident, |$this:ident| $conn:expr $(, $($more:tt)*)?
     ) => {
         $(#[$attribute])*
         impl $trait for $name {
@@ -233,7 +242,7 @@ macro_rules! writes {
 
             fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
                 let $this = self.get_mut();
-                writer::poll_flush($conn, cx)
+                writer::$flush($conn, cx)
             }
 
             fn $close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
