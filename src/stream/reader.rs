@@ -443,8 +443,9 @@ fn poll_socket(
             return Poll::Ready(end);
         }
     }
-    conn.send_early();
     Awaited::await_bytes(conn, cx);
+    // If that fails it wakes this task.
+    conn.send_early();
     Poll::Pending
 }
 
