@@ -22,7 +22,8 @@ use super::{Log, Spy};
 /// The first output of a child, after the harness's own.
 pub(crate) const READY: &str = "READY\n";
 
-/// Plays the role that this process was given, if it was, and ends it.
+/// Plays the role that this process was given, if it was, and ends it. The parent compares what it
+/// writes, to which a watchdog would add on a slow machine.
 pub(crate) fn play(act: impl AsyncFnOnce(&Reactor, &str) -> Result<(), Failure>) {
     let Ok(name) = env::var("TORSADE_ROLE") else {
         return;
@@ -32,7 +33,8 @@ pub(crate) fn play(act: impl AsyncFnOnce(&Reactor, &str) -> Result<(), Failure>)
         thread::park_timeout(PATIENCE);
         process::exit(124);
     });
-    match torsade::run(async |reactor| act(&reactor, &name).await) {
+    let builder = Reactor::builder().watchdog(None);
+    match builder.run(async |reactor| act(&reactor, &name).await) {
         Ok(()) => process::exit(0),
         Err(failure) => {
             eprintln!("{failure:#}");
