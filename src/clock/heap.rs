@@ -1,4 +1,4 @@
-//! The order in which timers come due: a heap of small items.
+//! The order in which timers come due: a heap of small items, and a queue beside it.
 //!
 //! A parent has four children instead of two: half as many levels, and the children of one parent
 //! are adjacent, which matters when a million items no longer fit the cache. An item has sixteen
@@ -6,12 +6,21 @@
 //! timers, which also knows whether the item is still valid. The heap itself knows nothing of stale
 //! items.
 //!
+//! Many timers are requested in the order in which they come due: all that have the same delay, for
+//! instance. An item that comes after the last one of the queue is appended to the queue, and never
+//! moves through the levels of the tree. Any other item goes into the tree.
+//!
 //! # Invariants
 //!
-//! 1. No item comes before its parent, so the first item is the earliest.
+//! 1. No item of the tree comes before its parent, and none of the queue before the one in front of
+//!    it. So the earliest item is the first of the tree or the first of the queue.
 //! 2. Items with equal deadlines come out in the order of their `seq`, also when the numbers wrap
 //!    around between them (they must not be more than 2³¹ apart; otherwise only that order is
 //!    lost).
+
+use std::collections::VecDeque;
+
+use crate::slots::shrink_queue;
 
 /// A deadline and the slot of its timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,18 +59,26 @@ pub(super) const MANY: usize = 1_000;
 pub(super) struct Heap {
     /// The children of `i` are at `4 * i + 1 ..= 4 * i + 4`.
     items: Vec<Item>,
+    /// Items that were added in order.
+    queue: VecDeque<Item>,
 }
 
 impl Heap {
     /// Adds an item.
     #[inline]
     pub(super) fn push(&mut self, item: Item) {
+        if self.queue.back().is_none_or(|last| last.is_before(item)) {
+            return self.queue.push_back(item);
+        }
         self.items.push(item);
         self.rise(self.items.len() - 1);
     }
 
     /// Takes the earliest item out.
     pub(super) fn pop(&mut self) -> Option<Item> {
+        if self.is_queue_first() {
+            return self.queue.pop_front();
+        }
         let last = self.items.pop()?;
         let Some(&first) = self.items.first() else {
             return Some(last);
@@ -75,12 +92,17 @@ impl Heap {
     ///
     /// The heap must not be empty.
     pub(super) fn replace_first(&mut self, item: Item) {
+        if self.is_queue_first() {
+            self.queue.pop_front();
+            return self.push(item);
+        }
         self.items[0] = item;
         self.sink(0);
     }
 
     /// Drops all items except those for which `keep` returns `true`.
     pub(super) fn retain(&mut self, keep: impl Fn(Item) -> bool) {
+        self.queue.retain(|item| keep(*item));
         // Without a branch, which could not be predicted: half of them are dropped.
         let mut kept = 0;
         for at in 0..self.items.len() {
@@ -99,17 +121,30 @@ impl Heap {
     /// Gives memory back if most of it is unused.
     pub(super) fn shrink(&mut self) {
         shrink(&mut self.items);
+        shrink_queue(&mut self.queue);
     }
 
     /// Returns the earliest item.
     #[inline]
     pub(super) fn first(&self) -> Option<Item> {
-        self.items.first().copied()
+        match self.is_queue_first() {
+            true => self.queue.front().copied(),
+            false => self.items.first().copied(),
+        }
+    }
+
+    /// Returns whether the earliest item is in the queue.
+    #[inline]
+    fn is_queue_first(&self) -> bool {
+        match (self.queue.front(), self.items.first()) {
+            (Some(queued), Some(first)) => queued.is_before(*first),
+            (queued, _) => queued.is_some(),
+        }
     }
 
     /// Returns the number of items.
     pub(super) fn len(&self) -> usize {
-        self.items.len()
+        self.items.len() + self.queue.len()
     }
 
     /// Moves the item at `at` up to its position.
@@ -247,6 +282,22 @@ mod tests {
             assert_eq!(heap.len(), wanted.len());
             assert_eq!(drain(&mut heap), wanted);
         }
+    }
+
+    #[test]
+    fn items_that_come_in_order_stay_out_of_the_tree_and_others_come_out_between_them() {
+        let mut heap = Heap::default();
+        for n in 0..100 {
+            heap.push(item(10 * n, n as u32));
+        }
+        assert_eq!((heap.items.len(), heap.len()), (0, 100));
+        for n in (0..50).rev() {
+            heap.push(item(20 * n + 5, 100 + n as u32));
+        }
+        assert_eq!((heap.items.len(), heap.len()), (50, 150));
+        let deadlines: Vec<u64> = drain(&mut heap).iter().map(|(at, _)| *at).collect();
+        assert!(deadlines.is_sorted());
+        assert_eq!((deadlines.len(), heap.len()), (150, 0));
     }
 
     #[test]
