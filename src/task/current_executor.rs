@@ -42,7 +42,7 @@ where
 {
     let shell = Shell {
         location,
-        inbox: executor.inbox().clone(),
+        inbox: executor.home_inbox().reference(),
         handle: Handle::new(),
     };
     let builder = Builder::new().metadata(shell);
@@ -103,7 +103,7 @@ pub(super) fn current() -> Option<Rc<Executor>> {
 /// Schedules a woken task: puts it into its own loop's queue if that loop runs on this thread,
 /// otherwise into the inbox.
 fn schedule(task: Runnable<Shell>) {
-    let inbox = &task.metadata().inbox;
+    let inbox = task.metadata().inbox.shared();
     let executor = context::with(|thread| {
         let is_host = thread.inbox.get() == Shared::as_ptr(inbox).cast();
         is_host.then(|| thread.executor.get().cast::<Executor>())
@@ -121,6 +121,6 @@ fn schedule(task: Runnable<Shell>) {
 #[inline(never)]
 fn send(task: Runnable<Shell>) {
     // The loop may run the task, and drop it with its shell, before the push returns.
-    let inbox = task.metadata().inbox.clone();
+    let inbox = task.metadata().inbox.shared().clone();
     inbox.push_task(task);
 }

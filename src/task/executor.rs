@@ -13,7 +13,7 @@ use async_task::Runnable;
 use slab::Slab;
 use tracing::Span;
 
-use super::inbox::Shell;
+use super::inbox::{HomeInbox, Shell};
 use super::info::Number;
 use super::root::Root;
 use super::{
@@ -34,7 +34,7 @@ pub(crate) struct Executor {
     ready: LocalQueue<ReadyItem>,
     /// The number of entries, from the front, that are left of an interrupted batch.
     left: Cell<usize>,
-    inbox: Shared<Inbox>,
+    inbox: HomeInbox,
     /// The messages that were taken out of the inbox.
     messages: LocalQueue<Message>,
     /// Whether the last collection of messages was interrupted.
@@ -90,7 +90,7 @@ impl Executor {
             ready: LocalQueue::new(),
             left: Cell::new(0),
             host: HostNotifier::new(inbox.clone()),
-            inbox,
+            inbox: HomeInbox::new(inbox),
             messages: LocalQueue::new(),
             has_messages_left: Cell::new(false),
             waiting: RefCell::default(),
@@ -130,7 +130,7 @@ impl Executor {
     /// Returns the executor with this inbox, if its loop runs on this thread.
     pub(crate) fn current_of(inbox: &Shared<Inbox>) -> Option<Rc<Self>> {
         let current = Self::current();
-        current.filter(|executor| Shared::ptr_eq(&executor.inbox, inbox))
+        current.filter(|executor| Shared::ptr_eq(executor.inbox(), inbox))
     }
 
     /// Returns whether a reactor is in a turn on this thread.
@@ -272,7 +272,7 @@ impl Executor {
     /// Returns the number of messages taken in.
     #[inline]
     pub(crate) fn collect(&self, is_enough: impl FnMut() -> bool) -> usize {
-        match self.inbox.has_messages() || self.has_messages_left.get() {
+        match self.inbox().has_messages() || self.has_messages_left.get() {
             true => self.collect_messages(is_enough),
             false => 0,
         }
@@ -280,7 +280,7 @@ impl Executor {
 
     #[inline(never)]
     fn collect_messages(&self, mut is_enough: impl FnMut() -> bool) -> usize {
-        self.inbox.take_all(&self.messages);
+        self.inbox().take_all(&self.messages);
         let (count, mut done) = (self.messages.len(), 0);
         self.has_messages_left.set(false);
         while done < count {
@@ -293,7 +293,7 @@ impl Executor {
             }
             done += 1;
             if done < count && is_enough() {
-                self.inbox.leave_rest();
+                self.inbox().leave_rest();
                 self.has_messages_left.set(true);
                 break;
             }
@@ -399,7 +399,14 @@ impl Executor {
     }
 
     /// Returns the inbox for other threads.
+    #[inline]
     pub(crate) fn inbox(&self) -> &Shared<Inbox> {
+        self.inbox.shared()
+    }
+
+    /// Returns the inbox as this loop has it.
+    #[inline]
+    pub(super) fn home_inbox(&self) -> &HomeInbox {
         &self.inbox
     }
 
@@ -473,14 +480,14 @@ impl Executor {
             }
         }
         // No future is left that a late wake could concern.
-        self.inbox.close();
+        self.inbox().close();
         while self.drop_ready() > 0 {}
     }
 
     /// Drops everything that is ready or was sent; returns how much that was.
     fn drop_ready(&self) -> usize {
         let mut found = 0;
-        self.inbox.take_all(&self.messages);
+        self.inbox().take_all(&self.messages);
         while let Some(message) = self.messages.pop() {
             found += 1;
             match message {

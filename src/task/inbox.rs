@@ -16,15 +16,30 @@
 //!    as well, and the empty shell is leaked.
 //! 3. Messages of one thread keep their order.
 //! 4. No message is dropped, and the loop is not woken, while the lock is held.
+//!
+//! # The references of tasks
+//!
+//! Each task has a reference to the inbox, because a waker may outlive the loop. To count one is a
+//! locked instruction, and two of them are a tenth of the time of a short task. So the reference of
+//! a task that has ended on the loop's thread is kept, as a number ([`Inbox::spare`]), for the next
+//! task, and the count does not change. [`HomeInbox`], which the loop has, gives them all up.
+
+#![allow(
+    unsafe_code,
+    reason = "references that are counted, and stored as their number"
+)]
 
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicUsize;
 
 use async_task::Runnable;
 
 use super::RemoteCall;
 use super::handle::Handle;
+use crate::context;
 use crate::queue::LocalQueue;
 use crate::sync::thread::{self, ThreadId};
 use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering, Shared};
@@ -36,9 +51,15 @@ pub(crate) type Caller = &'static Location<'static>;
 pub(crate) struct Shell {
     pub(super) location: Caller,
     /// The inbox of the loop that the task belongs to.
-    pub(super) inbox: Shared<Inbox>,
+    pub(super) inbox: InboxRef,
     pub(super) handle: Handle,
 }
+
+/// The reference of a task to the inbox of its loop.
+pub(super) struct InboxRef(ManuallyDrop<Shared<Inbox>>);
+
+/// The inbox of the loop that has this.
+pub(super) struct HomeInbox(Shared<Inbox>);
 
 /// The inbox of one loop, for all threads.
 pub(crate) struct Inbox {
@@ -46,6 +67,9 @@ pub(crate) struct Inbox {
     /// Set while the loop knows that there are messages, or is about to check. Written only under
     /// the queue's lock.
     is_notified: AtomicBool,
+    /// The number of references that are counted and that nobody holds. Only the loop's thread uses
+    /// it, so the models do not explore it.
+    spare: AtomicUsize,
     /// The loop's thread.
     host_thread: ThreadId,
     wake: Box<dyn Fn() + Send + Sync>,
@@ -71,6 +95,7 @@ impl Inbox {
                 is_closed: false,
             }),
             is_notified: AtomicBool::new(false),
+            spare: AtomicUsize::new(0),
             host_thread: thread::current().id(),
             wake: Box::new(wake),
         })
@@ -160,10 +185,96 @@ impl Inbox {
     }
 }
 
+impl HomeInbox {
+    pub(super) fn new(inbox: Shared<Inbox>) -> Self {
+        Self(inbox)
+    }
+
+    #[inline]
+    pub(super) fn shared(&self) -> &Shared<Inbox> {
+        &self.0
+    }
+
+    /// Returns a reference for a new task.
+    #[inline]
+    pub(super) fn reference(&self) -> InboxRef {
+        let inbox = self.take_spare().unwrap_or_else(|| self.0.clone());
+        InboxRef(ManuallyDrop::new(inbox))
+    }
+
+    #[inline]
+    fn take_spare(&self) -> Option<Shared<Inbox>> {
+        let left = self.0.spare.load(Ordering::Relaxed).checked_sub(1)?;
+        self.0.spare.store(left, Ordering::Relaxed);
+        // SAFETY: a reference that is still counted was forgotten when the number was increased.
+        Some(unsafe { Shared::from_raw(Shared::as_ptr(&self.0)) })
+    }
+}
+
+impl Drop for HomeInbox {
+    fn drop(&mut self) {
+        // No more are kept: this thread's context has no longer the loop.
+        while let Some(spare) = self.take_spare() {
+            drop(spare);
+        }
+    }
+}
+
+impl InboxRef {
+    #[inline]
+    pub(super) fn shared(&self) -> &Shared<Inbox> {
+        &self.0
+    }
+}
+
+impl Drop for InboxRef {
+    #[inline]
+    fn drop(&mut self) {
+        let is_home = context::with(|thread| thread.inbox.get() == Shared::as_ptr(&self.0).cast());
+        if is_home {
+            let count = self.0.spare.load(Ordering::Relaxed);
+            if count < MOST_SPARE {
+                self.0.spare.store(count + 1, Ordering::Relaxed);
+                return;
+            }
+        }
+        // SAFETY: it is not used after this.
+        unsafe { ManuallyDrop::drop(&mut self.0) };
+    }
+}
+
+/// The most references that are kept.
+const MOST_SPARE: usize = 4_096;
+
 impl fmt::Debug for Inbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Inbox")
             .field("waiting", &self.queue().messages.len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(torsade_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_of_ended_tasks_are_kept_for_new_ones_until_the_loop_ends() {
+        let inbox = Inbox::new(|| {});
+        let home = HomeInbox::new(inbox.clone());
+        let present = Shared::as_ptr(&inbox).cast();
+        let before = context::with(|thread| thread.inbox.replace(present));
+        let references: Vec<_> = (0..10).map(|_| home.reference()).collect();
+        assert_eq!(Shared::strong_count(&inbox), 12);
+        drop(references);
+        let (one, other) = (home.reference(), home.reference());
+        assert_eq!(Shared::strong_count(&inbox), 12, "eight are kept");
+        thread::spawn(move || drop(other)).join().unwrap();
+        assert_eq!(Shared::strong_count(&inbox), 11);
+        context::with(|thread| thread.inbox.set(before));
+        drop(one);
+        assert_eq!(Shared::strong_count(&inbox), 10);
+        drop(home);
+        assert_eq!(Shared::strong_count(&inbox), 1);
     }
 }
