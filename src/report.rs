@@ -372,9 +372,21 @@ fn contain_dyn(origin: Origin, location: &'static Location<'static>, run: &mut d
 /// `location`.
 ///
 /// All user code on a reactor's thread runs inside this function. Without a watchdog it costs one
-/// load and two branches.
+/// load and two branches; a debug build, which is compiled more often than it runs, shares one copy
+/// of it.
 #[inline(always)]
 pub(crate) fn catch<R>(
+    location: &'static Location<'static>,
+    run: impl FnOnce() -> R,
+) -> Result<R, Failure> {
+    match cfg!(debug_assertions) {
+        true => catch_rarely(location, run),
+        false => catch_here(location, run),
+    }
+}
+
+#[inline(always)]
+fn catch_here<R>(
     location: &'static Location<'static>,
     run: impl FnOnce() -> R,
 ) -> Result<R, Failure> {
@@ -425,14 +437,21 @@ pub(crate) fn catch_rarely<R>(
     run: impl FnOnce() -> R,
 ) -> Result<R, Failure> {
     let (mut run, mut value) = (Some(run), None);
-    catch_dyn(location, &mut || value = run.take().map(|run| run()))?;
-    // The code has not panicked, so there is a value.
-    value.ok_or_else(|| Failure::from_panic(Box::new(()), location))
+    catch_dyn(location, &mut || {
+        if let Some(run) = run.take() {
+            value = Some(run());
+        }
+    })?;
+    match value {
+        Some(value) => Ok(value),
+        // It has not panicked, so there is a value.
+        None => Err(Failure::from_panic(Box::new(()), location)),
+    }
 }
 
 #[inline(never)]
 fn catch_dyn(location: &'static Location<'static>, run: &mut dyn FnMut()) -> Result<(), Failure> {
-    catch(location, run)
+    catch_here(location, run)
 }
 
 /// Drops a user's value; a panic in its destructor is reported.

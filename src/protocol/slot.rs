@@ -138,7 +138,14 @@ impl<P: 'static, T: 'static> ProtocolSlot<P, T> {
     }
 
     fn with_extras<R>(&self, f: impl FnOnce(&mut ProtocolExtras<P, T>) -> R) -> R {
-        cells::with(&self.extras, |extras| f(extras.get_or_insert_default()))
+        let mut extras = self.take_extras();
+        let result = f(&mut extras);
+        self.extras.set(Some(extras));
+        result
+    }
+
+    fn take_extras(&self) -> Box<ProtocolExtras<P, T>> {
+        self.extras.take().unwrap_or_default()
     }
 
     /// Takes out the successor, which gets the connection next.
@@ -213,7 +220,7 @@ pub(super) fn visit_inlined<H: ProtocolHost, R>(
     reactor: &Reactor,
     call: impl FnOnce(&mut H::Protocol, &mut Context<'_, H::Protocol, H::Transport>) -> R,
 ) -> Option<R> {
-    if spans::are_on() {
+    if cfg!(debug_assertions) || spans::are_on() {
         return visit(host, reactor, call);
     }
     visit_here(host, reactor, call)
@@ -278,30 +285,44 @@ pub(crate) fn try_leave<H: ProtocolHost>(
         said = report::catch(location, || last_hook(&mut protocol));
         report::discard(protocol, location);
     }
-    let extras = host.protocol_slot().extras.take();
-    let Some(extras) = extras else {
-        return said;
-    };
-    let ProtocolExtras {
-        messages,
-        timers,
-        waits,
-        successor,
-        end_reason,
-        ..
-    } = *extras;
-    if let Some(end_reason) = end_reason {
-        let reason = host.reason_of_end();
-        // The last hook is called once.
-        let done = || Failure::at(ConnectionError::Done, location);
-        let _ = end_reason.set(reason.unwrap_or_else(done));
+    if let Some(extras) = host.protocol_slot().extras.take() {
+        (*extras).end(host);
     }
-    cancel_all(timers, waits, location);
-    for message in messages {
-        report::discard(message, location);
-    }
-    report::discard(successor, location);
     said
+}
+
+impl<P: 'static, T: 'static> ProtocolExtras<P, T> {
+    /// Ends what belongs to a protocol that was removed.
+    fn end(self, host: &impl ProtocolHost) {
+        let location = host.host_location();
+        let Self {
+            messages,
+            timers,
+            waits,
+            successor,
+            end_reason,
+            ..
+        } = self;
+        if let Some(end_reason) = end_reason {
+            let reason = host.reason_of_end();
+            // The last hook is called once.
+            let done = || Failure::at(ConnectionError::Done, location);
+            let _ = end_reason.set(reason.unwrap_or_else(done));
+        }
+        cancel_all(timers, waits, location);
+        for message in messages {
+            report::discard(message, location);
+        }
+        report::discard(successor, location);
+    }
+}
+
+/// Adds a timer of a protocol, and forgets those that are over when the list would grow.
+fn add_timer(timers: &mut Vec<DelayedCall>, timer: DelayedCall) {
+    if timers.len() == timers.capacity() {
+        timers.retain(DelayedCall::is_pending);
+    }
+    timers.push(timer);
 }
 
 /// Cancels the timers of a protocol that was removed, and the Deferreds that it waits for.
@@ -352,12 +373,8 @@ impl<H: ProtocolHost> Mailbox<H::Protocol, H::Transport> for H {
     }
 
     fn keep_timer(&self, timer: DelayedCall) {
-        self.protocol_slot().with_extras(|extras| {
-            if extras.timers.len() == extras.timers.capacity() {
-                extras.timers.retain(DelayedCall::is_pending);
-            }
-            extras.timers.push(timer);
-        });
+        self.protocol_slot()
+            .with_extras(|extras| add_timer(&mut extras.timers, timer));
     }
 
     fn keep_wait(&self, cancel: Box<dyn FnOnce()>) -> Option<usize> {

@@ -361,7 +361,7 @@ impl ReactorBuilder {
             }
             result
         };
-        let (result, lost) = reactor.run_to_the_end(main)?;
+        let (result, lost) = reactor.run_to_the_end(Box::pin(main))?;
         result.unwrap_or(Ok(()))?;
         if let Some(lost) = lost {
             return Err(lost);

@@ -91,6 +91,7 @@ use std::io;
 #[cfg(unix)]
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{Location, resume_unwind};
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -224,6 +225,9 @@ pub fn run(main: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) -> Result<(),
 /// ```
 #[derive(Clone)]
 pub struct Reactor(Rc<Inner>);
+
+/// The main future. Its type is erased, so that the loop is compiled once for each type of result.
+type MainFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 /// A handle that does not keep the reactor alive.
 #[derive(Clone)]
@@ -454,7 +458,7 @@ impl Reactor {
     #[doc(alias("block_on", "run_until_complete"))]
     #[track_caller]
     pub fn run_until<T>(&self, main: impl Future<Output = T>) -> Result<T, Failure> {
-        match self.run_to_the_end(main)? {
+        match self.run_to_the_end(Box::pin(main))? {
             (_, Some(lost)) => Err(lost),
             (Some(value), None) => Ok(value),
             (None, None) => {
@@ -469,7 +473,7 @@ impl Reactor {
     #[track_caller]
     fn run_to_the_end<T>(
         &self,
-        main: impl Future<Output = T>,
+        main: MainFuture<'_, T>,
     ) -> Result<(Option<T>, Option<Failure>), Failure> {
         let result = self.turn_until(main)?;
         self.rethrow();

@@ -6,7 +6,6 @@
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
-use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,7 @@ use super::events::when_done;
 use super::pace::Limits;
 use super::share::Slice;
 use super::signals::Wants;
-use super::{FOREVER, Inner, Reactor, ReactorError, State};
+use super::{FOREVER, Inner, MainFuture, Reactor, ReactorError, State};
 use crate::clock::Due;
 use crate::debug::{self, Watchdog, Watching};
 use crate::defer::Deferred;
@@ -177,7 +176,7 @@ impl Reactor {
 
     /// Turns the loop until `main` is done or the reactor has stopped.
     #[track_caller]
-    pub(super) fn turn_until<T>(&self, main: impl Future<Output = T>) -> Result<Main<T>, Failure> {
+    pub(super) fn turn_until<T>(&self, main: MainFuture<'_, T>) -> Result<Main<T>, Failure> {
         let inner = self.inner();
         if inner.state.get() == State::Ended {
             return Err(ReactorError::NotRestartable.into());
@@ -206,15 +205,11 @@ impl Reactor {
         Ok(result)
     }
 
-    fn turns<T>(
-        &self,
-        main: impl Future<Output = T>,
-        location: &'static Location<'static>,
-    ) -> Main<T> {
+    fn turns<T>(&self, main: MainFuture<'_, T>, location: &'static Location<'static>) -> Main<T> {
         let inner = self.inner();
         self.fire_startup();
         let mut result = None;
-        let mut main = pin!(Some(main));
+        let mut main = Some(main);
         let waker = Waker::from(inner.pace.waker.clone());
         loop {
             self.run_current_without_limits(true);
@@ -226,7 +221,7 @@ impl Reactor {
                 // A swap, because a store would not acquire what was done before a wake that found
                 // the flag set.
                 inner.pace.waker.is_woken().swap(false, Ordering::SeqCst);
-                if let Some(future) = main.as_mut().as_pin_mut() {
+                if let Some(future) = &mut main {
                     let mut cx = Context::from_waker(&waker);
                     let info = inner.main_info();
                     let entered = info.as_ref().map(TaskInfo::enter);
@@ -237,7 +232,7 @@ impl Reactor {
                         inner
                             .executor
                             .counted_wakers()
-                            .poll(&mut cx, |cx| future.poll(cx))
+                            .poll(&mut cx, |cx| future.as_mut().poll(cx))
                     }));
                     inner.ending.set_polls_main(false);
                     drop((measured, entered));
@@ -249,13 +244,13 @@ impl Reactor {
                 }
                 if result.is_some() {
                     inner.pace.main_waits.set(false);
-                    report::contain(Origin::Destructor, location, || main.set(None));
+                    report::contain(Origin::Destructor, location, || main = None);
                     let _ = self.stop();
                 }
             }
             inner.fire_limits();
             if self.is_over() {
-                report::contain(Origin::Destructor, location, || main.set(None));
+                report::contain(Origin::Destructor, location, || main = None);
                 return result;
             }
             self.io(FOREVER, false);

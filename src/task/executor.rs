@@ -4,6 +4,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::panic::Location;
+#[cfg(debug_assertions)]
+use std::pin::Pin;
 use std::ptr::null;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -173,6 +175,22 @@ impl Executor {
         future: impl Future<Output = T> + 'static,
         location: Caller,
     ) -> Task<T> {
+        // A debug build compiles a task once for each type of result, and not for each future.
+        #[cfg(debug_assertions)]
+        let future: Pin<Box<dyn Future<Output = T>>> = Box::pin(future);
+        self.spawn_named_here(name, future, location)
+    }
+
+    #[inline(always)]
+    fn spawn_named_here<F>(
+        self: &Rc<Self>,
+        name: Option<Arc<str>>,
+        future: F,
+        location: Caller,
+    ) -> Task<F::Output>
+    where
+        F: Future<Output: 'static> + 'static,
+    {
         let info = self.make_info(name, location);
         let listed = info.as_ref().and_then(|info| info.listed().get());
         let (runnable, task) = current_executor::make(self, location, |shell| {

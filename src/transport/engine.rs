@@ -224,7 +224,7 @@ impl<S: ConnHandler> Conn<S> {
     pub(crate) fn begin(self: &Rc<Self>, reactor: &Reactor, hook: impl FnOnce()) {
         self.link.flags.set(Flag::BEGUN, true);
         if self.link.flags.has(Flag::POLICED) && self.handler.is_observed() {
-            self.begin_policies();
+            self.link.begin_policies(&self.transport());
         }
         hook();
         self.settle(reactor);
@@ -239,7 +239,7 @@ impl<S: ConnHandler> Conn<S> {
         }
         self.link.flags.set(Flag::BEGUN, true);
         if self.link.flags.has(Flag::POLICED) {
-            self.begin_policies();
+            self.link.begin_policies(&self.transport());
         }
         hook();
         if let Err(error) = self.watch(reactor) {
@@ -291,7 +291,7 @@ impl<S: ConnHandler> Conn<S> {
             self.advance_handshake(reactor);
         }
         if link.flags.has(Flag::POLICED) {
-            self.check_policies(reactor);
+            link.check_policies(reactor);
         }
         let mut rounds = 0;
         self.flush_all(reactor, &mut rounds);
@@ -314,7 +314,7 @@ impl<S: ConnHandler> Conn<S> {
             return self.close(Some(reactor));
         }
         if link.flags.has(Flag::POLICED) {
-            self.watch_policies(reactor);
+            link.watch_policies(reactor);
         }
         link.registration.end_busy();
         // The peer reads as fast as this end writes, or has sent more than its share: other
@@ -381,7 +381,7 @@ impl<S: ConnHandler> Conn<S> {
                     return false;
                 }
                 #[cfg(feature = "tls")]
-                if !self.finish_tls() {
+                if !self.link.finish_tls() {
                     return false;
                 }
             }
@@ -475,7 +475,7 @@ impl<S: ConnHandler> Conn<S> {
         spans::within(span, || {
             link.clear_all(&reason);
             S::lost(self, reason.clone());
-            self.end_policies(&reason);
+            self.link.end_policies(&reason);
             self.left();
             if let Some(loss) = loss {
                 loss.tell(reactor, link.location());
@@ -493,10 +493,6 @@ impl<S: ConnHandler> Conn<S> {
         {
             S::eof(self, reactor);
         }
-    }
-
-    pub(crate) fn handler(&self) -> &S {
-        &self.handler
     }
 
     /// Returns the inert handle.
@@ -583,6 +579,10 @@ impl<S: ConnHandler + ?Sized> Conn<S> {
 }
 
 impl<S: ?Sized> Conn<S> {
+    pub(crate) fn handler(&self) -> &S {
+        &self.handler
+    }
+
     pub(crate) fn link(&self) -> &ConnCore {
         &self.link
     }

@@ -511,9 +511,14 @@ impl ConnCore {
             } else {
                 count()
             };
-            let old = self.with_extras(|extras| std::mem::replace(&mut extras.buffered, new));
-            self.recount(old, new);
+            self.set_buffered(new);
         }
+    }
+
+    #[cold]
+    fn set_buffered(&self, new: usize) {
+        let old = self.with_extras(|extras| std::mem::replace(&mut extras.buffered, new));
+        self.recount(old, new);
     }
 
     #[cold]

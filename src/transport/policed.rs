@@ -20,7 +20,6 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::Transport;
-use super::engine::{Conn, ConnHandler};
 use super::errors::ConnectionError;
 use super::flags::Flag;
 use super::link::ConnCore;
@@ -364,11 +363,12 @@ impl ConnCore {
     }
 }
 
-impl<S: ConnHandler> Conn<S> {
+// None of this is generic over the handler, so that it is compiled once.
+impl ConnCore {
     /// Calls `connected` of the observers, which are made where there are none yet.
     #[cold]
-    pub(super) fn begin_policies(self: &Rc<Self>) {
-        let link = self.link();
+    pub(super) fn begin_policies(&self, transport: &Transport) {
+        let link = self;
         let shared = link.on_policies(|policies| policies.make.take()).flatten();
         let makers = shared.iter().flat_map(|shared| &shared.config.make);
         let mut made = Vec::new();
@@ -386,15 +386,14 @@ impl<S: ConnHandler> Conn<S> {
             let made = made.into_iter().map(|policy| link.observer(policy));
             link.with_policies(|policies| policies.observers.extend(made));
         }
-        let transport = self.transport();
-        link.observe(|observer| observer.connected(&transport));
+        link.observe(|observer| observer.connected(transport));
     }
 
     /// Ends the connection when a time limit has passed, and lets it go on that a rate limit has
     /// held.
     #[cold]
     pub(super) fn check_policies(&self, reactor: &Reactor) {
-        let (link, now) = (self.link(), reactor.now());
+        let (link, now) = (self, reactor.now());
         let passed = link.on_policies(|policies| {
             for (flag, direction) in [
                 (Flag::READ_HELD, Direction::Read),
@@ -414,7 +413,7 @@ impl<S: ConnHandler> Conn<S> {
     /// Sets the timer for the next check (invariant 4).
     #[cold]
     pub(super) fn watch_policies(&self, reactor: &Reactor) {
-        let (link, now) = (self.link(), reactor.now());
+        let (link, now) = (self, reactor.now());
         let held = (
             link.flags.has(Flag::READ_HELD),
             link.flags.has(Flag::WRITE_HELD),
@@ -430,7 +429,7 @@ impl<S: ConnHandler> Conn<S> {
     /// Ends the policies with the connection.
     #[cold]
     pub(super) fn end_policies(&self, reason: &Failure) {
-        if let Some(policies) = self.link().take_policies() {
+        if let Some(policies) = self.take_policies() {
             policies.end(reason);
         }
     }

@@ -239,7 +239,14 @@ impl Source {
 impl ConnCore {
     /// Changes the rarely used state. `f` must run no user code.
     pub(super) fn with_extras<R>(&self, f: impl FnOnce(&mut Extras) -> R) -> R {
-        cells::with(&self.extras, |extras| f(extras.get_or_insert_default()))
+        let mut extras = self.take_extras();
+        let result = f(&mut extras);
+        self.extras.set(Some(extras));
+        result
+    }
+
+    fn take_extras(&self) -> Box<Extras> {
+        self.extras.take().unwrap_or_default()
     }
 
     /// Stores the waker of the task that waits for space in the queue.

@@ -292,13 +292,23 @@ impl<S: ConnHandler> Conn<S> {
     #[cold]
     pub(super) fn advance_handshake_first(self: &Rc<Self>, reactor: &Reactor) {
         self.advance_handshake(reactor);
-        let link = self.link();
-        link.on_handshake(|handshaking| handshaking.is_advanced = true);
+        self.link().note_advanced();
     }
 
     /// Goes on with the handshake, as far as the peer's bytes reach.
     #[cold]
     pub(super) fn advance_handshake(self: &Rc<Self>, reactor: &Reactor) {
+        let conn: Rc<Conn> = self.clone();
+        if conn.shake_hands(reactor) && self.link().finish_handshake() {
+            S::secured(self, reactor);
+        }
+    }
+}
+
+// Not generic over the handler, so that it is compiled once.
+impl Conn {
+    /// Goes on with the handshake, as far as the peer's bytes reach. Returns whether it is done.
+    fn shake_hands(self: &Rc<Self>, reactor: &Reactor) -> bool {
         let link = self.link();
         let is_due = link.on_handshake(|handshaking| {
             if mem::take(&mut handshaking.is_advanced) {
@@ -308,11 +318,12 @@ impl<S: ConnHandler> Conn<S> {
             Some((handshaking.timer.take_due(), is_checked, handshaking.limit))
         });
         let Some((is_due, is_checked, limit)) = is_due.flatten() else {
-            return;
+            return false;
         };
         let bytes = self.handler().unused();
         if !is_checked && bytes > 0 {
-            return self.fail_tls(TlsError::PlaintextReceived { bytes });
+            link.fail_tls(TlsError::PlaintextReceived { bytes });
+            return false;
         }
         while !link.life().is_over() {
             let step = link.with_socket(|socket| socket.tls().map(|tls| tls.handshake()));
@@ -320,40 +331,19 @@ impl<S: ConnHandler> Conn<S> {
                 Some(Ok(Handshake::Chooses(config, hello))) => {
                     self.choose(reactor, &config, hello);
                 }
-                Some(Ok(Handshake::Done)) => return self.finish_handshake(reactor),
+                Some(Ok(Handshake::Done)) => return true,
                 Some(Ok(Handshake::Pending)) | None => break,
-                Some(Err(error)) => return link.broken_by(error),
+                Some(Err(error)) => {
+                    link.broken_by(error);
+                    return false;
+                }
             }
         }
         if is_due {
-            self.give_up(GivenUp::Late);
-            self.fail_tls(TlsError::HandshakeTimedOut { limit });
+            link.give_up(GivenUp::Late);
+            link.fail_tls(TlsError::HandshakeTimedOut { limit });
         }
-    }
-
-    /// Says to the peer why the handshake is given up, as far as that is possible.
-    fn give_up(&self, why: GivenUp) {
-        self.link()
-            .with_socket(|socket| socket.tls().map(|tls| tls.give_up(why)));
-    }
-
-    fn fail_tls(&self, error: TlsError) {
-        let link = self.link();
-        link.break_with(link.failure(ConnectionError::lost(link.failure(error))));
-    }
-
-    fn finish_handshake(self: &Rc<Self>, reactor: &Reactor) {
-        let link = self.link();
-        link.flags.set(Flag::SECURING, false);
-        link.note_unread();
-        let handshaking = link.with_extras(|extras| extras.handshaking.take());
-        if let Some(handshaking) = handshaking {
-            let is_awaited = handshaking.done.is_some();
-            handshaking.end(Ok(()));
-            if !is_awaited {
-                S::secured(self, reactor);
-            }
-        }
+        false
     }
 
     /// Has the program choose a configuration, in a task that ends with the handshake.
@@ -365,15 +355,15 @@ impl<S: ConnHandler> Conn<S> {
             Ok(None) => return,
             Err(panic) => {
                 report::deliver(report::Origin::Connection, panic.clone(), link.location());
-                self.give_up(GivenUp::Broken);
+                link.give_up(GivenUp::Broken);
                 return link.panicked(panic);
             }
         };
         let weak = Rc::downgrade(self);
         let task = async move {
-            let mut unless_chosen = FailsWhenDropped(weak.clone());
+            let mut unless_chosen = FailsWhenDropped(Some(weak.clone()));
             let chosen = choosing.await;
-            unless_chosen.0 = Weak::new();
+            unless_chosen.0 = None;
             let Some(conn) = weak.upgrade() else { return };
             let link = conn.link();
             match chosen {
@@ -382,7 +372,7 @@ impl<S: ConnHandler> Conn<S> {
                     link.ask_for_attention();
                 }
                 Err(failure) => {
-                    conn.give_up(GivenUp::Refused);
+                    link.give_up(GivenUp::Refused);
                     link.break_with(link.failure(ConnectionError::lost(failure)));
                 }
             }
@@ -390,10 +380,37 @@ impl<S: ConnHandler> Conn<S> {
         let task = reactor.inner().executor().spawn(task, link.location());
         link.on_handshake(|handshaking| handshaking.choosing = Some(task));
     }
+}
+
+impl ConnCore {
+    fn note_advanced(&self) {
+        self.on_handshake(|handshaking| handshaking.is_advanced = true);
+    }
+
+    /// Says to the peer why the handshake is given up, as far as that is possible.
+    fn give_up(&self, why: GivenUp) {
+        self.with_socket(|socket| socket.tls().map(|tls| tls.give_up(why)));
+    }
+
+    fn fail_tls(&self, error: TlsError) {
+        self.break_with(self.failure(ConnectionError::lost(self.failure(error))));
+    }
+
+    /// Ends a handshake that is done. Returns whether no code waits for its end but the handler.
+    fn finish_handshake(&self) -> bool {
+        self.flags.set(Flag::SECURING, false);
+        self.note_unread();
+        let handshaking = self.with_extras(|extras| extras.handshaking.take());
+        handshaking.is_some_and(|handshaking| {
+            let is_awaited = handshaking.done.is_some();
+            handshaking.end(Ok(()));
+            !is_awaited
+        })
+    }
 
     /// Says the end of the stream; returns whether that is done.
     pub(super) fn finish_tls(&self) -> bool {
-        let link = self.link();
+        let link = self;
         let closed = link.with_socket(|socket| socket.tls().map(|tls| tls.close()));
         match closed.flatten() {
             None | Some(Ok(true)) => true,
@@ -408,13 +425,14 @@ impl<S: ConnHandler> Conn<S> {
 }
 
 /// Ends a handshake whose configuration is not chosen, because the program's function has panicked.
-struct FailsWhenDropped<S: ConnHandler>(Weak<Conn<S>>);
+struct FailsWhenDropped(Option<Weak<Conn>>);
 
-impl<S: ConnHandler> Drop for FailsWhenDropped<S> {
+impl Drop for FailsWhenDropped {
     fn drop(&mut self) {
-        if let Some(conn) = self.0.upgrade() {
-            conn.give_up(GivenUp::Broken);
-            conn.fail_tls(TlsError::config("no configuration was chosen"));
+        if let Some(conn) = self.0.take().and_then(|conn| conn.upgrade()) {
+            conn.link().give_up(GivenUp::Broken);
+            conn.link()
+                .fail_tls(TlsError::config("no configuration was chosen"));
         }
     }
 }
