@@ -190,9 +190,9 @@ fn run(strace: &Path, talk: &str, call: &str, error: &str, nth: usize) -> Option
     let output = Command::new("timeout")
         .args(["--signal=KILL", "20"])
         .arg(strace)
-        .args(["-f", "-qq", "-e", &format!("trace={call}")])
-        // The system stops it at that call alone. (Not at every call of a program it starts.)
-        .args((talk != "programs").then_some("--seccomp-bpf"))
+        // The system stops it, and what it starts, at that call alone.
+        .args(["-f", "-qq", "--seccomp-bpf"])
+        .args(["-e", &format!("trace={call}")])
         .args(["-e", &format!("inject={call}:error={error}:when={nth}")])
         .arg("-o")
         .arg(&trace)
