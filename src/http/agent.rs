@@ -28,7 +28,7 @@ use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use futures::TryFutureExt;
-use futures::future::{self, Either, LocalBoxFuture};
+use futures::future::{self, Either};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
@@ -582,17 +582,19 @@ impl Conn {
 
     /// Sends a request; the future yields the response's head. Dropping the future resets the
     /// request, which over HTTP/1 closes the connection.
-    pub(super) fn send(&self, request: Request<Body>) -> LocalBoxFuture<'static, Answer> {
+    pub(super) fn send(&self, request: Request<Body>) -> impl Future<Output = Answer> + use<> {
         self.is_busy.set(true);
         self.is_cut.set(false);
-        match &mut *self.sender.borrow_mut() {
-            None => {
-                let unsent = ("the connection has ended".into(), Some(request));
-                Box::pin(future::err(Box::new(unsent)))
-            }
-            Some(Sender::One(sender)) => Box::pin(sender.try_send_request(request).map_err(failed)),
-            Some(Sender::Two(sender)) => Box::pin(sender.try_send_request(request).map_err(failed)),
-        }
+        let mut sender = self.sender.borrow_mut();
+        let Some(sender) = &mut *sender else {
+            let unsent = ("the connection has ended".into(), Some(request));
+            return Either::Left(future::err(Box::new(unsent)));
+        };
+        let answer = match sender {
+            Sender::One(sender) => Either::Left(sender.try_send_request(request)),
+            Sender::Two(sender) => Either::Right(sender.try_send_request(request)),
+        };
+        Either::Right(answer.map_err(failed))
     }
 }
 

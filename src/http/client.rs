@@ -90,25 +90,26 @@ impl Agent {
     ) -> impl Future<Output = Result<(Response<Body>, Option<Deferred<Connection>>), Failure>> {
         async move {
             let config = &self.config;
-            let origin = match &config.only {
-                Some(only) => only.clone(),
-                None if upgrades => Rc::new(Origin::of(request.uri(), Some(false))?),
-                None => Rc::new(Origin::of(request.uri(), config.http2)?),
-            };
             let mut body = mem::take(request.body_mut());
             let mut may_retry = request.method().is_idempotent();
             let mut tries = 0..TRIES;
             loop {
+                let origin = match &config.only {
+                    Some(only) => only.clone(),
+                    None if upgrades => Rc::new(Origin::of(request.uri(), Some(false))?),
+                    None => Rc::new(Origin::of(request.uri(), config.http2)?),
+                };
                 let (lease, is_reused) = match self.pool.acquire(&origin, config) {
                     Ok(lease) => (lease, true),
                     // This is seldom, and its future is large.
                     Err(waiting) => Box::pin(self.wait(progress, &origin, waiting)).await?,
                 };
+                drop(origin);
                 progress.count(config.head_timeout, config.timeout);
                 let again = body.try_clone();
                 let upgraded = upgrades.then(|| lease.conn.upgraded());
                 let message = self.message(request, progress.sent(body), &lease);
-                let (cause, unsent) = match progress.within(lease.conn.send(message)).await? {
+                let (cause, unsent) = match progress.within(pin!(lease.conn.send(message))).await? {
                     Ok(response) => {
                         let body = |body| progress.received(body, config.body_timeout, lease);
                         return Ok((response.map(body), upgraded));
