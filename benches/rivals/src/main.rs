@@ -18,9 +18,9 @@
 //! **Measured**: the time that the thread with the event loop spends on a processor, for one
 //! operation: the median of all turns in [`ROUNDS`] rounds, in which the contenders take turns. A
 //! ratio is the median of the ratios within each turn. A server and its clients are two processes,
-//! pinned to different processors where there are two. **Left out**: the start and the end of each
-//! runtime, and the time that the clients take. The kernel's work is most of an echo, and the same
-//! for all.
+//! pinned to different processors where there are two, and to one where one side only sends. **Left
+//! out**: the start and the end of each runtime, and the time that the clients take. The kernel's
+//! work is most of an echo, and the same for all.
 
 mod chart;
 mod client;

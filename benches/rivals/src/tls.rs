@@ -6,7 +6,6 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::thread;
 
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
@@ -68,26 +67,18 @@ pub fn close(mut stream: Secured) -> Result<(), Error> {
     Ok(())
 }
 
-/// Asks for `count` blocks, and reads them, without ever sleeping: waking a client costs as much as
-/// sending a block, and how often it sleeps is chance.
+/// Asks for `count` blocks, and reads them.
 #[allow(
     dead_code,
     reason = "not every program that shares this module reads much"
 )]
 pub fn receive(stream: &mut Secured, count: usize) -> io::Result<()> {
     stream.write_all(&(count as u64).to_le_bytes())?;
-    stream.sock.set_nonblocking(true)?;
     let mut buf = vec![0; BLOCK.len()];
-    let mut left = count * BLOCK.len();
-    while left > 0 {
-        match stream.read(&mut buf) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(n) => left -= n,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::yield_now(),
-            Err(error) => return Err(error),
-        }
+    for _ in 0..count {
+        stream.read_exact(&mut buf)?;
     }
-    stream.sock.set_nonblocking(false)
+    Ok(())
 }
 
 /// Sends `count` blocks, and waits until they have been read.
