@@ -91,8 +91,7 @@ impl Agent {
         async move {
             let config = &self.config;
             let mut body = mem::take(request.body_mut());
-            let mut may_retry = request.method().is_idempotent();
-            let mut tries = 0..TRIES;
+            let (mut may_retry, mut tries) = (request.method().is_idempotent(), 0..TRIES);
             loop {
                 let origin = match &config.only {
                     Some(only) => only.clone(),

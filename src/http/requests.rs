@@ -105,9 +105,43 @@ impl Agent {
     /// Fails with an [`HttpError`](super::HttpError). A response with an error status is no error.
     #[track_caller]
     pub fn request<B: Into<Body>>(&self, request: Request<B>) -> Deferred<Response<Body>> {
-        let (this, mut request) = (self.clone(), request.map(Into::into));
         // The future is large, and would be moved several times.
-        Deferred::from_future(Box::pin(async move { this.exchange(&mut request).await }))
+        Deferred::from_future(Box::pin(self.send(request)))
+    }
+
+    /// Sends a request like [`request`](Self::request), as a part of the task that awaits it: not
+    /// before it is awaited, and without a task between that one and the connection.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future is what cancelling the Deferred of [`request`](Self::request) is.
+    ///
+    /// # Errors
+    ///
+    /// As for [`request`](Self::request).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use torsade::http::{self, Agent, Request};
+    ///
+    /// torsade::testing::run(async |_reactor| {
+    ///     let port = http::serve("127.0.0.1:0", async |_request| Ok("hello"))?;
+    ///     let url = format!("http://{}/", port.local_addr());
+    ///     let response = Agent::new().send(Request::get(url).body(())?).await?;
+    ///     assert_eq!(response.into_body().read(100).await?, "hello");
+    ///     port.stop(Duration::ZERO).await?;
+    ///     Ok(())
+    /// });
+    /// ```
+    #[doc(alias("fetch", "execute"))]
+    pub fn send<B: Into<Body>>(
+        &self,
+        request: Request<B>,
+    ) -> impl Future<Output = Result<Response<Body>, Failure>> + use<B> + 'static {
+        let (this, mut request) = (self.clone(), request.map(Into::into));
+        async move { this.exchange(&mut request).await }
     }
 
     /// Requests a URL by the method `GET`; otherwise like [`request`](Self::request).
@@ -137,8 +171,7 @@ impl Agent {
         &self,
         request: Request<B>,
     ) -> Deferred<(Response<Body>, Connection)> {
-        let request = request.map(Into::into);
-        Deferred::from_future(self.clone().upgraded(request))
+        Deferred::from_future(self.clone().upgraded(request.map(Into::into)))
     }
 
     /// Returns an agent that sends its requests over one connection, one after the other, whichever
@@ -193,8 +226,7 @@ impl Agent {
     #[doc(alias = "getPage")]
     #[track_caller]
     pub fn get_page(&self, url: impl Display) -> Deferred<Bytes> {
-        let page = self.clone().page(url.to_string());
-        let most = self.config.max_page;
+        let (page, most) = (self.clone().page(url.to_string()), self.config.max_page);
         Deferred::from_future(async move {
             let (url, body) = page.await?;
             let bytes = body.read(most).await;
@@ -215,8 +247,7 @@ impl Agent {
         path: impl AsRef<Path>,
         mut progress: impl FnMut(u64, Option<u64>) + 'static,
     ) -> Deferred<()> {
-        let page = self.clone().page(url.to_string());
-        let path = path.as_ref().to_owned();
+        let (page, path) = (self.clone().page(url.to_string()), path.as_ref().to_owned());
         Deferred::from_future(async move {
             let (_, mut body) = page.await?;
             let reactor = Reactor::current().ok_or(DeferredError::NoReactor)?;

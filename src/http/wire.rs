@@ -76,10 +76,9 @@ impl Wire {
     }
 
     /// Takes the connection, when hyper has done its part.
-    pub(super) fn into_connection(self, unread: &[u8]) -> Connection {
-        let mut conn = self.conn;
-        conn.put_back(&[unread, &self.ahead].concat());
-        conn
+    pub(super) fn into_connection(mut self, unread: &[u8]) -> Connection {
+        self.conn.put_back(&[unread, &self.ahead].concat());
+        self.conn
     }
 
     /// Checks how many of the bytes ahead hyper may read.

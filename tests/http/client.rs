@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use futures::FutureExt;
 use torsade::Cancelled;
 use torsade::http::{self, Agent, Body, HeaderValue, HttpError, Phase, Request, header};
 use torsade::net::ClientEndpoint;
 
 use crate::peers::{head, ok, server};
-use crate::support::HERE;
 use crate::support::folder::Folder;
+use crate::support::{HERE, some_turns};
 
 on_both! {
     async fn a_page_is_requested_and_read(reactor) {
@@ -166,6 +167,34 @@ on_both! {
         waiting.cancel();
         assert!(waiting.await.unwrap_err().is::<Cancelled>());
         assert_eq!(agent.get_page(&url).await?, "hello");
+        drop(agent);
+        port.lose_connections(Duration::ZERO).await?;
+        port.stop().await?;
+    }
+
+    async fn a_request_that_is_a_part_of_a_task_begins_and_ends_with_its_future(reactor) {
+        let (port, url) = server(&reactor, async |line| match line.contains("/never") {
+            true => String::new(),
+            false => ok("hello"),
+        })?;
+        let agent = Agent::new().connections_per_host(1);
+        let request = |path: &str| Request::get(format!("{url}{path}")).body(()).unwrap();
+        let idle = agent.send(request("never"));
+        some_turns().await;
+        assert_eq!(port.connections(), 0);
+        drop(idle);
+        // The connection, which is the only one, is freed for the next.
+        let mut never = Box::pin(agent.send(request("never")));
+        while port.connections() == 0 {
+            assert!((&mut never).now_or_never().is_none());
+            torsade::yield_now().await;
+        }
+        let page = agent.get_page(&url);
+        some_turns().await;
+        drop(never);
+        assert_eq!(page.await?, "hello");
+        let response = agent.send(request("")).await?;
+        assert_eq!(response.into_body().read(100).await?, "hello");
         drop(agent);
         port.lose_connections(Duration::ZERO).await?;
         port.stop().await?;

@@ -99,7 +99,7 @@ fn torsade(uri: Uri, warm: usize, rounds: usize) -> Result<f64, Error> {
                     for _ in 0..rounds {
                         let mut request = Request::new(());
                         *request.uri_mut() = uri.clone();
-                        let response = agent.request(request).await?;
+                        let response = agent.send(request).await?;
                         let body = response.into_body().read(100).await?;
                         assert_eq!(body, "hello");
                     }
