@@ -7,10 +7,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, Write};
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::{process, thread};
 
 use crate::support::folder::Folder;
 use crate::support::noted::Noted;
@@ -30,6 +30,20 @@ fn sh(script: &str) -> Command {
 fn text(output: &Output) -> &str {
     assert!(output.status.success(), "{output:?}");
     std::str::from_utf8(&output.out).unwrap().trim_end()
+}
+
+/// Has another program write a file that may be executed: one that is open for writing may not, and
+/// children of other tests that begin meanwhile would have it open.
+fn write_program(path: &Path, content: &[u8], mode: u32) {
+    let mut writer = process::Command::new("sh")
+        .args(["-c", "cat >\"$0\" && chmod \"$1\" \"$0\""])
+        .arg(path)
+        .arg(format!("{mode:o}"))
+        .stdin(process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    writer.stdin.take().unwrap().write_all(content).unwrap();
+    assert!(writer.wait().unwrap().success());
 }
 
 /// Runs the child's role.
@@ -85,8 +99,7 @@ fn a_child_has_the_requested_directory_and_name() {
         assert_eq!(text(&there.output(&reactor).await?), path.to_str().unwrap());
         // A path with a slash is looked for from there.
         let tool = path.join("tool");
-        fs::write(&tool, "#!/bin/sh\necho it runs\n").unwrap();
-        fs::set_permissions(&tool, PermissionsExt::from_mode(0o755)).unwrap();
+        write_program(&tool, b"#!/bin/sh\necho it runs\n", 0o755);
         let relative = Command::new("./tool").current_dir(&path);
         assert_eq!(text(&relative.output(&reactor).await?), "it runs");
 
@@ -104,8 +117,8 @@ fn a_program_is_looked_for_along_the_path_that_the_child_has() {
         for (location, mode) in [(&first, 0o644), (&second, 0o755)] {
             fs::create_dir(location).unwrap();
             let tool = location.join("torsade-tool");
-            fs::write(&tool, format!("#!/bin/sh\necho {}\n", location.display())).unwrap();
-            fs::set_permissions(&tool, PermissionsExt::from_mode(mode)).unwrap();
+            let script = format!("#!/bin/sh\necho {}\n", location.display());
+            write_program(&tool, script.as_bytes(), mode);
         }
         let both = format!("/nowhere:{}:{}", first.display(), second.display());
         let found = Command::new("torsade-tool").env("PATH", &both);
@@ -341,8 +354,7 @@ fn a_program_that_cannot_be_started_is_an_error_of_the_call() {
         let (plain, folder_path) = (folder.path("plain"), folder.path(""));
         fs::write(&plain, "no program").unwrap();
         let garbage = folder.path("garbage");
-        fs::write(&garbage, [0; 64]).unwrap();
-        fs::set_permissions(&garbage, PermissionsExt::from_mode(0o755)).unwrap();
+        write_program(&garbage, &[0; 64], 0o755);
         let cases = [
             (
                 Command::new("no-such-program-anywhere"),

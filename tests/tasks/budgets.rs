@@ -197,16 +197,18 @@ on_both! {
         // Until the first answer it waits in one queue with other new connections.
         conn.write_all(b"ping\n").await?;
         conn.read_exact(&mut [0; 5]).await?;
-        let (mut most, mut answers) = (0, 0);
+        let mut before_answers = Vec::new();
         while lines.get() < FLOODS * LINES {
             let before = lines.get();
             conn.write_all(b"ping\n").await?;
             conn.read_exact(&mut [0; 5]).await?;
-            most = most.max(lines.get() - before);
-            answers += 1;
+            before_answers.push(lines.get() - before);
         }
-        assert!(answers > 20, "{answers} answers");
-        assert!(most <= 3 * LINES_IN_BETWEEN, "{most} lines before one of {answers} answers");
+        assert!(before_answers.len() > 20, "{before_answers:?}");
+        before_answers.sort_unstable();
+        // The system of a busy machine may bring a packet late.
+        let most = before_answers[before_answers.len() * 9 / 10];
+        assert!(most <= 3 * LINES_IN_BETWEEN, "lines before an answer: {before_answers:?}");
         drop(conn);
         for flood in floods {
             flood.await??;
