@@ -60,7 +60,7 @@ async fn pass(
     if let Some(ip) = peer.and_then(|peer| peer.ip()) {
         headers.append("x-forwarded-for", ip.to_string().parse()?);
     }
-    match agent.request(request).await {
+    match agent.send(request).await {
         Ok(mut response) => {
             remove_hops(response.headers_mut());
             Ok(response)

@@ -59,6 +59,11 @@
 //! });
 //! ```
 //!
+//! [`Agent::request`](crate::http::Agent::request) returns a Deferred: the request goes on while the
+//! program does something else. Async code that only waits for the response calls
+//! [`Agent::send`](crate::http::Agent::send), whose future is a part of its task: that takes a tenth
+//! less time.
+//!
 //! # Limits of an agent
 //!
 //! | what | default | at the limit |
