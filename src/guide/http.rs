@@ -59,10 +59,10 @@
 //! });
 //! ```
 //!
-//! [`Agent::request`](crate::http::Agent::request) returns a Deferred: the request goes on while the
-//! program does something else. Async code that only waits for the response calls
-//! [`Agent::send`](crate::http::Agent::send), whose future is a part of its task: that takes a tenth
-//! less time.
+//! [`Agent::request`](crate::http::Agent::request) returns a Deferred: the request goes on while
+//! the program does something else. Async code that only waits for the response calls
+//! [`Agent::send`](crate::http::Agent::send), whose future is a part of its task: that takes a
+//! tenth less time.
 //!
 //! # Limits of an agent
 //!
