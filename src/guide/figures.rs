@@ -72,8 +72,9 @@
 //!
 //! # HTTP
 //!
-//! CPU time for one request on 64 connections, as a ratio to hyper on tokio (`cargo run --release --
-//! http` in `benches/rivals`). A megabyte is nearly all the kernel's work, and varies most.
+//! CPU time for one request on 64 connections, as a ratio to hyper on tokio
+//! (`cargo run --release -- http` in `benches/rivals`). A megabyte is nearly all the kernel's work,
+//! and varies most.
 //!
 //! | request | × hyper on tokio |
 //! |---|--:|
