@@ -138,14 +138,7 @@ impl<P: 'static, T: 'static> ProtocolSlot<P, T> {
     }
 
     fn with_extras<R>(&self, f: impl FnOnce(&mut ProtocolExtras<P, T>) -> R) -> R {
-        let mut extras = self.take_extras();
-        let result = f(&mut extras);
-        self.extras.set(Some(extras));
-        result
-    }
-
-    fn take_extras(&self) -> Box<ProtocolExtras<P, T>> {
-        self.extras.take().unwrap_or_default()
+        cells::with(&self.extras, |extras| f(extras.get_or_insert_default()))
     }
 
     /// Takes out the successor, which gets the connection next.

@@ -486,8 +486,8 @@ impl Session {
     }
 
     /// The most bytes that are encrypted and sent at a time: two whole records. Four of them would
-    /// be a little longer than the longest segment that a system hands to its network, and the rest
-    /// would be a segment of its own: a sixth of the work.
+    /// be a little longer than the longest segment that a system hands to its network, and their
+    /// rest would be one segment more.
     pub(crate) const BATCH: usize = 2 * Self::RECORD;
     /// The most bytes in a record.
     pub(crate) const RECORD: usize = RECORD;

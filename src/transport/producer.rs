@@ -239,14 +239,7 @@ impl Source {
 impl ConnCore {
     /// Changes the rarely used state. `f` must run no user code.
     pub(super) fn with_extras<R>(&self, f: impl FnOnce(&mut Extras) -> R) -> R {
-        let mut extras = self.take_extras();
-        let result = f(&mut extras);
-        self.extras.set(Some(extras));
-        result
-    }
-
-    fn take_extras(&self) -> Box<Extras> {
-        self.extras.take().unwrap_or_default()
+        cells::with(&self.extras, |extras| f(extras.get_or_insert_default()))
     }
 
     /// Stores the waker of the task that waits for space in the queue.
