@@ -3,15 +3,22 @@
 //! five: over TCP, over a UNIX socket with a descriptor passed, with datagrams, behind a proxy's
 //! header, and with other programs. (Those have their own calls fail too.)
 //!
-//! strace makes them fail (<https://man7.org/linux/man-pages/man1/strace.1.html>, `--inject`), in a
-//! process of its own for each: the first call with the first error, the second, and so on until
-//! the conversation makes no more of them.
+//! strace makes them fail (<https://man7.org/linux/man-pages/man1/strace.1.html>, `--inject`): the
+//! first call with the first error, the second, and so on until the conversation makes no more of
+//! them. Those with other programs have a process of their own for each. The others have one for
+//! each error: strace counts the calls of each thread, and has the call number `FAULTY` fail, so a
+//! conversation whose third call is to fail runs in a new thread after `FAULTY - 3` calls of that
+//! kind which do nothing.
 #![cfg(target_os = "linux")]
 
 use std::env;
 use std::fs;
+use std::fs::File;
 use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::panic;
 use std::path::Path;
 use std::pin::pin;
 use std::process::{Command, Stdio};
@@ -22,8 +29,12 @@ use std::time::Duration;
 use crate::support::folder::Folder;
 use crate::support::foreign::{need, say};
 use crate::support::noted::Noted;
+use crate::support::program::which;
 use crate::support::{HERE, Log, MS, Spy, children, own, until};
 use futures::future::{Either, select};
+use rustix::event::epoll;
+use rustix::io::Errno;
+use rustix::net::{self, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendFlags};
 use torsade::process::{Command as Program, ProcessError};
 use torsade::{
     Address, Clock, Connection, Context, DatagramPort, DatagramProtocol, Failure, Reactor,
@@ -150,45 +161,66 @@ fn each_call_that_runs_a_program_fails_once_and_never_gives_a_wrong_result() {
     each_call_fails_once("programs");
 }
 
+/// The number of the call that fails in a thread: more than any conversation makes.
+const FAULTY: usize = 64;
+
 #[track_caller]
 fn each_call_fails_once(talk: &str) {
-    let Some(strace) = need("strace") else { return };
-    if run(&strace, talk, "getpid", "EPERM", 1).is_none() {
+    let Some(strace) = &need("strace") else {
+        return;
+    };
+    if run(&[], strace, talk, "getpid", "EPERM", 1).is_none() {
         return say("skipped: strace may not attach here");
     }
-    let next = AtomicUsize::new(0);
-    let points = AtomicUsize::new(0);
-    let kinds: Vec<_> = FAULTS
+    let (next, points) = (&AtomicUsize::new(0), &AtomicUsize::new(0));
+    // A program and its strace wait for each other, which costs a third where both share a core.
+    let cores = cores();
+    let are_pinned = which("taskset").is_some();
+    let kinds: &Vec<_> = &FAULTS
         .iter()
         .filter(|(of, ..)| *of == talk)
         .flat_map(|(_, call, errors)| errors.iter().map(|error| (*call, *error)))
         .collect();
     thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
+        for core in cores.iter().cycle().take(4) {
+            scope.spawn(move || {
+                let on = ["taskset", "-c", core];
+                let on = if are_pinned { &on[..] } else { &[] };
                 while let Some((call, error)) = kinds.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let mut all = 1..;
-                    let is_reached = |nth| run(&strace, talk, call, error, nth) == Some(true);
-                    while all.next().is_some_and(is_reached) {
-                        points.fetch_add(1, Ordering::Relaxed);
-                    }
+                    let tried = match talk {
+                        "programs" => {
+                            let is_reached =
+                                |nth: &usize| run(on, strace, talk, call, error, *nth) == Some(1);
+                            (1..).take_while(is_reached).count()
+                        }
+                        _ => run(on, strace, talk, call, error, FAULTY).unwrap(),
+                    };
+                    points.fetch_add(tried, Ordering::Relaxed);
                 }
             });
         }
     });
-    let points = points.into_inner();
+    let points = points.load(Ordering::Relaxed);
     say(&format!("{talk}: {points} points of failure tried"));
     assert!(points > 30, "{points}");
 }
 
-/// Runs the conversation with the `nth` call failing. Did it come to that call? `None` if strace
-/// cannot be used.
+/// Runs the program under strace, with the `nth` call of each of its threads failing. How many calls
+/// have failed? It runs where the words `on` put it. `None` if strace cannot be used.
 #[track_caller]
-fn run(strace: &Path, talk: &str, call: &str, error: &str, nth: usize) -> Option<bool> {
+fn run(
+    on: &[&str],
+    strace: &Path,
+    talk: &str,
+    call: &str,
+    error: &str,
+    nth: usize,
+) -> Option<usize> {
     let name = format!("faults-{talk}-{call}-{error}-{nth}");
     let trace = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&name);
     let output = Command::new("timeout")
-        .args(["--signal=KILL", "20"])
+        .args(["--signal=KILL", "60"])
+        .args(on)
         .arg(strace)
         // The system stops it, and what it starts, at that call alone.
         .args(["-f", "-qq", "--seccomp-bpf"])
@@ -198,7 +230,7 @@ fn run(strace: &Path, talk: &str, call: &str, error: &str, nth: usize) -> Option
         .arg(&trace)
         .arg(own::program())
         .args(own::words("the_conversation"))
-        .env("TORSADE_FAULTS", talk)
+        .env("TORSADE_FAULTS", format!("{talk} {call}"))
         .stdin(Stdio::null())
         .output()
         .unwrap();
@@ -209,32 +241,105 @@ fn run(strace: &Path, talk: &str, call: &str, error: &str, nth: usize) -> Option
     if text.is_empty() && errors.contains("strace:") {
         return None;
     }
-    let harmed = said
-        .lines()
-        // On one core the name of the test stands before it.
-        .find_map(|line| line.split_once("harmed: "))
-        .and_then(|(_, count)| count.parse::<usize>().ok());
-    let is_fine = output.status.success() && harmed.is_some_and(|harmed| harmed <= 1);
     assert!(
-        is_fine,
+        output.status.success() && said.contains("1 passed"),
         "{talk} {call} {error} {nth}: {:?}\n{said}\n{errors}\n{text}",
         output.status
     );
-    Some(text.contains("(INJECTED)"))
+    let points = said
+        .lines()
+        // On one core the name of the test stands before it.
+        .find_map(|line| line.split_once("points: "))
+        .map(|(_, count)| count.parse::<usize>().unwrap());
+    points.or_else(|| Some(usize::from(text.contains("(INJECTED)"))))
 }
 
 /// The program under strace: does nothing unless requested.
 #[test]
 fn the_conversation() {
-    let Ok(kind) = env::var("TORSADE_FAULTS") else {
+    let Ok(faults) = env::var("TORSADE_FAULTS") else {
         return;
     };
+    let (kind, call) = faults.split_once(' ').unwrap();
+    if kind == "programs" || call == "getpid" {
+        return converse(kind);
+    }
+    let mut points = 0;
+    loop {
+        let nth = points + 1;
+        match thread::scope(|scope| scope.spawn(|| is_reached(kind, call, nth)).join()) {
+            Ok(true) => points += 1,
+            Ok(false) => break,
+            Err(panic) => {
+                eprintln!("that was with call {nth} failing");
+                panic::resume_unwind(panic);
+            }
+        }
+        assert_eq!(sockets(), 0, "sockets after call {nth} failed");
+    }
+    println!("points: {points}");
+}
+
+/// Holds the conversation after so many calls of this thread that its `nth` call fails. Did it come
+/// to that call?
+fn is_reached(kind: &str, call: &str, nth: usize) -> bool {
+    assert!(nth < FAULTY, "the conversation makes too many calls");
+    let idle = Idle::new(call);
+    let natural = idle.call();
+    for _ in 1..FAULTY - nth {
+        assert_eq!(idle.call(), natural);
+    }
+    converse(kind);
+    (0..nth).all(|_| idle.call() == natural)
+}
+
+/// Makes calls that do nothing, because they fail of themselves, each time in the same way.
+struct Idle<'a> {
+    call: &'a str,
+    /// No socket.
+    file: File,
+    epoll: OwnedFd,
+}
+
+impl<'a> Idle<'a> {
+    fn new(call: &'a str) -> Self {
+        Self {
+            call,
+            file: File::open("/dev/null").unwrap(),
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC).unwrap(),
+        }
+    }
+
+    fn call(&self) -> Errno {
+        let nobody = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
+        let file = &self.file;
+        let result = match self.call {
+            "accept4" => net::accept_with(file, net::SocketFlags::CLOEXEC).map(drop),
+            "connect" => net::connect(file, &nobody),
+            "epoll_ctl" => epoll::delete(&self.epoll, file),
+            "recvfrom" => net::recv(file, &mut [0], RecvFlags::empty()).map(drop),
+            "recvmsg" => {
+                let mut nothing = RecvAncillaryBuffer::default();
+                net::recvmsg(file, &mut [], &mut nothing, RecvFlags::empty()).map(drop)
+            }
+            "sendmsg" => {
+                let mut nothing = SendAncillaryBuffer::default();
+                net::sendmsg(file, &[], &mut nothing, SendFlags::empty()).map(drop)
+            }
+            "sendto" => net::send(file, &[], SendFlags::empty()).map(drop),
+            call => panic!("{call}"),
+        };
+        result.unwrap_err()
+    }
+}
+
+fn converse(kind: &str) {
     // The call that fails has to belong to the conversation, so the calls before it are retried.
     let reactor = Reactor::new().or_else(|_| Reactor::new()).unwrap();
     testing::run_on(reactor, async |reactor| {
         // A failure may be reported that no code could receive: a connection that the server could
         // not keep.
-        let harmed = match &*kind {
+        let harmed = match kind {
             "udp" => datagrams(&reactor).await?,
             "programs" => programs(&reactor).await?,
             kind => streams(&reactor, kind).await?,
@@ -248,7 +353,7 @@ fn the_conversation() {
             .filter(|report| report.is_panic())
             .collect();
         assert!(panics.is_empty(), "{panics:?}");
-        println!("harmed: {harmed}");
+        assert!(harmed <= 1, "{harmed} were harmed");
         Ok(())
     });
 }
@@ -403,6 +508,27 @@ async fn ending(reactor: &Reactor) -> Result<(), Failure> {
         true => Err(Failure::new("the program was harmed")),
         false => Ok(()),
     }
+}
+
+/// Returns the numbers of the cores that this process may use.
+fn cores() -> Vec<String> {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let list = status.split_once("Cpus_allowed_list:").unwrap().1;
+    let ranges = list.lines().next().unwrap().trim().split(',');
+    let numbers = ranges.flat_map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        first.parse::<usize>().unwrap()..=last.parse().unwrap()
+    });
+    numbers.map(|number| number.to_string()).collect()
+}
+
+/// Returns how many sockets this process has.
+fn sockets() -> usize {
+    let entries = fs::read_dir("/proc/self/fd").unwrap();
+    let links = entries.map(|entry| fs::read_link(entry.unwrap().path()));
+    links
+        .filter(|link| matches!(link, Ok(path) if path.to_string_lossy().starts_with("socket:")))
+        .count()
 }
 
 /// Descriptors and threads of this process.
