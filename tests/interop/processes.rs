@@ -34,11 +34,13 @@ const CASES: [(&str, &str); 10] = [
 #[test]
 fn twisted_and_torsade_call_the_same_hooks() {
     let Some(twisted) = twisted() else { return };
+    let mut all = process::Command::new(twisted);
+    all.arg(script("twisted_process.py"));
+    all.args(CASES.iter().flat_map(|(text, action)| [text, action]));
+    let (theirs, _) = Program::start(&mut all).end();
+    let mut theirs = theirs.split(|line| line.is_empty());
     for (text, action) in CASES {
-        let side = script("twisted_process.py");
-        let mut side_by_side = process::Command::new(&twisted);
-        let theirs = Program::start(side_by_side.arg(side).args([text, action]));
-        let (theirs, _) = theirs.end();
+        let theirs = theirs.next().unwrap_or_default();
         let ours = Rc::<RefCell<Vec<String>>>::default();
         let observed = ours.clone();
         testing::run_on(Reactor::new().unwrap(), async move |reactor| {

@@ -187,28 +187,36 @@ fn scan(key: &str) {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let port = reactor.serve(here().tls(config(key)), describe)?;
         let address = port.local_addr().to_string();
-        let command = limited("sslscan").args(["--xml=-", "--no-colour", &address]);
-        let output = command.output(&reactor).await?;
-        let said = text(&output);
-        for version in ["2", "3", "1.0", "1.1"] {
-            let on = format!("version=\"{version}\" enabled=\"1\"");
-            assert!(!said.contains(&on), "{said}");
+        // It waits that long for each suite after the server's answer. Where that is too short for
+        // a slow machine to answer, it has as long as it takes of itself.
+        let mut faults = check_scan(&reactor, &address, "1").await?;
+        if faults.is_some() {
+            faults = check_scan(&reactor, &address, "3").await?;
         }
-        for version in ["1.2", "1.3"] {
-            let on = format!("type=\"tls\" version=\"{version}\" enabled=\"1\"");
-            assert!(said.contains(&on), "{said}");
-        }
-        assert!(!said.contains("vulnerable=\"1\""), "{said}");
-        assert!(said.contains("renegotiation supported=\"0\""), "{said}");
-        let ciphers: Vec<&str> = said
-            .lines()
-            .filter(|line| line.contains("<cipher "))
-            .collect();
-        assert_eq!(ciphers.len(), 6, "{ciphers:#?}");
-        assert!(
-            !said.contains("CBC") && !said.contains("-SHA\""),
-            "{ciphers:#?}"
-        );
+        assert_eq!(faults, None);
         port.stop().await
     });
+}
+
+/// Returns what sslscan finds if that is not as it should be.
+async fn check_scan(
+    reactor: &Reactor,
+    address: &str,
+    seconds: &str,
+) -> Result<Option<String>, Failure> {
+    let command = limited("sslscan").args(["--xml=-", "--no-colour"]);
+    let command = command.args([&format!("--timeout={seconds}"), address]);
+    let said = text(&command.output(reactor).await?);
+    let is_on = |kind: &str, version: &str| {
+        said.contains(&format!("{kind}version=\"{version}\" enabled=\"1\""))
+    };
+    let ciphers = said.lines().filter(|line| line.contains("<cipher "));
+    let is_fine = !["2", "3", "1.0", "1.1"].iter().any(|old| is_on("", old))
+        && ["1.2", "1.3"].iter().all(|new| is_on("type=\"tls\" ", new))
+        && !said.contains("vulnerable=\"1\"")
+        && said.contains("renegotiation supported=\"0\"")
+        && ciphers.count() == 6
+        && !said.contains("CBC")
+        && !said.contains("-SHA\"");
+    Ok((!is_fine).then_some(said))
 }
