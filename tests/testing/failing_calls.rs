@@ -205,8 +205,8 @@ fn each_call_fails_once(talk: &str) {
     assert!(points > 30, "{points}");
 }
 
-/// Runs the program under strace, with the `nth` call of each of its threads failing. How many calls
-/// have failed? It runs where the words `on` put it. `None` if strace cannot be used.
+/// Runs the program under strace, where the words `on` put it, with the `nth` call of each of its
+/// threads failing. How many calls have failed? `None` if strace cannot be used.
 #[track_caller]
 fn run(
     on: &[&str],
