@@ -237,7 +237,7 @@ const MANY_KEPT: usize = 1024;
 /// The size of a queue with little memory.
 const SMALL: usize = 4 * 1024;
 
-#[cfg(test)]
+#[cfg(all(test, not(torsade_loom)))]
 mod tests {
     use super::*;
 

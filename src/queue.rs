@@ -164,7 +164,7 @@ const SOME: usize = 1_000;
 /// The room that a queue begins with.
 const FEW: usize = 4;
 
-#[cfg(test)]
+#[cfg(all(test, not(torsade_loom)))]
 mod tests {
     use super::*;
 

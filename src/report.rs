@@ -521,7 +521,7 @@ fn is_contained() -> bool {
     innermost().is_some_and(|frame| frame.sink.is_some())
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(torsade_loom)))]
 mod tests {
     use std::cell::RefCell;
 

@@ -398,7 +398,7 @@ fn real_time() -> Option<(i32, i32)> {
     return None;
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(torsade_loom)))]
 mod tests {
     use super::*;
 

@@ -236,7 +236,7 @@ const INDEX: usize = usize::MAX >> SHIFT;
 /// for code that packs something beside it.
 const GENERATION: usize = INDEX >> if usize::BITS > 32 { 2 } else { 1 };
 
-#[cfg(test)]
+#[cfg(all(test, not(torsade_loom)))]
 mod tests {
     use super::*;
 

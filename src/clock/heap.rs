@@ -196,7 +196,7 @@ fn is_older(a: u32, b: u32) -> bool {
 /// The number of children of a parent.
 const CHILDREN: usize = 4;
 
-#[cfg(test)]
+#[cfg(all(test, not(torsade_loom)))]
 mod tests {
     use super::*;
 

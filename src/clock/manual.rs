@@ -189,7 +189,7 @@ fn give_up(at: Duration, last: Option<&Location<'_>>) -> ! {
 /// The number of passes at one instant that counts as endless.
 const MAX_PASSES: u32 = 100_000;
 
-#[cfg(test)]
+#[cfg(all(test, not(torsade_loom)))]
 mod tests {
     use super::*;
     use std::cell::RefCell;

@@ -384,7 +384,7 @@ pub(crate) mod sealed {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(torsade_loom)))]
 mod tests {
     use super::*;
     use std::cell::RefCell;

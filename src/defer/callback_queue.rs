@@ -381,7 +381,7 @@ const HEADER: usize = size_of::<*mut dyn Slot>().div_ceil(size_of::<Word>());
 /// The number of words in a block: enough for five callbacks of the usual size.
 const WORDS: usize = 35;
 
-#[cfg(test)]
+#[cfg(all(test, not(torsade_loom)))]
 mod tests {
     use super::*;
     use crate::defer::Deferred;

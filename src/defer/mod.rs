@@ -790,5 +790,5 @@ fn in_span<T: 'static, U: 'static>(
 
 type Callback<T, U> = dyn FnOnce(Result<T, Failure>, &'static Location<'static>) -> Outcome<U>;
 
-#[cfg(test)]
+#[cfg(all(test, not(torsade_loom)))]
 mod tests;

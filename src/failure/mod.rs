@@ -563,7 +563,7 @@ fn drop_quietly(payload: Box<dyn Any + Send>) {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(torsade_loom)))]
 mod tests {
     use super::*;
     use std::{io, num::ParseIntError, panic};

@@ -96,7 +96,7 @@ impl fmt::Debug for Event {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(torsade_loom)))]
 mod tests {
     use super::*;
 

@@ -151,7 +151,7 @@ impl fmt::Debug for TaskPause {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(torsade_loom)))]
 mod tests {
     use crate::clock::VirtualClock;
     use crate::repeat::Cooperator;

@@ -38,7 +38,7 @@ mod interval;
 mod later;
 mod looping;
 mod pace;
-#[cfg(test)]
+#[cfg(all(test, not(torsade_loom)))]
 mod tests;
 mod work;
 

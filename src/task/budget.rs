@@ -116,7 +116,7 @@ const MIN_COST: usize = 2 * 1024;
 /// After this number of refusals, a poller polls in a circle instead of giving way to the loop.
 const MAX_REFUSALS: u32 = 100_000;
 
-#[cfg(test)]
+#[cfg(all(test, not(torsade_loom)))]
 mod tests {
     use super::*;
     use std::task::Waker;

@@ -270,7 +270,7 @@ pub(crate) fn current_info() -> Option<Rc<TaskInfo>> {
 /// The number of records from which on an info is cleaned now and then.
 const FIRST_CLEANING: usize = 16;
 
-#[cfg(test)]
+#[cfg(all(test, not(torsade_loom)))]
 mod tests {
     use super::*;
     use crate::debug::Debugging;

@@ -82,7 +82,7 @@ unsafe fn take<F: FnOnce()>(space: *mut Space, how: Take) {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(torsade_loom)))]
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};

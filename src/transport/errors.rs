@@ -219,7 +219,7 @@ pub(crate) fn as_io_error(reason: &Failure) -> io::Error {
     io::Error::new(kind, ConnectionError::lost(cause.clone()))
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(torsade_loom)))]
 mod tests {
     use super::*;
     use std::error::Error;

@@ -180,7 +180,7 @@ impl Life {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(torsade_loom)))]
 mod tests {
     use super::*;
     use Action as A;

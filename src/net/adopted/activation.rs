@@ -162,7 +162,7 @@ const FIRST: i32 = 3;
 /// The largest number of descriptors that is accepted.
 const MAX_COUNT: usize = 64 * 1024;
 
-#[cfg(test)]
+#[cfg(all(test, not(torsade_loom)))]
 mod tests {
     use super::*;
 

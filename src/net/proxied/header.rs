@@ -389,7 +389,7 @@ const CASTAGNOLI: u32 = 0x82f6_3b78;
 /// The number of bytes that an error shows.
 const SHOWN: usize = 64;
 
-#[cfg(test)]
+#[cfg(all(test, not(torsade_loom)))]
 mod tests {
     use super::*;
     use crate::driver::Random;

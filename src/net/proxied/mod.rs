@@ -174,7 +174,7 @@ impl fmt::Display for Network {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(torsade_loom)))]
 mod tests {
     use super::*;
 

@@ -116,7 +116,7 @@ impl Retry {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(torsade_loom)))]
 mod tests {
     use super::*;
 

@@ -603,7 +603,7 @@ fn interleave(addresses: Vec<Address>) -> VecDeque<Address> {
 /// The time between two tries to connect to a UNIX socket whose queue is full.
 const RETRY: Duration = Duration::from_millis(10);
 
-#[cfg(test)]
+#[cfg(all(test, not(torsade_loom)))]
 mod tests {
     use super::*;
 

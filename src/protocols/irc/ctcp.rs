@@ -87,7 +87,7 @@ pub(super) fn quoted_len(bytes: &[u8]) -> usize {
     bytes.len() + bytes.iter().filter(special).count()
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(torsade_loom)))]
 mod tests {
     use super::*;
 

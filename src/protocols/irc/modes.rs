@@ -44,7 +44,7 @@ pub(super) fn parse(
     params.next().is_none().then_some((added, removed))
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(torsade_loom)))]
 mod tests {
     use super::super::Support;
     use super::*;

@@ -239,7 +239,7 @@ impl Bucket {
 
 const NANOS: u128 = 1_000_000_000;
 
-#[cfg(test)]
+#[cfg(all(test, not(torsade_loom)))]
 mod tests {
     use super::*;
 

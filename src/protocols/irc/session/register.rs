@@ -274,7 +274,7 @@ const MOST_OFFERED: usize = 1000;
 /// The length of a full chunk of the authentication, in bytes.
 const CHUNK: usize = 400;
 
-#[cfg(test)]
+#[cfg(all(test, not(torsade_loom)))]
 mod tests {
     use super::base64;
 
