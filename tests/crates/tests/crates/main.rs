@@ -12,6 +12,7 @@ mod codecs;
 mod examples;
 mod guide;
 mod hyper;
+mod providers;
 mod sql;
 mod tls;
 mod tower;
