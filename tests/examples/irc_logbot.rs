@@ -189,7 +189,7 @@ fn the_bot_logs_a_channel_of_ngircd() {
         // The server becomes the user `nobody` when it is started by root.
         let text = format!(
             "[Global]\nName = irc.test\nInfo = test\nListen = 127.0.0.1\nPorts = {port}\n\
-             [Limits]\nMaxConnectionsIP = 0\n[Options]\nDNS = no\nIdent = no\nPAM = no\n"
+             [Limits]\nMaxConnectionsIP = 0\nMaxPenaltyTime = 0\n[Options]\nDNS = no\nIdent = no\nPAM = no\n"
         );
         let path = folder.path("ngircd.conf");
         fs::write(&path, text).unwrap();

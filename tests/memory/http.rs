@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use torsade::http::{Body, Bytes, Request, Response, Server};
 use torsade::net::ListenOptions;
@@ -305,7 +305,11 @@ fn peers_that_read_nothing_are_cut_off() {
                 conn.write_all(&open).unwrap();
             }
             // The peers' side is closed by the server, though they do not read.
-            std::thread::park_timeout(4 * size().frame_timeout);
+            let begun = Instant::now();
+            while !conns.is_empty() && begun.elapsed() < 4 * size().frame_timeout {
+                std::thread::park_timeout(Duration::from_millis(10));
+                conns.retain(|conn| matches!(conn.take_error(), Ok(None)));
+            }
             Attack {
                 connections: all,
                 refused: all,

@@ -157,7 +157,7 @@ on_all! {
     }
 
     async fn much_goes_through_at_the_readers_pace(reactor) {
-        const SIZE: usize = 30_000_000;
+        const SIZE: usize = 16_000_000;
         let (mut plain, server, port) = ends(&reactor, HERE).await?;
         let mut outer = enciphered(&reactor, server)?;
         let writing = reactor.spawn(async move { outer.write_all(&vec![b'a'; SIZE]).await });

@@ -5,6 +5,7 @@
 mod support;
 
 mod budgets;
+mod clock;
 mod fairness;
 mod looping;
 mod scopes;
@@ -12,4 +13,3 @@ mod thread_pools;
 mod threads;
 mod time_limits;
 mod tokio;
-mod virtual_time;

@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio, id};
 use std::time::Instant;
 
@@ -105,7 +105,7 @@ fn output(command: &mut Command) -> String {
 /// A `bird` at the address with this last number, for a peer at the one before.
 struct Bird {
     folder: Folder,
-    program: std::path::PathBuf,
+    program: PathBuf,
 }
 
 impl Bird {
@@ -204,21 +204,10 @@ fn bird_and_the_speaker_exchange_routes_and_find_each_other_again() {
     drop(running);
     speaker.until("10.3.3.0/24 withdrawn");
     speaker.until("connection lost");
-    let running = bird.start();
+    let _running = bird.start();
     speaker.until("Established");
     speaker.until("10.3.3.0/24 next-hop");
     bird.until(&ROUTES, |routes| routes.contains("10.9.0.0/16"));
-    // It stops, and goes on.
-    running.signal("-STOP");
-    speaker.until("sent 4/0 hold timer expired");
-    running.signal("-CONT");
-    speaker.until("Established");
-    bird.until(&ROUTES, |routes| routes.contains("10.9.0.0/16"));
-    // The speaker stops, and goes on.
-    signal(speaker.program.id(), "-STOP");
-    bird.until(&ROUTES, |routes| !routes.contains("10.9.0.0/16"));
-    signal(speaker.program.id(), "-CONT");
-    speaker.until("Established");
     // It says goodbye, and its file knows what was.
     speaker.program.interrupt();
     let (lines, errors) = speaker.program.end();
@@ -242,6 +231,28 @@ fn bird_and_the_speaker_exchange_routes_and_find_each_other_again() {
 }
 
 #[test]
+fn bird_and_the_speaker_find_each_other_again_after_either_has_stopped() {
+    let Some(bird) = Bird::new(9) else {
+        return;
+    };
+    let running = bird.start();
+    let speaker = Speaker::start(8, &["--route", "10.9.0.0/16,next-hop=10.0.0.9"]);
+    speaker.until("Established");
+    bird.until(&ROUTES, |routes| routes.contains("10.9.0.0/16"));
+    // It stops, and goes on.
+    running.signal("-STOP");
+    speaker.until("sent 4/0 hold timer expired");
+    running.signal("-CONT");
+    speaker.until("Established");
+    bird.until(&ROUTES, |routes| routes.contains("10.9.0.0/16"));
+    // The speaker stops, and goes on.
+    signal(speaker.program.id(), "-STOP");
+    bird.until(&ROUTES, |routes| !routes.contains("10.9.0.0/16"));
+    signal(speaker.program.id(), "-CONT");
+    speaker.until("Established");
+}
+
+#[test]
 fn a_speaker_that_waits_is_found_by_bird() {
     let Some(bird) = Bird::new(6) else {
         return;
@@ -254,96 +265,115 @@ fn a_speaker_that_waits_is_found_by_bird() {
     bird.until(&ROUTES, |routes| routes.contains("10.1.0.0/16"));
 }
 
-/// The lines that ask `gobgpd`.
-fn gobgp(api: &str, words: &[&str]) -> String {
-    let (host, port) = api.split_once(':').unwrap();
-    output(
-        Command::new("gobgp")
-            .args(["-u", host, "-p", port])
-            .args(words),
-    )
+/// A `gobgpd` at the address with this last number, for a peer at the one before.
+struct Gobgp {
+    folder: Folder,
+    program: PathBuf,
+    api: String,
+}
+
+impl Gobgp {
+    fn new(last: u8) -> Option<Self> {
+        let program = need("gobgpd")?;
+        let (own, peer) = (address(last), address(last - 1));
+        let folder = Folder::new();
+        let config = format!(
+            "[global.config]
+               as = 4200000003
+               router-id = \"3.3.3.3\"
+               port = 1790
+               local-address-list = [\"{own}\"]
+             [[neighbors]]
+               [neighbors.config]
+                 neighbor-address = \"{peer}\"
+                 peer-as = 65001
+               [neighbors.timers.config]
+                 hold-time = 3
+                 keepalive-interval = 1
+                 connect-retry = 1
+                 idle-hold-time-after-reset = 1
+               [neighbors.transport.config]
+                 local-address = \"{own}\"
+                 remote-port = 1790
+               [neighbors.ebgp-multihop.config]
+                 enabled = true
+            "
+        );
+        fs::write(folder.path("gobgp.toml"), config).unwrap();
+        let api = format!("{own}:50051");
+        Some(Self {
+            folder,
+            program,
+            api,
+        })
+    }
+
+    fn start(&self) -> Other {
+        let mut command = Command::new(&self.program);
+        command.arg("-f").arg(self.folder.path("gobgp.toml"));
+        Other::start(command.args(["--api-hosts", &self.api]))
+    }
+
+    /// Asks it.
+    fn ask(&self, words: &[&str]) -> String {
+        let (host, port) = self.api.split_once(':').unwrap();
+        let mut command = Command::new("gobgp");
+        output(command.args(["-u", host, "-p", port]).args(words))
+    }
+
+    fn routes(&self) -> String {
+        self.ask(&["global", "rib"])
+    }
 }
 
 #[test]
 fn gobgp_and_the_speaker_exchange_routes_and_find_each_other_again() {
-    let Some(program) = need("gobgpd") else {
+    let Some(gobgp) = Gobgp::new(12) else {
         return;
     };
-    let (own, peer) = (address(12), address(11));
-    let folder = Folder::new();
-    let config = format!(
-        "[global.config]
-           as = 4200000003
-           router-id = \"3.3.3.3\"
-           port = 1790
-           local-address-list = [\"{own}\"]
-         [[neighbors]]
-           [neighbors.config]
-             neighbor-address = \"{peer}\"
-             peer-as = 65001
-           [neighbors.timers.config]
-             hold-time = 3
-             keepalive-interval = 1
-             connect-retry = 1
-             idle-hold-time-after-reset = 1
-           [neighbors.transport.config]
-             local-address = \"{own}\"
-             remote-port = 1790
-           [neighbors.ebgp-multihop.config]
-             enabled = true
-        "
-    );
-    fs::write(folder.path("gobgp.toml"), config).unwrap();
-    let api = format!("{own}:50051");
-    let start = || {
-        let mut command = Command::new(&program);
-        command.arg("-f").arg(folder.path("gobgp.toml"));
-        Other::start(command.args(["--api-hosts", &api]))
-    };
-    let running = start();
+    let _running = gobgp.start();
     let mut speaker = Speaker::start(11, &["--route", "10.1.0.0/16,next-hop=10.0.0.1"]);
     speaker.until("Established, AS 4200000003, id 3.3.3.3, hold time 3 s");
-    let routes = || gobgp(&api, &["global", "rib"]);
-    await_that(|| routes().contains("10.1.0.0/16"));
-    assert!(routes().contains("65001"), "{}", routes());
-    gobgp(
-        &api,
-        &[
-            "global",
-            "rib",
-            "add",
-            "10.5.0.0/16",
-            "origin",
-            "igp",
-            "med",
-            "7",
-            "community",
-            "65001:20",
-        ],
-    );
+    await_that(|| gobgp.routes().contains("10.1.0.0/16"));
+    assert!(gobgp.routes().contains("65001"), "{}", gobgp.routes());
+    let words = "global rib add 10.5.0.0/16 origin igp med 7 community 65001:20";
+    gobgp.ask(&words.split(' ').collect::<Vec<_>>());
     let route = speaker.until("10.5.0.0/16 next-hop");
     assert!(
         route.ends_with("path 4200000003 origin IGP med 7 community 65001:20"),
         "{route}"
     );
-    gobgp(&api, &["global", "rib", "del", "10.5.0.0/16"]);
+    gobgp.ask(&["global", "rib", "del", "10.5.0.0/16"]);
     speaker.until("10.5.0.0/16 withdrawn");
     speaker.command("announce 10.9.0.0/16,next-hop=10.0.0.9");
     speaker.command("withdraw 10.1.0.0/16");
-    await_that(|| routes().contains("10.9.0.0/16") && !routes().contains("10.1.0.0/16"));
+    await_that(|| {
+        gobgp.routes().contains("10.9.0.0/16") && !gobgp.routes().contains("10.1.0.0/16")
+    });
     // The operator of the other side ends the session, and allows it again.
-    gobgp(&api, &["neighbor", &peer, "disable"]);
+    gobgp.ask(&["neighbor", &address(11), "disable"]);
     speaker.until("received 6/2 cease: shutdown");
-    gobgp(&api, &["neighbor", &peer, "enable"]);
+    gobgp.ask(&["neighbor", &address(11), "enable"]);
     speaker.until("Established");
-    await_that(|| routes().contains("10.9.0.0/16"));
+    await_that(|| gobgp.routes().contains("10.9.0.0/16"));
+    speaker.program.interrupt();
+    speaker.program.end();
+}
+
+#[test]
+fn gobgp_and_the_speaker_find_each_other_again_after_it_has_stopped() {
+    let Some(gobgp) = Gobgp::new(15) else {
+        return;
+    };
+    let running = gobgp.start();
+    let speaker = Speaker::start(14, &["--route", "10.1.0.0/16,next-hop=10.0.0.1"]);
+    speaker.until("Established");
     running.signal("-STOP");
     speaker.until("sent 4/0 hold timer expired");
     drop(running);
-    let _running = start();
+    let _running = gobgp.start();
     speaker.until("Established");
-    speaker.program.interrupt();
-    speaker.program.end();
+    await_that(|| gobgp.routes().contains("10.1.0.0/16"));
 }
 
 /// Starts `exabgp` at the address 22, which announces these routes to 21.
