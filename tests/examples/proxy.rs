@@ -156,7 +156,8 @@ fn a_reset_is_forwarded_to_the_other_side() {
 
 #[test]
 fn a_missing_server_affects_its_client_only() {
-    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    // An address of its own, whose port no other test takes meanwhile.
+    let server = TcpListener::bind("127.83.0.1:0").unwrap();
     let (proxy, address) = start(&server);
     drop(server);
     for _ in 0..2 {

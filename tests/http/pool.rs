@@ -303,6 +303,10 @@ fn faults(count: u64, agent: impl Fn() -> Agent) {
 #[test]
 fn on_a_network_that_breaks_off_each_request_ends_once() {
     faults(12, Agent::new);
+}
+
+#[test]
+fn on_a_network_that_breaks_off_each_request_over_one_connection_at_a_time_ends_once() {
     faults(12, || Agent::new().connections_per_host(1));
 }
 
