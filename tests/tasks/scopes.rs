@@ -390,7 +390,7 @@ on_both! {
         for n in [3, 1, 2] {
             let clock = reactor.clone();
             set.spawn_named(format!("task {n}"), async move {
-                clock.sleep(MS * n * 3).await.map(|()| n)
+                clock.sleep(MS * n * 30).await.map(|()| n)
             });
         }
         set.spawn(async { std::panic::resume_unwind(Box::new("oh")) });
