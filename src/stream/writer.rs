@@ -72,18 +72,9 @@ pub(super) fn poll_write(
     let written = poll_write_unmetered(conn, cx, pieces);
     conn.handler().is_writing.set(written.is_pending());
     if let Poll::Ready(written) = &written {
-        budget::spend(cost_of(conn, *written.as_ref().unwrap_or(&0)));
+        budget::spend(conn.link().cost_of_writing(*written.as_ref().unwrap_or(&0)));
     }
     written
-}
-
-/// Returns what a write costs. A byte of a big write is cheap unless it is encrypted: mostly the
-/// system copies it, and its buffer bounds how many it takes.
-fn cost_of(conn: &Rc<Conn<Awaited>>, written: usize) -> usize {
-    match written >= BIG && !conn.link().is_in_tls() {
-        true => written / 8,
-        false => written,
-    }
 }
 
 fn poll_write_unmetered(

@@ -14,9 +14,9 @@
 //! can be ready (reading, writing, awaiting a [`Deferred`](crate::Deferred), a lock, a queue,
 //! another task) takes its cost out of the task's *budget*, and after 128 operations or 256 KiB in
 //! a row the next one is ready only in the loop's next turn. Bytes that are read from a socket
-//! count twice; bytes that async code writes in pieces of 16 KiB or more count one eighth, unless
-//! they are encrypted. Futures of other crates and computations have no cost: see [`yield_now`]
-//! and [`Pace`](crate::repeat::Pace).
+//! count twice; bytes that are written in pieces of 16 KiB or more count one eighth, or one quarter
+//! where they are encrypted. Futures of other crates and computations have no cost: see
+//! [`yield_now`] and [`Pace`](crate::repeat::Pace).
 //!
 //! # Ownership
 //!

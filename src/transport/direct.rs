@@ -3,6 +3,7 @@
 
 use std::io::{self, IoSlice};
 
+use super::config::BIG;
 use super::flags::Flag;
 use super::link::ConnCore;
 use crate::driver::{Socket, is_for_later};
@@ -17,20 +18,36 @@ impl ConnCore {
         // peer reads: with its budget it has had its share of the turn. Outside a turn, all but the
         // first write is queued.
         let is_next = !self.flags.has(Flag::DIRECT) || budget::is_limited_and_left();
-        let sent = match is_next && !self.flags.has(Flag::QUEUES) {
-            // An error comes again when the queue is flushed, and is handled there.
-            true => self
-                .write_past_queue(&[IoSlice::new(bytes)])
-                .and_then(Result::ok),
-            false => None,
-        };
+        if !is_next || self.flags.has(Flag::QUEUES) {
+            return self.write_checked(bytes);
+        }
+        // An error comes again when the queue is flushed, and is handled there.
+        let sent = self
+            .write_past_queue(&[IoSlice::new(bytes)])
+            .and_then(Result::ok);
+        let rest = &bytes[sent.unwrap_or(0)..];
         if let Some(count) = sent {
-            budget::spend(count);
+            budget::spend(self.cost_of_writing(count));
             self.flags.set(Flag::DIRECT, true);
             self.flags.set(Flag::FULL, !budget::is_left());
             self.ask_for_attention();
         }
-        self.write_checked(&bytes[sent.unwrap_or(0)..]);
+        if rest.len() > self.limits().low {
+            // Where the socket does not take it, what the handler writes next would only be copied.
+            self.flags.set(Flag::FULL, true);
+        }
+        self.write_checked(rest);
+    }
+
+    /// Returns what a write costs that was accepted. A byte of a big one is cheap: mostly the
+    /// system copies it, and its buffer bounds how many it takes. To encrypt it first takes twice
+    /// as long.
+    pub(crate) fn cost_of_writing(&self, written: usize) -> usize {
+        match (written >= BIG, self.is_in_tls()) {
+            (true, false) => written / 8,
+            (true, true) => written / 4,
+            (false, _) => written,
+        }
     }
 
     /// Returns whether what is written is encrypted.

@@ -9,8 +9,9 @@
 //! | `COUNTED`         | its memory counts for the reactor's budget        | the end                                   |
 //! | `DESCRIPTORS`     | descriptors have arrived that were not taken      | they are taken                            |
 //! | `DIRECT`          | a big write went straight out                     | the loop attends to it                    |
-//! | `FULL`            | more is queued than the high-water mark, or big   | no more than the low one is left, and the |
-//! |                   | writes have used up the budget of the turn        | budget is not used up                     |
+//! | `FULL`            | more is queued than the high-water mark, big      | no more than the low one is left, and the |
+//! |                   | writes have used up the budget of the turn, or    | budget is not used up                     |
+//! |                   | the socket has not taken most of one              |                                           |
 //! | `HELD`            | bytes that were read wait to be delivered         | they are delivered                        |
 //! | `LENT`            | other code may have a duplicate of the descriptor | the end                                   |
 //! | `LOST`            | its handler's `lost` was called                   | the end                                   |
