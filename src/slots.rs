@@ -60,6 +60,18 @@ impl<T> Slots<T> {
         }
     }
 
+    /// Replaces an entry; returns the one that was there.
+    ///
+    /// # Panics
+    ///
+    /// Panics when there is none.
+    pub(crate) fn replace(&mut self, key: usize, value: T) -> T {
+        let entry = self
+            .get_mut(key)
+            .expect("the entry is replaced before it is removed");
+        std::mem::replace(entry, value)
+    }
+
     pub(crate) fn remove(&mut self, key: usize) -> Option<T> {
         self.get(key)?;
         let value = self.slab.remove(key & INDEX).1;

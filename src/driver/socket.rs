@@ -10,6 +10,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::windows::io::AsSocket;
 use std::time::Duration;
 
+#[cfg(all(target_os = "linux", feature = "tls"))]
+use rustix::net::SendFlags;
 #[cfg(unix)]
 use rustix::net::{RecvFlags, recv, send};
 
@@ -109,6 +111,17 @@ impl Socket {
             #[cfg(feature = "tls")]
             Self::Tls(tls) => tls.write(bytes),
         }
+    }
+
+    /// Writes like [`Socket::write`]. The end of the stream follows at once: the system may send it
+    /// in the same packet.
+    #[cfg(feature = "tls")]
+    pub(super) fn write_before_end(&self, bytes: &[u8]) -> io::Result<usize> {
+        #[cfg(target_os = "linux")]
+        if let Self::Machine(socket) = self {
+            return send(socket, bytes, QUIETLY | SendFlags::MORE).map_err(io_error);
+        }
+        self.write(bytes)
     }
 
     /// Writes from the first of `pieces`, as many bytes as fit.

@@ -145,8 +145,16 @@ impl TlsSocket {
 
     /// Sends what the session has to say; returns whether that is done.
     fn send_output(&self, session: &mut Session) -> io::Result<bool> {
+        self.send_output_by(session, |below, bytes| below.write(bytes))
+    }
+
+    fn send_output_by(
+        &self,
+        session: &mut Session,
+        write: impl Fn(&Socket, &[u8]) -> io::Result<usize>,
+    ) -> io::Result<bool> {
         while !session.output().is_empty() {
-            match self.below.write(session.output()) {
+            match write(&self.below, session.output()) {
                 Ok(0) => return Ok(false),
                 Ok(count) => session.consume_output(count),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -296,11 +304,12 @@ impl TlsSocket {
         let _ = self.send_output(&mut session);
     }
 
-    /// Sends `close_notify`, once, and that of TLS below; returns whether everything is sent.
+    /// Sends `close_notify`, once, and that of TLS below; returns whether everything is sent. Then
+    /// the caller ends the stream at once.
     pub(crate) fn close(&self) -> io::Result<bool> {
         let mut session = self.session.borrow_mut();
         session.close();
-        if !self.send_output(&mut session)? {
+        if !self.send_output_by(&mut session, Socket::write_before_end)? {
             return Ok(false);
         }
         self.below.tls().map_or(Ok(true), Self::close)

@@ -11,7 +11,7 @@ use std::io;
 use std::panic::Location;
 use std::rc::Rc;
 
-use super::registration::Registration;
+use super::registration::{Registration, Released};
 use super::{Inner, Reactor, ReactorError, State};
 use crate::address::Address;
 use crate::driver::Event;
@@ -166,6 +166,26 @@ impl Reactor {
             let handler = Rc::new(make(Registration::new(self, key)));
             (handler.clone() as Rc<dyn Handler>, handler)
         }))
+    }
+}
+
+impl Reactor {
+    /// Replaces the handler that has released the registration, which `make` gets.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the reactor has ended.
+    pub(crate) fn register_released<H: Handler + 'static>(
+        &self,
+        released: Released,
+        make: impl FnOnce(Registration) -> H,
+    ) -> io::Result<Rc<H>> {
+        let (inner, key) = (self.inner(), released.key);
+        inner.check_has_not_ended()?;
+        let handler = Rc::new(make(released.renewed()));
+        let before = inner.handlers.borrow_mut().replace(key, handler.clone());
+        drop(before);
+        Ok(handler)
     }
 }
 

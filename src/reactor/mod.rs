@@ -115,7 +115,7 @@ use self::extensions::Extensions;
 pub use self::guest::EnterGuard;
 pub(crate) use self::handler::{Handler, Tracked};
 use self::pace::Pace;
-pub(crate) use self::registration::{Registration, Retry};
+pub(crate) use self::registration::{Registration, Released, Retry};
 pub use self::remote::Remote;
 pub use self::remote_resolver::RemoteResolver;
 pub use self::remote_work::RemoteTask;

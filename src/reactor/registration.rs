@@ -20,8 +20,8 @@
 //!
 //! # Invariants
 //!
-//! 1. The key is in the reactor's table until [`Registration::leave`], and never names another
-//!    handler.
+//! 1. The key is in the reactor's table until [`Registration::leave`]. It names another handler
+//!    only after [`Registration::release`]: one that has got the source, too.
 //! 2. The interest is the one that the driver got last.
 //! 3. A handler is in the list of requests at most once.
 
@@ -136,6 +136,18 @@ impl Registration {
         reactor.inner().remove(self.key);
     }
 
+    /// Releases the registration for another handler, which gets the source: the driver watches it
+    /// as before. This handler requests nothing any more.
+    pub(crate) fn release(&self) -> Released {
+        let attention = self.attention.replace(LISTED | BUSY);
+        Released {
+            requests: self.requests.clone(),
+            key: self.key,
+            interest: self.interest.get(),
+            is_listed: attention & LISTED != 0,
+        }
+    }
+
     /// Requests a call of [`Handler::attend`](super::Handler::attend) in this turn.
     #[inline]
     pub(crate) fn request_attention(&self) {
@@ -194,6 +206,40 @@ impl Registration {
                     handler.registration().request_attention();
                 }
             }
+        }
+    }
+}
+
+/// A registration between two handlers, within one call of the loop: an event finds the first one.
+pub(crate) struct Released {
+    requests: Rc<Requests>,
+    pub(super) key: usize,
+    interest: Interest,
+    is_listed: bool,
+}
+
+impl Released {
+    /// Returns whether this reactor has it.
+    pub(crate) fn is_of(&self, reactor: &Reactor) -> bool {
+        Rc::ptr_eq(&self.requests, &reactor.inner().requests)
+    }
+
+    /// Returns the registration for the next handler.
+    pub(super) fn renewed(self) -> Registration {
+        Registration {
+            key: self.key,
+            requests: self.requests,
+            interest: Cell::new(self.interest),
+            attention: Cell::new(if self.is_listed { LISTED } else { IDLE }),
+        }
+    }
+
+    /// Removes `source` from the driver, and the key from the table: there is no other handler.
+    pub(crate) fn end(&self, source: &impl Source) {
+        if let Some(reactor) = self.requests.reactor.upgrade() {
+            // A source that the driver does not know needs no removal.
+            let _ = reactor.inner().driver().remove(source);
+            reactor.inner().remove(self.key);
         }
     }
 }
@@ -319,6 +365,27 @@ mod tests {
             reactor.settle();
             assert_eq!(handler.count.get(), turn);
         }
+    }
+
+    #[test]
+    fn the_next_handler_gets_a_released_registration_with_its_request() {
+        let (reactor, first) = counted();
+        first.registration.request_attention();
+        let released = first.registration.release();
+        let next = reactor.register_released(released, |registration| Counted {
+            registration,
+            retry: Retry::default(),
+            count: Cell::new(0),
+        });
+        let next = next.unwrap();
+        assert_eq!(next.registration.key(), first.registration.key());
+        for turn in 1..=3 {
+            first.registration.request_attention();
+            next.registration.request_attention();
+            reactor.settle();
+            assert_eq!((first.count.get(), next.count.get()), (0, turn));
+        }
+        assert_eq!(Rc::strong_count(&first), 1);
     }
 
     #[test]

@@ -36,7 +36,7 @@ use crate::address::Address;
 use crate::clock::Clock;
 use crate::driver::{Event, Interest, Socket};
 use crate::failure::Failure;
-use crate::reactor::{Handler, Reactor, ReactorError, Registration, Stopped, Tracked};
+use crate::reactor::{Handler, Reactor, ReactorError, Registration, Released, Stopped, Tracked};
 use crate::spans;
 use crate::task::budget;
 
@@ -179,14 +179,28 @@ impl<S: ConnHandler> Conn<S> {
         config: &Rc<ConnConfig>,
         handler: S,
     ) -> Result<Rc<Self>, Failure> {
-        let ends = ends.into();
-        let conn = reactor.register(|registration| {
+        Self::registered(reactor, None, (socket, ends.into()), config, handler)
+    }
+
+    /// Makes a connection, with the registration that another handler has released if there is one.
+    pub(super) fn registered(
+        reactor: &Reactor,
+        released: Option<Released>,
+        (socket, ends): (Socket, Addresses),
+        config: &Rc<ConnConfig>,
+        handler: S,
+    ) -> Result<Rc<Self>, Failure> {
+        let make = |registration| {
             let link = ConnCore::new(socket, registration, ends, config.clone(), reactor);
             if let Some(shared) = &config.policies {
                 link.set_policies(Some(Policies::of_shared(shared, reactor.now())));
             }
             Self { link, handler }
-        })?;
+        };
+        let conn = match released {
+            Some(released) => reactor.register_released(released, make)?,
+            None => reactor.register(make)?,
+        };
         if let Some(counter) = &config.counter {
             counter.connection_added(&conn.link.peer());
         }
@@ -200,9 +214,17 @@ impl<S: ConnHandler> Conn<S> {
         }
     }
 
-    /// Registers a connection with the driver that may have queued bytes already, or ends it.
-    pub(super) fn watch_or_end(self: &Rc<Self>, reactor: &Reactor) -> Result<(), Failure> {
-        let Err(error) = self.watch(reactor) else {
+    /// Has the driver watch a connection that may have queued bytes already, or ends it.
+    pub(super) fn watch_or_end(
+        self: &Rc<Self>,
+        reactor: &Reactor,
+        is_watched: bool,
+    ) -> Result<(), Failure> {
+        let watched = match is_watched {
+            true => self.link.set_interest(reactor, Interest::Read),
+            false => self.watch(reactor),
+        };
+        let Err(error) = watched else {
             return Ok(());
         };
         self.link.broken_by(error);
@@ -436,7 +458,7 @@ impl<S: ConnHandler> Conn<S> {
     }
 
     /// Passes the interest to the driver, if it has changed.
-    fn arm(&self, reactor: &Reactor) -> std::io::Result<()> {
+    pub(super) fn arm(&self, reactor: &Reactor) -> std::io::Result<()> {
         let link = &self.link;
         let read = self.takes_bytes() && self.handler.wants_bytes();
         let is_armed = link.registration.interest().writes() && !link.flags.has(Flag::WRITABLE);
@@ -605,9 +627,9 @@ impl<S: ConnHandler> Handler for Conn<S> {
         // From here on hooks may record requests; all are carried out at the end.
         link.registration.begin_busy();
         #[cfg(feature = "tls")]
-        if link.flags.has(Flag::SECURING) {
-            // An alert that has arrived says more than the end of the stream.
-            self.advance_handshake_first(reactor);
+        // An alert that has arrived says more than the end of the stream.
+        if link.flags.has(Flag::SECURING) && self.advance_handshake_first(reactor, event) {
+            return;
         }
         if event.is_read_only() && link.is_usual() {
             S::readable(&self, reactor);

@@ -18,7 +18,7 @@ use crate::bytes::Outgoing;
 use crate::clock::Clock;
 use crate::driver::Socket;
 use crate::failure::Failure;
-use crate::reactor::Reactor;
+use crate::reactor::{Reactor, Released};
 use crate::report::{self, Origin};
 use crate::spans;
 
@@ -29,6 +29,8 @@ pub(crate) struct Handed(Option<Box<Parts>>);
 /// The parts that move.
 struct Parts {
     socket: Socket,
+    /// What the driver and the table of handlers have of it.
+    registration: Released,
     ends: Addresses,
     config: Rc<ConnConfig>,
     limits: Option<Limits>,
@@ -63,10 +65,11 @@ impl<S: ConnHandler> Conn<S> {
             source.stop(link, link.failure(ConnectionError::HandedOver));
         }
         let socket = link.socket.take()?;
-        link.registration.leave_with(reactor, &socket);
+        let registration = link.registration.release();
         let span = spans::are_on().then(|| reactor.inner().take_connection_span(link.key()));
         Some(Handed(Some(Box::new(Parts {
             socket,
+            registration,
             span: span.flatten(),
             ends: link.ends(),
             config: link.config.clone(),
@@ -99,8 +102,17 @@ impl<S: ConnHandler> Conn<S> {
         handler: S,
     ) -> Result<Rc<Self>, Failure> {
         let handed = *handed.0.take().expect("it is whole until it goes");
-        let Parts { socket, ends, .. } = handed;
-        let conn = Self::unwatched(reactor, socket, ends, &handed.config, handler)?;
+        let (socket, ends, released) = (handed.socket, handed.ends, handed.registration);
+        // A connection of another reactor leaves that one.
+        let released = match released.is_of(reactor) {
+            true => Some(released),
+            false => {
+                released.end(&socket);
+                None
+            }
+        };
+        let is_watched = released.is_some();
+        let conn = Self::registered(reactor, released, (socket, ends), &handed.config, handler)?;
         let link = conn.link();
         if let Some(counted) = &handed.counted {
             counted.replace_key(link.key());
@@ -128,7 +140,7 @@ impl<S: ConnHandler> Conn<S> {
         }
         link.note_unread();
         // Its queued bytes are lost as with every other end.
-        conn.watch_or_end(reactor)?;
+        conn.watch_or_end(reactor, is_watched)?;
         Ok(conn)
     }
 }
@@ -143,6 +155,7 @@ impl Handed {
     #[cfg(any(doc, feature = "proxy-protocol", feature = "tls"))]
     pub(crate) fn cut_off(mut self) {
         if let Some(parts) = self.0.take() {
+            parts.registration.end(&parts.socket);
             let _ = parts.socket.reset_on_close();
         }
     }
@@ -201,6 +214,7 @@ impl Drop for Handed {
         let Some(parts) = self.0.take() else {
             return;
         };
+        parts.registration.end(&parts.socket);
         if parts.out.is_none() {
             // Nothing is missing, and the peer of a connection in TLS is told so.
             return parts.socket.say_end();

@@ -26,7 +26,7 @@ use super::errors::ConnectionError;
 use super::flags::Flag;
 use super::link::ConnCore;
 use crate::defer::{Deferred, Resolver};
-use crate::driver::Socket;
+use crate::driver::{Event, Socket};
 use crate::failure::Failure;
 use crate::reactor::{Reactor, Retry};
 use crate::report;
@@ -288,15 +288,36 @@ impl Handshaking {
 }
 
 impl<S: ConnHandler> Conn<S> {
-    /// Goes on with the handshake for an event of the socket.
-    #[cold]
-    pub(super) fn advance_handshake_first(self: &Rc<Self>, reactor: &Reactor) {
+    /// Goes on with the handshake for an event of the socket. Returns whether there is nothing else
+    /// to do.
+    #[inline(never)]
+    pub(super) fn advance_handshake_first(
+        self: &Rc<Self>,
+        reactor: &Reactor,
+        event: Event,
+    ) -> bool {
         self.advance_handshake(reactor);
-        self.link().note_advanced();
+        let link = self.link();
+        if link.flags.has(Flag::LOST) {
+            // It has another handler now, or has ended.
+            return true;
+        }
+        let is_usual = link.flags.those_of(Flag::UNUSUAL) == Flag::SECURING && !link.has_queue();
+        if is_usual && event.is_read_only() {
+            match self.arm(reactor) {
+                Ok(()) => {
+                    link.registration.end_busy();
+                    return true;
+                }
+                Err(error) => link.broken_by(error),
+            }
+        }
+        link.note_advanced();
+        false
     }
 
     /// Goes on with the handshake, as far as the peer's bytes reach.
-    #[cold]
+    #[inline(never)]
     pub(super) fn advance_handshake(self: &Rc<Self>, reactor: &Reactor) {
         let conn: Rc<Conn> = self.clone();
         if conn.shake_hands(reactor) && self.link().finish_handshake() {
