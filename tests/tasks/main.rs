@@ -5,7 +5,6 @@
 mod support;
 
 mod budgets;
-mod clock;
 mod fairness;
 mod looping;
 mod scopes;

@@ -231,6 +231,8 @@ fn run(
         .arg(own::program())
         .args(own::words("the_conversation"))
         .env("TORSADE_FAULTS", format!("{talk} {call}"))
+        // With cargo's folders the loader would look for each library in many places.
+        .env_remove("LD_LIBRARY_PATH")
         .stdin(Stdio::null())
         .output()
         .unwrap();

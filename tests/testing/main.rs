@@ -1,10 +1,12 @@
-//! The tools that tests are written with: drivers that agree, bad networks, failing system calls.
+//! The tools that tests are written with: drivers that agree, bad networks, failing system calls,
+//! virtual time beside other threads.
 
 #[macro_use]
 #[path = "../support/mod.rs"]
 mod support;
 
 mod bad_networks;
+mod clock;
 mod corpus;
 mod drivers_agree;
 mod failing_calls;
