@@ -21,6 +21,9 @@ pub(crate) struct Bind {
     pub(crate) reuse_port: bool,
     /// Whether an IPv6 address accepts IPv4 connections as well.
     pub(crate) dual_stack: bool,
+    /// Whether peers send first: TCP on Linux then gives a connection to `accept` when its first
+    /// bytes have arrived, or after a second without any.
+    pub(crate) peers_send_first: bool,
     pub(crate) buffers: Buffers,
     /// The mode of a UNIX socket's file, which decides who may connect.
     pub(crate) mode: u32,
@@ -69,6 +72,7 @@ impl Default for Bind {
             reuse_address: true,
             reuse_port: false,
             dual_stack: false,
+            peers_send_first: false,
             buffers: Buffers::default(),
             mode: 0o666,
             lock_file: false,

@@ -412,6 +412,7 @@ impl ListenOptions {
                 reuse_address: self.reuse_address.unwrap_or(default.reuse_address),
                 reuse_port: self.reuse_port.unwrap_or(default.reuse_port),
                 dual_stack: self.dual_stack.unwrap_or(default.dual_stack),
+                peers_send_first: false,
                 buffers: self.buffers,
                 mode: self.mode.unwrap_or(default.mode),
                 lock_file: self.lock_file.unwrap_or(locks),

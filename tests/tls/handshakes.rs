@@ -1,6 +1,8 @@
 //! The handshake: when handlers begin, what is agreed on, limits of time and number.
 
 use std::cell::{Cell, RefCell};
+#[cfg(target_os = "linux")]
+use std::io::Write;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -477,4 +479,26 @@ on_both! {
 pub(crate) fn old_client() -> ClientConfig {
     let config = client_config(&[&rustls::version::TLS12]);
     ClientConfig::from_rustls(config).server_name("localhost")
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_system_keeps_a_peer_back_that_has_only_connected() {
+    torsade::run(async |reactor| {
+        let port = reactor.serve(here().tls(pair().0), async |_conn| Ok(()))?;
+        let mut peer = std::net::TcpStream::connect(port.local_addr().inet().unwrap())?;
+        some_turns().await;
+        assert_eq!(port.connections(), 0);
+        // The beginning of a record.
+        peer.write_all(&[22])?;
+        until(|| port.connections() == 1).await;
+        // One that says nothing comes a second later.
+        let silent = std::net::TcpStream::connect(port.local_addr().inet().unwrap())?;
+        until(|| port.connections() == 2).await;
+        drop((peer, silent));
+        until(|| port.connections() == 0).await;
+        port.stop().await?;
+        Ok::<_, Failure>(())
+    })
+    .unwrap();
 }

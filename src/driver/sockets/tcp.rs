@@ -18,6 +18,11 @@ use crate::driver::options::{Bind, Buffers, SocketHook};
 /// Makes a listener at `addr`.
 pub(in crate::driver) fn listen(addr: SocketAddr, bind: &Bind) -> io::Result<Socket> {
     let socket = stream(addr)?;
+    #[cfg(target_os = "linux")]
+    if bind.peers_send_first {
+        // Without it, all connections are accepted at once.
+        let _ = super::sockopt::set_defer_accept(&socket, 1);
+    }
     SocketHook::call(bind.hook.as_ref(), &socket)?;
     // On Windows the option means to share a port with any other socket.
     if cfg!(unix) && bind.reuse_address {

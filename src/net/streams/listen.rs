@@ -191,6 +191,10 @@ impl Reactor {
             return Err(Failure::moved(failure, location));
         }
         #[cfg(feature = "tls")]
+        let is_in_tls = endpoint.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        let is_in_tls = false;
+        #[cfg(feature = "tls")]
         let acceptor = match endpoint.tls {
             Some(config) => Secured::before(acceptor, config, location)
                 .map_err(|error| Failure::at(error, location))?,
@@ -201,7 +205,9 @@ impl Reactor {
             None => acceptor,
         };
         let options = endpoint.options;
-        let config = &options.clone().config(endpoint.locks);
+        let mut config = options.clone().config(endpoint.locks);
+        config.bind.peers_send_first = is_in_tls;
+        let config = &config;
         let addresses = match endpoint.at {
             ListenTarget::Addresses(addresses) => addresses,
             #[cfg(unix)]

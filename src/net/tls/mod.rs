@@ -30,6 +30,11 @@ impl ServerEndpoint {
     ///
     /// A client whose handshake fails, or is not finished in time, is logged and not reported.
     ///
+    /// On Linux the system gives a TCP connection to the port when its first bytes have arrived, or
+    /// after about a second without any: one that is only open costs the program nothing until
+    /// then. ([`ListenOptions::configure_socket`](super::ListenOptions::configure_socket) can set
+    /// `TCP_DEFER_ACCEPT` to 0, which ends that.)
+    ///
     /// # Examples
     ///
     /// See [`tls::ClientConfig`](crate::tls::ClientConfig).
