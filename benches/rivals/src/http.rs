@@ -77,9 +77,12 @@ pub fn compare(names: &[&str], counts_instructions: bool) -> Result<(), Error> {
         let takes_part = |who: &&&str| **who != "user-space" || row.path == "/file";
         let contenders: Vec<_> = CONTENDERS.iter().filter(takes_part).collect();
         let mut samples = vec![Vec::new(); contenders.len()];
-        for _ in 0..if counts_instructions { 1 } else { ROUNDS } {
-            for (who, samples) in contenders.iter().zip(&mut samples) {
-                samples.push(match counts_instructions {
+        for round in 0..if counts_instructions { 1 } else { ROUNDS } {
+            // Each round begins with another one.
+            for turn in 0..contenders.len() {
+                let index = (round + turn) % contenders.len();
+                let who = contenders[index];
+                samples[index].push(match counts_instructions {
                     true => row.instructions(who)?,
                     false => row.sample(who)?,
                 });

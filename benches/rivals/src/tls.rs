@@ -1,7 +1,8 @@
 //! TLS for all contenders: one certificate (ECDSA, P-256), one configuration, one client.
 //!
 //! All use rustls with *ring*, TLS 1.3 and the first cipher suite of both, `AES_256_GCM_SHA384`. No
-//! session is resumed: each handshake is a full one.
+//! session is resumed: each handshake is a full one. torsade's port sets `TCP_DEFER_ACCEPT`, as it
+//! does by default; tokio's listener is as its documentation makes one.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
