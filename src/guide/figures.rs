@@ -21,10 +21,10 @@
 //! | lines with a codec, as a stream and a sink | 522 / 787 | 755 | | 138 |
 //! | connect, one message, close | 6,236 / 14,204 | 14,544 | 15,203 | 391 |
 //! | echo, 64 KiB, 8 connections | 1,069 / 1,044 | 1,433 | 1,916 | 133 |
-//! | TLS: connect, handshake, a byte each way, close | 1,265,398 / 1,271,063 | 1,266,037 | | |
-//! | TLS: echo, 64 bytes, 32 connections | 5,735 / 6,002 | 6,075 | | |
-//! | TLS: send 256 MiB, 64 KiB at a time | 242,031 / 241,995 | 239,394 | | |
-//! | TLS: receive 256 MiB | 308,474 / 308,025 | 309,454 | | |
+//! | TLS: connect, handshake, a byte each way, close | 1,265,128 / 1,270,391 | 1,265,608 | | |
+//! | TLS: echo, 64 bytes, 32 connections | 5,735 / 6,003 | 6,066 | | |
+//! | TLS: send 256 MiB, 64 KiB at a time | 241,604 / 241,660 | 239,395 | | |
+//! | TLS: receive 256 MiB | 308,484 / 307,963 | 312,710 | | |
 //! | yield | 220 | 1,026 | 543 | |
 //! | spawn 100 tasks and await them | 573 | 1,643 | 991 | |
 //! | spawn 1,000 tasks and await them | 752 | 1,633 | 1,163 | |
@@ -52,10 +52,10 @@
 //! | lines with a codec, as a stream and a sink | 0.78 / 0.84 | | 0.64 |
 //! | connect, one message, close | 0.96 / 0.99 | 1.16 | 0.91 |
 //! | echo, 64 KiB, 8 connections | 0.89 / 0.96 | 1.18 | 0.92 |
-//! | TLS: connect, handshake, a byte each way, close | 1.01 / 1.02 | | |
-//! | TLS: echo, 64 bytes, 32 connections | 0.99 / 1.01 | | |
-//! | TLS: send 256 MiB, 64 KiB at a time | 1.07 / 1.03 | | |
-//! | TLS: receive 256 MiB | 0.94 / 0.94 | | |
+//! | TLS: connect, handshake, a byte each way, close | 0.96 / 0.97 | | |
+//! | TLS: echo, 64 bytes, 32 connections | 0.97 / 0.98 | | |
+//! | TLS: send 256 MiB, 64 KiB at a time | 1.02 / 1.04 | | |
+//! | TLS: receive 256 MiB | 0.99 / 0.96 | | |
 //! | yield | 0.17 | 0.41 | |
 //! | spawn 100 tasks and await them | 0.39 | 1.20 | |
 //! | spawn 1,000 tasks and await them | 0.38 | 1.15 | |
