@@ -23,6 +23,8 @@ pub(in crate::driver) fn listen(addr: SocketAddr, bind: &Bind) -> io::Result<Soc
         // Without it, all connections are accepted at once.
         let _ = super::sockopt::set_defer_accept(&socket, 1);
     }
+    #[cfg(not(target_os = "linux"))]
+    let _ = bind.peers_send_first;
     SocketHook::call(bind.hook.as_ref(), &socket)?;
     // On Windows the option means to share a port with any other socket.
     if cfg!(unix) && bind.reuse_address {
