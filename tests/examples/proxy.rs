@@ -156,7 +156,7 @@ fn a_reset_is_forwarded_to_the_other_side() {
 
 #[test]
 fn a_missing_server_affects_its_client_only() {
-    // An address of its own, whose port no other test takes meanwhile.
+    // No other test uses this address, so none takes its port meanwhile.
     let server = TcpListener::bind("127.83.0.1:0").unwrap();
     let (proxy, address) = start(&server);
     drop(server);

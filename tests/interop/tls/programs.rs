@@ -187,8 +187,8 @@ fn scan(key: &str) {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let port = reactor.serve(here().tls(config(key)), describe)?;
         let address = port.local_addr().to_string();
-        // It waits that long for each suite after the server's answer. Where that is too short for
-        // a slow machine to answer, it has as long as it takes of itself.
+        // It waits so many seconds for each suite after the server's answer. Where one is too short
+        // for a slow machine, the scan is repeated with three, its default.
         let mut faults = check_scan(&reactor, &address, "1").await?;
         if faults.is_some() {
             faults = check_scan(&reactor, &address, "3").await?;
