@@ -33,6 +33,8 @@ pub(crate) struct Context {
     pub(crate) batches: Cell<u64>,
     /// The rest of the running task's budget, in bytes; see [`crate::task`].
     pub(crate) budget: Cell<usize>,
+    /// Whether the running task has given way to others before that was used up.
+    pub(crate) gave_way: Cell<bool>,
     /// How often tasks were refused since the limit of refusals was last reached.
     pub(crate) refusals: Cell<u32>,
     /// The info of the task that is being polled.
@@ -107,6 +109,7 @@ thread_local! {
             accepts_work: Cell::new(false),
             batches: Cell::new(0),
             budget: Cell::new(UNLIMITED),
+            gave_way: Cell::new(false),
             refusals: Cell::new(0),
             task: Slot::new(),
             locals: Slot::new(),

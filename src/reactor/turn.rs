@@ -562,7 +562,7 @@ impl Inner {
             TASKS_PER_FLUSH,
             |_| {
                 // Before the budget is renewed for those that are attended to.
-                let is_time_to_poll = !budget::is_left() && self.is_time_to_poll_after_spent();
+                let is_time_to_poll = budget::is_used_up() && self.is_time_to_poll_after_spent();
                 self.attend_few(reactor);
                 is_time_to_poll || slice.is_over_after(TASKS_PER_FLUSH)
             },

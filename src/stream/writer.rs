@@ -5,8 +5,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use super::awaited::Awaited;
-use crate::task::budget;
+use crate::task::{Executor, budget};
 use crate::transport::{BIG, Conn, ConnectionError, as_io_error};
+
+/// To copy this many bytes pushes other memory out of the processor's caches. Tasks that are ready
+/// run before that: their code, for the most part the same, is read from memory once, not again
+/// after each such write.
+const HUGE: usize = 256 * 1024;
 
 /// Writes like [`poll_write`], one slice.
 #[inline]
@@ -90,6 +95,10 @@ fn poll_write_unmetered(
     if total == 0 {
         return Poll::Ready(Ok(0));
     }
+    if total >= HUGE && gives_way(conn) {
+        budget::give_way(cx);
+        return Poll::Pending;
+    }
     if total >= BIG {
         // Not worth copying, if the socket accepts it at once.
         if let Some(count) = link.write_through(pieces) {
@@ -113,6 +122,16 @@ fn poll_write_unmetered(
         room -= count;
     }
     Poll::Ready(Ok(taken))
+}
+
+/// Returns whether others run before a huge write. (What is written in TLS is divided.)
+fn gives_way(conn: &Rc<Conn<Awaited>>) -> bool {
+    // It has given way, or waited for space, already.
+    let is_again = conn.handler().is_writing.get();
+    !is_again
+        && budget::is_limited_and_left()
+        && !conn.link().is_in_tls()
+        && Executor::others_are_ready()
 }
 
 /// Writes all of `rest`, and advances it past the bytes that were written.

@@ -42,6 +42,23 @@ pub(crate) fn is_limited_and_left() -> bool {
     (1..=IN_A_ROW).contains(&left)
 }
 
+/// Ends what the task may do in this poll, and wakes it: the loop polls it again after the others
+/// that are ready. It has not used up its budget.
+#[cold]
+pub(crate) fn give_way(cx: &Context<'_>) {
+    context::with(|thread| {
+        thread.budget.set(0);
+        thread.gave_way.set(true);
+    });
+    cx.waker().wake_by_ref();
+}
+
+/// Returns whether the task has used up its budget.
+#[inline]
+pub(crate) fn is_used_up() -> bool {
+    context::with(|thread| thread.budget.get() == 0 && !thread.gave_way.get())
+}
+
 /// Takes the cost of an operation that moved this many bytes, or none.
 #[inline]
 pub(crate) fn spend(bytes: usize) {
@@ -83,6 +100,7 @@ pub(crate) fn renew() {
         // Subtracting from "no limit" leaves more than any limit.
         if thread.budget.get() <= IN_A_ROW {
             thread.budget.set(IN_A_ROW);
+            thread.gave_way.set(false);
         }
     });
 }

@@ -362,9 +362,9 @@ impl Executor {
                 ReadyItem::Task(task) => current_executor::run(self, task),
                 ReadyItem::Work(work) => work.run(),
             }
-            done += match budget::is_left() {
-                true => 1,
-                false => SPENT,
+            done += match budget::is_used_up() {
+                true => SPENT,
+                false => 1,
             };
             left -= 1;
             if done >= look_at {
@@ -409,6 +409,11 @@ impl Executor {
     /// Returns whether an interrupted batch has work left.
     pub(crate) fn is_in_batch(&self) -> bool {
         self.left.get() > 0
+    }
+
+    /// Returns whether a task or call of this thread's executor is ready.
+    pub(crate) fn others_are_ready() -> bool {
+        Self::current().is_some_and(|executor| executor.is_ready())
     }
 
     /// Returns whether anything is ready here. (Messages of other threads do not count.)

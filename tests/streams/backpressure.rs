@@ -2,7 +2,12 @@
 //! called when it no longer is.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Poll;
+
+use futures::AsyncWrite;
 
 use crate::support::{HERE, Log, Spy, expect_reports, how, poll_once, some_turns, until};
 use torsade::net::{ConnectOptions, ListenOptions};
@@ -14,6 +19,9 @@ const SMALL: Limits = Limits {
     high: 100,
     hard: 1000,
 };
+
+/// The size of writes before which other tasks run.
+const HUGE: usize = 256 << 10;
 
 /// Fills the socket, so that later writes stay queued.
 async fn stuff(transport: &Transport) {
@@ -260,8 +268,8 @@ on_all! {
         while idle < 300 {
             let mut write = Box::pin(conn.write(&piece));
             match poll_once(&mut write).await {
-                std::task::Poll::Ready(count) => written += count?,
-                std::task::Poll::Pending => idle += 1,
+                Poll::Ready(count) => written += count?,
+                Poll::Pending => idle += 1,
             }
             drop(write);
             assert!(transport.queued() <= Limits::default().high);
@@ -324,5 +332,50 @@ on_all! {
         handle.transport().unwrap().abort_connection();
         until(|| !handle.is_connected()).await;
         port.stop().await?;
+    }
+}
+
+/// In TLS a big write is divided.
+mod without_tls {
+    use super::*;
+
+    on_both! {
+        async fn tasks_that_are_ready_run_before_a_write_of_256_kib(reactor) {
+            let port = reactor.serve(HERE, async |mut conn| {
+                conn.read_to_end(&mut Vec::new()).await?;
+                Ok(())
+            })?;
+            let bytes = Rc::new(vec![b'x'; HUGE]);
+            for (size, has_others, order) in [
+                (HUGE, true, &["waits", "waits", "other", "wrote"][..]),
+                (HUGE, false, &["wrote"]),
+                (HUGE - 1, true, &["wrote", "other"]),
+            ] {
+                let mut conn = reactor.connect_stream(port.local_addr()).await?;
+                let (log, bytes) = (Log::new(), bytes.clone());
+                let note = log.clone();
+                let writer = reactor.spawn(poll_fn(move |cx| {
+                    // A poll that was refused is refused again until the others have run.
+                    for _ in 0..2 {
+                        match Pin::new(&mut conn).poll_write(cx, &bytes[..size]) {
+                            Poll::Pending => note.note("waits"),
+                            Poll::Ready(count) => {
+                                note.note("wrote");
+                                return Poll::Ready(count);
+                            }
+                        }
+                    }
+                    Poll::Pending
+                }));
+                let note = log.clone();
+                let other = has_others.then(|| reactor.spawn(async move { note.note("other") }));
+                assert!(writer.await?? > 0);
+                if let Some(other) = other {
+                    other.await?;
+                }
+                assert_eq!(log.take(), order);
+            }
+            port.stop().await?;
+        }
     }
 }
