@@ -214,7 +214,7 @@ fn the_access_log_has_a_line_for_each_response_and_escapes_what_peers_send() {
 /// A run under faults: whatever happens to connections, all of them end.
 #[test]
 fn under_faults_every_request_ends_and_a_stop_ends_the_rest() {
-    each_seed(10, NetworkFaults::hostile, async |reactor, seed| {
+    each_seed(6, NetworkFaults::hostile, async |reactor, seed| {
         let mut random = Random::new(seed);
         let handled = Rc::new(Cell::new(0));
         let counted = handled.clone();

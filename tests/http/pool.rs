@@ -302,15 +302,15 @@ fn faults(count: u64, agent: impl Fn() -> Agent) {
 
 #[test]
 fn on_a_network_that_breaks_off_each_request_ends_once() {
-    faults(12, Agent::new);
+    faults(8, Agent::new);
 }
 
 #[test]
 fn on_a_network_that_breaks_off_each_request_over_one_connection_at_a_time_ends_once() {
-    faults(12, || Agent::new().connections_per_host(1));
+    faults(8, || Agent::new().connections_per_host(1));
 }
 
 #[test]
 fn on_a_network_that_breaks_off_each_request_over_http2_ends_once() {
-    faults(20, || Agent::new().http2_prior_knowledge());
+    faults(12, || Agent::new().http2_prior_knowledge());
 }

@@ -615,8 +615,8 @@ const ACTIONS: &[Action] = &[
 
 /// Runs the consequences to their end.
 async fn a_while(reactor: &Reactor) {
-    for _ in 0..3 {
-        let _ = reactor.sleep(Duration::from_micros(60)).await;
+    for _ in 0..2 {
+        let _ = reactor.sleep(Duration::from_micros(90)).await;
         yield_now().await;
     }
 }

@@ -149,6 +149,6 @@ fn a_blocking_call_continues_after_each_signal() {
 }
 
 const PER_SECOND: f64 = 10_000.0;
-const MANY: u32 = 12_000;
+const MANY: u32 = 6_000;
 const BLOCK: usize = 64 * 1024 - 7;
 const BLOCKS: usize = 32;

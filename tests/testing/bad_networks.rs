@@ -26,7 +26,12 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Bytes that are nothing like each other.
 fn noise(random: &mut Random, size: usize) -> Vec<u8> {
-    (0..size).map(|_| random.next_u64() as u8).collect()
+    let mut bytes = Vec::with_capacity(size + 8);
+    while bytes.len() < size {
+        bytes.extend_from_slice(&random.next_u64().to_le_bytes());
+    }
+    bytes.truncate(size);
+    bytes
 }
 
 /// Mostly small, now and then up to 2048: in debug builds many single bytes take their time.
@@ -364,15 +369,15 @@ fn tape_of(seed: u64) -> Vec<String> {
 fn the_same_seed_makes_the_same_run() {
     let mut different = 0;
     let mut before = Vec::new();
-    for seed in 1..=60 {
+    for seed in 1..=30 {
         let first = tape_of(seed);
         assert_eq!(first, tape_of(seed), "seed {seed}");
         different += u32::from(first != before);
         before = first;
     }
     assert!(
-        different > 50,
-        "{different} of 60 runs were unlike the one before"
+        different > 25,
+        "{different} of 30 runs were unlike the one before"
     );
 }
 
