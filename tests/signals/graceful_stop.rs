@@ -155,8 +155,9 @@ impl Protocol for Quiet {
 /// Keeps the thread busy.
 fn block(time: Duration) {
     let until = Instant::now() + time;
+    // A signal may wake the thread earlier.
     while Instant::now() < until {
-        std::hint::spin_loop();
+        std::thread::park_timeout(until - Instant::now());
     }
 }
 
