@@ -324,9 +324,7 @@ fn a_listener_at_the_unspecified_address_accepts_all_connections() {
 #[test]
 fn a_refused_connection_reports_its_error_once() {
     each(|driver| {
-        let listener = listen(driver);
-        let addr = listener.local_addr().unwrap();
-        drop(listener);
+        let (addr, _bound) = closed(driver);
         refused(driver, &addr);
     });
 }
@@ -706,6 +704,19 @@ fn pair(driver: &Driver) -> (Socket, Socket) {
 /// Parses an address.
 fn at(text: &str) -> Address {
     text.parse::<SocketAddr>().unwrap().into()
+}
+
+/// Returns an address at which nothing listens. On the machine the socket with it keeps other
+/// programs from listening there.
+fn closed(driver: &Driver) -> (Address, Option<socket2::Socket>) {
+    if driver.is_virtual() {
+        return (listen(driver).local_addr().unwrap(), None);
+    }
+    let socket = socket2::Socket::new(Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+    socket.bind(&any.into()).unwrap();
+    let addr = socket.local_addr().unwrap().as_socket().unwrap();
+    (addr.into(), Some(socket))
 }
 
 /// Checks that a connection to `addr` is refused, and reported as a kernel does.

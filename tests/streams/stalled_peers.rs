@@ -348,7 +348,13 @@ fn a_peer_that_made_space_before_the_loop_checked_is_not_cut_off() {
     while peer.read(&mut vec![0; 64 * 1024]).is_ok() {}
     reactor.advance(SECOND * 2);
     assert!(ends.borrow().is_empty(), "{ends:?}");
-    reactor.advance(SECOND * 11);
+    // On a busy machine the system may report the peer's space late, and then more is written.
+    for _ in 0..10 {
+        reactor.advance(SECOND * 11);
+        if !ends.borrow().is_empty() {
+            break;
+        }
+    }
     assert!(matches!(
         ends.borrow()[0].downcast_ref(),
         Some(ConnectionError::SendTimedOut { .. })
