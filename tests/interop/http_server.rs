@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::support::folder::Folder;
-use crate::support::foreign::{httpx, need};
+use crate::support::foreign::{httpx, need, python};
 use crate::support::program::Program;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -203,9 +203,7 @@ fn requests_that_are_pipelined_are_answered_in_turn() {
 
 #[test]
 fn pythons_client_keeps_its_connection() {
-    if need("python3").is_none() {
-        return;
-    }
+    let Some(python) = python() else { return };
     let server = Server::start();
     let script = "
 import http.client, sys
@@ -228,7 +226,7 @@ assert conn.sock is sock
 print('all')
 ";
     let address = server.address.replace("http://", "");
-    run_python("python3", script, &address);
+    run_python(&python.display().to_string(), script, &address);
     server.end();
 }
 

@@ -26,7 +26,17 @@ pub(crate) fn have(name: &str) -> bool {
 }
 
 pub(crate) fn python() -> Option<PathBuf> {
-    need("python3")
+    static FOUND: OnceLock<PathBuf> = OnceLock::new();
+    let named = need("python3")?;
+    // The name may be that of a script that chooses a version, which takes longer than Python does.
+    let found = FOUND.get_or_init(|| {
+        let script = "import sys; print(sys.executable, end='')";
+        let output = Command::new(&named).args(["-c", script]).output();
+        let path = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        let path = path.map(PathBuf::from).unwrap_or_default();
+        if path.is_file() { path } else { named }
+    });
+    Some(found.clone())
 }
 
 /// A Python that knows Twisted: the system's, or one made for it.
