@@ -26,7 +26,7 @@ const MANY: u32 = 30_000;
 /// So many that a few bytes of stack for each would be too much.
 const DEEP: u32 = 3_000;
 
-/// Runs `test` on a stack of 2 MiB.
+/// Runs `test` on a stack of 512 KiB.
 fn on_small_stack(test: fn()) {
     let thread = thread::Builder::new().stack_size(512 * 1024);
     thread.spawn(test).unwrap().join().unwrap();

@@ -152,7 +152,7 @@ impl Protocol for Quiet {
     }
 }
 
-/// Keeps the thread busy.
+/// Blocks the thread.
 fn block(time: Duration) {
     let until = Instant::now() + time;
     // A signal may wake the thread earlier.
