@@ -4,8 +4,9 @@
 //! A count that is more than [`MARGIN`] above the recorded one fails. A count that is as much below
 //! has to be recorded too, so that the gain is kept: `guard --write` writes the file again, and the
 //! commit says why. Counts are valid for one compiler: with another one the table is printed and
-//! nothing fails.
+//! nothing fails. They are also valid for one profile, `guard`, and the guard refuses others.
 
+use std::env;
 use std::fmt::Write;
 use std::fs;
 use std::process::Command;
@@ -36,6 +37,12 @@ const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/counts.txt");
 
 /// Counts, and compares with the file or writes it.
 pub fn guard(writes: bool) -> Result<(), Error> {
+    if !env::current_exe()?
+        .parent()
+        .is_some_and(|folder| folder.ends_with("guard"))
+    {
+        return Err("the counts are those of `cargo run --profile guard`".into());
+    }
     let compiler = compiler()?;
     let file = match writes {
         true => String::new(),

@@ -11,7 +11,7 @@
 //! | `cargo run --release -- instructions [ROW..]` | user instructions per operation, counted by callgrind |
 //! | `cargo run --release -- http [ROW..]` | the CPU time of HTTP requests beside hyper on tokio, by `wrk` and `h2load`; after `http instructions` those of callgrind |
 //! | `cargo run --release -- http http-get` | the same of a client, beside hyper-util's |
-//! | `cargo run --release --no-default-features -- guard` | torsade's counts beside those in `counts.txt`; fails where one has grown by more than 3 % |
+//! | `cargo run --profile guard --no-default-features -- guard` | torsade's counts beside those in `counts.txt`; fails where one has grown by more than 3 % |
 //! | the same, with `--write` | writes `counts.txt` |
 //! | `cargo bench --bench idle_tls` | the memory of idle connections in TLS, beside tokio-rustls |
 //!
