@@ -16,8 +16,16 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, Stream
 /// A certificate for `localhost`, which is its own authority, and its key.
 pub const PEM: &[u8] = include_bytes!("../localhost.pem");
 
-/// What is sent at a time where much is sent.
-pub static BLOCK: [u8; 64 * 1024] = [b'x'; 64 * 1024];
+/// The bytes that are sent at a time where much is sent.
+pub const BLOCK: usize = 64 * 1024;
+
+/// Returns a block. Each begins elsewhere in a page: how long a processor takes to copy bytes depends
+/// on the distance between source and target modulo the size of a page, so that with one source a
+/// contender would be as fast as its allocations are lucky.
+pub fn block(number: usize) -> &'static [u8] {
+    static BYTES: [u8; BLOCK + 4096] = [b'x'; BLOCK + 4096];
+    &BYTES[number % 64 * 64..][..BLOCK]
+}
 
 pub type Error = Box<dyn std::error::Error>;
 
@@ -75,7 +83,7 @@ pub fn close(mut stream: Secured) -> Result<(), Error> {
 )]
 pub fn receive(stream: &mut Secured, count: usize) -> io::Result<()> {
     stream.write_all(&(count as u64).to_le_bytes())?;
-    let mut buf = vec![0; BLOCK.len()];
+    let mut buf = vec![0; BLOCK];
     for _ in 0..count {
         stream.read_exact(&mut buf)?;
     }
@@ -89,8 +97,8 @@ pub fn receive(stream: &mut Secured, count: usize) -> io::Result<()> {
 )]
 pub fn send(stream: &mut Secured, count: usize) -> io::Result<()> {
     stream.write_all(&(count as u64).to_le_bytes())?;
-    for _ in 0..count {
-        stream.write_all(&BLOCK)?;
+    for number in 0..count {
+        stream.write_all(block(number))?;
     }
     stream.read_exact(&mut [0])
 }

@@ -7,7 +7,7 @@ use torsade::{Connection, Context, Failure, Port, Protocol, Reactor};
 use super::announce;
 use super::ours::{self, Echo};
 use crate::rows::Tls;
-use crate::tls::{BLOCK, Error, PEM};
+use crate::tls::{BLOCK, Error, PEM, block};
 
 fn serve(
     listen: impl AsyncFnOnce(&Reactor, ServerEndpoint) -> Result<Port, Failure>,
@@ -44,7 +44,7 @@ struct Sends(usize);
 impl Sends {
     fn go_on(&mut self, cx: &Context<'_, Self>) {
         while self.0 > 0 && !cx.is_full() {
-            cx.write(&BLOCK);
+            cx.write(block(self.0));
             self.0 -= 1;
         }
     }
@@ -68,7 +68,7 @@ impl Protocol for Receives {
     fn data_received(&mut self, cx: &mut Context<'_, Self>, mut data: &[u8]) {
         if self.0 == 0 {
             let (number, rest) = data.split_first_chunk().expect("a number, in one record");
-            (self.0, data) = (count(*number) * BLOCK.len(), rest);
+            (self.0, data) = (count(*number) * BLOCK, rest);
         }
         self.0 -= data.len();
         if self.0 == 0 {
@@ -81,18 +81,18 @@ async fn send(mut conn: Connection) -> Result<(), Failure> {
     loop {
         let mut number = [0; 8];
         conn.read_exact(&mut number).await?;
-        for _ in 0..count(number) {
-            conn.write_all(&BLOCK).await?;
+        for number in 0..count(number) {
+            conn.write_all(block(number)).await?;
         }
     }
 }
 
 async fn receive(mut conn: Connection) -> Result<(), Failure> {
-    let mut buf = [0; BLOCK.len()];
+    let mut buf = [0; BLOCK];
     loop {
         let mut number = [0; 8];
         conn.read_exact(&mut number).await?;
-        let mut left = count(number) * BLOCK.len();
+        let mut left = count(number) * BLOCK;
         while left > 0 {
             match conn.read(&mut buf).await? {
                 0 => return Ok(()),

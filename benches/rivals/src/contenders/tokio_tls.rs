@@ -12,7 +12,7 @@ use tokio_rustls::server::TlsStream;
 use super::announce;
 use super::tokio::runtime;
 use crate::rows::Tls;
-use crate::tls::{self, BLOCK, Error};
+use crate::tls::{self, BLOCK, Error, block};
 
 type Stream = TlsStream<TcpStream>;
 
@@ -50,17 +50,17 @@ async fn echo(mut stream: Stream) -> io::Result<()> {
 
 async fn send(mut stream: Stream) -> io::Result<()> {
     loop {
-        for _ in 0..stream.read_u64_le().await? {
-            stream.write_all(&BLOCK).await?;
+        for number in 0..stream.read_u64_le().await? as usize {
+            stream.write_all(block(number)).await?;
         }
         stream.flush().await?;
     }
 }
 
 async fn receive(mut stream: Stream) -> io::Result<()> {
-    let mut buf = [0; BLOCK.len()];
+    let mut buf = [0; BLOCK];
     loop {
-        let mut left = stream.read_u64_le().await? as usize * BLOCK.len();
+        let mut left = stream.read_u64_le().await? as usize * BLOCK;
         while left > 0 {
             match stream.read(&mut buf).await? {
                 0 => return Ok(()),
