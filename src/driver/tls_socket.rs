@@ -174,27 +174,30 @@ impl TlsSocket {
         if !session.is_established() || !self.send_output(&mut session)? {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let mut count = self.owed.get().min(bytes.len());
-        self.owed.set(self.owed.get() - count);
-        let mut scratch = self.scratch.take().unwrap_or_default();
-        let result = loop {
-            let rest = &bytes[count..];
-            let batch = &rest[..rest.len().min(Session::BATCH)];
-            if batch.is_empty() {
-                break Ok(());
-            }
-            match self.send_batch(&mut session, batch, &mut scratch.records) {
-                Ok(sent) => {
-                    count += sent;
-                    if sent < batch.len() {
-                        self.owed.set(batch.len() - sent);
-                        break Ok(());
+        let start = self.owed.get().min(bytes.len());
+        self.owed.set(self.owed.get() - start);
+        let (mut count, mut unsent, mut result) = (start, Vec::new(), Ok(()));
+        if start < bytes.len() {
+            let mut scratch = self.scratch.take().unwrap_or_default();
+            // Each record is sent while it is in the processor's nearest cache. To send several by
+            // one call takes longer, although it saves calls.
+            let send = |records: &Records, content: usize| {
+                match self.send(records, &mut unsent) {
+                    Ok(behind) => {
+                        let owed = behind.min(content);
+                        self.owed.set(owed);
+                        count += content - owed;
                     }
+                    Err(error) => result = Err(error),
                 }
-                Err(error) => break Err(error),
-            }
-        };
-        self.scratch.set(Some(scratch));
+                unsent.is_empty() && result.is_ok()
+            };
+            let encrypted = session.encrypt(&bytes[start..], &mut scratch.records, send);
+            result = result.and_then(|()| encrypted.map_err(as_io_error));
+            session.queue_output(&unsent);
+            scratch.records.clear();
+            self.scratch.set(Some(scratch));
+        }
         match (result, count) {
             (Err(error), 0) => Err(error),
             (Err(error), count) => {
@@ -207,15 +210,9 @@ impl TlsSocket {
         }
     }
 
-    /// Encrypts and sends some bytes; returns how many of them are in records that the socket has
-    /// accepted as a whole. The rest of the records is in the session's output.
-    fn send_batch(
-        &self,
-        session: &mut Session,
-        batch: &[u8],
-        records: &mut Records,
-    ) -> io::Result<usize> {
-        session.encrypt(batch, records).map_err(as_io_error)?;
+    /// Sends records. Appends what the socket does not accept to `unsent`, and returns how many
+    /// bytes of content are in records that it has not accepted as a whole.
+    fn send(&self, records: &Records, unsent: &mut Vec<u8>) -> io::Result<usize> {
         let mut slices = [IoSlice::new(&[]); PIECES];
         let count = slices
             .iter_mut()
@@ -229,23 +226,22 @@ impl TlsSocket {
             pieces => self.below.write_vectored(pieces),
         };
         // Records that are made cannot be made again: they have their numbers.
-        let sent = match result {
+        let mut left = match result {
             Ok(sent) => sent,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
             Err(error) if is_for_later(&error) => 0,
             Err(error) => return Err(error),
         };
-        let (mut left, mut content) = (sent, 0);
+        let mut content = 0;
         for piece in records.pieces() {
             let whole = left.min(piece.len());
             if whole < piece.len() {
-                session.queue_output(&piece[whole..]);
+                unsent.extend_from_slice(&piece[whole..]);
                 content += content_behind(piece, whole);
             }
             left -= whole;
         }
-        records.clear();
-        Ok(batch.len().saturating_sub(content))
+        Ok(content)
     }
 
     /// Returns how many bytes of the next writes are in records that are made.
@@ -369,8 +365,8 @@ impl fmt::Debug for TlsSocket {
     }
 }
 
-/// The most pieces in which the records of a batch are: one for each, and one that comes first.
-const PIECES: usize = Session::BATCH / Session::RECORD + 1;
+/// The most pieces that are sent at a time: a record, and what comes before it.
+const PIECES: usize = 2;
 /// The most times that one call reads the socket below.
 const READS: usize = 8;
 /// The most that a record is long.

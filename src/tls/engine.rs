@@ -65,15 +65,17 @@ impl Engine {
         catch_unwind(step).unwrap_or((0, Err(Error::DecryptError)))
     }
 
-    /// Encrypts `bytes` into `records`; what else is to be sent before is put into `output`.
+    /// Encrypts `bytes`, a record's worth at a time, and calls `send` for each with the records that
+    /// are to be sent then and the number of those bytes, as long as it returns `true`.
     pub(super) fn encrypt(
         &mut self,
         input: &mut [u8],
         bytes: &[u8],
         records: &mut Records,
         output: &mut Vec<u8>,
+        send: &mut dyn FnMut(&Records, usize) -> bool,
     ) -> Result<(), Error> {
-        let encrypt = |traffic: &mut dyn Encrypts, records: &mut Vec<u8>| loop {
+        let encrypt = |traffic: &mut dyn Encrypts, bytes: &[u8], records: &mut Vec<u8>| loop {
             match traffic.encrypt(bytes, records) {
                 Ok(count) => return Ok(count),
                 Err(EncryptError::InsufficientSize(needed)) => {
@@ -82,39 +84,50 @@ impl Engine {
                 Err(EncryptError::EncryptExhausted) => return Err(Error::EncryptError),
             }
         };
-        let mut write = |traffic: &mut dyn Encrypts| {
-            records.taking(bytes.len(), |records| encrypt(traffic, records))
+        let write = |traffic: &mut dyn Encrypts, output: &mut Vec<u8>| {
+            for piece in bytes.chunks(RECORD) {
+                records.taking(piece.len(), |records| encrypt(traffic, piece, records))?;
+                // What the library had to say before, such as an update of the keys.
+                records.put_first(output);
+                if !send(records, piece.len()) {
+                    break;
+                }
+            }
+            Ok(())
         };
-        self.when_ready(input, output, &mut write)
+        self.when_ready(input, output, write)
     }
 
     /// Puts `close_notify` into `output`.
     pub(super) fn close(&mut self, input: &mut [u8], output: &mut Vec<u8>) -> Result<(), Error> {
         let mut record = vec![0; 256];
-        let mut write = |traffic: &mut dyn Encrypts| {
+        let write = |traffic: &mut dyn Encrypts, _: &mut Vec<u8>| {
             let count = traffic.close(&mut record).unwrap_or(0);
             record.truncate(count);
             Ok(())
         };
-        self.when_ready(input, output, &mut write)?;
+        self.when_ready(input, output, write)?;
         output.append(&mut record);
         Ok(())
     }
 
     /// Calls `write` once the machine is ready to send, after it has had its own say.
-    fn when_ready(
+    fn when_ready<W>(
         &mut self,
         input: &mut [u8],
         output: &mut Vec<u8>,
-        write: &mut dyn FnMut(&mut dyn Encrypts) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+        mut write: W,
+    ) -> Result<(), Error>
+    where
+        W: FnMut(&mut dyn Encrypts, &mut Vec<u8>) -> Result<(), Error>,
+    {
         let mut nothing = Vec::new();
         for _ in 0..STEPS {
             let mut sink = Sink::new(&mut [], &mut nothing);
             let is_done = either!(self, connection => {
                 let mut status = connection.process_tls_records(input);
                 match &mut status.state {
-                    Ok(ConnectionState::WriteTraffic(traffic)) => Some(write(traffic)),
+                    Ok(ConnectionState::WriteTraffic(traffic)) => Some(write(traffic, output)),
                     _ => match step(status, output, &mut sink).1 {
                         Ok(Next::Wait) => Some(Err(Error::HandshakeNotComplete)),
                         Ok(_) => None,

@@ -55,11 +55,12 @@ impl End {
         let session = &mut self.session;
         if session.is_established() && session.error().is_none() && !self.has_sent {
             self.has_sent = true;
-            let mut records = Records::default();
-            session.encrypt(content, &mut records)?;
-            records
-                .pieces()
-                .for_each(|piece| session.queue_output(piece));
+            let mut sent = Vec::new();
+            session.encrypt(content, &mut Records::default(), |records, _| {
+                sent.extend(records.pieces().flatten());
+                true
+            })?;
+            session.queue_output(&sent);
             session.close();
         }
         let flight = session.output().to_vec();

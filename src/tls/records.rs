@@ -30,7 +30,7 @@ use crate::context;
 #[derive(Debug, Default)]
 pub(crate) struct Records {
     /// Those that come first, one after the other.
-    pub(super) first: Vec<u8>,
+    first: Vec<u8>,
     /// Those that were put aside.
     aside: Vec<Vec<u8>>,
 }
@@ -40,6 +40,15 @@ impl Records {
     pub(crate) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         let pieces = std::iter::once(&self.first).chain(&self.aside);
         pieces.map(Vec::as_slice).filter(|piece| !piece.is_empty())
+    }
+
+    /// Puts other records before these. None are left there.
+    pub(super) fn put_first(&mut self, others: &mut Vec<u8>) {
+        if !others.is_empty() {
+            let mut all = std::mem::take(others);
+            all.append(&mut self.first);
+            self.first = all;
+        }
     }
 
     /// Forgets the records.

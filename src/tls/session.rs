@@ -434,22 +434,21 @@ impl Session {
         Ok(())
     }
 
-    /// Encrypts `bytes`, at most [`Session::BATCH`], into `records`. Other records may come first.
-    pub(crate) fn encrypt(&mut self, bytes: &[u8], records: &mut Records) -> Result<(), TlsError> {
+    /// Encrypts `bytes`, a record's worth at a time, and calls `send` for each with the records that
+    /// are to be sent then and the number of those bytes, as long as it returns `true`.
+    pub(crate) fn encrypt(
+        &mut self,
+        bytes: &[u8],
+        records: &mut Records,
+        mut send: impl FnMut(&Records, usize) -> bool,
+    ) -> Result<(), TlsError> {
         let State::Running(engine) = &mut self.state else {
             return Err(TlsError::of(Error::HandshakeNotComplete, &[]));
         };
         let (input, output) = (&mut self.input, &mut self.output);
         engine
-            .encrypt(input, bytes, records, output)
-            .map_err(|error| TlsError::of(error, &[]))?;
-        if !self.output.is_empty() {
-            // What the library had to say before, such as an update of the keys.
-            let mut all = mem::take(&mut self.output);
-            all.append(&mut records.first);
-            records.first = all;
-        }
-        Ok(())
+            .encrypt(input, bytes, records, output, &mut send)
+            .map_err(|error| TlsError::of(error, &[]))
     }
 
     /// Puts `close_notify` into the output, once.
@@ -485,10 +484,6 @@ impl Session {
         })
     }
 
-    /// The most bytes that are encrypted and sent at a time: two whole records. Four of them would
-    /// be a little longer than the longest segment that a system hands to its network, and their
-    /// rest would be one segment more.
-    pub(crate) const BATCH: usize = 2 * Self::RECORD;
     /// The most bytes in a record.
     pub(crate) const RECORD: usize = RECORD;
     /// About the most records that are decoded before other connections have their turn.
