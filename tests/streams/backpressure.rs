@@ -342,6 +342,7 @@ mod without_tls {
     on_both! {
         async fn tasks_that_are_ready_run_before_a_write_of_256_kib(reactor) {
             let port = reactor.serve(HERE, async |mut conn| {
+                conn.write_all(b"x").await?;
                 conn.read_to_end(&mut Vec::new()).await?;
                 Ok(())
             })?;
@@ -352,6 +353,8 @@ mod without_tls {
                 (HUGE - 1, true, &["wrote", "other"]),
             ] {
                 let mut conn = reactor.connect_stream(port.local_addr()).await?;
+                // The task of the other side waits now.
+                conn.read_exact(&mut [0]).await?;
                 let (log, bytes) = (Log::new(), bytes.clone());
                 let note = log.clone();
                 let writer = reactor.spawn(poll_fn(move |cx| {
