@@ -213,17 +213,14 @@ impl TlsSocket {
     /// Sends records. Appends what the socket does not accept to `unsent`, and returns how many
     /// bytes of content are in records that it has not accepted as a whole.
     fn send(&self, records: &Records, unsent: &mut Vec<u8>) -> io::Result<usize> {
-        let mut slices = [IoSlice::new(&[]); PIECES];
-        let count = slices
-            .iter_mut()
-            .zip(records.pieces())
-            .fold(0, |count, (slice, piece)| {
-                *slice = IoSlice::new(piece);
-                count + 1
-            });
-        let result = match &slices[..count] {
-            [piece] => self.below.write(piece),
-            pieces => self.below.write_vectored(pieces),
+        let mut pieces = records.pieces();
+        let result = match (pieces.next(), pieces.next()) {
+            (Some(one), None) => self.below.write(one),
+            (Some(one), Some(two)) => {
+                let both = [IoSlice::new(one), IoSlice::new(two)];
+                self.below.write_vectored(&both)
+            }
+            (None, _) => return Ok(0),
         };
         // Records that are made cannot be made again: they have their numbers.
         let mut left = match result {
@@ -365,8 +362,6 @@ impl fmt::Debug for TlsSocket {
     }
 }
 
-/// The most pieces that are sent at a time: a record, and what comes before it.
-const PIECES: usize = 2;
 /// The most times that one call reads the socket below.
 const READS: usize = 8;
 /// The most that a record is long.

@@ -11,8 +11,8 @@
 //! | bytes queued when a write begins | 16 MiB ([`Limits::hard`]) | the connection is aborted with [`WriteOverflow`] |
 //! | bytes of one read | 64 KiB | the rest is read in a later turn |
 //! | frames or lines delivered for one connection in a row | 64 | the rest comes in its next turn, at the end of the queue of those that have more to do |
-//! | bytes that writes of 16 KiB and more send for one protocol in a row | 2 MiB, or 1 MiB in TLS | the connection is full until its next turn |
-//! | operations, or bytes, of one task in a row | 128, or 256 KiB, where those read from a socket count twice, and those that big writes send an eighth, or a quarter in TLS | the task is woken again after the others: see [`task`](crate::task) |
+//! | bytes that writes of 16 KiB and more send for one protocol in a row | 2 MiB | the connection is full until its next turn |
+//! | operations, or bytes, of one task in a row | 128, or 256 KiB, where those read from a socket count twice, and those that big writes send an eighth | the task is woken again after the others: see [`task`](crate::task) |
 //! | the wait for a peer after a close | 2 s and 1 MiB ([`ListenOptions::linger`](crate::net::ListenOptions::linger)) | see "linger" below |
 //! | time in which a peer accepts nothing, one side closed | 60 s ([`ListenOptions::close_timeout`](crate::net::ListenOptions::close_timeout)) | reset with [`SendTimedOut`](crate::ConnectionError::SendTimedOut) |
 //! | the same while both sides are open | none ([`ListenOptions::send_timeout`](crate::net::ListenOptions::send_timeout)) | the same |

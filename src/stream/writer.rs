@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use super::awaited::Awaited;
 use crate::task::{Executor, budget};
-use crate::transport::{BIG, Conn, ConnectionError, as_io_error};
+use crate::transport::{BIG, Conn, ConnCore, ConnectionError, as_io_error};
 
 /// To copy this many bytes pushes other memory out of the processor's caches. Tasks that are ready
 /// run before that: their code, for the most part the same, is read from memory once, not again
@@ -77,7 +77,7 @@ pub(super) fn poll_write(
     let written = poll_write_unmetered(conn, cx, pieces);
     conn.handler().is_writing.set(written.is_pending());
     if let Poll::Ready(written) = &written {
-        budget::spend(conn.link().cost_of_writing(*written.as_ref().unwrap_or(&0)));
+        budget::spend(ConnCore::cost_of_writing(*written.as_ref().unwrap_or(&0)));
     }
     written
 }

@@ -14,10 +14,10 @@
 //! can be ready (reading, writing, awaiting a [`Deferred`](crate::Deferred), a lock, a queue,
 //! another task) takes its cost out of the task's *budget*, and after 128 operations or 256 KiB in
 //! a row the next one is ready only in the loop's next turn. Bytes that are read from a socket
-//! count twice; bytes that are written in pieces of 16 KiB or more count one eighth, or one quarter
-//! where they are encrypted. Before a write of 256 KiB or more the other ready tasks run once: the
-//! copy of so many bytes pushes what all of them use out of the processor's caches. Futures of
-//! other crates and computations have no cost: see [`yield_now`] and [`Pace`](crate::repeat::Pace).
+//! count twice; bytes that are written in pieces of 16 KiB or more count one eighth. Before a write
+//! of 256 KiB or more the other ready tasks run once: the copy of so many bytes pushes what all of
+//! them use out of the processor's caches. Futures of other crates and computations have no cost:
+//! see [`yield_now`] and [`Pace`](crate::repeat::Pace).
 //!
 //! # Ownership
 //!

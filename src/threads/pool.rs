@@ -179,13 +179,15 @@ impl Pool {
 
     pub(super) fn adjust(this: &Shared<Self>, min: usize, max: usize) {
         let mut state = this.lock();
+        let keeps_fewer = min < state.min;
         (state.min, state.max) = (min, max);
-        let idle = match state.workers.len() > max {
-            // The threads check again, and surplus ones end.
-            true => {
-                this.may_have_surplus.store(true, Ordering::SeqCst);
-                std::mem::take(&mut state.idle)
-            }
+        let has_surplus = state.workers.len() > max;
+        if has_surplus {
+            this.may_have_surplus.store(true, Ordering::SeqCst);
+        }
+        // The threads check again: surplus ones end, and those no longer kept wait with a limit.
+        let idle = match has_surplus || keeps_fewer {
+            true => std::mem::take(&mut state.idle),
             false => Vec::new(),
         };
         let waits = this.statistics_in(&state).queued;
@@ -312,8 +314,13 @@ impl Pool {
                 return self.end_thread(&mut state, worker);
             }
             state.idle.push((id, unparker.clone()));
+            // As many as the pool keeps wait without a limit.
+            let is_limited = state.workers.len() > state.min;
             drop(state);
-            let is_over = !parker.park_timeout(self.idle_after);
+            let is_over = is_limited && !parker.park_timeout(self.idle_after);
+            if !is_limited {
+                parker.park();
+            }
             let mut state = self.lock();
             let location = state.idle.iter().position(|(other, _)| *other == id);
             // A thread that is no longer in the list was woken, and looks into the queue (invariant

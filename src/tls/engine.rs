@@ -65,8 +65,8 @@ impl Engine {
         catch_unwind(step).unwrap_or((0, Err(Error::DecryptError)))
     }
 
-    /// Encrypts `bytes`, a record's worth at a time, and calls `send` for each with the records that
-    /// are to be sent then and the number of those bytes, as long as it returns `true`.
+    /// Encrypts `bytes`, a record's worth at a time, and calls `send` for each with the records
+    /// that are to be sent then and the number of those bytes, as long as it returns `true`.
     pub(super) fn encrypt(
         &mut self,
         input: &mut [u8],

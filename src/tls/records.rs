@@ -29,8 +29,9 @@ use crate::context;
 /// Records that are to be sent.
 #[derive(Debug, Default)]
 pub(crate) struct Records {
-    /// Those that come first, one after the other.
-    first: Vec<u8>,
+    /// Those that come first, one after the other: so many bytes of the buffer.
+    first: usize,
+    buffer: Vec<u8>,
     /// Those that were put aside.
     aside: Vec<Vec<u8>>,
 }
@@ -38,21 +39,23 @@ pub(crate) struct Records {
 impl Records {
     /// Returns the records, in order and as long as there are any, in pieces of whole records.
     pub(crate) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
-        let pieces = std::iter::once(&self.first).chain(&self.aside);
-        pieces.map(Vec::as_slice).filter(|piece| !piece.is_empty())
+        let first = std::iter::once(&self.buffer[..self.first]);
+        let pieces = first.chain(self.aside.iter().map(Vec::as_slice));
+        pieces.filter(|piece| !piece.is_empty())
     }
 
     /// Puts other records before these. None are left there.
     pub(super) fn put_first(&mut self, others: &mut Vec<u8>) {
         if !others.is_empty() {
             let mut all = std::mem::take(others);
-            all.append(&mut self.first);
-            self.first = all;
+            all.extend_from_slice(&self.buffer[..self.first]);
+            (self.first, self.buffer) = (all.len(), all);
         }
     }
 
     /// Forgets the records.
     pub(crate) fn clear(&mut self) {
+        self.first = 0;
         self.aside.clear();
     }
 
@@ -64,23 +67,22 @@ impl Records {
         content: usize,
         encrypt: impl FnOnce(&mut Vec<u8>) -> Result<usize, E>,
     ) -> Result<(), E> {
-        self.aside.clear();
+        self.clear();
         // Of records that are put aside, only the headers come here.
-        let first = if content < BIG { content } else { 0 };
-        if self.first.len() < first + OVERHEAD {
-            self.first.resize(first + OVERHEAD, 0);
+        let length = OVERHEAD + if content < BIG { content } else { 0 };
+        if self.buffer.len() < length {
+            self.buffer.resize(length, 0);
         }
         if content < BIG {
-            let count = encrypt(&mut self.first)?;
-            self.first.truncate(count);
+            self.first = encrypt(&mut self.buffer)?;
             return Ok(());
         }
         let before = Restore(replace(Some(std::mem::take(&mut self.aside))));
-        let result = encrypt(&mut self.first);
+        let result = encrypt(&mut self.buffer);
         self.aside = replace(None).unwrap_or_default();
         drop(before);
         // Before the headers of the empty ones there may be other records.
-        self.first.truncate(result? - HEADER * self.aside.len());
+        self.first = result? - HEADER * self.aside.len();
         Ok(())
     }
 }

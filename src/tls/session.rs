@@ -434,8 +434,8 @@ impl Session {
         Ok(())
     }
 
-    /// Encrypts `bytes`, a record's worth at a time, and calls `send` for each with the records that
-    /// are to be sent then and the number of those bytes, as long as it returns `true`.
+    /// Encrypts `bytes`, a record's worth at a time, and calls `send` for each with the records
+    /// that are to be sent then and the number of those bytes, as long as it returns `true`.
     pub(crate) fn encrypt(
         &mut self,
         bytes: &[u8],

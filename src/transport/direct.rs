@@ -27,7 +27,7 @@ impl ConnCore {
             .and_then(Result::ok);
         let rest = &bytes[sent.unwrap_or(0)..];
         if let Some(count) = sent {
-            budget::spend(self.cost_of_writing(count));
+            budget::spend(Self::cost_of_writing(count));
             self.flags.set(Flag::DIRECT, true);
             self.flags.set(Flag::FULL, !budget::is_left());
             self.ask_for_attention();
@@ -40,13 +40,11 @@ impl ConnCore {
     }
 
     /// Returns what a write costs that was accepted. A byte of a big one is cheap: mostly the
-    /// system copies it, and its buffer bounds how many it takes. To encrypt it first takes twice
-    /// as long.
-    pub(crate) fn cost_of_writing(&self, written: usize) -> usize {
-        match (written >= BIG, self.is_in_tls()) {
-            (true, false) => written / 8,
-            (true, true) => written / 4,
-            (false, _) => written,
+    /// system copies it, and its buffer bounds how many it takes.
+    pub(crate) fn cost_of_writing(written: usize) -> usize {
+        match written >= BIG {
+            true => written / 8,
+            false => written,
         }
     }
 

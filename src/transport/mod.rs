@@ -344,7 +344,7 @@ impl Transport {
     /// Returns whether a protocol has to wait for `Protocol::write_ready` before it writes more:
     /// more bytes are queued than [`Limits::high`] allows, or more than [`Limits::low`] of a big
     /// write that the system did not accept, or big writes have sent as much as one connection
-    /// sends in a row (2 MiB, or 1 MiB in TLS).
+    /// sends in a row (2 MiB).
     pub fn is_full(&self) -> bool {
         self.0.link().is_full()
     }

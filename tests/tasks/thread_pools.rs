@@ -61,6 +61,25 @@ fn threads_are_started_one_by_one_as_work_comes_ten_at_most_by_default() {
 }
 
 #[test]
+fn threads_that_a_pool_keeps_wait_however_short_the_limit_of_idle_ones_is() {
+    let pool = ThreadPool::builder()
+        .min(1)
+        .idle_after(Duration::ZERO)
+        .build();
+    pool.call_in_thread(|| ()).unwrap();
+    await_that(|| pool.statistics().idle == 1);
+    for _ in 0..10_000 {
+        assert_eq!(
+            pool.statistics().idle,
+            1,
+            "it looks for work again and again"
+        );
+    }
+    pool.adjust(0, 10);
+    await_that(|| pool.statistics().threads == 0);
+}
+
+#[test]
 fn values_held_by_work_are_dropped_on_its_thread_before_its_result_is_sent() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let held = Arc::new(());

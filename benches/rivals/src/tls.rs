@@ -19,9 +19,9 @@ pub const PEM: &[u8] = include_bytes!("../localhost.pem");
 /// The bytes that are sent at a time where much is sent.
 pub const BLOCK: usize = 64 * 1024;
 
-/// Returns a block. Each begins elsewhere in a page: how long a processor takes to copy bytes depends
-/// on the distance between source and target modulo the size of a page, so that with one source a
-/// contender would be as fast as its allocations are lucky.
+/// Returns a block. Each begins elsewhere in a page: how long a processor takes to copy bytes
+/// depends on the distance between source and target modulo the size of a page, so that with one
+/// source a contender would be as fast as its allocations are lucky.
 pub fn block(number: usize) -> &'static [u8] {
     static BYTES: [u8; BLOCK + 4096] = [b'x'; BLOCK + 4096];
     &BYTES[number % 64 * 64..][..BLOCK]
