@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::sealed::HasTimers;
 use super::{Clock, DelayedCall, Timers, VirtualClock};
 
-const RUNS: u64 = 100;
+const RUNS: u64 = 200;
 const OPERATIONS: u32 = 2_000;
 /// Delays and steps are shorter than this, in nanoseconds.
 const LONGEST: u64 = 60;

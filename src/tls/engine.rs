@@ -28,6 +28,8 @@ pub(super) struct Sink<'a> {
 /// What follows a step.
 pub(super) enum Next {
     Again,
+    /// Content was read.
+    Read,
     Wait,
     PeerClosed,
 }
@@ -207,7 +209,7 @@ fn step<Data>(
     let next = match status.state {
         Err(error) => Err(error),
         Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-            let mut result = Ok(Next::Again);
+            let mut result = Ok(Next::Read);
             while let Some(record) = traffic.next_record() {
                 match record {
                     Ok(record) => {

@@ -296,7 +296,9 @@ impl Session {
             used += count;
             self.has_begun |= count > 0 && next.is_ok();
             match next {
-                Ok(Next::Again) => {}
+                // Mostly nothing follows, and the library has nothing to say.
+                Ok(Next::Read) if used == received.len() && !engine.state().wants_write() => break,
+                Ok(Next::Again | Next::Read) => {}
                 Ok(Next::PeerClosed) => self.has_peer_closed = true,
                 Ok(Next::Wait) => break,
                 Err(error) => {

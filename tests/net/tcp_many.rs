@@ -93,8 +93,8 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn five_thousand_resets_leave_nothing_behind(reactor) {
-        const ALL: usize = 5_000;
+    async fn twenty_thousand_resets_leave_nothing_behind(reactor) {
+        const ALL: usize = 20_000;
         const AT_ONCE: usize = 20;
         let (made, lost) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         let (count, end) = (made.clone(), lost.clone());

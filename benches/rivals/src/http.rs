@@ -64,7 +64,7 @@ const ROWS: [HttpRow; 4] = [
 
 /// The contenders: hyper on tokio, torsade, and torsade that reads files instead of `sendfile`.
 const CONTENDERS: [&str; 3] = ["tokio", "torsade", "user-space"];
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 11;
 const CONNECTIONS: usize = 64;
 const MEGABYTE: usize = 1 << 20;
 
