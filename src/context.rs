@@ -81,9 +81,9 @@ pub(crate) struct Context {
     pub(crate) cancelling: Cell<usize>,
     /// Dropped Deferreds that are nested too deeply to be cancelled there.
     pub(crate) to_cancel: Slot,
-    /// The records of TLS that were put aside, where that is wanted.
+    /// The record of TLS that was put aside, empty until then, where that is wanted.
     #[cfg(feature = "tls")]
-    pub(crate) records: Held<Vec<Vec<u8>>>,
+    pub(crate) record: Held<Vec<u8>>,
     /// Whether a Deferred is being abandoned.
     pub(crate) abandoning: Cell<bool>,
     /// Deferreds that are abandoned after it.
@@ -134,7 +134,7 @@ thread_local! {
             cancelling: Cell::new(0),
             to_cancel: Slot::new(),
             #[cfg(feature = "tls")]
-            records: Held::new(),
+            record: Held::new(),
             abandoning: Cell::new(false),
             to_abandon: Slot::new(),
             traces: Slot::new(),

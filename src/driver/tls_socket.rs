@@ -213,14 +213,10 @@ impl TlsSocket {
     /// Sends records. Appends what the socket does not accept to `unsent`, and returns how many
     /// bytes of content are in records that it has not accepted as a whole.
     fn send(&self, records: &Records, unsent: &mut Vec<u8>) -> io::Result<usize> {
-        let mut pieces = records.pieces();
-        let result = match (pieces.next(), pieces.next()) {
-            (Some(one), None) => self.below.write(one),
-            (Some(one), Some(two)) => {
-                let both = [IoSlice::new(one), IoSlice::new(two)];
-                self.below.write_vectored(&both)
-            }
-            (None, _) => return Ok(0),
+        let pieces = records.pieces();
+        let result = match pieces {
+            [piece, []] | [[], piece] => self.below.write(piece),
+            both => self.below.write_vectored(&both.map(IoSlice::new)),
         };
         // Records that are made cannot be made again: they have their numbers.
         let mut left = match result {
@@ -230,7 +226,7 @@ impl TlsSocket {
             Err(error) => return Err(error),
         };
         let mut content = 0;
-        for piece in records.pieces() {
+        for piece in pieces {
             let whole = left.min(piece.len());
             if whole < piece.len() {
                 unsent.extend_from_slice(&piece[whole..]);

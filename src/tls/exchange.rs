@@ -57,7 +57,7 @@ impl End {
             self.has_sent = true;
             let mut sent = Vec::new();
             session.encrypt(content, &mut Records::default(), |records, _| {
-                sent.extend(records.pieces().flatten());
+                sent.extend(records.pieces().concat());
                 true
             })?;
             session.queue_output(&sent);

@@ -9,8 +9,8 @@
 //!
 //! # Invariants
 //!
-//! 1. A record is put aside within [`Records::taking`] only, so each is sent once, in the order of
-//!    the library's numbers.
+//! 1. One record is put aside within [`Records::taking`], and none elsewhere, so each is sent once,
+//!    in the order of the library's numbers.
 //! 2. A configuration that the program has made with the library has other algorithms: there
 //!    nothing is put aside.
 
@@ -32,16 +32,15 @@ pub(crate) struct Records {
     /// Those that come first, one after the other: so many bytes of the buffer.
     first: usize,
     buffer: Vec<u8>,
-    /// Those that were put aside.
-    aside: Vec<Vec<u8>>,
+    /// The one that was put aside, if any.
+    aside: Vec<u8>,
 }
 
 impl Records {
-    /// Returns the records, in order and as long as there are any, in pieces of whole records.
-    pub(crate) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
-        let first = std::iter::once(&self.buffer[..self.first]);
-        let pieces = first.chain(self.aside.iter().map(Vec::as_slice));
-        pieces.filter(|piece| !piece.is_empty())
+    /// Returns the records, in order, in two pieces of whole records, of which one may be empty.
+    #[inline]
+    pub(crate) fn pieces(&self) -> [&[u8]; 2] {
+        [&self.buffer[..self.first], &self.aside]
     }
 
     /// Puts other records before these. None are left there.
@@ -55,20 +54,19 @@ impl Records {
 
     /// Forgets the records.
     pub(crate) fn clear(&mut self) {
-        self.first = 0;
-        self.aside.clear();
+        (self.first, self.aside) = (0, Vec::new());
     }
 
-    /// Calls `encrypt`, which has the library encrypt content into a buffer of this length or more,
-    /// and returns how many bytes it has written there: if they are many, the records are put
-    /// aside.
+    /// Calls `encrypt`, which has the library encrypt the content of one record into a buffer of
+    /// this length or more, and returns how many bytes it has written there: if the content is
+    /// long, its record is put aside.
     pub(super) fn taking<E>(
         &mut self,
         content: usize,
         encrypt: impl FnOnce(&mut Vec<u8>) -> Result<usize, E>,
     ) -> Result<(), E> {
         self.clear();
-        // Of records that are put aside, only the headers come here.
+        // Of a record that is put aside, only the header comes here.
         let length = OVERHEAD + if content < BIG { content } else { 0 };
         if self.buffer.len() < length {
             self.buffer.resize(length, 0);
@@ -77,31 +75,36 @@ impl Records {
             self.first = encrypt(&mut self.buffer)?;
             return Ok(());
         }
-        let before = Restore(replace(Some(std::mem::take(&mut self.aside))));
-        let result = encrypt(&mut self.buffer);
-        self.aside = replace(None).unwrap_or_default();
-        drop(before);
-        // Before the headers of the empty ones there may be other records.
-        self.first = result? - HEADER * self.aside.len();
+        let taking = Taking::begin();
+        let written = encrypt(&mut self.buffer)?;
+        self.aside = taking.end();
+        // Before the header of the empty one there may be other records.
+        let header = if self.aside.is_empty() { 0 } else { HEADER };
+        self.first = written - header;
         Ok(())
     }
 }
 
-/// Puts back what was there before, also when the library panics.
-struct Restore(Option<Vec<Vec<u8>>>);
+/// While this lives, the next record of content on this thread is put aside. It ends also when the
+/// library panics.
+struct Taking;
 
-impl Drop for Restore {
-    fn drop(&mut self) {
-        replace(self.0.take());
+impl Taking {
+    fn begin() -> Self {
+        context::with(|thread| drop(thread.record.replace(Some(Vec::new()))));
+        Self
+    }
+
+    /// Returns the record.
+    fn end(self) -> Vec<u8> {
+        context::with(|thread| thread.record.replace(None)).unwrap_or_default()
     }
 }
 
-fn replace(aside: Option<Vec<Vec<u8>>>) -> Option<Vec<Vec<u8>>> {
-    context::with(|thread| thread.records.replace(aside))
-}
-
-fn is_taking() -> bool {
-    context::with(|thread| thread.records.with(|aside| aside.is_some()))
+impl Drop for Taking {
+    fn drop(&mut self) {
+        context::with(|thread| drop(thread.record.replace(None)));
+    }
 }
 
 /// Wraps the algorithms of a provider. Their memory lasts as long as the process: this is called
@@ -162,23 +165,25 @@ impl MessageEncrypter for Encrypter {
     ) -> Result<OutboundOpaqueMessage, Error> {
         let is_content = message.typ == ContentType::ApplicationData;
         let record = self.0.encrypt(message, number)?;
-        if !is_content || !is_taking() {
+        if !is_content {
             return Ok(record);
         }
-        let nothing = PrefixedPayload::with_capacity(0);
-        let header = OutboundOpaqueMessage::new(record.typ, record.version, nothing);
         context::with(|thread| {
-            thread.records.with(|aside| {
-                if let Some(aside) = aside {
-                    aside.push(record.encode());
+            thread.record.with(|aside| match aside {
+                Some(aside) if aside.is_empty() => {
+                    let nothing = PrefixedPayload::with_capacity(0);
+                    let header = OutboundOpaqueMessage::new(record.typ, record.version, nothing);
+                    *aside = record.encode();
+                    Ok(header)
                 }
-            });
-        });
-        Ok(header)
+                _ => Ok(record),
+            })
+        })
     }
 
     fn encrypted_payload_len(&self, length: usize) -> usize {
-        match is_taking() {
+        let is_taking = |aside: &mut Option<Vec<u8>>| aside.as_ref().is_some_and(Vec::is_empty);
+        match context::with(|thread| thread.record.with(is_taking)) {
             true => 0,
             false => self.0.encrypted_payload_len(length),
         }
