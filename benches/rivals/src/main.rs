@@ -40,10 +40,14 @@ use std::process::ExitCode;
 
 use self::contenders::Contender;
 use self::measure::{Error, Sample};
-use self::rows::{ROWS, Row, Unit};
+use self::rows::{ROWS, Row, Unit, Work};
 
 /// How often each contender runs each row; the median counts.
 const ROUNDS: usize = 5;
+
+/// How often that is in TLS, where a server is some percent faster or slower for as long as it
+/// lives: its memory lies otherwise each time.
+const ROUNDS_IN_TLS: usize = 15;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -144,7 +148,11 @@ fn compare(rows: &[&'static Row]) -> Result<Vec<Outcome>, Error> {
     for row in rows {
         let contenders = row.contenders();
         let mut samples: Vec<_> = contenders.iter().map(|who| (*who, Vec::new())).collect();
-        for _ in 0..ROUNDS {
+        let rounds = match row.work {
+            Work::Tls(_) => ROUNDS_IN_TLS,
+            _ => ROUNDS,
+        };
+        for _ in 0..rounds {
             let round = measure::round(&contenders, row)?;
             for ((_, all), new) in samples.iter_mut().zip(round) {
                 all.extend(new);
