@@ -13,26 +13,26 @@
 //!
 //! | operation | torsade: protocol / async | tokio | smol | bare |
 //! |---|--:|--:|--:|--:|
-//! | echo, 64 bytes, 1 connection | 1,132 / 1,526 | 1,652 | 3,363 | 151 |
-//! | echo, 64 bytes, 64 connections | 411 / 751 | 993 | 1,446 | 131 |
-//! | echo, 64 bytes, 1,000 connections | 393 / 730 | 972 | 1,383 | 125 |
-//! | echo, 100 of 10,100 connections | 356 / 598 | 1,441 | 1,533 | 59 |
-//! | lines, pipelined 16 deep, 64 connections | 252 / 392 | 243 | 547 | 138 |
-//! | lines with a codec, as a stream and a sink | 522 / 787 | 755 | | 138 |
-//! | connect, one message, close | 6,236 / 14,204 | 14,544 | 15,203 | 391 |
-//! | echo, 64 KiB, 8 connections | 1,069 / 1,044 | 1,433 | 1,916 | 133 |
-//! | TLS: connect, handshake, a byte each way, close | 1,265,128 / 1,270,391 | 1,265,608 | | |
-//! | TLS: echo, 64 bytes, 32 connections | 5,735 / 6,003 | 6,066 | | |
-//! | TLS: send 256 MiB, 64 KiB at a time | 241,604 / 241,660 | 239,395 | | |
-//! | TLS: receive 256 MiB | 308,484 / 307,963 | 312,710 | | |
-//! | yield | 220 | 1,026 | 543 | |
-//! | spawn 100 tasks and await them | 573 | 1,643 | 991 | |
-//! | spawn 1,000 tasks and await them | 752 | 1,633 | 1,163 | |
-//! | ping-pong by wakers | 289 | 339 | 612 | |
-//! | ping-pong by queues | 933 | 621 | 2,357 | |
-//! | from a thread by a channel | 339 | 306 | 351 | |
-//! | reset one of 100,000 sleeps | 102 | 277 | 2,144 | |
-//! | from a thread by calls | 175 | 410 | | |
+//! | echo, 64 bytes, 1 connection | 1,132 / 1,525 | 1,652 | 3,368 | 151 |
+//! | echo, 64 bytes, 64 connections | 420 / 718 | 992 | 1,461 | 131 |
+//! | echo, 64 bytes, 1,000 connections | 390 / 700 | 951 | 1,338 | 126 |
+//! | echo, 100 of 10,100 connections | 361 / 757 | 1,017 | 1,460 | 150 |
+//! | lines, pipelined 16 deep, 64 connections | 255 / 390 | 243 | 553 | 138 |
+//! | lines with a codec, as a stream and a sink | 521 / 788 | 755 | | 138 |
+//! | connect, one message, close | 6,366 / 14,326 | 15,380 | 15,511 | 391 |
+//! | echo, 64 KiB, 8 connections | 1,110 / 1,044 | 1,271 | 1,872 | 135 |
+//! | TLS: connect, handshake, a byte each way, close | 1,264,699 / 1,270,368 | 1,266,073 | | |
+//! | TLS: echo, 64 bytes, 32 connections | 5,492 / 5,760 | 6,088 | | |
+//! | TLS: send 256 MiB, 64 KiB at a time | 241,615 / 241,576 | 239,392 | | |
+//! | TLS: receive 256 MiB | 308,376 / 307,733 | 309,465 | | |
+//! | yield | 223 | 1,026 | 549 | |
+//! | spawn 100 tasks and await them | 576 | 1,643 | 991 | |
+//! | spawn 1,000 tasks and await them | 757 | 1,633 | 1,159 | |
+//! | ping-pong by wakers | 292 | 339 | 612 | |
+//! | ping-pong by queues | 936 | 621 | 2,013 | |
+//! | from a thread by a channel | 406 | 406 | 406 | |
+//! | reset one of 100,000 sleeps | 102 | 277 | 2,147 | |
+//! | from a thread by calls | 175 | 507 | | |
 //!
 //! # CPU time
 //!
@@ -44,27 +44,27 @@
 //!
 //! | work | protocol / async | smol | bare |
 //! |---|--:|--:|--:|
-//! | echo, 64 bytes, 1 connection | 1.00 / 1.01 | 0.80 | 0.93 |
-//! | echo, 64 bytes, 64 connections | 0.97 / 1.03 | 1.39 | 0.95 |
-//! | echo, 64 bytes, 1,000 connections | 0.93 / 1.00 | 1.37 | 0.92 |
-//! | echo, 100 of 10,100 connections | 1.00 / 1.03 | 1.36 | 0.99 |
-//! | lines, pipelined 16 deep, 64 connections | 1.00 / 1.12 | 1.64 | 0.98 |
-//! | lines with a codec, as a stream and a sink | 0.78 / 0.84 | | 0.64 |
-//! | connect, one message, close | 0.96 / 0.99 | 1.16 | 0.91 |
-//! | echo, 64 KiB, 8 connections | 0.89 / 0.96 | 1.18 | 0.92 |
-//! | TLS: connect, handshake, a byte each way, close | 0.96 / 0.97 | | |
-//! | TLS: echo, 64 bytes, 32 connections | 0.97 / 0.98 | | |
-//! | TLS: send 256 MiB, 64 KiB at a time | 1.02 / 1.04 | | |
-//! | TLS: receive 256 MiB | 0.99 / 0.96 | | |
-//! | yield | 0.17 | 0.41 | |
-//! | spawn 100 tasks and await them | 0.39 | 1.20 | |
-//! | spawn 1,000 tasks and await them | 0.38 | 1.15 | |
-//! | ping-pong by wakers | 0.95 | 2.19 | |
-//! | ping-pong by queues | 1.07 | 8.34 | |
-//! | from a thread by a channel | 1.27 | 1.25 | |
-//! | from a thread by calls | 0.41 | | |
-//! | reset one of 100,000 sleeps | 0.59 | 1.66 | |
-//! | 1,000,000 timers in a second | 0.49 | | |
+//! | echo, 64 bytes, 1 connection | 0.99 / 1.00 | 0.74 | 0.91 |
+//! | echo, 64 bytes, 64 connections | 1.00 / 1.02 | 1.34 | 0.98 |
+//! | echo, 64 bytes, 1,000 connections | 0.95 / 1.02 | 1.29 | 0.94 |
+//! | echo, 100 of 10,100 connections | 1.00 / 1.03 | 1.32 | 0.98 |
+//! | lines, pipelined 16 deep, 64 connections | 1.00 / 1.07 | 1.54 | 0.97 |
+//! | lines with a codec, as a stream and a sink | 0.82 / 0.85 | | 0.69 |
+//! | connect, one message, close | 0.96 / 0.99 | 1.16 | 0.93 |
+//! | echo, 64 KiB, 8 connections | 0.94 / 0.97 | 1.16 | 0.96 |
+//! | TLS: connect, handshake, a byte each way, close | 0.99 / 1.00 | | |
+//! | TLS: echo, 64 bytes, 32 connections | 0.98 / 1.01 | | |
+//! | TLS: send 256 MiB, 64 KiB at a time | 1.00 / 0.98 | | |
+//! | TLS: receive 256 MiB | 0.97 / 0.95 | | |
+//! | yield | 0.18 | 0.41 | |
+//! | spawn 100 tasks and await them | 0.40 | 1.21 | |
+//! | spawn 1,000 tasks and await them | 0.42 | 1.15 | |
+//! | ping-pong by wakers | 1.05 | 2.19 | |
+//! | ping-pong by queues | 1.01 | 8.61 | |
+//! | from a thread by a channel | 1.09 | 1.23 | |
+//! | from a thread by calls | 0.52 | | |
+//! | reset one of 100,000 sleeps | 0.37 | 1.19 | |
+//! | 1,000,000 timers in a second | 0.56 | | |
 //!
 //! For the echo on 64 connections Twisted takes 5.5, asyncio 7.4 and uvloop 1.5 times tokio's time.
 //! Of a million timers in a second, half are later than 59 µs; with tokio, whose wheel counts
