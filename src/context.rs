@@ -81,7 +81,9 @@ pub(crate) struct Context {
     pub(crate) cancelling: Cell<usize>,
     /// Dropped Deferreds that are nested too deeply to be cancelled there.
     pub(crate) to_cancel: Slot,
-    /// The record of TLS that was put aside, empty until then, where that is wanted.
+    /// Whether a record of TLS is to be put aside, and that record.
+    #[cfg(feature = "tls")]
+    pub(crate) takes_record: Cell<bool>,
     #[cfg(feature = "tls")]
     pub(crate) record: Held<Vec<u8>>,
     /// Whether a Deferred is being abandoned.
@@ -133,6 +135,8 @@ thread_local! {
             round: Cell::new(0),
             cancelling: Cell::new(0),
             to_cancel: Slot::new(),
+            #[cfg(feature = "tls")]
+            takes_record: Cell::new(false),
             #[cfg(feature = "tls")]
             record: Held::new(),
             abandoning: Cell::new(false),

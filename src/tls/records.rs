@@ -91,7 +91,7 @@ struct Taking;
 
 impl Taking {
     fn begin() -> Self {
-        context::with(|thread| drop(thread.record.replace(Some(Vec::new()))));
+        context::with(|thread| thread.takes_record.set(true));
         Self
     }
 
@@ -103,8 +103,15 @@ impl Taking {
 
 impl Drop for Taking {
     fn drop(&mut self) {
-        context::with(|thread| drop(thread.record.replace(None)));
+        context::with(|thread| {
+            thread.takes_record.set(false);
+            drop(thread.record.replace(None));
+        });
     }
+}
+
+fn takes_record() -> bool {
+    context::with(|thread| thread.takes_record.get())
 }
 
 /// Wraps the algorithms of a provider. Their memory lasts as long as the process: this is called
@@ -165,25 +172,20 @@ impl MessageEncrypter for Encrypter {
     ) -> Result<OutboundOpaqueMessage, Error> {
         let is_content = message.typ == ContentType::ApplicationData;
         let record = self.0.encrypt(message, number)?;
-        if !is_content {
+        if !is_content || !takes_record() {
             return Ok(record);
         }
+        let nothing = PrefixedPayload::with_capacity(0);
+        let header = OutboundOpaqueMessage::new(record.typ, record.version, nothing);
         context::with(|thread| {
-            thread.record.with(|aside| match aside {
-                Some(aside) if aside.is_empty() => {
-                    let nothing = PrefixedPayload::with_capacity(0);
-                    let header = OutboundOpaqueMessage::new(record.typ, record.version, nothing);
-                    *aside = record.encode();
-                    Ok(header)
-                }
-                _ => Ok(record),
-            })
-        })
+            thread.takes_record.set(false);
+            drop(thread.record.replace(Some(record.encode())));
+        });
+        Ok(header)
     }
 
     fn encrypted_payload_len(&self, length: usize) -> usize {
-        let is_taking = |aside: &mut Option<Vec<u8>>| aside.as_ref().is_some_and(Vec::is_empty);
-        match context::with(|thread| thread.record.with(is_taking)) {
+        match takes_record() {
             true => 0,
             false => self.0.encrypted_payload_len(length),
         }
