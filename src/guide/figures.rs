@@ -78,10 +78,10 @@
 //!
 //! | request | × hyper on tokio |
 //! |---|--:|
-//! | a greeting, by `wrk` | 0.99 |
-//! | a greeting over HTTP/2, by `h2load` | 0.99 |
-//! | 1 MB, by `h2load` | 1.02 |
-//! | a greeting by the agent's pool, beside hyper-util's client | 0.95 |
+//! | a greeting, by `wrk` | 0.97 |
+//! | a greeting over HTTP/2, by `h2load` | 0.98 |
+//! | 1 MB, by `h2load` | 0.99 |
+//! | a greeting by the agent's pool, beside hyper-util's client | 0.98 |
 //!
 //! A file of 1 MB takes a fifth of the time that it takes to read and write it.
 //!
