@@ -4,8 +4,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 
-#[path = "support/circles.rs"]
-mod circles;
+use support::circles;
 
 #[test]
 fn modules_look_down() {
@@ -481,7 +480,7 @@ const UNSAFE_FILES: [(&str, &str); 19] = [
     ),
     ("tests/memory/counted.rs", "an allocator counts"),
     ("tests/signals/flood.rs", "a signal is sent to one thread"),
-    ("tests/support/signals.rs", "Windows is asked as C does"),
+    ("tests/support/src/signals.rs", "Windows is asked as C does"),
 ];
 
 /// The files that may put a thread to sleep, and why.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use crate::support::polled::Bell;
+use support::polled::Bell;
 use torsade::clock::TimedOut;
 use torsade::defer::{self, DeferredError};
 use torsade::failure::Panicked;

@@ -2,8 +2,7 @@
 //! stack.
 
 #[macro_use]
-#[path = "../support/mod.rs"]
-mod support;
+extern crate support;
 
 mod against_model;
 mod await_rules;

@@ -1,8 +1,7 @@
 //! Errors: their texts, their locations, and the compiler's messages for common mistakes.
 
 #[macro_use]
-#[path = "../support/mod.rs"]
-mod support;
+extern crate support;
 
 mod compiler;
 mod messages;

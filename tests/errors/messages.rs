@@ -13,7 +13,7 @@ use std::path::Path;
 use std::rc::Rc;
 use torsade::net::ClientEndpoint;
 
-use crate::support::{HERE, MS, Spy};
+use support::{HERE, MS, Spy};
 use torsade::clock::{ClockStopped, TimedOut};
 use torsade::defer::{self, DeferredError};
 use torsade::failure::FailureError;
@@ -408,7 +408,7 @@ fn errors_of_unix() -> Vec<(&'static str, Failure)> {
     use torsade::net::activation;
     use torsade::process::{Command, ExitStatus, ProcessError};
 
-    let folder = crate::support::folder::Folder::new();
+    let folder = support::folder::Folder::create();
     let path = folder.path("lock");
     let lock = DeferredFilesystemLock::new(&path, &VirtualClock::new());
     fs::write(&path, "").unwrap();

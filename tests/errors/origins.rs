@@ -9,7 +9,7 @@ use std::time::Duration;
 use torsade::Phase;
 use torsade::reactor::RemoteResolver;
 
-use crate::support::{HERE, Log, MS, Spy, nowhere};
+use support::{HERE, Log, MS, Spy, nowhere};
 use torsade::clock::TimedOut;
 use torsade::defer;
 use torsade::failure::Panicked;
@@ -165,7 +165,7 @@ fn failures_of_processes_locks_and_services_name_the_callers_file() {
 
     let mut all: Vec<(&str, Failure)> = Vec::new();
     let reactor = Reactor::new().unwrap();
-    let folder = crate::support::folder::Folder::new();
+    let folder = support::folder::Folder::create();
     testing::run_on(reactor, async |reactor| {
         let mut child = Command::new("true").spawn(&reactor)?;
         all.push(("take_pipe", child.take_pipe(9).map(drop).unwrap_err()));

@@ -11,10 +11,10 @@ use torsade::http::{self, IntoResponse, Response, StatusCode};
 use torsade::process::Command;
 use torsade::{Failure, Reactor, testing};
 
-use crate::support::HERE;
-use crate::support::folder::Folder;
-use crate::support::nginx::Nginx;
-use crate::support::program::example_path;
+use support::HERE;
+use support::folder::Folder;
+use support::nginx::Nginx;
+use support::program::example_path;
 
 const PAGES: u32 = 10_000;
 
@@ -119,7 +119,7 @@ fn the_crawler_fetches_each_page_of_a_site_once_and_five_at_a_time() {
 #[test]
 fn the_crawler_fetches_a_site_of_nginx() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
-        let folder = Folder::new();
+        let folder = Folder::create();
         fs::create_dir(folder.path("more"))?;
         let links = "<a href=more/>more</a><a href=none.html>none</a>";
         fs::write(

@@ -10,9 +10,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::time::Instant;
 
-use crate::support::folder::Folder;
-use crate::support::foreign::have;
-use crate::support::program::{PATIENCE, Program};
+use support::folder::Folder;
+use support::foreign::have;
+use support::program::{PATIENCE, Program};
 
 /// A client that sends lines and waits for others.
 struct Peer {
@@ -77,7 +77,7 @@ impl Peer {
 
 /// Runs the conversation on a server, which `start` starts at an address.
 fn converse(start: impl Fn(&Folder, SocketAddr) -> Program) {
-    let folder = Folder::new();
+    let folder = Folder::create();
     let log = folder.path("test.log");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -1,8 +1,7 @@
 //! The examples print what their headers say, and small programs as users write them.
 
 #[macro_use]
-#[path = "../support/mod.rs"]
-mod support;
+extern crate support;
 
 mod bgp;
 mod crawler;

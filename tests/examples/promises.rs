@@ -7,8 +7,8 @@ use std::net::{Shutdown, TcpStream};
 use std::{fs, thread};
 
 #[cfg(target_os = "linux")]
-use crate::support::program::PATIENCE;
-use crate::support::program::{Client, Program};
+use support::program::PATIENCE;
+use support::program::{Client, Program};
 
 /// Runs an example that ends by itself, and compares its output with its header.
 #[track_caller]
@@ -179,10 +179,10 @@ fn shell_prints_what_it_says() {
 #[cfg(target_os = "linux")]
 #[test]
 fn gpg_decrypts_with_the_right_passphrase() {
-    let Some(gpg) = crate::support::foreign::need("gpg") else {
+    let Some(gpg) = support::foreign::need("gpg") else {
         return;
     };
-    let folder = crate::support::folder::Folder::new();
+    let folder = support::folder::Folder::create();
     let (home, file) = (folder.path("home"), folder.path("secret"));
     fs::create_dir(&home).unwrap();
     fs::set_permissions(&home, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
@@ -197,8 +197,7 @@ fn gpg_decrypts_with_the_right_passphrase() {
     assert!(made.success());
     let file = file.with_extension("gpg");
     let decrypt = |passphrase| {
-        let mut command =
-            std::process::Command::new(crate::support::program::example_path("gpg_decrypt"));
+        let mut command = std::process::Command::new(support::program::example_path("gpg_decrypt"));
         command.arg(&file).arg(passphrase).env("GNUPGHOME", &home);
         Program::start(&mut command).end_somehow(PATIENCE)
     };
@@ -319,8 +318,8 @@ fn members_of_the_chat_talk_to_each_other() {
 #[cfg(target_os = "linux")]
 #[test]
 fn the_chat_client_reads_a_pipe() {
-    use crate::support::program::example_path;
     use std::process::{Command, Stdio};
+    use support::program::example_path;
 
     let server = Program::example("chat", &["127.0.0.1:0"]);
     let address = server.address();
@@ -344,7 +343,7 @@ fn members_of_the_unix_chat_are_identified_by_their_credentials() {
     use std::io::{BufRead, BufReader};
     use std::os::unix::net::UnixStream;
 
-    let folder = crate::support::folder::Folder::new();
+    let folder = support::folder::Folder::create();
     let server = Program::example("unix_chat", &[&format!("{}:mode=600", folder.socket())]);
     assert_eq!(server.address(), folder.socket().to_string());
     assert_eq!(folder.files(), ["socket", "socket.lock"]);

@@ -9,8 +9,8 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::foreign::need;
-use crate::support::program::{PATIENCE, Program};
+use support::foreign::need;
+use support::program::{PATIENCE, Program};
 
 fn start(server: &TcpListener) -> (Program, String) {
     start_at("127.0.0.1:0", server)

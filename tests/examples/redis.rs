@@ -16,7 +16,7 @@ use futures::future::join_all;
 use self::client::{Commands, Redis, RedisError};
 use self::pool::Pool;
 use self::resp::{Resp, RespError, Value};
-use crate::support::{HERE, Log, until};
+use support::{HERE, Log, until};
 use torsade::protocols::{Encoder, FrameBuffer};
 use torsade::testing::{self, Random};
 use torsade::{Clock, Connection, Failure, Handle, Reactor};
@@ -294,9 +294,9 @@ mod with_a_server {
     use std::process::{Child, Command, Stdio};
 
     use super::*;
-    use crate::support::folder::Folder;
-    use crate::support::foreign::need;
-    use crate::support::program::example_path;
+    use support::folder::Folder;
+    use support::foreign::need;
+    use support::program::example_path;
     use torsade::testing::run_on;
 
     /// A `redis-server` on a UNIX socket.
@@ -305,7 +305,7 @@ mod with_a_server {
     impl Server {
         fn start() -> Option<Self> {
             let program = need("redis-server")?;
-            let folder = Folder::new();
+            let folder = Folder::create();
             let child = Command::new(program)
                 .args(["--port", "0", "--save", "", "--unixsocket"])
                 .arg(folder.path("redis"))

@@ -8,8 +8,8 @@ use torsade::http::{self, Agent, Body, HeaderValue, HttpError, Phase, Request, h
 use torsade::net::ClientEndpoint;
 
 use crate::peers::{head, ok, server};
-use crate::support::folder::Folder;
-use crate::support::{HERE, some_turns};
+use support::folder::Folder;
+use support::{HERE, some_turns};
 
 on_both! {
     async fn a_page_is_requested_and_read(reactor) {
@@ -264,7 +264,7 @@ on_both! {
     }
 
     async fn a_page_is_downloaded_to_a_file_or_leaves_none(reactor) {
-        let folder = Folder::new();
+        let folder = Folder::create();
         let path = folder.path("page");
         let (port, url) = server(&reactor, async |line| {
             match line.contains("/end") {

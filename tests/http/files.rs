@@ -7,11 +7,11 @@ use std::time::Duration;
 use torsade::http::{self, Body, Response};
 use torsade::{Failure, Reactor};
 
-use crate::support::folder::Folder;
+use support::folder::Folder;
 
 /// A directory beside which there is a secret.
 fn folder() -> Folder {
-    let folder = Folder::new();
+    let folder = Folder::create();
     let root = folder.path("root");
     fs::create_dir_all(root.join("sub")).unwrap();
     fs::write(folder.path("secret"), "secret").unwrap();

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::support::subscribe;
+use support::subscribe;
 use torsade::http::{self, Agent, Body, HttpError, Request, Response, SendBody, Server};
 use torsade::testing::{self, NetworkFaults, Random, each_seed};
 use torsade::{Address, Clock, Failure, fail};

@@ -1,8 +1,7 @@
 //! HTTP: servers and clients.
 
 #[macro_use]
-#[path = "../support/mod.rs"]
-mod support;
+extern crate support;
 
 mod client;
 mod files;

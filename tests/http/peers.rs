@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use torsade::{Connection, Failure, Port, Reactor};
 
-use crate::support::HERE;
+use support::HERE;
 
 /// Reads a request's head: its lines, none at the end of the connection.
 pub(crate) async fn head(conn: &mut Connection) -> Result<Vec<String>, Failure> {

@@ -10,7 +10,7 @@ use torsade::testing::{self, NetworkFaults, Random, each_seed};
 use torsade::{Cancelled, Clock, Deferred, Failure, defer};
 
 use crate::peers::{head, ok, server};
-use crate::support::{HERE, MS};
+use support::{HERE, MS};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -8,7 +8,7 @@ use torsade::Failure;
 use torsade::http::{self, Agent, Body, HttpError, Method, Request, Response, StatusCode, Uri};
 
 use crate::peers;
-use crate::support::HERE;
+use support::HERE;
 
 /// What a server has seen.
 type Seen = Rc<RefCell<Vec<String>>>;

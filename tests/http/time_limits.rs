@@ -9,7 +9,7 @@ use torsade::testing::{self, NetworkFaults};
 use torsade::{Clock, Deferred, Failure, Reactor};
 
 use crate::peers::head;
-use crate::support::HERE;
+use support::HERE;
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use crate::support::foreign::{say, script, twisted};
+use support::foreign::{say, script, twisted};
 use torsade::net::{ClientEndpoint, ServerEndpoint, quote};
 
 /// Text that both read in the same way, or both refuse.

@@ -8,7 +8,7 @@ use std::io::{BufWriter, Write};
 use std::process::{Command, Stdio};
 use std::thread;
 
-use crate::support::foreign::{script, twisted};
+use support::foreign::{script, twisted};
 use torsade::Context;
 use torsade::protocols::{
     Decoder, Encoder, FrameError, FrameProtocol, LengthCodec, LineCodec, NetstringCodec,

@@ -11,10 +11,10 @@ use std::process::Command;
 use std::rc::Rc;
 use torsade::net::ProxyOptions;
 
-use crate::support::folder::Folder;
-use crate::support::foreign::have;
-use crate::support::program::Program;
-use crate::support::{HERE, MS, until};
+use support::folder::Folder;
+use support::foreign::have;
+use support::program::Program;
+use support::{HERE, MS, until};
 use torsade::net::ServerEndpoint;
 use torsade::{Clock, Connection, Failure, Port, Reactor, testing};
 
@@ -55,7 +55,7 @@ fn serve(reactor: &Reactor) -> Result<Port, Failure> {
 
 /// Connects as soon as something listens.
 async fn connect(reactor: &Reactor, to: &str) -> Result<Connection, Failure> {
-    let patience = reactor.now() + crate::support::program::PATIENCE;
+    let patience = reactor.now() + support::program::PATIENCE;
     loop {
         match reactor.connect_stream(to).await {
             Err(_) if reactor.now() < patience => reactor.sleep(MS * 10).await?,
@@ -83,7 +83,7 @@ fn haproxy_sends_both_addresses_in_either_version() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let port = serve(&reactor)?;
         let server = port.local_addr();
-        let folder = Folder::new();
+        let folder = Folder::create();
         let places = free::<4>();
         let ways = [
             "send-proxy",
@@ -117,7 +117,7 @@ fn haproxy_sends_unix_and_ipv6_addresses() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let port = serve(&reactor)?;
         let server = port.local_addr();
-        let folder = Folder::new();
+        let folder = Folder::create();
         let (one, two) = (folder.path("one"), folder.path("two"));
         let mut listeners = vec![
             format!(
@@ -174,7 +174,7 @@ fn haproxy_health_checks_pass() {
         )?;
         let server = port.local_addr();
         let [location] = free();
-        let folder = Folder::new();
+        let folder = Folder::create();
         let way = "send-proxy-v2 check check-send-proxy inter 20ms fastinter 20ms";
         let haproxy = start(
             &folder,

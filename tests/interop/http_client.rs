@@ -13,10 +13,10 @@ use torsade::net::ClientEndpoint;
 use torsade::tls::{ClientConfig, Roots};
 use torsade::{Clock, Failure, Reactor, defer};
 
-use crate::support::folder::Folder;
-use crate::support::foreign::{have, need, python};
-use crate::support::program::{PATIENCE, Program};
-use crate::support::{HERE, MS};
+use support::folder::Folder;
+use support::foreign::{have, need, python};
+use support::program::{PATIENCE, Program};
+use support::{HERE, MS};
 
 fn free() -> SocketAddr {
     TcpListener::bind(HERE).unwrap().local_addr().unwrap()
@@ -45,7 +45,7 @@ fn pages_come_from_pythons_server() -> Result<(), Failure> {
     let Some(python) = python() else {
         return Ok(());
     };
-    let folder = Folder::new();
+    let folder = Folder::create();
     fs::write(folder.path("page.txt"), "hello")?;
     fs::write(folder.path("large"), large())?;
     fs::create_dir(folder.path("inner"))?;
@@ -128,7 +128,7 @@ fn pages_come_from_nginx_over_both_versions() -> Result<(), Failure> {
     if !have("nginx") {
         return Ok(());
     }
-    let folder = Folder::new();
+    let folder = Folder::create();
     fs::write(folder.path("page.txt"), "hello")?;
     fs::write(folder.path("large"), large())?;
     let (_program, plain, secure) = nginx(&folder);

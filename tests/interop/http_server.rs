@@ -7,9 +7,9 @@ use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::support::folder::Folder;
-use crate::support::foreign::{httpx, need, python};
-use crate::support::program::Program;
+use support::folder::Folder;
+use support::foreign::{httpx, need, python};
+use support::program::Program;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -22,7 +22,7 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
-        let folder = Folder::new();
+        let folder = Folder::create();
         fs::write(folder.path("ten.txt"), "0123456789").unwrap();
         fs::write(folder.path("big"), vec![b'x'; 5 << 20]).unwrap();
         let path = folder.path("").display().to_string();
@@ -345,7 +345,7 @@ fn a_reverse_proxy_passes_bodies_both_ways_also_in_tls() {
         let proxy = Server {
             program,
             address: format!("{scheme}://{line}"),
-            folder: Folder::new(),
+            folder: Folder::create(),
         };
         for version in ["--http1.1", "--http2"] {
             let words = [

@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::thread;
 
-use crate::support::foreign::{script, twisted};
+use support::foreign::{script, twisted};
 use torsade::protocols::irc::{Irc, IrcClient, IrcProtocol, Mode, Prefix, Settings, Text};
 use torsade::testing::{Random, Wire};
 

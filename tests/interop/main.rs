@@ -2,8 +2,7 @@
 //! others.
 
 #[macro_use]
-#[path = "../support/mod.rs"]
-mod support;
+extern crate support;
 
 mod endpoints;
 #[cfg(target_os = "linux")]

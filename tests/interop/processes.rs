@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::process;
 use std::rc::Rc;
 
-use crate::support::Log;
-use crate::support::foreign::{script, twisted};
-use crate::support::noted::Noted;
-use crate::support::program::Program;
+use support::Log;
+use support::foreign::{script, twisted};
+use support::noted::Noted;
+use support::program::Program;
 use torsade::process::{ChildFd, Command, Process};
 use torsade::{Failure, Reactor, testing};
 

@@ -19,9 +19,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
-use crate::support::foreign::{have, need, python, say, script, twisted};
-use crate::support::program::{Client, PATIENCE, Program, example_path};
-use crate::support::{HERE, Log, MS, Spy, how};
+use support::foreign::{have, need, python, say, script, twisted};
+use support::program::{Client, PATIENCE, Program, example_path};
+use support::{HERE, Log, MS, Spy, how};
 use torsade::protocols::{LineProtocol, Lines};
 use torsade::transport::Limits;
 use torsade::{Clock, Context, Failure, Protocol, Reactor, testing};

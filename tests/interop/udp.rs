@@ -6,9 +6,9 @@ use std::io::Write;
 use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 
-use crate::support::foreign::{have, script, twisted};
-use crate::support::program::Program;
-use crate::support::{HERE, until};
+use support::foreign::{have, script, twisted};
+use support::program::Program;
+use support::{HERE, until};
 use torsade::net::datagram::DatagramOptions;
 use torsade::testing::run_on;
 use torsade::{Reactor, UdpSocket};
@@ -89,7 +89,7 @@ fn socat_answers_what_it_receives() {
             // Nothing listens until the program has started.
             socket.send_to(b"loud", to).await?;
             let receiving = std::pin::pin!(socket.recv(&mut buf));
-            let patience = torsade::Clock::sleep(&reactor, crate::support::MS * 50);
+            let patience = torsade::Clock::sleep(&reactor, support::MS * 50);
             match futures::future::select(receiving, patience).await {
                 futures::future::Either::Left((count, _)) => break count?,
                 futures::future::Either::Right(_) => {}

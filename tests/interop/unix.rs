@@ -11,10 +11,10 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::support::folder::Folder;
-use crate::support::foreign::{have, say, script, twisted};
-use crate::support::program::{PATIENCE, Program, example_path};
-use crate::support::{Log, Spy, until};
+use support::folder::Folder;
+use support::foreign::{have, say, script, twisted};
+use support::program::{PATIENCE, Program, example_path};
+use support::{Log, Spy, until};
 use torsade::net::{ConnectError, ConnectOptions, ListenError, ListenOptions};
 use torsade::{Context, Failure, Protocol, Reactor, testing};
 
@@ -36,7 +36,7 @@ fn run(test: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) {
 async fn line_of(program: &Program) -> String {
     let mut said = None;
     until(|| {
-        said = program.line_within(crate::support::MS);
+        said = program.line_within(support::MS);
         said.is_some()
     })
     .await;
@@ -47,7 +47,7 @@ async fn line_of(program: &Program) -> String {
 fn a_server_of_twisted_and_its_lock() {
     let Some(twisted) = twisted() else { return };
     run(async |reactor| {
-        let folder = Folder::new();
+        let folder = Folder::create();
         let path = folder.path("socket");
         let server = side(&twisted, &["serve", path.to_str().unwrap(), "1"]);
         assert_eq!(server.address(), folder.socket().to_string());
@@ -82,7 +82,7 @@ fn a_server_of_twisted_and_its_lock() {
 fn clients_of_twisted_and_our_lock() {
     let Some(twisted) = twisted() else { return };
     run(async |reactor| {
-        let folder = Folder::new();
+        let folder = Folder::create();
         let path = folder.path("socket");
         let path = path.to_str().unwrap();
         let port = reactor.listen((folder.socket(), &locked()), |_| Spy::echo())?;
@@ -107,7 +107,7 @@ fn clients_of_twisted_and_our_lock() {
 #[test]
 fn twisted_takes_over_the_socket_of_our_dead_server() {
     let Some(twisted) = twisted() else { return };
-    let folder = Folder::new();
+    let folder = Folder::create();
     let server = Program::example("echo_async", &[&folder.socket().to_string()]);
     server.address();
     drop(server);
@@ -123,7 +123,7 @@ fn twisted_takes_over_the_socket_of_our_dead_server() {
 fn twisted_receives_and_sends_descriptors() {
     let Some(twisted) = twisted() else { return };
     run(async |reactor| {
-        let folder = Folder::new();
+        let folder = Folder::create();
         let path = folder.path("socket");
         let server = side(&twisted, &["serve", path.to_str().unwrap(), "0"]);
         server.address();
@@ -176,7 +176,7 @@ fn all_of(pipe: OwnedFd) -> String {
 fn our_protocol_receives_descriptors_from_a_twisted_client() {
     let Some(twisted) = twisted() else { return };
     run(async |reactor| {
-        let (folder, log) = (Folder::new(), Log::new());
+        let (folder, log) = (Folder::create(), Log::new());
         let to = log.clone();
         let port = reactor.listen(folder.socket(), move |_| Reads(to.clone()))?;
         let path = folder.path("socket");
@@ -216,7 +216,7 @@ fn socat_gets_its_echo_over_a_path_or_a_name_although_it_half_closes_at_once() {
         return;
     }
     for name in ["echo_protocol", "echo_async"] {
-        let folder = Folder::new();
+        let folder = Folder::create();
         let abstract_name = format!("torsade-others-{}", std::process::id());
         for (address, to) in [
             (
@@ -250,7 +250,7 @@ fn another_user_connects_only_if_the_mode_permits_it() {
         return say("skipped: only root can change its user");
     }
     for (mode, may) in [("600", false), ("666", true)] {
-        let folder = Folder::new();
+        let folder = Folder::create();
         let address = format!("{}:mode={mode}", folder.socket());
         let server = Program::example("echo_async", &[&address]);
         server.address();
@@ -270,7 +270,7 @@ fn systemd_starts_a_server_with_its_socket() {
         return;
     }
     for address in ["systemd:domain=UNIX:index=0", "systemd:name=chat"] {
-        let folder = Folder::new();
+        let folder = Folder::create();
         let path = folder.path("socket");
         let mut command = Command::new("systemd-socket-activate");
         command.arg("-l").arg(&path).arg("--fdname=chat");
@@ -280,7 +280,7 @@ fn systemd_starts_a_server_with_its_socket() {
             if let Ok(client) = UnixStream::connect(&path) {
                 break client;
             }
-            assert!(server.line_within(crate::support::MS).is_none());
+            assert!(server.line_within(support::MS).is_none());
         };
         client.set_read_timeout(Some(PATIENCE)).unwrap();
         client.write_all(b"hello").unwrap();

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::noting::{Client as Wired, connect, sent, signed_on};
-use crate::support::HERE;
+use support::HERE;
 use torsade::Reactor;
 use torsade::protocols::irc::{
     Client, Event, Irc, IrcClient, IrcError, IrcProtocol, Message, Sender, Settings, Text,

@@ -1,7 +1,7 @@
 //! What a server sends, as hooks and as events: the same, however it is cut, on both drivers.
 
 use crate::noting::{Noting, sent, signed_on};
-use crate::support::{HERE, Log, until};
+use support::{HERE, Log, until};
 use torsade::Connection;
 use torsade::protocols::irc::{CaseMapping, Client, IrcClient, Settings};
 use torsade::testing::{Random, Wire};

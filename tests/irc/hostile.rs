@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::noting::{sent, signed_on};
-use crate::support::HERE;
+use support::HERE;
 use torsade::protocols::irc::{Client, Event, IrcError, Settings};
 use torsade::testing::Random;
 

@@ -1,8 +1,7 @@
 //! The IRC client: messages, registration, hooks and events, commands, and hostile servers.
 
 #[macro_use]
-#[path = "../support/mod.rs"]
-mod support;
+extern crate support;
 
 mod commands;
 mod events;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::Log;
+use support::Log;
 use torsade::Failure;
 use torsade::protocols::irc::{
     Event, Irc, IrcClient, IrcError, IrcProtocol, Message, Mode, Prefix, Settings, Text,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::noting::{connect, sent, signed_on};
-use crate::support::HERE;
+use support::HERE;
 use torsade::protocols::irc::{Client, IrcError, Settings, Text};
 use torsade::{Clock, Reactor};
 

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use crate::support::poll_once;
+use support::poll_once;
 use torsade::{
     Deferred, DeferredLock, DeferredQueue, DeferredSemaphore, Failure, Reactor, yield_now,
 };

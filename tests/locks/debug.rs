@@ -3,9 +3,9 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use crate::support::MS;
-use crate::support::debugged::{debugged, next_line, shapes, tree};
 use futures::StreamExt;
+use support::MS;
+use support::debugged::{debugged, next_line, shapes, tree};
 #[cfg(unix)]
 use torsade::locks::DeferredFilesystemLock;
 use torsade::{

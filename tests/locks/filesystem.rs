@@ -10,9 +10,9 @@ use std::process::{self, Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::support::foreign::{script, twisted};
-use crate::support::{expect_reports, own};
 use rustix::fs::{FlockOperation, flock};
+use support::foreign::{script, twisted};
+use support::{expect_reports, own};
 use torsade::clock::TimedOut;
 use torsade::defer::DeferredError;
 use torsade::locks::{DeferredFilesystemLock, FilesystemLockGuard, LockError};

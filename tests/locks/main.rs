@@ -1,8 +1,7 @@
 //! Locks, semaphores, queues and events: waiters, use without a loop, a model, files, debug mode.
 
 #[macro_use]
-#[path = "../support/mod.rs"]
-mod support;
+extern crate support;
 
 mod against_model;
 mod debug;

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
-use crate::support::Log;
-use crate::support::polled::{Bell, ReadyAnd, now, poll};
 use futures::Stream;
+use support::Log;
+use support::polled::{Bell, ReadyAnd, now, poll};
 use torsade::defer::DeferredError;
 use torsade::locks::{
     DeferredLock, DeferredQueue, DeferredSemaphore, Event, LockError, LockGuard, QueueOverflow,

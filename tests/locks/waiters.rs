@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::support::polled::{Bell, ReadyAnd, now, poll};
-use crate::support::{Log, poll_once, some_turns};
 use futures::StreamExt;
+use support::polled::{Bell, ReadyAnd, now, poll};
+use support::{Log, poll_once, some_turns};
 use torsade::defer::{DeferredError, DeferredList};
 use torsade::locks::{
     DeferredLock, DeferredQueue, DeferredSemaphore, Event, LockError, LockGuard, Watched,

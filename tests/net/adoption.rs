@@ -11,11 +11,11 @@ use std::process::{Command, Stdio};
 use torsade::net::ClientEndpoint;
 use torsade::net::datagram::DatagramEndpoint;
 
-use crate::support::folder::Folder;
-use crate::support::program::{Client, PATIENCE, Program, example_path};
-use crate::support::{HERE, Log, MS, Spy, cpu_time, some_turns, until};
 use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::io::{FdFlags, fcntl_setfd};
+use support::folder::Folder;
+use support::program::{Client, PATIENCE, Program, example_path};
+use support::{HERE, Log, MS, Spy, cpu_time, some_turns, until};
 use torsade::net::{ListenError, ServerEndpoint, activation};
 use torsade::{
     Address, Cancelled, Clock, Context, DatagramPort, DatagramProtocol, Failure, Reactor, testing,
@@ -49,7 +49,7 @@ fn adopting_a_listener_of_std_works_and_stop_only_closes_it() {
 #[test]
 fn adopting_a_unix_listener_keeps_its_file() {
     run(async |reactor| {
-        let folder = Folder::new();
+        let folder = Folder::create();
         let listener = UnixListener::bind(folder.path("socket"))?;
         let endpoint = ServerEndpoint::adopt(listener);
         assert_eq!(endpoint.to_string(), "an adopted socket");
@@ -331,7 +331,7 @@ fn sockets_of_a_supervisor_are_found_by_index_name_and_number() {
         client.say("hello");
         client.hears("hello");
     }
-    let folder = Folder::new();
+    let folder = Folder::create();
     let listener = UnixListener::bind(folder.path("socket")).unwrap();
     let server = supervised(listener, "", "fd:3:domain=UNIX");
     assert_eq!(server.address(), folder.socket().to_string());

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::support::{HERE, Log, MS, Spy, how, nowhere, until};
+use support::{HERE, Log, MS, Spy, how, nowhere, until};
 use torsade::net::{
     Backoff, ClientFactory, ConnectError, Connector, ConnectorState, Reconnecting, Retries,
 };
@@ -188,7 +188,7 @@ on_all! {
     }
 
     async fn a_panic_in_connection_lost_does_not_skip_the_factorys(reactor) {
-        let reports = crate::support::expect_reports(&reactor);
+        let reports = support::expect_reports(&reactor);
         let (log, port) = (Log::new(), reactor.listen(HERE, |_| Spy::echo())?);
         struct Bad(Log);
         impl ClientFactory for Bad {

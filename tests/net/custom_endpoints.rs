@@ -4,8 +4,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 use torsade::net::ProxyOptions;
 
-use crate::support::{HERE, Log, MS, Spy, expect_reports, some_turns, until};
 use futures::StreamExt;
+use support::{HERE, Log, MS, Spy, expect_reports, some_turns, until};
 use torsade::clock::TimedOut;
 use torsade::net::{
     ClientEndpoint, ClientFactory, ConnectOptions, Connector, EndpointError, Incoming,
@@ -359,7 +359,7 @@ on_both! {
                 Ok(port)
             }
         }
-        let (client, server, inner) = crate::support::ends(&reactor, HERE).await?;
+        let (client, server, inner) = support::ends(&reactor, HERE).await?;
         let log = Log::new();
         let port = reactor.listen_factory(Once(Cell::new(Some(server)), log.clone()), Spies(log.clone()))?;
         until(|| log.has("spy made")).await;

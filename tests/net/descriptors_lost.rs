@@ -8,10 +8,10 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use torsade::net::ClientEndpoint;
 
-use crate::support::folder::Folder;
-use crate::support::passing::send_together;
-use crate::support::{Log, Spy, own, until};
 use rustix::process::{Resource, getrlimit, setrlimit};
+use support::folder::Folder;
+use support::passing::send_together;
+use support::{Log, Spy, own, until};
 use torsade::net::ListenOptions;
 use torsade::{Reactor, testing};
 
@@ -71,7 +71,7 @@ fn lose_some() {
 
     // All ways in which descriptors arrive and are closed.
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
-        let folder = Folder::new();
+        let folder = Folder::create();
         let options = ListenOptions::new().lock_file(true);
         for round in 0..50 {
             let port = reactor.serve((folder.socket(), &options), async move |mut conn| {
@@ -92,7 +92,7 @@ fn lose_some() {
             drop(conn);
             port.stop().await?;
         }
-        until(|| crate::support::alive(&reactor).is_empty()).await;
+        until(|| support::alive(&reactor).is_empty()).await;
         Ok(())
     });
     // Another thread may have a descriptor open for a moment; a leak would grow with each

@@ -10,10 +10,10 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use torsade::net::ClientEndpoint;
 
-use crate::support::folder::Folder;
-use crate::support::passing::send_together;
-use crate::support::{HERE, Log, MS, Spy, await_that, cpu_time, ends, some_turns, until};
 use rustix::io::{FdFlags, fcntl_getfd};
+use support::folder::Folder;
+use support::passing::send_together;
+use support::{HERE, Log, MS, Spy, await_that, cpu_time, ends, some_turns, until};
 use torsade::protocols::{LineProtocol, Lines};
 use torsade::transport::ConnectionError;
 use torsade::{Address, Connection, Context, Failure, Port, Protocol, Reactor, Transport};
@@ -43,7 +43,7 @@ impl Protocol for Taker {
     }
 
     fn connection_lost(&mut self, reason: Failure) {
-        self.log.note(crate::support::how(&reason));
+        self.log.note(support::how(&reason));
     }
 }
 
@@ -64,7 +64,7 @@ impl Protocol for Pauses {
     }
 
     fn connection_lost(&mut self, reason: Failure) {
-        self.0.note(crate::support::how(&reason));
+        self.0.note(support::how(&reason));
     }
 }
 
@@ -101,7 +101,7 @@ async fn given(
 
 on_both! {
     async fn each_descriptor_arrives_before_its_byte_and_works(reactor) {
-        let (folder, taker) = (Folder::new(), Taker::default());
+        let (folder, taker) = (Folder::create(), Taker::default());
         let (mut conn, port) = given(&reactor, &folder, &taker).await?;
         let (mut readers, writers) = pipes(3);
         conn.write_all(b"first").await?;
@@ -128,7 +128,7 @@ on_both! {
     }
 
     async fn a_descriptor_waits_for_a_byte_to_be_sent_with(reactor) {
-        let (folder, taker) = (Folder::new(), Taker::default());
+        let (folder, taker) = (Folder::create(), Taker::default());
         let (mut conn, port) = given(&reactor, &folder, &taker).await?;
         conn.send_descriptor(pipes(1).1.remove(0))?;
         conn.flush().await?;
@@ -143,7 +143,7 @@ on_both! {
     }
 
     async fn a_descriptor_is_sent_with_bytes_that_are_queued(reactor) {
-        let (folder, taker) = (Folder::new(), Taker::default());
+        let (folder, taker) = (Folder::create(), Taker::default());
         let (conn, port) = given(&reactor, &folder, &taker).await?;
         let transport = conn.transport();
         transport.write("x");
@@ -157,7 +157,7 @@ on_both! {
 
     async fn more_descriptors_than_bytes_are_an_overrun(reactor) {
         for end in [Transport::lose_connection, Transport::lose_write] {
-            let (folder, taker, lost) = (Folder::new(), Taker::default(), Rc::new(Cell::new(None)));
+            let (folder, taker, lost) = (Folder::create(), Taker::default(), Rc::new(Cell::new(None)));
             let (readers, writers) = pipes(3);
             let to = taker.clone();
             let port = reactor.listen(folder.socket(), move |_| to.clone())?;
@@ -182,7 +182,7 @@ on_both! {
     }
 
     async fn descriptors_sent_after_the_end_are_closed(reactor) {
-        let (folder, taker) = (Folder::new(), Taker::default());
+        let (folder, taker) = (Folder::create(), Taker::default());
         let (conn, port) = given(&reactor, &folder, &taker).await?;
         let (readers, mut writers) = pipes(2);
         conn.transport().lose_connection();
@@ -203,7 +203,7 @@ on_both! {
                 self.0.note(line.escape_ascii());
             }
         }
-        let (folder, log) = (Folder::new(), Log::new());
+        let (folder, log) = (Folder::create(), Log::new());
         let (to, too) = (log.clone(), log.clone());
         let lines = reactor.listen(folder.socket(), move |_| Lines::new(Plain(to.clone())))?;
         let plain = reactor.listen(Address::from_path(folder.path("plain")), move |_| Spy::new(&too))?;
@@ -233,7 +233,7 @@ on_both! {
                 self.0.note("descriptor");
             }
         }
-        let (folder, log) = (Folder::new(), Log::new());
+        let (folder, log) = (Folder::create(), Log::new());
         let to = log.clone();
         let port = reactor.listen(folder.socket(), move |_| Lines::new(Wants(to.clone())))?;
         let mut conn = reactor.connect_stream(folder.socket()).await?;
@@ -246,7 +246,7 @@ on_both! {
     }
 
     async fn pausing_at_a_descriptor_stops_delivery_until_resumed(reactor) {
-        let (folder, log, conns) = (Folder::new(), Log::new(), Conns::default());
+        let (folder, log, conns) = (Folder::create(), Log::new(), Conns::default());
         let (to, kept) = (log.clone(), conns.clone());
         let port = reactor.listen(folder.socket(), move |_| Pauses(to.clone(), kept.clone()))?;
         let mut conn = reactor.connect_stream(folder.socket()).await?;
@@ -272,7 +272,7 @@ on_both! {
 
     async fn no_descriptor_arrives_after_lose_connection(reactor) {
         for end in [Transport::lose_connection, Transport::abort_connection] {
-            let (folder, mut taker) = (Folder::new(), Taker::default());
+            let (folder, mut taker) = (Folder::create(), Taker::default());
             taker.on_descriptor = Some(end);
             let (mut conn, port) = given(&reactor, &folder, &taker).await?;
             let (readers, writers) = pipes(3);
@@ -290,8 +290,8 @@ on_both! {
     }
 
     async fn a_hook_that_panics_ends_its_connection(reactor) {
-        let reports = crate::support::expect_reports(&reactor);
-        let (folder, mut taker) = (Folder::new(), Taker::default());
+        let reports = support::expect_reports(&reactor);
+        let (folder, mut taker) = (Folder::create(), Taker::default());
         taker.on_descriptor = Some(|_| panic!("no, thank you"));
         let (mut conn, port) = given(&reactor, &folder, &taker).await?;
         conn.send_descriptor(pipes(1).1.remove(0))?;
@@ -304,7 +304,7 @@ on_both! {
     }
 
     async fn async_code_waits_for_a_descriptor_and_loses_no_bytes(reactor) {
-        let folder = Folder::new();
+        let folder = Folder::create();
         let (mut client, mut server, port) = ends(&reactor, folder.socket()).await?;
         let waiting = torsade::spawn(async move {
             let first = server.recv_descriptor().await?;
@@ -329,7 +329,7 @@ on_both! {
     }
 
     async fn the_halves_of_a_connection_pass_descriptors_too(reactor) {
-        let folder = Folder::new();
+        let folder = Folder::create();
         let (client, server, port) = ends(&reactor, folder.socket()).await?;
         let ((_reader, mut writer), (mut reader, _writer)) = (client.split(), server.split());
         writer.send_descriptor(pipes(1).1.remove(0))?;
@@ -340,7 +340,7 @@ on_both! {
     }
 
     async fn waiting_for_a_descriptor_does_not_buffer_endless_bytes(reactor) {
-        let folder = Folder::new();
+        let folder = Folder::create();
         let (mut client, mut server, port) = ends(&reactor, folder.socket()).await?;
         client.write_all(&vec![b'x'; 20_000]).await?;
         let error = server.recv_descriptor().await.unwrap_err();
@@ -351,7 +351,7 @@ on_both! {
     }
 
     async fn few_descriptors_of_an_unread_flood_are_kept(reactor) {
-        let folder = Folder::new();
+        let folder = Folder::create();
         for (asked, kept) in [(false, 4), (true, 64)] {
             let (client, mut server, port) = ends(&reactor, folder.socket()).await?;
             if asked {
@@ -377,7 +377,7 @@ on_both! {
     }
 
     async fn many_descriptors_arrive_in_order_and_fill_the_queue(reactor) {
-        let (folder, taker) = (Folder::new(), Taker::default());
+        let (folder, taker) = (Folder::create(), Taker::default());
         let (conn, port) = given(&reactor, &folder, &taker).await?;
         let (readers, writers) = pipes(300);
         for writer in writers {
@@ -397,7 +397,7 @@ on_both! {
     }
 
     async fn at_most_a_thousand_descriptors_are_queued(reactor) {
-        let folder = Folder::new();
+        let folder = Folder::create();
         let (client, server, port) = ends(&reactor, folder.socket()).await?;
         let null = File::open("/dev/null")?;
         for _ in 0..1024 {

@@ -6,8 +6,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::own;
-use crate::support::program::PATIENCE;
+use support::own;
+use support::program::PATIENCE;
 
 /// So many clients are served at least: the server opens few descriptors else.
 const SERVED: usize = 40;

@@ -1,6 +1,6 @@
 //! Endpoints as text: parsing, printing, and the errors of invalid text.
 
-use crate::support::HERE;
+use support::HERE;
 use torsade::Address;
 use torsade::net::{
     ClientEndpoint, ConnectOptions, EndpointError, ListenOptions, ServerEndpoint, quote,
@@ -482,7 +482,7 @@ fn damaged_descriptions_do_no_harm() {
 
 on_both! {
     async fn a_failure_to_parse_text_has_the_callers_location(reactor) {
-        let failure = reactor.listen("nowhere:80", |_| crate::support::Spy::echo()).unwrap_err();
+        let failure = reactor.listen("nowhere:80", |_| support::Spy::echo()).unwrap_err();
         assert!(matches!(failure.trap()?, EndpointError::Endpoint { .. }));
         assert_eq!(failure.location().file(), file!());
         let failure = reactor.connect_stream("nowhere").await.unwrap_err();
@@ -503,7 +503,7 @@ on_both! {
     }
 
     async fn the_options_of_an_endpoint_precede_those_of_the_call(reactor) {
-        let port = reactor.listen(HERE, |_| crate::support::Spy::echo())?;
+        let port = reactor.listen(HERE, |_| support::Spy::echo())?;
         let from = ClientEndpoint::parse(&format!("tcp:127.0.0.1:{}:bindAddress=127.0.0.9", port.local_addr().port().unwrap()))?;
         let conn = reactor.connect_stream(from).await?;
         assert_eq!(conn.local_addr()?.ip().unwrap().to_string(), "127.0.0.9");
@@ -516,12 +516,12 @@ on_both! {
         let endpoints = [ServerEndpoint::new(([127, 0, 0, 1], 0)), ServerEndpoint::parse(text)?];
         for endpoint in endpoints {
             let options = ListenOptions::new().limits(high(1000));
-            let (log, seen) = (crate::support::Log::new(), crate::support::Log::new());
+            let (log, seen) = (support::Log::new(), support::Log::new());
             let (made, served) = (log.clone(), seen.clone());
             let ports = [
                 reactor.listen((&endpoint, &options), move |_| {
                     let made = made.clone();
-                    crate::support::Spy::echo().on_made(move |cx| made.note(cx.limits().high))
+                    support::Spy::echo().on_made(move |cx| made.note(cx.limits().high))
                 })?,
                 reactor.serve((&endpoint, &options), async move |conn| {
                     served.note(conn.transport().limits().high);
@@ -532,13 +532,13 @@ on_both! {
                 drop(reactor.connect_stream(port.local_addr()).await?);
                 port.stop().await?;
             }
-            crate::support::until(|| !seen.is_empty() && !log.is_empty()).await;
+            support::until(|| !seen.is_empty() && !log.is_empty()).await;
             assert_eq!((log.take(), seen.take()), (vec!["1000".into()], vec!["1000".into()]));
         }
     }
 
     async fn the_options_of_a_call_that_connects_hold_for_an_endpoint_value(reactor) {
-        let port = reactor.listen(HERE, |_| crate::support::Spy::echo())?;
+        let port = reactor.listen(HERE, |_| support::Spy::echo())?;
         let text = format!("tcp:{}", port.local_addr());
         let endpoints = [ClientEndpoint::new(port.local_addr()), ClientEndpoint::parse(&text)?];
         for endpoint in endpoints {
@@ -546,7 +546,7 @@ on_both! {
             let conn = reactor.connect_stream((&endpoint, &options)).await?;
             assert_eq!(conn.transport().limits().high, 1000);
             assert_eq!(conn.local_addr()?.ip().unwrap().to_string(), "127.0.0.9");
-            let handle = reactor.connect((endpoint, &options), crate::support::Spy::echo()).await?;
+            let handle = reactor.connect((endpoint, &options), support::Spy::echo()).await?;
             let transport = handle.transport().unwrap();
             assert_eq!(transport.limits().high, 1000);
             transport.lose_connection();
@@ -555,7 +555,7 @@ on_both! {
     }
 
     async fn each_option_of_an_endpoint_takes_precedence_separately(reactor) {
-        let port = reactor.listen(HERE, |_| crate::support::Spy::echo())?;
+        let port = reactor.listen(HERE, |_| support::Spy::echo())?;
         let number = port.local_addr().port().unwrap();
         let text = format!("tcp:127.0.0.1:{number}:bindAddress=127.0.0.9");
         let of_its_own = ConnectOptions::new().limits(high(2000));

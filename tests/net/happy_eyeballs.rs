@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::support::{HERE, Log, MS, Spy, alive, how, some_turns};
+use support::{HERE, Log, MS, Spy, alive, how, some_turns};
 use torsade::net::{
     ConnectError, ConnectOptions, HostsTable, LookupError, LookupErrorKind, NameResolver,
 };

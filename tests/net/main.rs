@@ -2,8 +2,7 @@
 //! sockets.
 
 #[macro_use]
-#[path = "../support/mod.rs"]
-mod support;
+extern crate support;
 
 mod adoption;
 mod connector;

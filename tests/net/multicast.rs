@@ -3,9 +3,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::support::{HERE, poll_once, some_turns};
 #[cfg(unix)]
 use libc::{EADDRINUSE, EADDRNOTAVAIL, EINVAL};
+use support::{HERE, poll_once, some_turns};
 use torsade::net::ListenError;
 use torsade::net::datagram::{DatagramError, DatagramOptions, Interface};
 use torsade::{Failure, Reactor, UdpSocket};

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use crate::support::{HERE, MS, alive, nowhere, some_turns};
+use support::{HERE, MS, alive, nowhere, some_turns};
 use torsade::net::{
     ConnectError, ConnectOptions, HostsTable, LookupError, LookupErrorKind, NameResolver,
     SystemResolver,

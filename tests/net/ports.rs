@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use crate::support::{HERE, Log, MS, Spy, expect_reports, poll_once, some_turns, until};
 use futures::StreamExt;
+use support::{HERE, Log, MS, Spy, expect_reports, poll_once, some_turns, until};
 use torsade::net::ListenError;
 use torsade::net::ListenOptions;
 use torsade::transport::ConnectionError;

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::support::{HERE, Log, MS, Spy, alive, expect_reports, own, some_turns, until};
+use support::{HERE, Log, MS, Spy, alive, expect_reports, own, some_turns, until};
 use torsade::net::{EndpointError, ProxyOptions, ServerEndpoint};
 use torsade::reactor::Stopped;
 use torsade::testing::Random;
@@ -341,12 +341,12 @@ fn by_default_a_header_has_ten_seconds() {
 #[cfg(unix)]
 mod unix {
     use super::*;
-    use crate::support::folder::Folder;
     use std::io::Read;
+    use support::folder::Folder;
 
     on_both! {
         async fn proxied_unix_sockets_pass_descriptors_to_the_protocol(reactor) {
-            let folder = Folder::new();
+            let folder = Folder::create();
             let text = format!("haproxy:{}:trust=192.0.2.0/24", folder.socket());
             let port = reactor.serve(text, async |mut conn| {
                 let peer = conn.peer();

@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use crate::support::{HERE, Log, MS, Spy, expect_reports, some_turns, until};
+use support::{HERE, Log, MS, Spy, expect_reports, some_turns, until};
 use torsade::transport::{ConnectionError, Limits};
 use torsade::{Clock, Failure, Handle, Port, Reactor, Transport, yield_now};
 
@@ -276,7 +276,7 @@ on_all! {
         let mut conn = reactor.connect_stream(port.local_addr()).await?;
         conn.write_all(b"x").await?;
         conn.read_to_end(&mut Vec::new()).await?;
-        let closing = || crate::support::alive(&reactor).contains(&"closing connection");
+        let closing = || support::alive(&reactor).contains(&"closing connection");
         assert!(closing());
         for call in reactor.delayed_calls() {
             call.reset(MS);

@@ -5,9 +5,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use crate::support::{
-    HERE, Log, MS, Spy, expect_reports, nowhere, own, poll_once, some_turns, until,
-};
+use support::{HERE, Log, MS, Spy, expect_reports, nowhere, own, poll_once, some_turns, until};
 use torsade::net::{ConnectError, ConnectOptions};
 use torsade::{Cancelled, Clock, ConnectionError, Context, Protocol, Reactor};
 
@@ -273,7 +271,7 @@ fn stopping_the_reactor_fails_connecting_attempts() {
     drop(
         reactor
             .connect(address, Spy::new(&log))
-            .add_both(move |result| to.note(crate::support::how(&result.unwrap_err()))),
+            .add_both(move |result| to.note(support::how(&result.unwrap_err()))),
     );
     reactor.call_later(MS * 2, move || stop.stop().unwrap());
     reactor.run().unwrap();

@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use crate::support::{HERE, Log, MS, Spy, cpu_time, some_turns, until};
+use support::{HERE, Log, MS, Spy, cpu_time, some_turns, until};
 use torsade::protocols::{LineProtocol, Lines};
 use torsade::{Clock, Context, Failure, Protocol, Reactor, Transport};
 

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::io::ErrorKind;
 use std::rc::Rc;
 
-use crate::support::{HERE, Log, MS, Spy, alive, expect_reports, some_turns, until};
+use support::{HERE, Log, MS, Spy, alive, expect_reports, some_turns, until};
 use torsade::net::{ListenError, ListenOptions};
 use torsade::{Address, Clock, Factory, Phase, Port, Reactor, yield_now};
 

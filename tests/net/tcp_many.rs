@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use crate::support::{HERE, Log, Spy, until};
+use support::{HERE, Log, Spy, until};
 use torsade::net::ListenOptions;
 use torsade::{Connection, Failure, Reactor, yield_now};
 

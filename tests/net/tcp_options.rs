@@ -4,7 +4,7 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use crate::support::{HERE, Log, Spy};
+use support::{HERE, Log, Spy};
 use torsade::net::{ConnectOptions, ListenOptions};
 use torsade::protocol::SharedFactory;
 use torsade::{Address, Cancelled, Clock, Connection, Deferred, Factory, Reactor, yield_now};
@@ -253,7 +253,7 @@ fn a_hook_gets_the_socket_before_it_listens_and_before_each_attempt_to_connect()
             Ok(set_ip_ttl(socket, 9)?)
         });
         let both = [
-            crate::support::nowhere(&reactor).await?,
+            support::nowhere(&reactor).await?,
             port.local_addr().inet().unwrap(),
         ];
         let conn = reactor.connect_stream((both, &connect)).await?;
@@ -326,13 +326,13 @@ fn a_hook_that_cancels_its_own_connect_leaves_nothing_behind() {
 #[test]
 fn a_duplicated_descriptor_does_not_keep_the_loop_busy() {
     on_the_machine(async |reactor| {
-        let (mut client, server, port) = crate::support::ends(&reactor, HERE).await?;
+        let (mut client, server, port) = support::ends(&reactor, HERE).await?;
         let kept = server
             .transport()
             .with_fd(|socket| socket.try_clone_to_owned())??;
         let transport = server.transport();
         drop(server);
-        crate::support::until(|| !transport.is_connected() && transport.reason().is_some()).await;
+        support::until(|| !transport.is_connected() && transport.reason().is_some()).await;
         assert_eq!(
             transport.with_fd(|_| ()).unwrap_err().kind(),
             ErrorKind::NotConnected
@@ -352,7 +352,7 @@ fn keep_alive_times_are_the_systems() {
     use torsade::transport::KeepAlive;
 
     on_the_machine(async |reactor| {
-        let (client, server, port) = crate::support::ends(&reactor, HERE).await?;
+        let (client, server, port) = support::ends(&reactor, HERE).await?;
         let times = KeepAlive {
             idle: Duration::from_secs(60),
             interval: Duration::from_millis(10),

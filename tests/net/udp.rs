@@ -5,8 +5,8 @@ use std::rc::Rc;
 #[cfg(unix)]
 use std::task::Poll;
 
-use crate::support::{HERE, Log, MS, expect_reports, poll_once, some_turns, until};
 use futures::{SinkExt, StreamExt, future};
+use support::{HERE, Log, MS, expect_reports, poll_once, some_turns, until};
 use torsade::net::datagram::{DatagramError, DatagramOptions};
 use torsade::net::{ConnectError, ListenError};
 use torsade::{Address, Clock, Context, DatagramPort, DatagramProtocol, Failure, Reactor};

@@ -8,8 +8,8 @@ use std::os::unix::net::UnixListener;
 use std::pin::Pin;
 use std::task::Poll;
 
-use crate::support::folder::Folder;
-use crate::support::{HERE, Log, MS, Spy, cpu_time, ends, some_turns, until};
+use support::folder::Folder;
+use support::{HERE, Log, MS, Spy, cpu_time, ends, some_turns, until};
 use torsade::net::{ConnectError, ConnectOptions, ListenError, ListenOptions, ServerEndpoint};
 use torsade::{Address, Clock};
 
@@ -20,7 +20,7 @@ fn name(what: &str) -> Address {
 
 on_all! {
     async fn protocols_talk_over_a_path_and_know_their_addresses(reactor) {
-        let (folder, log) = (Folder::new(), Log::new());
+        let (folder, log) = (Folder::create(), Log::new());
         let (path, to) = (folder.socket(), log.clone());
         let port = reactor.listen(&path, move |peer| {
             to.note(format_args!("build {peer}"));
@@ -62,7 +62,7 @@ on_all! {
     }
 
     async fn the_text_of_an_address_can_be_listened_at_and_connected_to(reactor) {
-        let folder = Folder::new();
+        let folder = Folder::create();
         let paths = ["a:b", "a=b", r"a\b", "@x", "new\nline", "é"].map(|end| Address::from_path(folder.path(end)));
         let names = [&b"torsade x:y=z\\"[..], b"torsade \0\xff\n"].map(Address::from_abstract);
         for address in paths.into_iter().chain(names) {
@@ -80,7 +80,7 @@ on_all! {
     }
 
     async fn an_address_that_is_taken_is_an_error_until_its_port_stops(reactor) {
-        let folder = Folder::new();
+        let folder = Folder::create();
         for address in [folder.socket(), name("taken")] {
             let port = reactor.listen(&address, |_| Spy::echo())?;
             let failure = reactor.listen(&address, |_| Spy::echo()).unwrap_err();
@@ -92,7 +92,7 @@ on_all! {
     }
 
     async fn a_path_without_a_socket_is_not_found(reactor) {
-        let folder = Folder::new();
+        let folder = Folder::create();
         let failure = reactor.connect_stream(folder.socket()).await.unwrap_err();
         assert_eq!(expect_error!(failure, ConnectError::Failed { error, .. } => error).kind(), ErrorKind::NotFound);
     }
@@ -117,7 +117,7 @@ on_all! {
     }
 
     async fn a_half_closed_request_gets_its_reply(reactor) {
-        let folder = Folder::new();
+        let folder = Folder::create();
         let port = reactor.listen(folder.path("socket"), |_| Spy::echo())?;
         for size in [1, 1000, 3 << 20] {
             let (mut reader, mut writer) = reactor.connect_stream(folder.path("socket").as_path()).await?.split();
@@ -136,7 +136,7 @@ on_all! {
     }
 
     async fn bytes_before_the_end_are_read_although_the_peer_left_bytes_unread(reactor) {
-        let folder = Folder::new();
+        let folder = Folder::create();
         let (mut client, server, port) = ends(&reactor, folder.socket()).await?;
         client.write_all(b"never read").await?;
         some_turns().await;
@@ -150,13 +150,13 @@ on_all! {
     }
 
     async fn a_closed_connection_is_gone_at_once_and_its_bytes_are_read_later(reactor) {
-        let folder = Folder::new();
+        let folder = Folder::create();
         let (mut client, server, port) = ends(&reactor, folder.socket()).await?;
         let transport = server.transport();
         transport.write(vec![b'x'; 30_000]);
         drop(server);
         until(|| transport.reason().is_some()).await;
-        assert!(!crate::support::alive(&reactor).contains(&"closing connection"));
+        assert!(!support::alive(&reactor).contains(&"closing connection"));
         let mut all = Vec::new();
         assert_eq!(client.read_to_end(&mut all).await?, 30_000);
         drop(client);
@@ -164,7 +164,7 @@ on_all! {
     }
 
     async fn writing_to_a_closed_peer_is_a_broken_pipe(reactor) {
-        let (folder, log) = (Folder::new(), Log::new());
+        let (folder, log) = (Folder::create(), Log::new());
         let port = reactor.serve(folder.socket(), async |_conn| Ok(()))?;
         let client = Spy::new(&log).on_eof(|cx| cx.write("anybody there?"));
         reactor.connect(folder.socket(), client).await?;
@@ -174,7 +174,7 @@ on_all! {
     }
 
     async fn the_loop_does_not_spin_over_a_paused_connection_whose_peer_is_gone(reactor) {
-        let (folder, log) = (Folder::new(), Log::new());
+        let (folder, log) = (Folder::create(), Log::new());
         let port = reactor.serve(folder.socket(), async |_conn| Ok(()))?;
         let client = Spy::new(&log).on_made(|cx| cx.pause_producing());
         let handle = reactor.connect(folder.socket(), client).await?;
@@ -189,7 +189,7 @@ on_all! {
     }
 
     async fn options_of_tcp_are_ignored(reactor) {
-        let folder = Folder::new();
+        let folder = Folder::create();
         let (client, server, port) = ends(&reactor, folder.socket()).await?;
         for transport in [client.transport(), server.transport()] {
             assert!(transport.nodelay()?);
@@ -203,7 +203,7 @@ on_all! {
     }
 
     async fn each_end_has_the_peers_credentials(reactor) {
-        let folder = Folder::new();
+        let folder = Folder::create();
         let (client, server, port) = ends(&reactor, folder.socket()).await?;
         for transport in [client.transport(), server.transport()] {
             let peer = transport.peer_credentials()?;
@@ -221,7 +221,7 @@ on_all! {
     }
 
     async fn a_hundred_connect_at_once_with_a_backlog_of_one(reactor) {
-        let folder = Folder::new();
+        let folder = Folder::create();
         let options = ListenOptions::new().backlog(1);
         let port = reactor.listen((folder.socket(), &options), |_| Spy::echo())?;
         let connecting: Vec<_> = (0..100).map(|_| reactor.connect_stream(folder.socket())).collect();
@@ -234,7 +234,7 @@ on_all! {
     }
 
     async fn a_client_bound_to_a_path_is_identified_by_it(reactor) {
-        let folder = Folder::new();
+        let folder = Folder::create();
         let own = Address::from_path(folder.path("client"));
         let options = ConnectOptions::new().bind(own.clone());
         let seen = Log::new();
@@ -258,7 +258,7 @@ mod without_tls {
 
     on_both! {
         async fn an_abort_is_an_end_of_file_or_a_reset_if_bytes_were_unread(reactor) {
-            let folder = Folder::new();
+            let folder = Folder::create();
             let (mut client, server, port) = ends(&reactor, folder.socket()).await?;
             server.transport().abort_connection();
             assert_eq!(client.read(&mut [0]).await?, 0);
@@ -280,7 +280,7 @@ mod without_tls {
 fn a_task_that_only_reads_learns_by_hypers_flush_that_the_loop_could_not_write() {
     use hyper::rt::{Read, ReadBuf, Write};
     torsade::testing::run_on(torsade::Reactor::new().unwrap(), async |reactor| {
-        let folder = Folder::new();
+        let folder = Folder::create();
         let listener = UnixListener::bind(folder.path("socket"))?;
         let mut conn = reactor
             .connect_stream(Address::from_path(folder.path("socket")))

@@ -9,8 +9,8 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::support::{Log, MS, expect_reports, some_turns, until};
 use futures::{SinkExt, future};
+use support::{Log, MS, expect_reports, some_turns, until};
 use torsade::net::ListenError;
 use torsade::net::datagram::{DatagramError, DatagramOptions};
 use torsade::reactor::Grace;

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use crate::support::folder::Folder;
-use crate::support::{MS, Spy, alive, own, some_turns};
+use support::folder::Folder;
+use support::{MS, Spy, alive, own, some_turns};
 use torsade::locks::DeferredFilesystemLock;
 use torsade::net::{ConnectError, ConnectOptions, ListenError, ListenOptions, ServerEndpoint};
 use torsade::{Address, Cancelled, Clock, Failure, Port, Reactor, testing};
@@ -46,7 +46,7 @@ fn a_dead_process() -> u32 {
 #[test]
 fn the_file_has_the_requested_mode_whatever_the_umask() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
-        let folder = Folder::new();
+        let folder = Folder::create();
         for (options, mode) in [
             (ListenOptions::new(), 0o666),
             (ListenOptions::new().mode(0o600), 0o600),
@@ -67,7 +67,7 @@ fn the_file_has_the_requested_mode_whatever_the_umask() {
 #[test]
 fn the_mode_and_the_lock_of_a_call_hold_for_an_endpoint_value() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
-        let folder = Folder::new();
+        let folder = Folder::create();
         let call = ListenOptions::new().mode(0o600).lock_file(true);
         let by_path = ServerEndpoint::new(folder.path("socket"));
         let by_text = ServerEndpoint::parse(&folder.socket().to_string())?;
@@ -95,7 +95,7 @@ fn the_mode_and_the_lock_of_a_call_hold_for_an_endpoint_value() {
 
 #[test]
 fn the_file_never_has_more_than_its_mode() {
-    let folder = Folder::new();
+    let folder = Folder::create();
     let (path, over) = (folder.path("socket"), Arc::new(AtomicBool::new(false)));
     let until = over.clone();
     let watcher = thread::spawn(move || {
@@ -130,7 +130,7 @@ fn the_file_never_has_more_than_its_mode() {
 #[test]
 fn a_port_that_stops_removes_its_file_and_its_lock() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
-        let folder = Folder::new();
+        let folder = Folder::create();
         let port = listen(&reactor, &folder.socket(), &locked())?;
         assert_eq!(folder.files(), ["socket", "socket.lock"]);
         let holder = fs::read_link(folder.path("socket.lock"))?;
@@ -143,7 +143,7 @@ fn a_port_that_stops_removes_its_file_and_its_lock() {
 
 #[test]
 fn a_reactor_that_is_dropped_removes_them_too() {
-    let folder = Folder::new();
+    let folder = Folder::create();
     let reactor = Reactor::new().unwrap();
     let port = listen(&reactor, &folder.socket(), &locked()).unwrap();
     drop(reactor);
@@ -154,7 +154,7 @@ fn a_reactor_that_is_dropped_removes_them_too() {
 #[test]
 fn a_replaced_file_is_not_removed() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
-        let folder = Folder::new();
+        let folder = Folder::create();
         let port = listen(&reactor, &folder.socket(), &ListenOptions::new())?;
         let path = folder.path("socket");
         fs::rename(&path, folder.path("away"))?;
@@ -170,7 +170,7 @@ fn a_replaced_file_is_not_removed() {
 #[test]
 fn without_a_lock_an_existing_file_is_an_error_and_stays() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
-        let folder = Folder::new();
+        let folder = Folder::create();
         drop(UnixListener::bind(folder.path("socket"))?);
         for options in [ListenOptions::new(), locked()] {
             let error = refusal(&reactor, &folder.socket(), &options);
@@ -184,7 +184,7 @@ fn without_a_lock_an_existing_file_is_an_error_and_stays() {
 #[test]
 fn the_error_names_the_living_owner_of_the_lock() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
-        let folder = Folder::new();
+        let folder = Folder::create();
         let lock = folder.path("socket.lock");
         let port = listen(&reactor, &folder.socket(), &locked())?;
         let us = process::id();
@@ -208,7 +208,7 @@ fn the_error_names_the_living_owner_of_the_lock() {
 #[test]
 fn the_files_of_a_dead_process_are_taken_over() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
-        let folder = Folder::new();
+        let folder = Folder::create();
         drop(UnixListener::bind(folder.path("socket"))?);
         symlink(a_dead_process().to_string(), folder.path("socket.lock"))?;
         let port = listen(&reactor, &folder.socket(), &locked())?;
@@ -228,7 +228,7 @@ fn the_files_of_a_dead_process_are_taken_over() {
 #[test]
 fn a_file_that_is_not_a_socket_is_never_removed() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
-        let folder = Folder::new();
+        let folder = Folder::create();
         let path = folder.path("socket");
         fs::write(&path, "precious")?;
         symlink(a_dead_process().to_string(), folder.path("socket.lock"))?;
@@ -252,7 +252,7 @@ fn a_file_that_is_not_a_socket_is_never_removed() {
 #[test]
 fn an_invalid_lock_is_an_error() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
-        let folder = Folder::new();
+        let folder = Folder::create();
         fs::write(folder.path("socket.lock"), "")?;
         let error = refusal(&reactor, &folder.socket(), &locked());
         assert!(
@@ -267,7 +267,7 @@ fn an_invalid_lock_is_an_error() {
 #[test]
 fn a_description_locks_unless_it_or_the_options_say_otherwise() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
-        let folder = Folder::new();
+        let folder = Folder::create();
         let text = folder.socket().to_string();
         let off = ListenOptions::new().lock_file(false);
         for (text, options, files) in [
@@ -289,7 +289,7 @@ fn a_description_locks_unless_it_or_the_options_say_otherwise() {
 #[test]
 fn a_client_may_require_the_lock() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
-        let folder = Folder::new();
+        let folder = Folder::create();
         let want = ConnectOptions::new().lock_file(true);
         let port = listen(&reactor, &folder.socket(), &ListenOptions::new())?;
         let failure = reactor
@@ -325,7 +325,7 @@ fn a_client_may_require_the_lock() {
 #[test]
 fn without_an_accept_the_time_limit_or_cancelling_ends_the_attempt() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
-        let folder = Folder::new();
+        let folder = Folder::create();
         let full = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
         full.bind(&socket2::SockAddr::unix(folder.path("socket"))?)?;
         full.listen(0)?;
@@ -361,7 +361,7 @@ fn without_an_accept_the_time_limit_or_cancelling_ends_the_attempt() {
 #[test]
 fn a_missing_folder_is_an_error() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
-        let folder = Folder::new();
+        let folder = Folder::create();
         let address = Address::from_path(folder.path("no/socket"));
         for options in [ListenOptions::new(), locked()] {
             let error = refusal(&reactor, &address, &options);
@@ -386,7 +386,7 @@ fn a_peer_in_another_pid_namespace_has_no_pid() {
         });
         return;
     }
-    let folder = Folder::new();
+    let folder = Folder::create();
     let _open = UnixListener::bind(folder.path("socket")).unwrap();
     let run = |program: &[&str]| {
         let mut command = Command::new("unshare");
@@ -412,7 +412,7 @@ fn a_peer_in_another_pid_namespace_has_no_pid() {
 #[test]
 fn a_bound_client_may_try_again() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
-        let folder = Folder::new();
+        let folder = Folder::create();
         let own = Address::from_path(folder.path("own"));
         let options = ConnectOptions::new().bind(own.clone());
         for _ in 0..2 {

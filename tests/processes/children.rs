@@ -6,10 +6,8 @@ use std::io::ErrorKind;
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
-use crate::support::noted::Noted;
-use crate::support::{
-    Log, Spy, children, cpu_time, expect_reports, has_zombies, role, some_turns, until,
-};
+use support::noted::Noted;
+use support::{Log, Spy, children, cpu_time, expect_reports, has_zombies, role, some_turns, until};
 use torsade::clock::TimedOut;
 use torsade::defer::gather;
 use torsade::process::{ChildFd, Command, ProcessError};

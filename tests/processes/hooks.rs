@@ -6,8 +6,8 @@ use std::cell::Cell;
 use std::os::unix::process::ExitStatusExt;
 use std::rc::Rc;
 
-use crate::support::noted::Noted;
-use crate::support::{Log, Spy, expect_reports, some_turns, until};
+use support::noted::Noted;
+use support::{Log, Spy, expect_reports, some_turns, until};
 use torsade::process::{Command, ProcessError};
 use torsade::testing::Programs;
 use torsade::{Cancelled, Clock, ConnectionError, Failure, Reactor, Signal, testing};

@@ -9,9 +9,9 @@ use std::process::ExitStatus;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::support::noted::Noted;
-use crate::support::{Log, children, cpu_time, role, some_turns, until};
 use rustix::process::{Resource, Rlimit, getpgid, getppid, getrlimit, setpgid, setrlimit};
+use support::noted::Noted;
+use support::{Log, children, cpu_time, role, some_turns, until};
 use torsade::process::{ChildFd, Command, Process, ProcessError, ProcessProtocol};
 use torsade::transport::Limits;
 use torsade::{Cancelled, Context, Failure, Reactor, testing};
@@ -105,7 +105,7 @@ async fn end_together(reactor: &Reactor) -> Result<(), Failure> {
     }
     some_turns().await;
     assert_eq!(children().len(), COUNT);
-    assert!(all.borrow().is_empty() && !crate::support::has_zombies());
+    assert!(all.borrow().is_empty() && !support::has_zombies());
     drop(delayed_close);
     until(|| all.borrow().len() == COUNT).await;
     let mut ends = all.take();
@@ -184,7 +184,7 @@ fn one_that_has_left_the_group_it_led_is_killed_all_the_same() {
 #[test]
 fn an_output_that_is_cancelled_does_not_wait_for_a_daemon_that_holds_the_pipes() {
     run(async |reactor| {
-        let folder = crate::support::folder::Folder::new();
+        let folder = support::folder::Folder::create();
         let observed = folder.path("daemon");
         // It is of another session and another parent, and has our pipes.
         let script = "(setsid sleep 1000 & echo $! > $TOLD); exec sleep 1000";

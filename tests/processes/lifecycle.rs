@@ -6,8 +6,8 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::rc::Rc;
 
-use crate::support::noted::{Noted, describe_exit};
-use crate::support::{Log, expect_reports, some_turns, until};
+use support::noted::{Noted, describe_exit};
+use support::{Log, expect_reports, some_turns, until};
 use torsade::process::{ChildFd, Command, ProcessError};
 use torsade::reactor::Stopped;
 use torsade::signals::SignalError;
@@ -164,7 +164,7 @@ fn an_exit_is_reported_while_another_process_holds_the_pipes() {
 #[test]
 fn output_after_the_exit_is_delivered_after_process_exited() {
     run(async |reactor| {
-        let (log, gate) = (Log::new(), crate::support::folder::Folder::new());
+        let (log, gate) = (Log::new(), support::folder::Folder::create());
         let go = gate.path("go");
         let script =
             "(for n in $(seq 2000); do test -e $GO && break; sleep 0.01; done; echo late) & exit 0";
@@ -554,7 +554,7 @@ fn a_child_that_other_code_has_waited_for_ends_all_the_same() {
 
 #[test]
 fn one_that_is_traced_when_it_ends_is_waited_for_without_turning_in_circles() {
-    let Some(python) = crate::support::foreign::python() else {
+    let Some(python) = support::foreign::python() else {
         return;
     };
     run(async |reactor| {
@@ -575,9 +575,9 @@ fn one_that_is_traced_when_it_ends_is_waited_for_without_turning_in_circles() {
         child.kill();
         let stat = format!("/proc/{pid}/stat");
         until(|| fs::read_to_string(&stat).unwrap().contains(") Z ")).await;
-        let before = crate::support::cpu_time();
+        let before = support::cpu_time();
         reactor.sleep(std::time::Duration::from_millis(300)).await?;
-        let busy = crate::support::cpu_time() - before;
+        let busy = support::cpu_time() - before;
         assert!(busy < 100_000, "it spins");
         assert!(child.process().is_running(), "as far as is known");
         drop(tracer.take_stdin()?);
@@ -607,7 +607,7 @@ fn a_reactor_that_ends_first_reports_it_and_leaves_no_zombie() {
     // Its input is closed, so it ends by itself; and other code has waited for it.
     run(async |reactor| {
         let _ = reactor;
-        until(|| crate::support::children().is_empty() || !crate::support::has_zombies()).await;
+        until(|| support::children().is_empty() || !support::has_zombies()).await;
         Ok(())
     });
 }

@@ -1,8 +1,7 @@
 //! Other programs as children, and the standard input and output of this one.
 
 #[macro_use]
-#[path = "../support/mod.rs"]
-mod support;
+extern crate support;
 
 mod children;
 mod hooks;

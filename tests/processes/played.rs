@@ -4,7 +4,7 @@
 use std::io::ErrorKind;
 use std::os::unix::process::ExitStatusExt;
 
-use crate::support::{expect_reports, some_turns};
+use support::{expect_reports, some_turns};
 use torsade::process::Command;
 use torsade::testing::{self, Programs};
 use torsade::{Failure, Reactor, Signal};

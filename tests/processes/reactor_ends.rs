@@ -6,8 +6,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::noted::Noted;
-use crate::support::{Log, expect_reports, own, some_turns, until};
+use support::noted::Noted;
+use support::{Log, expect_reports, own, some_turns, until};
 use torsade::process::Command;
 use torsade::reactor::Stopped;
 use torsade::testing::Programs;
@@ -165,7 +165,7 @@ fn an_orphan_that_is_traced_when_it_ends_is_waited_for_without_turning_in_circle
 }
 
 fn keep_a_traced_one() {
-    let Some(python) = crate::support::foreign::python() else {
+    let Some(python) = support::foreign::python() else {
         return;
     };
     run(async |reactor| {

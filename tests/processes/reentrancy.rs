@@ -9,8 +9,8 @@ use std::rc::Rc;
 use std::time::Duration;
 use torsade::Phase;
 
-use crate::support::noted::Noted;
-use crate::support::{Log, children, expect_reports, until};
+use support::noted::Noted;
+use support::{Log, children, expect_reports, until};
 use torsade::process::{Command, Process, ProcessProtocol};
 use torsade::{Context, Failure, Handle, Reactor, testing};
 
@@ -299,7 +299,7 @@ fn at_its_end_it_is_not_connected_and_no_mail_reaches_it() {
         *kept.borrow_mut() = Some(handle.clone());
         handle.closed().await?;
         check(&log, "mail");
-        crate::support::some_turns().await;
+        support::some_turns().await;
         assert!(!log.has("mail"));
         Ok(())
     });
@@ -353,7 +353,7 @@ fn the_reactor_may_be_stopped_in_every_hook() {
         }
     }
     run(async |_| {
-        until(|| children().is_empty() || !crate::support::has_zombies()).await;
+        until(|| children().is_empty() || !support::has_zombies()).await;
         Ok(())
     });
 }

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::{process, thread};
 
-use crate::support::folder::Folder;
-use crate::support::noted::Noted;
-use crate::support::{Log, Spy, children, role, some_turns};
+use support::folder::Folder;
+use support::noted::Noted;
+use support::{Log, Spy, children, role, some_turns};
 use torsade::process::{ChildFd, Command, Output, ProcessError};
 use torsade::{Failure, Reactor, testing};
 
@@ -93,7 +93,7 @@ fn a_child_inherits_the_environment_unless_it_is_changed() {
 #[test]
 fn a_child_has_the_requested_directory_and_name() {
     run(async |reactor| {
-        let folder = Folder::new();
+        let folder = Folder::create();
         let path = fs::canonicalize(folder.path("")).unwrap();
         let there = Command::new("pwd").current_dir(&path);
         assert_eq!(text(&there.output(&reactor).await?), path.to_str().unwrap());
@@ -112,7 +112,7 @@ fn a_child_has_the_requested_directory_and_name() {
 #[test]
 fn a_program_is_looked_for_along_the_path_that_the_child_has() {
     run(async |reactor| {
-        let folder = Folder::new();
+        let folder = Folder::create();
         let (first, second) = (folder.path("first"), folder.path("second"));
         for (location, mode) in [(&first, 0o644), (&second, 0o755)] {
             fs::create_dir(location).unwrap();
@@ -260,7 +260,7 @@ fn a_child_has_the_requested_descriptors_and_no_others() {
         let leaky = sockets[0].try_clone().unwrap();
         rustix::io::fcntl_setfd(&leaky, rustix::io::FdFlags::empty())?;
 
-        let folder = Folder::new();
+        let folder = Folder::create();
         let path = folder.path("given");
         let given = File::create(&path).unwrap();
         for round in 0..20 {
@@ -306,7 +306,7 @@ fn a_child_may_have_nothing_at_all() {
 #[test]
 fn descriptors_of_ours_are_given_under_any_numbers_also_swapped() {
     run(async |reactor| {
-        let folder = Folder::new();
+        let folder = Folder::create();
         let (a, b) = (folder.path("a"), folder.path("b"));
         for _ in 0..3 {
             let (file_a, file_b) = (File::create(&a).unwrap(), File::create(&b).unwrap());
@@ -350,7 +350,7 @@ fn descriptors_of_ours_are_given_under_any_numbers_also_swapped() {
 #[test]
 fn a_program_that_cannot_be_started_is_an_error_of_the_call() {
     run(async |reactor| {
-        let folder = Folder::new();
+        let folder = Folder::create();
         let (plain, folder_path) = (folder.path("plain"), folder.path(""));
         fs::write(&plain, "no program").unwrap();
         let garbage = folder.path("garbage");
@@ -481,7 +481,7 @@ fn children_that_failed_are_not_left_behind() {
             assert!(Command::new("/no/such").output(&reactor).await.is_err());
         }
         // Others may have children of theirs meanwhile, but no zombie stays.
-        crate::support::until(|| !crate::support::has_zombies()).await;
+        support::until(|| !support::has_zombies()).await;
         Ok(())
     });
 }
@@ -489,7 +489,7 @@ fn children_that_failed_are_not_left_behind() {
 /// Gives a child each number that may be free here. (No other code in this process opens a
 /// descriptor.)
 async fn deal(reactor: &Reactor) -> Result<(), Failure> {
-    let folder = Folder::new();
+    let folder = Folder::create();
     let paths = [folder.path("even"), folder.path("odd")];
     let files: Vec<ChildFd> = paths
         .iter()

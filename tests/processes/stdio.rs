@@ -13,14 +13,14 @@ use std::thread;
 use std::time::Duration;
 use torsade::net::Terminal;
 
-use crate::support::folder::Folder;
-use crate::support::foreign::need;
-use crate::support::program::PATIENCE;
-use crate::support::role::{self, READY, after_ready, await_text, child, end, pipe, spy};
-use crate::support::{Log, Spy, await_that, cpu_time, how, some_turns, until};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use support::folder::Folder;
+use support::foreign::need;
+use support::program::PATIENCE;
+use support::role::{self, READY, after_ready, await_text, child, end, pipe, spy};
+use support::{Log, Spy, await_that, cpu_time, how, some_turns, until};
 use torsade::net::{ListenError, ServerEndpoint};
 use torsade::reactor::Grace;
 use torsade::{Address, Clock, Connection, Failure, Handle, Reactor, Transport, testing};
@@ -204,7 +204,7 @@ fn a_megabyte_goes_through_pipes_exactly() {
 
 #[test]
 fn a_megabyte_goes_from_file_to_file_exactly() {
-    let folder = Folder::new();
+    let folder = Folder::create();
     let (from, to) = (folder.path("from"), folder.path("to"));
     fs::write(&from, a_megabyte()).unwrap();
     let mut command = child("echo");
@@ -346,9 +346,9 @@ fn the_end_does_not_wait_for_input() {
 #[test]
 fn the_end_does_not_wait_for_a_thread_that_reads_another_users_file() {
     let Some(setpriv) = need("setpriv").filter(|_| rustix::process::getuid().is_root()) else {
-        return crate::support::foreign::say("skipped: only root can change its user");
+        return support::foreign::say("skipped: only root can change its user");
     };
-    let folder = Folder::new();
+    let folder = Folder::create();
     let words = role::words();
     let exe = folder.path("exe");
     // Written by another program: a file that is being written cannot be executed, and children
@@ -472,7 +472,7 @@ fn output_of_a_child_that_has_closed_its_input_is_read_to_the_end() {
             let mut conn = torsade::net::Stdio::of(output, input).open(&reactor)?;
             conn.write_all(b"one\ntwo\n").await?;
             let before = cpu_time();
-            reactor.sleep(crate::support::MS * wait).await?;
+            reactor.sleep(support::MS * wait).await?;
             // Bytes without a reader are discarded, and delay nothing.
             conn.write_all(&much).await?;
             conn.flush().await?;
@@ -503,7 +503,7 @@ fn one_that_is_paused_is_not_read_and_does_not_spin() {
         some_turns().await;
         assert_eq!(log.all(), ["made"]);
         let before = cpu_time();
-        reactor.sleep(crate::support::MS * 100).await?;
+        reactor.sleep(support::MS * 100).await?;
         assert!(cpu_time() - before < 50_000, "it spins");
         handle.transport().expect("it is there").resume_producing();
         until(|| log.has("lost done")).await;
@@ -527,7 +527,7 @@ fn the_thread_of_an_unpollable_descriptor_ends_with_its_connection() {
         assert_eq!(u64::from_ne_bytes(number), 7);
         let mut next = [0];
         let mut waiting = Box::pin(conn.read(&mut next));
-        assert!(crate::support::poll_once(&mut waiting).await.is_pending());
+        assert!(support::poll_once(&mut waiting).await.is_pending());
         some_turns().await;
         await_that(|| has_thread("self", "torsade-input"));
         drop(waiting);
@@ -685,7 +685,7 @@ on_both! {
     }
 
     async fn a_panic_in_a_hook_is_the_reason_of_the_end(reactor) {
-        let reports = crate::support::expect_reports(&reactor);
+        let reports = support::expect_reports(&reactor);
         for bad in ["made", "data", "eof"] {
             let log = Log::new();
             let blow = move |hook: &str| assert_ne!(hook, bad);

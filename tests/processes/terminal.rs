@@ -10,11 +10,11 @@ use std::process::{Command, Stdio};
 use std::thread;
 use torsade::net::Terminal;
 
-use crate::support::HERE;
-use crate::support::folder::Folder;
-use crate::support::foreign::need;
-use crate::support::program::{Client, PATIENCE, Program, example_path};
-use crate::support::role::{self, READY, await_text};
+use support::HERE;
+use support::folder::Folder;
+use support::foreign::need;
+use support::program::{Client, PATIENCE, Program, example_path};
+use support::role::{self, READY, await_text};
 use torsade::{Failure, Reactor, process};
 
 /// Runs the child's role.
@@ -96,7 +96,7 @@ struct Tmux {
 impl Tmux {
     fn new() -> Option<Self> {
         need("tmux")?;
-        let folder = Folder::new();
+        let folder = Folder::create();
         let socket = folder.path("tmux").to_str().unwrap().to_owned();
         let this = Self { socket, folder };
         let size = ["-x", "100", "-y", "40"];

@@ -9,8 +9,8 @@ use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::debugged::{debugged, next_line, shapes};
-use crate::support::{HERE, MS, expect_reports, own};
+use support::debugged::{debugged, next_line, shapes};
+use support::{HERE, MS, expect_reports, own};
 use torsade::failure::TraceFrame;
 use torsade::reactor::{Blocked, RemoteResolver};
 use torsade::{Clock, Deferred, Failure, Reactor, fail, testing, yield_now};

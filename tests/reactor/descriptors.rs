@@ -8,8 +8,8 @@ use std::time::Instant;
 use torsade::reactor::Interest;
 
 use crate::pipe::Pipe;
-use crate::support::program::PATIENCE;
-use crate::support::{HERE, Log, MS, Spy, expect_reports, some_turns, until};
+use support::program::PATIENCE;
+use support::{HERE, Log, MS, Spy, expect_reports, some_turns, until};
 use torsade::Reactor;
 use torsade::reactor::AnyWatch;
 

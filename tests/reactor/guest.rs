@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use torsade::reactor::Interest;
 
 use crate::pipe::Pipe;
-use crate::support::program::PATIENCE;
-use crate::support::{HERE, Log, MS, Spy, expect_reports, own};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use support::program::PATIENCE;
+use support::{HERE, Log, MS, Spy, expect_reports, own};
 use torsade::reactor::{Poller, ReactorError};
 use torsade::{Clock, Deferred, Failure, Phase, Reactor, Signal};
 

@@ -1,8 +1,7 @@
 //! The loop itself: turns, watched descriptors, pollers, re-entrancy, debug mode and its watchdog.
 
 #[macro_use]
-#[path = "../support/mod.rs"]
-mod support;
+extern crate support;
 
 mod debug;
 mod descriptors;

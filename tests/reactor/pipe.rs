@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use torsade::{Descriptor, Failure, Watch};
 
-use crate::support::Log;
+use support::Log;
 
 /// One end of a pipe that notes what happens to it.
 pub(crate) struct Pipe<E: AsFd + 'static> {

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use crate::support::own;
+use support::own;
 use torsade::Reactor;
 use torsade::reactor::{Poller, ReactorError};
 

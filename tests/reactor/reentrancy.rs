@@ -17,8 +17,8 @@ use torsade::net::ClientEndpoint;
 use torsade::reactor::Interest;
 
 #[cfg(unix)]
-use crate::support::watched::{Pipe, pipe};
-use crate::support::{HERE, MS};
+use support::watched::{Pipe, pipe};
+use support::{HERE, MS};
 use torsade::reactor::Stopped;
 use torsade::transport::Limits;
 use torsade::{

@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
-use crate::support::{HERE, Log, MS, subscribe, until};
+use support::{HERE, Log, MS, subscribe, until};
 use torsade::net::datagram::{DatagramPort, DatagramProtocol};
 use torsade::process::{Command, Process, ProcessProtocol};
 use torsade::scope::scope;

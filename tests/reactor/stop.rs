@@ -1,6 +1,6 @@
 //! The end of a run: tasks that wait for the stop, and `main`.
 
-use crate::support::{HERE, Log, MS, Spy};
+use support::{HERE, Log, MS, Spy};
 use torsade::reactor::Stopped;
 use torsade::{Clock, Failure, Phase, Reactor};
 

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::support::{HERE, Log, MS, Spy, alive, cpu_time, expect_reports, some_turns, until};
+use support::{HERE, Log, MS, Spy, alive, cpu_time, expect_reports, some_turns, until};
 use torsade::clock::TimedOut;
 use torsade::reactor::{ReactorError, Stopped};
 use torsade::report::Origin;
@@ -616,7 +616,7 @@ on_both_by_hand! {
     }
 
     fn panics_can_stop_or_leave_run(reactor) {
-        let reactor = crate::support::builder_like(&reactor).on_panic(OnPanic::Stop).build().unwrap();
+        let reactor = support::builder_like(&reactor).on_panic(OnPanic::Stop).build().unwrap();
         reactor.on_report(|_| {});
         reactor.call_soon(|| panic!("stop"));
         reactor.run().unwrap();

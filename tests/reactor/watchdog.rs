@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 use torsade::reactor::Interest;
 
-use crate::support::{HERE, MS, until};
+use support::{HERE, MS, until};
 use torsade::locks::DeferredLock;
 
 use torsade::net::{ClientFactory, Connector, NameResolver};
@@ -564,7 +564,7 @@ fn produce(
     let kept = accepted.clone();
     let port = reactor.listen(HERE, move |_| {
         let kept = kept.clone();
-        crate::support::Spy::new(&crate::support::Log::new())
+        support::Spy::new(&support::Log::new())
             .on_made(move |transport| drop(kept.replace(Some(transport.clone()))))
     });
     async move {

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::support::{HERE, Log, MS, Spy, expect_reports, until};
+use support::{HERE, Log, MS, Spy, expect_reports, until};
 use torsade::net::ConnectError;
 use torsade::services::{Backoff, ClientService, PortService, Service, ServiceError};
 use torsade::{Cancelled, Clock, Deferred, Failure, Port, Reactor, yield_now};
@@ -26,7 +26,7 @@ on_both! {
         given_up.cancel();
         assert!(given_up.await.unwrap_err().is::<Cancelled>());
         let seen = log.clone();
-        let closed = handle.closed().map(move |reason| seen.note(crate::support::how(&reason)));
+        let closed = handle.closed().map(move |reason| seen.note(support::how(&reason)));
         handle.transport().unwrap().abort_connection();
         closed.await?;
         assert_eq!(log.take(), ["made", "lost aborted", "aborted"]);
@@ -245,16 +245,16 @@ on_both! {
         client.start()?;
         client.when_connected_within(1).await.unwrap_err();
         yield_now().await;
-        assert!(!crate::support::alive(&reactor).is_empty(), "the wait of a second or so");
+        assert!(!support::alive(&reactor).is_empty(), "the wait of a second or so");
         let waiting = client.when_connected();
         let (stopped, start) = (client.stop(), reactor.now());
         assert!(waiting.is_settled() && waiting.await.unwrap_err().is::<Cancelled>());
         stopped.await?;
-        assert!(reactor.now() - start < SECOND && crate::support::alive(&reactor).is_empty());
+        assert!(reactor.now() - start < SECOND && support::alive(&reactor).is_empty());
     }
 
     async fn failures_are_counted_and_when_connected_within_limits_them(reactor) {
-        let address = crate::support::nowhere(&reactor).await?;
+        let address = support::nowhere(&reactor).await?;
         let quick = Backoff::new().initial(MS).factor(1.0).jitter(Duration::ZERO);
         let client = ClientService::new(&reactor, address, Spy::echo)?.backoff(quick);
         client.start()?;

@@ -1,8 +1,7 @@
 //! Services: starting, stopping, and clients that reconnect.
 
 #[macro_use]
-#[path = "../support/mod.rs"]
-mod support;
+extern crate support;
 
 mod client;
 mod start_and_stop;

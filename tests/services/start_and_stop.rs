@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::support::{HERE, Log, MS, Spy, until};
+use support::{HERE, Log, MS, Spy, until};
 use torsade::repeat::{CooperateError, Slice};
 use torsade::services::{self, MultiService, PortService, Service, ServiceError, TimerService};
 use torsade::{
@@ -410,7 +410,7 @@ on_both! {
         let steps = Rc::new(Cell::new(0));
         let count = steps.clone();
         let work = cooperator.cooperate((0..1000).map(move |_| count.set(count.get() + 1)));
-        crate::support::some_turns().await;
+        support::some_turns().await;
         assert_eq!(steps.get(), 0);
         all.start()?;
         work.when_done().await?;

@@ -13,8 +13,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::alone;
-use crate::support::{HERE, MS, Spy};
 use rustix::pipe::pipe;
+use support::{HERE, MS, Spy};
 use torsade::{Clock, Failure, Reactor, Signal, spawn};
 
 /// Signals that another thread sends to this one until it is dropped.

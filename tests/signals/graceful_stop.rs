@@ -4,9 +4,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{own, signals};
 #[cfg(target_os = "linux")]
 use rustix::process::{Pid, kill_process};
+use support::{own, signals};
 use torsade::{Clock, Context, Deferred, Phase, Protocol, Reactor, Signal};
 
 /// Runs the child's role; does nothing in the parent.

@@ -14,11 +14,11 @@ use std::sync::mpsc;
 use std::thread;
 
 use crate::alone;
-use crate::support::signals::{self, is_caught, is_end_by, is_ignored};
-use crate::support::{Log, MS, expect_reports, poll_once, role};
 use futures::stream::StreamExt;
 #[cfg(unix)]
 use rustix::process::{getpid, kill_process};
+use support::signals::{self, is_caught, is_end_by, is_ignored};
+use support::{Log, MS, expect_reports, poll_once, role};
 use torsade::reactor::Stopped;
 use torsade::signals::SignalError;
 use torsade::{Cancelled, Clock, Deferred, Phase, Reactor, Signal, testing, yield_now};
@@ -293,7 +293,7 @@ on_both_by_hand! {
 
     fn a_test_may_have_a_reactor_stopped(reactor) {
         let _alone = alone();
-        let reactor = crate::support::builder_like(&reactor).stops_on_signals(true).build().unwrap();
+        let reactor = support::builder_like(&reactor).stops_on_signals(true).build().unwrap();
         let stop = reactor.clone();
         reactor.add_system_event_trigger(Phase::After, "startup", move || {
             assert!(testing::deliver_signal(&stop, Signal::TERM));
@@ -307,7 +307,7 @@ on_both_by_hand! {
 
     fn a_signal_that_finds_the_reactor_stopping_has_not_stopped_it(reactor) {
         let _alone = alone();
-        let reactor = crate::support::builder_like(&reactor).stops_on_signals(true).build().unwrap();
+        let reactor = support::builder_like(&reactor).stops_on_signals(true).build().unwrap();
         let stop = reactor.clone();
         reactor.add_system_event_trigger(Phase::After, "startup", move || {
             stop.stop().unwrap();
@@ -319,7 +319,7 @@ on_both_by_hand! {
 
     fn a_stop_signal_before_the_start_is_over_stops_it_then(reactor) {
         let _alone = alone();
-        let reactor = crate::support::builder_like(&reactor).stops_on_signals(true).build().unwrap();
+        let reactor = support::builder_like(&reactor).stops_on_signals(true).build().unwrap();
         let log = Log::new();
         let (waits, resolver) = Deferred::<()>::pair();
         reactor.add_system_event_trigger(Phase::Before, "startup", move || waits);

@@ -2,8 +2,7 @@
 //! handlers belong to the process and would affect every other test in it.
 
 #[macro_use]
-#[path = "../support/mod.rs"]
-mod support;
+extern crate support;
 
 mod flood;
 mod graceful_stop;

@@ -9,7 +9,7 @@ use std::task::Poll;
 
 use futures::AsyncWrite;
 
-use crate::support::{HERE, Log, Spy, expect_reports, how, poll_once, some_turns, until};
+use support::{HERE, Log, Spy, expect_reports, how, poll_once, some_turns, until};
 use torsade::net::{ConnectOptions, ListenOptions};
 use torsade::transport::Limits;
 use torsade::{Connection, Transport, yield_now};

@@ -5,9 +5,9 @@ use std::io::{ErrorKind, IoSlice};
 use std::rc::Rc;
 use std::task::Poll;
 
-use crate::support::{HERE, Log, MS, Spy, ends, poll_once, some_turns, until};
 use futures::StreamExt;
 use futures::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, Cursor};
+use support::{HERE, Log, MS, Spy, ends, poll_once, some_turns, until};
 use torsade::protocols::FrameError;
 use torsade::{Clock, yield_now};
 

@@ -9,7 +9,7 @@ use std::task::Poll;
 
 use futures::{FutureExt, SinkExt, StreamExt, TryStreamExt};
 
-use crate::support::{HERE, Log, MS, Spy, how, some_turns, until};
+use support::{HERE, Log, MS, Spy, how, some_turns, until};
 use torsade::net::ListenOptions;
 use torsade::protocol::Input;
 use torsade::protocols::{

@@ -6,7 +6,7 @@ use std::time::Duration;
 use torsade::Phase;
 use torsade::reactor::RemoteResolver;
 
-use crate::support::{HERE, Log, MS, Spy, expect_reports, some_turns, until};
+use support::{HERE, Log, MS, Spy, expect_reports, some_turns, until};
 use torsade::{
     Clock, ConnectionError, Context, Deferred, Failure, Group, Handle, Port, Protocol, Reactor,
 };
@@ -20,8 +20,7 @@ impl Protocol for Plain {
     }
 
     fn connection_lost(&mut self, reason: Failure) {
-        self.0
-            .note(format_args!("lost {}", crate::support::how(&reason)));
+        self.0.note(format_args!("lost {}", support::how(&reason)));
     }
 }
 
@@ -79,7 +78,7 @@ on_all! {
             let (room, log) = (room.clone(), log.clone());
             Spy::new(&Log::new())
                 .on_made(move |cx| room.join(cx))
-                .on_lost(move |reason| log.note(crate::support::how(reason)))
+                .on_lost(move |reason| log.note(support::how(reason)))
         })?;
         let mut peers = Vec::new();
         for _ in 0..3 {

@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::support::{HERE, Log, MS, Spy, expect_reports, how, some_turns, until};
+use support::{HERE, Log, MS, Spy, expect_reports, how, some_turns, until};
 use torsade::protocol::Input;
 use torsade::protocols::{Decoded, Decoder, LineProtocol, Lines};
 use torsade::testing::{self, Wire};

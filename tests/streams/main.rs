@@ -2,8 +2,7 @@
 //! the end.
 
 #[macro_use]
-#[path = "../support/mod.rs"]
-mod support;
+extern crate support;
 
 mod backpressure;
 mod connections;

@@ -4,8 +4,8 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use crate::support::{HERE, Log, MS, Spy, ends, expect_reports, some_turns, until};
 use futures::io::{AsyncRead, AsyncWrite};
+use support::{HERE, Log, MS, Spy, ends, expect_reports, some_turns, until};
 use torsade::net::{Incoming, ListenOptions, StreamServerEndpoint};
 use torsade::reactor::{Grace, Stopped};
 use torsade::transport::ConnectionError;

@@ -7,8 +7,8 @@ use std::net::TcpStream;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::support::folder::Folder;
-use crate::support::{HERE, Log, Spy, expect_reports, how, until};
+use support::folder::Folder;
+use support::{HERE, Log, Spy, expect_reports, how, until};
 use torsade::net::{ConnectOptions, Incoming, ListenOptions, StreamServerEndpoint};
 use torsade::protocols::{FrameProtocol, LengthCodec, LineProtocol, Lines};
 use torsade::testing::{self, Wire};
@@ -361,7 +361,7 @@ fn a_rate_limit_does_not_keep_the_loop_busy() {
 
 on_all! {
     async fn a_file_is_sent_no_faster_than_the_rate(reactor) {
-        let folder = Folder::new();
+        let folder = Folder::create();
         let path = folder.path("file");
         std::fs::write(&path, vec![7; 60_000])?;
         let limits = RateLimits { read: None, write: Some(200_000) };

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::rc::Rc;
 
-use crate::support::{HERE, Log, Spy, until};
+use support::{HERE, Log, Spy, until};
 use torsade::transport::{ConnectionError, Consumer, Flow, Limits, Producer};
 use torsade::{Cancelled, Connection, Failure, Reactor, Transport, yield_now};
 

@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use crate::support::{HERE, Log, MS, Spy, expect_reports, how, some_turns, until};
+use support::{HERE, Log, MS, Spy, expect_reports, how, some_turns, until};
 use torsade::transport::{ConnectionError, Limits};
 use torsade::{
     Clock, Connection, Context, Deferred, Failure, Group, Handle, Port, Protocol, Reactor,
@@ -316,8 +316,8 @@ on_all! {
 #[cfg(unix)]
 mod unix {
     use super::*;
-    use crate::support::folder::Folder;
     use std::os::fd::OwnedFd;
+    use support::folder::Folder;
 
     /// Becomes another one when the first descriptor comes.
     struct First(Log);
@@ -355,7 +355,7 @@ mod unix {
 
     on_both! {
         async fn the_bytes_of_a_descriptor_and_other_descriptors_are_for_the_next(reactor) {
-            let folder = Folder::new();
+            let folder = Folder::create();
             let log = Log::new();
             let noted = log.clone();
             let port = reactor.listen(folder.socket(), move |_peer| First(noted.clone()))?;
@@ -385,7 +385,7 @@ mod sources {
     use std::fs::File;
     use std::io::Write;
 
-    use crate::support::folder::Folder;
+    use support::folder::Folder;
     use torsade::transport::{Flow, Producer};
 
     use super::*;
@@ -415,7 +415,7 @@ mod sources {
 
     on_both! {
         async fn a_file_is_sent_before_the_bytes_of_the_next_protocol(reactor) {
-            let (log, folder) = (Log::new(), Folder::new());
+            let (log, folder) = (Log::new(), Folder::create());
             let path = folder.path("file");
             File::create(&path)?.write_all(&vec![b'f'; 3_000_000])?;
             let door = log.clone();

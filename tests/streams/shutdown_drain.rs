@@ -12,7 +12,7 @@ use std::task::{Context, Wake, Waker};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::support::{HERE, Log, MS, Spy, expect_reports, is_of_a_stall, until};
+use support::{HERE, Log, MS, Spy, expect_reports, is_of_a_stall, until};
 use torsade::net::{ConnectOptions, ListenOptions};
 use torsade::reactor::{Grace, Stopped};
 use torsade::report::{Origin, Report};
@@ -351,7 +351,7 @@ on_all! {
         }
         drop(conn);
         until(|| transport.reason().is_some()).await;
-        let reason = crate::support::how(&transport.reason().unwrap());
+        let reason = support::how(&transport.reason().unwrap());
         assert!(reason.starts_with("broken"), "{reason}");
         port.stop().await?;
     }

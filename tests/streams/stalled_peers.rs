@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::support::{HERE, Log, MS, Spy, expect_reports, is_of_a_stall, some_turns, until};
+use support::{HERE, Log, MS, Spy, expect_reports, is_of_a_stall, some_turns, until};
 use torsade::net::{ConnectOptions, ListenOptions};
 use torsade::protocols::{LineProtocol, Lines};
 use torsade::reactor::ReactorError;

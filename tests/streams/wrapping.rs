@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::support::{HERE, Log, Spy, how, until};
+use support::{HERE, Log, Spy, how, until};
 use torsade::protocol::Input;
 use torsade::protocols::{Inner, LineProtocol, Lines, ProtocolWrapper, Wrapped, WrappingFactory};
 use torsade::testing::Wire;

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::support::HERE;
 use futures::{FutureExt, StreamExt};
+use support::HERE;
 use torsade::locks::{DeferredLock, DeferredQueue, DeferredSemaphore, Event, Watched};
 use torsade::protocols::{LineProtocol, Lines};
 use torsade::{Clock, Context, Deferred, Failure, Port, Reactor, Task, yield_now};

@@ -5,8 +5,8 @@ use std::future::ready;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::support::{HERE, Log, MS, Spy, expect_reports, poll_once, some_turns, until};
 use futures::StreamExt;
+use support::{HERE, Log, MS, Spy, expect_reports, poll_once, some_turns, until};
 use torsade::clock::ClockStopped;
 use torsade::repeat::{CooperateError, Interval, MissedTicks, Pace, Slice};
 use torsade::testing;

@@ -1,8 +1,7 @@
 //! Tasks and the sources of their work: scopes, budgets, fairness, looping, time limits, threads.
 
 #[macro_use]
-#[path = "../support/mod.rs"]
-mod support;
+extern crate support;
 
 mod budgets;
 mod fairness;

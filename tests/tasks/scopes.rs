@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use crate::support::{Log, MS, expect_reports, some_turns};
 use futures::FutureExt;
+use support::{Log, MS, expect_reports, some_turns};
 use torsade::clock::TimedOut;
 use torsade::scope::{JoinSet, ScopeBuilder, cancel_within, scope, shield};
 use torsade::task::TaskLocal;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use torsade::reactor::Grace;
 use torsade::threads::CancelToken;
 
-use crate::support::{MS, await_that, expect_reports};
+use support::{MS, await_that, expect_reports};
 use torsade::net::{NameResolver, SystemResolver};
 use torsade::reactor::ReactorError;
 use torsade::threads::{PoolError, ThreadPool};
@@ -233,7 +233,7 @@ fn a_result_for_an_ended_loop_is_dropped_on_its_own_thread() {
 #[cfg(target_os = "linux")]
 #[test]
 fn role() {
-    crate::support::role::play(async |reactor, name| match name {
+    support::role::play(async |reactor, name| match name {
         "no thread" => children::no_thread(reactor).await,
         "leaves nothing" => children::leaves_nothing(reactor).await,
         "panics" => children::panics(),
@@ -249,7 +249,7 @@ mod children {
     use torsade::{Signal, yield_now};
 
     use super::*;
-    use crate::support::role;
+    use support::role;
 
     /// The stack that a thread requests, in bytes.
     const STACK: u64 = 1 << 30;

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use torsade::reactor::Grace;
 
-use crate::support::{Log, MS, alive, expect_reports, some_turns, until};
+use support::{Log, MS, alive, expect_reports, some_turns, until};
 use torsade::clock::TimedOut;
 use torsade::reactor::{ReactorError, Stopped};
 use torsade::task::{Locals, TaskLocal};
@@ -544,7 +544,7 @@ on_both_by_hand! {
         let calls: usize = std::env::var("TORSADE_THREAD_CALLS").map_or(50_000, |n| n.parse().unwrap());
         thread_local!(static NEXT: RefCell<[usize; 8]> = const { RefCell::new([0; 8]) });
         NEXT.take();
-        let builder = crate::support::builder_like(&reactor).on_panic(torsade::OnPanic::Unwind);
+        let builder = support::builder_like(&reactor).on_panic(torsade::OnPanic::Unwind);
         let reactor = builder.build().unwrap();
         let left = Arc::new(AtomicUsize::new(8 * calls));
         let stop = reactor.clone();

@@ -10,11 +10,12 @@ use std::io::Read;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::rc::Rc;
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 use torsade::reactor::RemoteResolver;
 
-use crate::support::{HERE, MS, until};
+use support::{HERE, MS, until};
 use torsade::clock::TimedOut;
 use torsade::net::{ConnectOptions, NameResolver, ProxyOptions, ServerEndpoint};
 #[cfg(target_os = "linux")]
@@ -393,12 +394,12 @@ const STOPPED_LIMIT: Duration = Duration::from_millis(400);
 #[cfg(target_os = "linux")]
 #[test]
 fn role() {
-    crate::support::role::play(async |reactor, name| {
+    support::role::play(async |reactor, name| {
         let address: SocketAddr = name.parse()?;
         let mut conn = reactor.connect_stream(address).await?;
         let read = Deferred::from_future(async move { Ok(conn.read_exact(&mut [0]).await?) });
         let limited = read.timeout(STOPPED_LIMIT, &reactor);
-        println!("{}", crate::support::role::READY.trim_end());
+        println!("{}", support::role::READY.trim_end());
         limited.await
     });
 }
@@ -411,12 +412,10 @@ fn bytes_that_came_while_the_process_was_stopped_win() -> Result<(), Failure> {
 
     let listener = TcpListener::bind(HERE)?;
     let name = listener.local_addr()?.to_string();
-    let mut child = crate::support::role::child(&name)
-        .stdout(Stdio::piped())
-        .spawn()?;
+    let mut child = support::role::child(&name).stdout(Stdio::piped()).spawn()?;
     let (mut peer, _) = listener.accept()?;
     let mut stdout = child.stdout.take().expect("it was piped");
-    crate::support::role::await_text(&mut stdout, crate::support::role::READY);
+    support::role::await_text(&mut stdout, support::role::READY);
     let pid = Pid::from_child(&child);
     kill_process(pid, Signal::STOP)?;
     waitpid(Some(pid), WaitOptions::UNTRACED)?;
@@ -425,7 +424,7 @@ fn bytes_that_came_while_the_process_was_stopped_win() -> Result<(), Failure> {
     peer.set_read_timeout(Some(STOPPED_LIMIT + LIMIT))?;
     assert!(peer.read(&mut [0]).is_err());
     kill_process(pid, Signal::CONT)?;
-    crate::support::role::end(child);
+    support::role::end(child);
     Ok(())
 }
 
@@ -470,10 +469,18 @@ fn a_connection_that_is_closed_within_a_limit_is_not_aborted_when_its_peer_took_
         let (all, resolver) = RemoteResolver::pair(&reactor);
         let _busy = work_in_a_hook(&reactor, move || {
             transport.lose_connection_within(LIMIT);
+            let sent = written - transport.queued();
+            let (takes, taken) = mpsc::channel();
             thread::spawn(move || {
-                let count = peer.read_to_end(&mut Vec::new());
+                let mut first = vec![0; sent];
+                let count = peer.read_exact(&mut first).and_then(|()| {
+                    takes.send(()).unwrap();
+                    peer.read_to_end(&mut Vec::new())
+                });
+                let count = count.map(|rest| sent + rest);
                 resolver.resolve(count.map_err(Failure::from)).unwrap();
             });
+            taken.recv().unwrap();
         })
         .await?;
         assert_eq!(all.await?, written);

@@ -14,8 +14,8 @@ use std::io::ErrorKind;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::support::{HERE, MS, how, own};
 use futures::future;
+use support::{HERE, MS, how, own};
 use torsade::net::ConnectError;
 use torsade::protocols::{LineProtocol, Lines};
 use torsade::testing::{NetworkFaults, Random, each_seed, run_on};

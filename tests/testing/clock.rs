@@ -8,10 +8,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 use torsade::threads::CancelToken;
 
-use crate::support::{MS, own};
 use futures::StreamExt;
 use futures::channel::oneshot;
 use futures::stream::FuturesUnordered;
+use support::{MS, own};
 use torsade::clock::TimedOut;
 use torsade::locks::DeferredLock;
 use torsade::scope::{JoinSet, scope};
@@ -238,7 +238,7 @@ fn failing_at_once(test: impl AsyncFn(Reactor) -> Result<(), Failure>) -> String
 #[test]
 fn a_test_that_cannot_continue_fails_at_once_with_a_dump() {
     let text = failing_at_once(async |reactor| {
-        let port = reactor.listen("127.0.0.1:0", |_| crate::support::Spy::echo())?;
+        let port = reactor.listen("127.0.0.1:0", |_| support::Spy::echo())?;
         let (never, _resolver) = Deferred::<()>::pair();
         never.await?;
         port.stop().await

@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::support::program::PATIENCE;
-use crate::support::{HERE, how};
+use support::program::PATIENCE;
+use support::{HERE, how};
 use torsade::net::ListenOptions;
 use torsade::testing::Random;
 use torsade::{Address, Context, Failure, Port, Protocol, Reactor, Transport};

@@ -26,15 +26,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::folder::Folder;
-use crate::support::foreign::{need, say};
-use crate::support::noted::Noted;
-use crate::support::program::which;
-use crate::support::{HERE, Log, MS, Spy, children, own, until};
 use futures::future::{Either, select};
 use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::{self, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendFlags};
+use support::folder::Folder;
+use support::foreign::{need, say};
+use support::noted::Noted;
+use support::program::which;
+use support::{HERE, Log, MS, Spy, children, own, until};
 use torsade::process::{Command as Program, ProcessError};
 use torsade::{
     Address, Clock, Connection, Context, DatagramPort, DatagramProtocol, Failure, Reactor,
@@ -362,7 +362,7 @@ fn converse(kind: &str) {
 
 /// One is there before; two come, and go; the first still is there. How many of them were harmed?
 async fn streams(reactor: &Reactor, kind: &str) -> Result<usize, Failure> {
-    let folder = Folder::new();
+    let folder = Folder::create();
     let at = match kind {
         "unix" => folder.socket().to_string() + ":lockfile=0",
         "proxied" => format!("haproxy:{HERE}"),

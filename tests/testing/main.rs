@@ -2,8 +2,7 @@
 //! virtual time beside other threads.
 
 #[macro_use]
-#[path = "../support/mod.rs"]
-mod support;
+extern crate support;
 
 mod bad_networks;
 mod clock;

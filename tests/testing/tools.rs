@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::support::{Log, MS, Spy, how};
+use support::{Log, MS, Spy, how};
 use torsade::clock::TimedOut;
 use torsade::protocols::{LineProtocol, Lines};
 use torsade::testing::{self, Wire, WirePair, failure_of, pending, success_of, wait_until};

@@ -7,7 +7,7 @@ use rcgen::{CertificateParams, ExtendedKeyUsagePurpose};
 use rustls::pki_types::pem::PemObject;
 
 use crate::certs::{Authority, Dir, authority, here, pair, tls_error, to};
-use crate::support::{some_turns, until};
+use support::{some_turns, until};
 use torsade::tls::{
     CertificateProblem, ClientAuth, ClientConfig, Identities, Identity, Roots, ServerConfig,
     TlsError,

@@ -13,7 +13,7 @@ use torsade::net::{ClientEndpoint, ServerEndpoint};
 use torsade::tls::{ClientConfig, Identity, Roots, ServerConfig, TlsError};
 use torsade::{Failure, Port};
 
-use crate::support::HERE;
+use support::HERE;
 
 /// An authority.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);

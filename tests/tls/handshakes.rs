@@ -11,7 +11,7 @@ use futures::FutureExt;
 
 use crate::certs::{authority, here, pair, tls_error, to};
 use crate::peer::{Peer, client_config, server_config};
-use crate::support::{HERE, Log, Spy, expect_reports, some_turns, until};
+use support::{HERE, Log, Spy, expect_reports, some_turns, until};
 use torsade::net::{ClientEndpoint, ProxyOptions, ServerEndpoint};
 use torsade::tls::{ClientAuth, ClientConfig, Identities, ServerConfig, TlsError, Version};
 use torsade::{Clock, Failure};

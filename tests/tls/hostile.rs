@@ -10,7 +10,7 @@ use rustls::ContentType;
 use crate::certs::{here, pair, tls_error, to};
 use crate::handshakes::old_client;
 use crate::peer::Peer;
-use crate::support::{HERE, Log, Spy, some_turns, until};
+use support::{HERE, Log, Spy, some_turns, until};
 use torsade::testing::Random;
 use torsade::tls::TlsError;
 use torsade::{Failure, Port, Reactor};

@@ -1,8 +1,7 @@
 //! TLS: handshakes, certificates, streams in records, the end, and TLS that begins later.
 
 #[macro_use]
-#[path = "../support/mod.rs"]
-mod support;
+extern crate support;
 
 mod certificates;
 mod certs;

@@ -2,7 +2,7 @@
 //! protocol goes on.
 
 use crate::certs::{pair, tls_error};
-use crate::support::{HERE, Log, Spy, expect_reports, some_turns, until};
+use support::{HERE, Log, Spy, expect_reports, some_turns, until};
 use torsade::protocols::{LineProtocol, Lines};
 use torsade::tls::{ClientConfig, ServerConfig, TlsError};
 use torsade::{Context, Failure};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::certs::{here, pair, tls_error, to};
 use crate::peer::Peer;
-use crate::support::{HERE, Log, Spy, how, some_turns, until};
+use support::{HERE, Log, Spy, how, some_turns, until};
 use torsade::testing::Random;
 use torsade::tls::{ServerConfig, TlsError};
 use torsade::transport::{Flow, Limits, Producer};

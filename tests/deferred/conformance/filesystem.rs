@@ -34,7 +34,7 @@ use torsade::defer::DeferredError;
 use torsade::locks::{DeferredFilesystemLock, FilesystemLockGuard, LockError};
 use torsade::{Cancelled, Clock, Deferred, Failure, VirtualClock};
 
-use crate::support::folder::Folder;
+use support::folder::Folder;
 
 const TABLE: &[(&str, &str, &str)] = &[
     // Locking at once.
@@ -191,7 +191,7 @@ struct World {
 impl World {
     fn new() -> Self {
         Self {
-            folder: Folder::new(),
+            folder: Folder::create(),
             clock: RefCell::new(Some(VirtualClock::new())),
             locks: RefCell::default(),
             guards: RefCell::default(),

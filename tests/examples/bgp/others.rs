@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio, id};
 use std::time::Instant;
 
-use crate::support::await_that;
-use crate::support::folder::Folder;
-use crate::support::foreign::need;
-use crate::support::program::{PATIENCE, Program, example_path};
+use support::await_that;
+use support::folder::Folder;
+use support::foreign::need;
+use support::program::{PATIENCE, Program, example_path};
 
 /// An address of this process, so that tests may run at the same time.
 fn address(last: u8) -> String {
@@ -111,7 +111,7 @@ struct Bird {
 impl Bird {
     fn new(last: u8) -> Option<Self> {
         let program = need("bird")?;
-        let folder = Folder::new();
+        let folder = Folder::create();
         let (own, peer) = (address(last), address(last - 1));
         let config = format!(
             "log \"{}\" all;
@@ -276,7 +276,7 @@ impl Gobgp {
     fn new(last: u8) -> Option<Self> {
         let program = need("gobgpd")?;
         let (own, peer) = (address(last), address(last - 1));
-        let folder = Folder::new();
+        let folder = Folder::create();
         let config = format!(
             "[global.config]
                as = 4200000003
@@ -408,7 +408,7 @@ fn a_bad_update_of_exabgp_is_answered_as_the_rfc_says() {
         return;
     };
     let speaker = Speaker::start(21, &[]);
-    let folder = Folder::new();
+    let folder = Folder::create();
     // A MED of three bytes: the network is withdrawn, and the session goes on.
     let running = exabgp(
         &program,

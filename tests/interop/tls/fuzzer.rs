@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use super::certs::here;
 use super::{config, have_openssl, limited, text};
-use crate::support::foreign::{say, twisted};
+use support::foreign::{say, twisted};
 use torsade::{Connection, Failure, Reactor, testing};
 
 /// Scripts and their options. Others want another alert than the library sends, or parts of TLS

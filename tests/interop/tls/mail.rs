@@ -7,8 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::certs::{Dir, here};
 use super::{config, connect, end, file, files, free, have_openssl, limited, roots, text};
-use crate::support::foreign::need;
-use crate::support::{Log, until};
+use support::foreign::need;
+use support::{Log, until};
 use torsade::net::ClientEndpoint;
 use torsade::process::{Child, Command};
 use torsade::protocols::{LineProtocol, Lines};

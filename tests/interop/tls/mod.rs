@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use rcgen::KeyPair;
 
 use self::certs::{Dir, authority, here};
-use crate::support::foreign::need;
+use support::foreign::need;
 use torsade::process::{Child, Command, Output};
 use torsade::tls::{Identity, Roots, ServerConfig, Version};
 use torsade::{Clock, Connection, Failure, Port, Reactor};
@@ -183,7 +183,7 @@ async fn connect(reactor: &Reactor, to: &str) -> Result<Connection, Failure> {
     let mut tries = 0;
     loop {
         match reactor.connect_stream(to).await {
-            Err(_) if tries < 1000 => reactor.sleep(crate::support::MS * 10).await?,
+            Err(_) if tries < 1000 => reactor.sleep(support::MS * 10).await?,
             conn => return conn,
         }
         tries += 1;

@@ -252,7 +252,7 @@ fn openssl_as_a_server_replaces_its_keys_and_ours() {
     use rustix::io::ioctl_fionread;
     use std::fs::File;
 
-    use crate::support::until;
+    use support::until;
 
     if !have_openssl() {
         return;

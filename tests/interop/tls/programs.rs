@@ -5,8 +5,8 @@ use super::{
     config, connect, describe, describing, end, file, files, free, have_openssl, limited, pem,
 };
 use super::{roots, text};
-use crate::support::HERE;
-use crate::support::foreign::need;
+use support::HERE;
+use support::foreign::need;
 use torsade::net::ClientEndpoint;
 use torsade::process::{Child, Command, Output};
 use torsade::tls::{ClientAuth, ClientConfig};

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 
 use super::certs::Dir;
 use super::{end, file, files, have_openssl, roots};
-use crate::support::foreign::{say, script, twisted};
+use support::foreign::{say, script, twisted};
 use torsade::net::{ClientEndpoint, ServerEndpoint};
 use torsade::process::{Child, Command};
 use torsade::tls::{ClientAuth, ClientConfig, Identity, ServerConfig};

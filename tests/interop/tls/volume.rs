@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::certs::here;
 use super::{config, file, files, have_openssl, limited, roots};
-use crate::support::foreign::{python, say, script};
+use support::foreign::{python, say, script};
 use torsade::net::ClientEndpoint;
 use torsade::process::Command;
 use torsade::tls::ClientConfig;

@@ -1,8 +1,7 @@
 //! Crates of others on a reactor: each row of the guide's page `crates`.
 
 #[macro_use]
-#[path = "../../../support/drivers.rs"]
-mod drivers;
+extern crate support;
 
 mod axum;
 mod browser;

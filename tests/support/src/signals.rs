@@ -24,7 +24,7 @@ use windows_sys::Win32::System::Console::{
 use torsade::Signal;
 
 /// Makes the command take signals from [`send`].
-pub(crate) fn takes_signals(command: &mut Command) -> &mut Command {
+pub fn takes_signals(command: &mut Command) -> &mut Command {
     #[cfg(windows)]
     command
         .stdin(std::process::Stdio::piped())
@@ -33,7 +33,7 @@ pub(crate) fn takes_signals(command: &mut Command) -> &mut Command {
 }
 
 /// Said by a child: from now on it takes what [`send`] sends.
-pub(crate) fn obey() {
+pub fn obey() {
     #[cfg(windows)]
     {
         // A process with its own group ignores Ctrl-C at first. SAFETY: no handler is given.
@@ -47,7 +47,7 @@ pub(crate) fn obey() {
 }
 
 /// Sends a signal to a child.
-pub(crate) fn send(child: &mut Child, signal: Signal) {
+pub fn send(child: &mut Child, signal: Signal) {
     #[cfg(unix)]
     {
         use rustix::process::{Pid, Signal, kill_process};
@@ -61,7 +61,7 @@ pub(crate) fn send(child: &mut Child, signal: Signal) {
 /// Sends a signal to a child as often as necessary to end it: signals that come together count as
 /// one.
 #[track_caller]
-pub(crate) fn insist(child: &mut Child, signal: Signal) -> ExitStatus {
+pub fn insist(child: &mut Child, signal: Signal) -> ExitStatus {
     let patience = Instant::now() + Duration::from_secs(20);
     while Instant::now() < patience {
         send(child, signal);
@@ -78,7 +78,7 @@ pub(crate) fn insist(child: &mut Child, signal: Signal) -> ExitStatus {
 
 /// Presses Ctrl-C or Ctrl-Break for a child. Is there a console, and does it know of that?
 #[cfg(windows)]
-pub(crate) fn press(child: &Child, signal: Signal) -> bool {
+pub fn press(child: &Child, signal: Signal) -> bool {
     let event = match signal {
         Signal::INT => CTRL_C_EVENT,
         _ => CTRL_BREAK_EVENT,
@@ -88,7 +88,7 @@ pub(crate) fn press(child: &Child, signal: Signal) -> bool {
 }
 
 /// Returns whether the status is that of a process that ended by this signal.
-pub(crate) fn is_end_by(signal: Signal, status: ExitStatus) -> bool {
+pub fn is_end_by(signal: Signal, status: ExitStatus) -> bool {
     #[cfg(unix)]
     return std::os::unix::process::ExitStatusExt::signal(&status) == Some(signal.number());
     #[cfg(windows)]
@@ -101,12 +101,12 @@ pub(crate) fn is_end_by(signal: Signal, status: ExitStatus) -> bool {
 
 /// Returns whether a handler is installed.
 #[cfg(target_os = "linux")]
-pub(crate) fn is_caught(signal: Signal) -> bool {
+pub fn is_caught(signal: Signal) -> bool {
     status("SigCgt", signal)
 }
 
 #[cfg(target_os = "linux")]
-pub(crate) fn is_ignored(signal: Signal) -> bool {
+pub fn is_ignored(signal: Signal) -> bool {
     status("SigIgn", signal)
 }
 
@@ -120,17 +120,17 @@ fn status(what: &str, signal: Signal) -> bool {
 
 /// Returns whether a handler is installed.
 #[cfg(windows)]
-pub(crate) fn is_caught(signal: Signal) -> bool {
+pub fn is_caught(signal: Signal) -> bool {
     ![libc::SIG_DFL, libc::SIG_IGN].contains(&handler(signal))
 }
 
 #[cfg(windows)]
-pub(crate) fn is_ignored(signal: Signal) -> bool {
+pub fn is_ignored(signal: Signal) -> bool {
     handler(signal) == libc::SIG_IGN
 }
 
 #[cfg(windows)]
-pub(crate) fn ignore(signal: Signal) {
+pub fn ignore(signal: Signal) {
     set_handler(signal, libc::SIG_IGN);
 }
 

@@ -8,20 +8,20 @@ use std::time::Duration;
 use torsade::process::{Child, Command};
 use torsade::{Clock, Failure, Reactor};
 
-use super::folder::Folder;
-use super::foreign::need;
+use crate::folder::Folder;
+use crate::foreign::need;
 
 /// An nginx that runs. It is killed when this is dropped.
-pub(crate) struct Nginx {
+pub struct Nginx {
     /// Where it listens.
-    pub(crate) address: String,
+    pub address: String,
     _child: Child,
     _folder: Folder,
 }
 
 impl Nginx {
     /// Starts it, if it is installed, with a server of files. `more` are directives of the server.
-    pub(crate) async fn start(
+    pub async fn start(
         reactor: &Reactor,
         root: &Path,
         more: &str,
@@ -31,7 +31,7 @@ impl Nginx {
         };
         // Nobody else is given this port so soon.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
-        let folder = Folder::new();
+        let folder = Folder::create();
         let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
         let temporary: String = temporary
             .iter()

@@ -7,13 +7,13 @@ use std::os::unix::net::UnixStream;
 use torsade::{Descriptor, Watch};
 
 /// One end of a pair of sockets, with the other, and the notice of the first writability.
-pub(crate) struct Pipe {
+pub struct Pipe {
     end: UnixStream,
     _other: UnixStream,
     on_writable: fn(),
 }
 
-pub(crate) fn pipe(on_writable: fn()) -> Pipe {
+pub fn pipe(on_writable: fn()) -> Pipe {
     let (end, _other) = UnixStream::pair().unwrap();
     Pipe {
         end,

@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// The path of a test that stands in the caller's file, as the harness has it: `module::test`.
 #[track_caller]
-pub(crate) fn path_of(test: &str) -> String {
+pub fn path_of(test: &str) -> String {
     let file = Location::caller().file().trim_end_matches(".rs");
     // `tests`, the area, and the modules.
     let mut path: Vec<_> = file.split(['/', '\\']).skip(2).collect();
@@ -19,7 +19,7 @@ pub(crate) fn path_of(test: &str) -> String {
 
 /// Arguments by which the harness runs only that test of the caller's file.
 #[track_caller]
-pub(crate) fn words(test: &str) -> [String; 4] {
+pub fn words(test: &str) -> [String; 4] {
     only(&path_of(test))
 }
 
@@ -29,19 +29,19 @@ fn only(path: &str) -> [String; 4] {
 
 /// This program, to run nothing but that test of the caller's file.
 #[track_caller]
-pub(crate) fn command(test: &str) -> Command {
+pub fn command(test: &str) -> Command {
     let mut command = Command::new(program());
     command.args(words(test));
     command
 }
 
-pub(crate) fn program() -> PathBuf {
+pub fn program() -> PathBuf {
     env::current_exe().unwrap()
 }
 
 /// Runs what that test of the caller's file does, in a process where nothing else happens.
 #[track_caller]
-pub(crate) fn alone(test: &str, body: impl FnOnce()) {
+pub fn alone(test: &str, body: impl FnOnce()) {
     const ALONE: &str = "TORSADE_ALONE";
     let path = path_of(test);
     if env::var_os(ALONE).is_some_and(|asked| *asked == *path) {

@@ -5,13 +5,13 @@ use std::process::ExitStatus;
 use torsade::process::{Process, ProcessProtocol};
 use torsade::{Context, Failure};
 
-use super::Log;
+use crate::Log;
 
 type Cx<'a> = Context<'a, Noted, Process>;
 type Hook<A> = Option<Box<dyn FnMut(&Process, A)>>;
 
 /// Records its hooks, and calls the functions that the test set.
-pub(crate) struct Noted {
+pub struct Noted {
     log: Log,
     made: Hook<()>,
     data: Hook<(i32, Vec<u8>)>,
@@ -22,7 +22,7 @@ pub(crate) struct Noted {
 }
 
 impl Noted {
-    pub(crate) fn new(log: &Log) -> Self {
+    pub fn new(log: &Log) -> Self {
         Self {
             log: log.clone(),
             made: None,
@@ -35,41 +35,41 @@ impl Noted {
     }
 
     /// Does not record received bytes.
-    pub(crate) fn quiet(mut self) -> Self {
+    pub fn quiet(mut self) -> Self {
         self.is_quiet = true;
         self
     }
 
-    pub(crate) fn on_made(mut self, mut hook: impl FnMut(&Process) + 'static) -> Self {
+    pub fn on_made(mut self, mut hook: impl FnMut(&Process) + 'static) -> Self {
         self.made = Some(Box::new(move |process, ()| hook(process)));
         self
     }
 
-    pub(crate) fn on_data(mut self, mut hook: impl FnMut(&Process, i32, &[u8]) + 'static) -> Self {
+    pub fn on_data(mut self, mut hook: impl FnMut(&Process, i32, &[u8]) + 'static) -> Self {
         self.data = Some(Box::new(move |process, (fd, data)| {
             hook(process, fd, &data)
         }));
         self
     }
 
-    pub(crate) fn on_closed(mut self, hook: impl FnMut(&Process, i32) + 'static) -> Self {
+    pub fn on_closed(mut self, hook: impl FnMut(&Process, i32) + 'static) -> Self {
         self.closed = Some(Box::new(hook));
         self
     }
 
-    pub(crate) fn on_exited(mut self, mut hook: impl FnMut(&Process) + 'static) -> Self {
+    pub fn on_exited(mut self, mut hook: impl FnMut(&Process) + 'static) -> Self {
         self.exited = Some(Box::new(move |process, ()| hook(process)));
         self
     }
 
-    pub(crate) fn on_ready(mut self, hook: impl FnMut(&Process, i32) + 'static) -> Self {
+    pub fn on_ready(mut self, hook: impl FnMut(&Process, i32) + 'static) -> Self {
         self.ready = Some(Box::new(hook));
         self
     }
 }
 
 /// Describes how a process ended, in a word or two.
-pub(crate) fn describe_exit(ended: &Result<ExitStatus, Failure>) -> String {
+pub fn describe_exit(ended: &Result<ExitStatus, Failure>) -> String {
     use std::os::unix::process::ExitStatusExt;
 
     match ended {

@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use super::program::which;
+use crate::program::{target_folder, which};
 
-pub(crate) fn script(name: &str) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    root.join("tests/interop").join(name)
+pub fn script(name: &str) -> PathBuf {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    tests.join("interop").join(name)
 }
 
 /// A program, or a word that it is missing.
-pub(crate) fn need(name: &str) -> Option<PathBuf> {
+pub fn need(name: &str) -> Option<PathBuf> {
     let path = which(name);
     if path.is_none() {
         say(&format!("skipped: there is no {name}"));
@@ -21,11 +21,11 @@ pub(crate) fn need(name: &str) -> Option<PathBuf> {
     path
 }
 
-pub(crate) fn have(name: &str) -> bool {
+pub fn have(name: &str) -> bool {
     need(name).is_some()
 }
 
-pub(crate) fn python() -> Option<PathBuf> {
+pub fn python() -> Option<PathBuf> {
     static FOUND: OnceLock<PathBuf> = OnceLock::new();
     let named = need("python3")?;
     // The name may be that of a script that chooses a version, which takes longer than Python does.
@@ -40,7 +40,7 @@ pub(crate) fn python() -> Option<PathBuf> {
 }
 
 /// A Python that knows Twisted: the system's, or one made for it.
-pub(crate) fn twisted() -> Option<PathBuf> {
+pub fn twisted() -> Option<PathBuf> {
     static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
     FOUND
         .get_or_init(|| {
@@ -59,7 +59,7 @@ pub(crate) fn twisted() -> Option<PathBuf> {
 }
 
 /// A Python that knows HTTPX, with its HTTP/2: the system's, or one made for it.
-pub(crate) fn httpx() -> Option<PathBuf> {
+pub fn httpx() -> Option<PathBuf> {
     let python = python_with("import httpx, h2", "httpx[http2]");
     if python.is_none() {
         say("skipped: HTTPX is not there, and cannot be installed");
@@ -75,8 +75,7 @@ fn python_with(import: &str, package: &str) -> Option<PathBuf> {
         return Some(python);
     }
     let name = package.split('[').next().unwrap_or_default();
-    let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let venv = tmp.with_file_name(format!("{name}-venv"));
+    let venv = target_folder().join(format!("{name}-venv"));
     let inner = venv.join("bin/python");
     let pip = [
         "-m",
@@ -110,6 +109,6 @@ fn succeeds(command: &mut Command) -> bool {
 }
 
 /// Says it past the harness, which would keep it to itself.
-pub(crate) fn say(what: &str) {
+pub fn say(what: &str) {
     let _ = io::stderr().write_all(format!("{what}\n").as_bytes());
 }

@@ -1,15 +1,16 @@
 //! Behaviour tests on both drivers.
-#![allow(unused_macros, reason = "each area uses some of it")]
 
 /// Makes four tests of each behaviour: on the machine and in memory, each also through TLS.
+#[macro_export]
 macro_rules! on_all {
     ($($tests:tt)+) => {
-        on_both! { $($tests)+ }
-        in_tls! { $($tests)+ }
+        $crate::on_both! { $($tests)+ }
+        $crate::in_tls! { $($tests)+ }
     };
 }
 
 /// Makes two tests of each behaviour through TLS.
+#[macro_export]
 macro_rules! in_tls {
     ($(async fn $name:ident($reactor:ident) $body:block)+) => {
         mod in_tls {
@@ -17,7 +18,7 @@ macro_rules! in_tls {
                 $(#[test]
                 fn $name() {
                     let reactor = torsade::Reactor::new().unwrap();
-                    crate::support::use_tls(&reactor);
+                    $crate::use_tls(&reactor);
                     torsade::testing::run_on(reactor, super::super::$name);
                 })+
             }
@@ -26,7 +27,7 @@ macro_rules! in_tls {
                 $(#[test]
                 fn $name() {
                     let reactor = torsade::Reactor::in_memory().unwrap();
-                    crate::support::use_tls(&reactor);
+                    $crate::use_tls(&reactor);
                     torsade::testing::run_on(reactor, super::super::$name);
                 })+
             }
@@ -35,6 +36,7 @@ macro_rules! in_tls {
 }
 
 /// Makes two tests of each behaviour: on the machine, and in memory.
+#[macro_export]
 macro_rules! on_both {
     ($(async fn $name:ident($reactor:ident) $body:block)+) => {
         $(async fn $name($reactor: torsade::Reactor) -> Result<(), torsade::Failure> {
@@ -60,6 +62,7 @@ macro_rules! on_both {
 }
 
 /// The same for tests that run the reactor themselves.
+#[macro_export]
 macro_rules! on_both_by_hand {
     ($(fn $name:ident($reactor:ident) $body:block)+) => {
         $(fn $name($reactor: torsade::Reactor) $body)+

@@ -7,14 +7,14 @@ type Module = Vec<String>;
 
 /// A circle: the top-level module, and those of its files that all lead to each other (`mod` is
 /// its own file).
-pub(crate) type Circle = (String, Vec<String>);
+pub type Circle = (String, Vec<String>);
 
 /// Returns the circles between files that belong to the same top-level module. Each file comes
 /// with its path in `src`.
 ///
 /// A re-exported name counts as a use of the file that defines it; a re-export by itself is no use.
 /// Tests and models of a file are ignored.
-pub(crate) fn circles<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<Circle> {
+pub fn circles<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<Circle> {
     let sources = Sources::read(files);
     let uses: BTreeMap<&Module, BTreeSet<Module>> = sources
         .files

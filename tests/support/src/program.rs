@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// A program that runs. It is killed when this is dropped.
-pub(crate) struct Program {
+pub struct Program {
     name: String,
     child: Child,
     lines: Receiver<String>,
@@ -19,17 +19,17 @@ pub(crate) struct Program {
 
 impl Program {
     /// Starts an example.
-    pub(crate) fn example(name: &str, words: &[&str]) -> Self {
+    pub fn example(name: &str, words: &[&str]) -> Self {
         Self::start(Command::new(example_path(name)).args(words))
     }
 
     /// Starts any program.
-    pub(crate) fn start(command: &mut Command) -> Self {
+    pub fn start(command: &mut Command) -> Self {
         Self::start_with(command.stdin(Stdio::null()))
     }
 
     /// Starts a program that reads the given input.
-    pub(crate) fn start_with(command: &mut Command) -> Self {
+    pub fn start_with(command: &mut Command) -> Self {
         let path = PathBuf::from(command.get_program());
         let mut child = command
             .env("RUST_BACKTRACE", "0")
@@ -66,13 +66,13 @@ impl Program {
     }
 
     /// The number of its process.
-    pub(crate) fn id(&self) -> u32 {
+    pub fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// Returns the address of a server: the first thing that it prints.
     #[track_caller]
-    pub(crate) fn address(&self) -> String {
+    pub fn address(&self) -> String {
         let line = self.line();
         let address = line.strip_prefix("listening on ");
         address
@@ -82,25 +82,25 @@ impl Program {
 
     /// Returns its next line.
     #[track_caller]
-    pub(crate) fn line(&self) -> String {
+    pub fn line(&self) -> String {
         let line = self.line_within(PATIENCE);
         line.unwrap_or_else(|| panic!("{} says nothing", self.name))
     }
 
     /// Returns its next line, if it comes in time.
-    pub(crate) fn line_within(&self, patience: Duration) -> Option<String> {
+    pub fn line_within(&self, patience: Duration) -> Option<String> {
         self.lines.recv_timeout(patience).ok()
     }
 
     /// Waits until it has ended, and returns its lines and its standard error.
     #[track_caller]
-    pub(crate) fn end(self) -> (Vec<String>, String) {
+    pub fn end(self) -> (Vec<String>, String) {
         self.end_within(PATIENCE)
     }
 
     /// The same, with as much patience as is given.
     #[track_caller]
-    pub(crate) fn end_within(self, patience: Duration) -> (Vec<String>, String) {
+    pub fn end_within(self, patience: Duration) -> (Vec<String>, String) {
         let name = self.name.clone();
         let (status, lines, errors) = self.end_somehow(patience);
         assert!(status.success(), "{name}: {status}\n{lines:#?}\n{errors}");
@@ -109,7 +109,7 @@ impl Program {
 
     /// The same for a program that need not end well.
     #[track_caller]
-    pub(crate) fn end_somehow(mut self, patience: Duration) -> (ExitStatus, Vec<String>, String) {
+    pub fn end_somehow(mut self, patience: Duration) -> (ExitStatus, Vec<String>, String) {
         let deadline = Instant::now() + patience;
         let mut lines = Vec::new();
         loop {
@@ -128,7 +128,7 @@ impl Program {
 
     /// Interrupts it, as Ctrl-C does.
     #[track_caller]
-    pub(crate) fn interrupt(&self) {
+    pub fn interrupt(&self) {
         let id = self.id().to_string();
         let status = Command::new("kill").args(["-INT", &id]).status();
         assert!(status.unwrap().success());
@@ -143,14 +143,14 @@ impl Drop for Program {
 }
 
 /// A client of `std::net`, that waits only so long.
-pub(crate) struct Client {
-    pub(crate) stream: TcpStream,
+pub struct Client {
+    pub stream: TcpStream,
     reader: BufReader<TcpStream>,
 }
 
 impl Client {
     #[track_caller]
-    pub(crate) fn new(address: &str) -> Self {
+    pub fn new(address: &str) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -160,26 +160,26 @@ impl Client {
     }
 
     #[track_caller]
-    pub(crate) fn say(&mut self, line: &str) {
+    pub fn say(&mut self, line: &str) {
         self.stream
             .write_all(format!("{line}\r\n").as_bytes())
             .unwrap();
     }
 
     #[track_caller]
-    pub(crate) fn hears(&mut self, line: &str) {
+    pub fn hears(&mut self, line: &str) {
         let mut heard = String::new();
         self.reader.read_line(&mut heard).expect(line);
         assert_eq!(heard.trim_end(), line);
     }
 
-    pub(crate) fn read_exact(&self, buffer: &mut [u8]) {
+    pub fn read_exact(&self, buffer: &mut [u8]) {
         (&self.stream).read_exact(buffer).unwrap();
     }
 
     /// Says the end, and waits for the other side's.
     #[track_caller]
-    pub(crate) fn leave(&mut self) {
+    pub fn leave(&mut self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
         let mut rest = String::new();
         self.reader.read_to_string(&mut rest).unwrap();
@@ -188,19 +188,29 @@ impl Client {
 }
 
 /// Where cargo puts an example: beside the tests.
-pub(crate) fn example_path(name: &str) -> PathBuf {
-    let test = env::current_exe().unwrap();
-    let profile = test.ancestors().nth(2).expect("a test lies in `deps`");
+pub fn example_path(name: &str) -> PathBuf {
     let file = format!("{name}{}", env::consts::EXE_SUFFIX);
-    profile.join("examples").join(file)
+    folder_above_this_program(2).join("examples").join(file)
+}
+
+/// The folder of all that cargo builds.
+pub fn target_folder() -> PathBuf {
+    folder_above_this_program(3)
+}
+
+/// A test lies in `deps` of its profile's folder, which lies in the target folder.
+fn folder_above_this_program(levels: usize) -> PathBuf {
+    let test = env::current_exe().unwrap();
+    let folder = test.ancestors().nth(levels);
+    folder.expect("a test lies in `deps`").to_owned()
 }
 
 /// Where a program is, if it is there.
-pub(crate) fn which(name: &str) -> Option<PathBuf> {
+pub fn which(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     let mut programs = env::split_paths(&path).map(|folder| folder.join(name));
     programs.find(|program| program.is_file())
 }
 
 /// How long anything may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 /// Sends several in one message.
-pub(crate) fn send_together(socket: &UnixStream, bytes: &[u8], descriptors: &[impl AsFd]) {
+pub fn send_together(socket: &UnixStream, bytes: &[u8], descriptors: &[impl AsFd]) {
     let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
     let mut control = SendAncillaryBuffer::new(&mut space);

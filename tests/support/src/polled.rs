@@ -9,7 +9,7 @@ use torsade::{Deferred, Failure};
 
 /// Counts how often it was woken.
 #[derive(Default)]
-pub(crate) struct Bell(AtomicUsize);
+pub struct Bell(AtomicUsize);
 
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {
@@ -18,19 +18,19 @@ impl Wake for Bell {
 }
 
 impl Bell {
-    pub(crate) fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
 }
 
 /// Polls with a waker that does nothing.
-pub(crate) fn poll<T>(deferred: &mut Deferred<T>) -> Poll<Result<T, Failure>> {
+pub fn poll<T>(deferred: &mut Deferred<T>) -> Poll<Result<T, Failure>> {
     Pin::new(deferred).poll(&mut Context::from_waker(Waker::noop()))
 }
 
 /// The value that is there.
 #[track_caller]
-pub(crate) fn now<T>(mut deferred: Deferred<T>) -> T {
+pub fn now<T>(mut deferred: Deferred<T>) -> T {
     match poll(&mut deferred) {
         Poll::Ready(result) => result.unwrap(),
         Poll::Pending => panic!("it still waits: {deferred:?}"),
@@ -38,7 +38,7 @@ pub(crate) fn now<T>(mut deferred: Deferred<T>) -> T {
 }
 
 /// Returns the result of a poll.
-pub(crate) trait ReadyAnd<T> {
+pub trait ReadyAnd<T> {
     fn comes_ready_and(self, f: impl FnOnce(T) -> bool) -> bool;
 }
 

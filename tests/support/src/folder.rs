@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use torsade::Address;
 
 /// A folder that is removed, with all that is in it, when this is dropped.
-pub(crate) struct Folder(PathBuf);
+pub struct Folder(PathBuf);
 
 impl Folder {
-    pub(crate) fn new() -> Self {
+    pub fn create() -> Self {
         static MADE: AtomicU32 = AtomicU32::new(0);
         loop {
             let number = MADE.fetch_add(1, Ordering::Relaxed);
@@ -27,17 +27,17 @@ impl Folder {
     }
 
     /// A path in it.
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
     /// The address of a socket in it.
-    pub(crate) fn socket(&self) -> Address {
+    pub fn socket(&self) -> Address {
         Address::from_path(self.path("socket"))
     }
 
     /// Returns its contents.
-    pub(crate) fn files(&self) -> Vec<String> {
+    pub fn files(&self) -> Vec<String> {
         let files = fs::read_dir(&self.0).unwrap();
         let mut names: Vec<_> = files
             .map(|file| file.unwrap().file_name().into_string().unwrap())

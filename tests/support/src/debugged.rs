@@ -6,18 +6,18 @@ use torsade::Reactor;
 use torsade::reactor::Node;
 
 /// Returns a reactor in debug mode, with its own network.
-pub(crate) fn debugged() -> Reactor {
+pub fn debugged() -> Reactor {
     Reactor::builder().in_memory().debug(true).build().unwrap()
 }
 
 /// The line that comes after the one it is called in.
 #[track_caller]
-pub(crate) fn next_line() -> u32 {
+pub fn next_line() -> u32 {
     Location::caller().line() + 1
 }
 
 /// The tree of a node as text, without places: `task(Deferred(task(sleep)))`.
-pub(crate) fn shape(node: &Node) -> String {
+pub fn shape(node: &Node) -> String {
     let below: Vec<_> = node.waits_for.iter().map(shape).collect();
     let name = node.name.as_deref().unwrap_or(node.kind);
     match below.is_empty() {
@@ -26,7 +26,7 @@ pub(crate) fn shape(node: &Node) -> String {
     }
 }
 
-pub(crate) fn shapes(reactor: &Reactor) -> Vec<String> {
+pub fn shapes(reactor: &Reactor) -> Vec<String> {
     let mut shapes: Vec<_> = reactor.dump().roots.iter().map(shape).collect();
     shapes.retain(|shape| !shape.starts_with("main"));
     shapes.sort();
@@ -34,7 +34,7 @@ pub(crate) fn shapes(reactor: &Reactor) -> Vec<String> {
 }
 
 /// The tree as lines, without what `main` is, and without branches and places.
-pub(crate) fn tree(reactor: &Reactor) -> Vec<String> {
+pub fn tree(reactor: &Reactor) -> Vec<String> {
     let text = reactor.dump().to_string();
     let lines = text.lines().filter(|line| !line.contains("`main`"));
     lines

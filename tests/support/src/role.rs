@@ -14,17 +14,17 @@ use std::{env, thread};
 use rustix::pipe::{PipeFlags, pipe_with};
 use torsade::{Failure, Reactor};
 
-use super::own;
-use super::program::PATIENCE;
+use crate::own;
+use crate::program::PATIENCE;
 #[cfg(unix)]
-use super::{Log, Spy};
+use crate::{Log, Spy};
 
 /// The first output of a child, after the harness's own.
-pub(crate) const READY: &str = "READY\n";
+pub const READY: &str = "READY\n";
 
 /// Plays the role that this process was given, if it was, and ends it. The parent compares what it
 /// writes, to which a watchdog would add on a slow machine.
-pub(crate) fn play(act: impl AsyncFnOnce(&Reactor, &str) -> Result<(), Failure>) {
+pub fn play(act: impl AsyncFnOnce(&Reactor, &str) -> Result<(), Failure>) {
     let Ok(name) = env::var("TORSADE_ROLE") else {
         return;
     };
@@ -45,23 +45,23 @@ pub(crate) fn play(act: impl AsyncFnOnce(&Reactor, &str) -> Result<(), Failure>)
 
 /// A protocol that begins by saying that it is ready.
 #[cfg(unix)]
-pub(crate) fn spy(log: &Log) -> Spy {
+pub fn spy(log: &Log) -> Spy {
     Spy::new(log).on_made(|cx| cx.write(READY))
 }
 
 /// Echoes until the end.
 #[cfg(unix)]
-pub(crate) async fn echo(reactor: &Reactor) -> Result<(), Failure> {
+pub async fn echo(reactor: &Reactor) -> Result<(), Failure> {
     let handle = torsade::net::Stdio::new()
         .connect(reactor, spy(&Log::new()).on_data(|cx, data| cx.write(data)))?;
     let reason = handle.closed().await?;
-    eprint!("{}", super::how(&reason));
+    eprint!("{}", crate::how(&reason));
     Ok(())
 }
 
 /// This program in a role.
 #[track_caller]
-pub(crate) fn child(role: &str) -> Command {
+pub fn child(role: &str) -> Command {
     let words = words();
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]).env("TORSADE_ROLE", role);
@@ -71,7 +71,7 @@ pub(crate) fn child(role: &str) -> Command {
 
 /// Returns the command that starts this program in a role.
 #[track_caller]
-pub(crate) fn words() -> [String; 5] {
+pub fn words() -> [String; 5] {
     let [exact, path, no_capture, threads] = own::words("role");
     let exe = own::program().into_os_string().into_string().unwrap();
     [exe, exact, path, no_capture, threads]
@@ -79,7 +79,7 @@ pub(crate) fn words() -> [String; 5] {
 
 /// Returns a child's output after it was ready.
 #[track_caller]
-pub(crate) fn after_ready(said: &[u8]) -> &[u8] {
+pub fn after_ready(said: &[u8]) -> &[u8] {
     let at = said
         .windows(READY.len())
         .position(|part| part == READY.as_bytes());
@@ -89,7 +89,7 @@ pub(crate) fn after_ready(said: &[u8]) -> &[u8] {
 
 /// Reads until a child has written this.
 #[track_caller]
-pub(crate) fn await_text(from: &mut impl Read, text: &str) {
+pub fn await_text(from: &mut impl Read, text: &str) {
     let mut said = Vec::new();
     let mut byte = [0];
     while !said.ends_with(text.as_bytes()) {
@@ -101,7 +101,7 @@ pub(crate) fn await_text(from: &mut impl Read, text: &str) {
 
 /// Waits for a child's end, and returns its standard error.
 #[track_caller]
-pub(crate) fn end(child: Child) -> String {
+pub fn end(child: Child) -> String {
     let output = child.wait_with_output().unwrap();
     let errors = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{}: {errors}", output.status);
@@ -110,7 +110,7 @@ pub(crate) fn end(child: Child) -> String {
 
 /// A pipe: its end to read, and its end to write.
 #[cfg(unix)]
-pub(crate) fn pipe() -> (File, File) {
+pub fn pipe() -> (File, File) {
     let (input, output) = pipe_with(PipeFlags::CLOEXEC).unwrap();
     (input.into(), output.into())
 }

@@ -1,29 +1,27 @@
 //! Shared code of the behaviour tests: each behaviour on both drivers, a protocol that records its
 //! hooks, and waiting.
-#![allow(dead_code, unused_macros, reason = "each area uses some of it")]
-
-pub(crate) mod debugged;
-#[macro_use]
+pub mod circles;
+pub mod debugged;
 mod drivers;
 #[cfg(unix)]
-pub(crate) mod folder;
+pub mod folder;
 #[cfg(target_os = "linux")]
-pub(crate) mod foreign;
+pub mod foreign;
 #[cfg(target_os = "linux")]
-pub(crate) mod nginx;
+pub mod nginx;
 #[cfg(unix)]
-pub(crate) mod noted;
-pub(crate) mod own;
+pub mod noted;
+pub mod own;
 #[cfg(target_os = "linux")]
-pub(crate) mod passing;
-pub(crate) mod polled;
-pub(crate) mod program;
+pub mod passing;
+pub mod polled;
+pub mod program;
 #[cfg(any(target_os = "linux", windows))]
-pub(crate) mod role;
+pub mod role;
 #[allow(unsafe_code, reason = "Windows is asked in C's terms")]
-pub(crate) mod signals;
+pub mod signals;
 #[cfg(unix)]
-pub(crate) mod watched;
+pub mod watched;
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
@@ -46,6 +44,7 @@ use torsade::{
 };
 
 /// Returns whether the failure holds an error that matches the pattern.
+#[macro_export]
 macro_rules! is_error {
     ($failure:expr, $error:pat) => {
         matches!($failure.downcast_ref(), Some($error))
@@ -53,6 +52,7 @@ macro_rules! is_error {
 }
 
 /// Asserts that a failure holds an error that matches a pattern.
+#[macro_export]
 macro_rules! assert_failure {
     ($failure:expr, $pattern:pat) => {{
         let failure = &$failure;
@@ -64,6 +64,7 @@ macro_rules! assert_failure {
 }
 
 /// Returns what the pattern binds in the failure's error, and panics if the error does not match.
+#[macro_export]
 macro_rules! expect_error {
     ($failure:expr, $pattern:pat => $value:expr) => {
         match $failure.downcast_ref() {
@@ -74,39 +75,39 @@ macro_rules! expect_error {
 }
 
 /// Any free port.
-pub(crate) const HERE: &str = "127.0.0.1:0";
-pub(crate) const MS: Duration = Duration::from_millis(1);
+pub const HERE: &str = "127.0.0.1:0";
+pub const MS: Duration = Duration::from_millis(1);
 
 /// The events, in order.
 #[derive(Clone, Default)]
-pub(crate) struct Log(Rc<RefCell<Vec<String>>>);
+pub struct Log(Rc<RefCell<Vec<String>>>);
 
 impl Log {
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self::default()
     }
 
-    pub(crate) fn note(&self, what: impl Display) {
+    pub fn note(&self, what: impl Display) {
         self.0.borrow_mut().push(what.to_string());
     }
 
-    pub(crate) fn take(&self) -> Vec<String> {
+    pub fn take(&self) -> Vec<String> {
         self.0.take()
     }
 
-    pub(crate) fn all(&self) -> Vec<String> {
+    pub fn all(&self) -> Vec<String> {
         self.0.borrow().clone()
     }
 
-    pub(crate) fn count(&self, what: &str) -> usize {
+    pub fn count(&self, what: &str) -> usize {
         self.0.borrow().iter().filter(|note| *note == what).count()
     }
 
-    pub(crate) fn has(&self, what: &str) -> bool {
+    pub fn has(&self, what: &str) -> bool {
         self.count(what) > 0
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.0.borrow().is_empty()
     }
 }
@@ -116,7 +117,7 @@ type LostHook = Box<dyn FnMut(&Failure)>;
 type Hook = Box<dyn FnMut(&Transport)>;
 
 /// A protocol that records its hooks, and calls the functions that the test set.
-pub(crate) struct Spy {
+pub struct Spy {
     log: Log,
     name: &'static str,
     made: Option<Hook>,
@@ -127,11 +128,11 @@ pub(crate) struct Spy {
 }
 
 impl Spy {
-    pub(crate) fn new(log: &Log) -> Self {
+    pub fn new(log: &Log) -> Self {
         Self::named(log, "")
     }
 
-    pub(crate) fn named(log: &Log, name: &'static str) -> Self {
+    pub fn named(log: &Log, name: &'static str) -> Self {
         Self {
             log: log.clone(),
             name,
@@ -144,31 +145,31 @@ impl Spy {
     }
 
     /// A protocol that records nothing, and echoes.
-    pub(crate) fn echo() -> Self {
+    pub fn echo() -> Self {
         Self::new(&Log::new()).on_data(|cx, data| cx.write(data))
     }
 
-    pub(crate) fn on_made(mut self, f: impl FnMut(&Transport) + 'static) -> Self {
+    pub fn on_made(mut self, f: impl FnMut(&Transport) + 'static) -> Self {
         self.made = Some(Box::new(f));
         self
     }
 
-    pub(crate) fn on_data(mut self, f: impl FnMut(&Transport, &[u8]) + 'static) -> Self {
+    pub fn on_data(mut self, f: impl FnMut(&Transport, &[u8]) + 'static) -> Self {
         self.data = Some(Box::new(f));
         self
     }
 
-    pub(crate) fn on_eof(mut self, f: impl FnMut(&Transport) + 'static) -> Self {
+    pub fn on_eof(mut self, f: impl FnMut(&Transport) + 'static) -> Self {
         self.eof = Some(Box::new(f));
         self
     }
 
-    pub(crate) fn on_ready(mut self, f: impl FnMut(&Transport) + 'static) -> Self {
+    pub fn on_ready(mut self, f: impl FnMut(&Transport) + 'static) -> Self {
         self.ready = Some(Box::new(f));
         self
     }
 
-    pub(crate) fn on_lost(mut self, f: impl FnMut(&Failure) + 'static) -> Self {
+    pub fn on_lost(mut self, f: impl FnMut(&Failure) + 'static) -> Self {
         self.lost = Some(Box::new(f));
         self
     }
@@ -183,14 +184,14 @@ impl Spy {
 
 /// The hooks, for protocols that hold a spy.
 impl Spy {
-    pub(crate) fn made_on(&mut self, transport: &Transport) {
+    pub fn made_on(&mut self, transport: &Transport) {
         self.note("made");
         if let Some(hook) = &mut self.made {
             hook(transport);
         }
     }
 
-    pub(crate) fn data_on(&mut self, transport: &Transport, data: &[u8]) {
+    pub fn data_on(&mut self, transport: &Transport, data: &[u8]) {
         assert!(!data.is_empty(), "data is never empty");
         match data.len() {
             0..=40 => self.note(format_args!("data {}", data.escape_ascii())),
@@ -201,7 +202,7 @@ impl Spy {
         }
     }
 
-    pub(crate) fn eof_on(&mut self, transport: &Transport) {
+    pub fn eof_on(&mut self, transport: &Transport) {
         self.note("eof");
         match &mut self.eof {
             Some(hook) => hook(transport),
@@ -209,7 +210,7 @@ impl Spy {
         }
     }
 
-    pub(crate) fn ready_on(&mut self, transport: &Transport) {
+    pub fn ready_on(&mut self, transport: &Transport) {
         self.note("ready");
         if let Some(hook) = &mut self.ready {
             hook(transport);
@@ -246,7 +247,7 @@ impl Protocol for Spy {
 ///
 /// While there is one subscriber, `tracing` asks that of the thread which reaches a place first; if
 /// the thread has none, nobody hears of the place any more. Of two, it asks both.
-pub(crate) fn subscribe(
+pub fn subscribe(
     subscriber: impl tracing::Subscriber + Send + Sync + 'static,
 ) -> tracing::subscriber::DefaultGuard {
     static OTHER: OnceLock<tracing::Dispatch> = OnceLock::new();
@@ -255,7 +256,7 @@ pub(crate) fn subscribe(
 }
 
 /// Returns whether a loss was caused by a peer that accepted nothing.
-pub(crate) fn is_of_a_stall(loss: &Failure) -> bool {
+pub fn is_of_a_stall(loss: &Failure) -> bool {
     let Some(ConnectionError::NotSent { cause, .. }) = loss.downcast_ref() else {
         return false;
     };
@@ -266,7 +267,7 @@ pub(crate) fn is_of_a_stall(loss: &Failure) -> bool {
 }
 
 /// A reason in a word.
-pub(crate) fn how(reason: &Failure) -> String {
+pub fn how(reason: &Failure) -> String {
     match reason.downcast_ref() {
         Some(ConnectionError::Done) => "done".into(),
         Some(ConnectionError::Aborted) => "aborted".into(),
@@ -287,7 +288,7 @@ const QUICK_LOOKS: u32 = 100;
 
 /// Waits for an event without letting time in memory pass.
 #[track_caller]
-pub(crate) fn until(mut cond: impl FnMut() -> bool) -> impl Future<Output = ()> {
+pub fn until(mut cond: impl FnMut() -> bool) -> impl Future<Output = ()> {
     let location = std::panic::Location::caller();
     let patience = Instant::now() + Duration::from_secs(20);
     async move {
@@ -306,7 +307,7 @@ pub(crate) fn until(mut cond: impl FnMut() -> bool) -> impl Future<Output = ()> 
 
 /// Waits for something that other threads and programs bring about, without a loop.
 #[track_caller]
-pub(crate) fn await_that(mut cond: impl FnMut() -> bool) {
+pub fn await_that(mut cond: impl FnMut() -> bool) {
     let patience = Instant::now() + Duration::from_secs(20);
     let mut looks = 0;
     while !cond() {
@@ -321,14 +322,14 @@ pub(crate) fn await_that(mut cond: impl FnMut() -> bool) {
 }
 
 /// Lets the loop turn for a while, for what should not happen to have its chance.
-pub(crate) async fn some_turns() {
+pub async fn some_turns() {
     for _ in 0..300 {
         yield_now().await;
     }
 }
 
 /// The two ends of a connection by way of a port there: the client's, and the server's.
-pub(crate) async fn ends(
+pub async fn ends(
     reactor: &Reactor,
     at: impl ToServerEndpoint,
 ) -> Result<(Connection, Connection, Port), Failure> {
@@ -348,14 +349,14 @@ pub(crate) async fn ends(
 }
 
 /// An address at which nothing listens.
-pub(crate) async fn nowhere(reactor: &Reactor) -> Result<SocketAddr, Failure> {
+pub async fn nowhere(reactor: &Reactor) -> Result<SocketAddr, Failure> {
     let port = reactor.listen(HERE, |_| Spy::echo())?;
     port.stop().await?;
     Ok(port.local_addr().inet().unwrap())
 }
 
 /// Returns the microseconds of CPU time of this thread; only Linux provides them.
-pub(crate) fn cpu_time() -> u128 {
+pub fn cpu_time() -> u128 {
     if cfg!(not(target_os = "linux")) {
         return 0;
     }
@@ -365,7 +366,7 @@ pub(crate) fn cpu_time() -> u128 {
 }
 
 /// Records panics and unhandled failures instead of failing the test.
-pub(crate) fn expect_reports(reactor: &Reactor) -> Rc<RefCell<Vec<Report>>> {
+pub fn expect_reports(reactor: &Reactor) -> Rc<RefCell<Vec<Report>>> {
     let reports = Rc::new(RefCell::new(Vec::new()));
     let log = reports.clone();
     reactor.on_report(move |report| {
@@ -380,7 +381,7 @@ pub(crate) fn expect_reports(reactor: &Reactor) -> Rc<RefCell<Vec<Report>>> {
 }
 
 /// Returns the kinds of everything that is alive, except ports.
-pub(crate) fn alive(reactor: &Reactor) -> Vec<&'static str> {
+pub fn alive(reactor: &Reactor) -> Vec<&'static str> {
     let mut kinds: Vec<_> = testing::leftovers(reactor)
         .iter()
         .map(|left| left.kind)
@@ -390,13 +391,13 @@ pub(crate) fn alive(reactor: &Reactor) -> Vec<&'static str> {
 }
 
 /// Polls a future once.
-pub(crate) async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+pub async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     poll_fn(|cx| Poll::Ready(Pin::new(&mut *future).poll(cx))).await
 }
 
 /// The processes that this one has started and not waited for, zombies among them.
 #[cfg(target_os = "linux")]
-pub(crate) fn children() -> Vec<u32> {
+pub fn children() -> Vec<u32> {
     let mut children = Vec::new();
     let tasks = || std::fs::read_dir("/proc/self/task");
     for task in tasks().or_else(|_| tasks()).unwrap() {
@@ -413,7 +414,7 @@ pub(crate) fn children() -> Vec<u32> {
 
 /// Returns whether one of them has exited.
 #[cfg(target_os = "linux")]
-pub(crate) fn has_zombies() -> bool {
+pub fn has_zombies() -> bool {
     children().iter().any(|pid| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         stat.contains(") Z ")
@@ -421,7 +422,7 @@ pub(crate) fn has_zombies() -> bool {
 }
 
 /// Returns a builder for another reactor with the driver of this one.
-pub(crate) fn builder_like(reactor: &Reactor) -> torsade::ReactorBuilder {
+pub fn builder_like(reactor: &Reactor) -> torsade::ReactorBuilder {
     match reactor.poller() {
         Some(poller) => Reactor::builder().poller(poller),
         None => Reactor::builder().in_memory(),
@@ -429,7 +430,7 @@ pub(crate) fn builder_like(reactor: &Reactor) -> torsade::ReactorBuilder {
 }
 
 /// Puts all streams of the reactor in TLS.
-pub(crate) fn use_tls(reactor: &Reactor) {
+pub fn use_tls(reactor: &Reactor) {
     use std::sync::OnceLock;
     static PEM: OnceLock<String> = OnceLock::new();
     let pem = PEM.get_or_init(|| {
