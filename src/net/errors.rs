@@ -76,7 +76,7 @@ pub enum ConnectError {
     },
     /// The list of addresses was empty.
     NoAddress,
-    /// The state of a [`Connector`](super::Connector) does not allow the call.
+    /// The [`Connector`](super::Connector) is in this state, which does not allow the call.
     #[doc(alias = "NotConnectingError")]
     Busy(ConnectorState),
 }

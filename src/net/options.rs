@@ -59,9 +59,9 @@ pub struct ListenOptions {
     hook: Option<SocketHook>,
 }
 
-/// The options of connecting. By default an attempt may take 30 seconds and the whole a minute, the
-/// next address is tried after 250 milliseconds without an answer, and the system chooses the local
-/// address.
+/// The options of connecting. By default the attempt at one address may take 30 seconds, and the
+/// look-up and all attempts together a minute; the next address is tried after 250 milliseconds
+/// without an answer, and the system chooses the local address.
 ///
 /// Options are passed in a pair with the endpoint: `reactor.connect(("example.org:80", options),
 /// ..)`. For each option, the value in the endpoint's text (`tcp:host:80:timeout=5`) or in its
@@ -150,8 +150,8 @@ macro_rules! connection_options {
             }
 
             /// Sets how long the socket stays open after a connection was closed normally, until
-            /// the peer has closed its side too. Default: 2 seconds. Only the end of the reactor
-            /// waits for it.
+            /// the peer has closed its side too. Default: 2 seconds. `connection_lost` does not
+            /// wait for this; only the end of the reactor does.
             ///
             /// Meanwhile, bytes that the peer sends are read and discarded, at most 1 MiB; then
             /// nothing more is read.
@@ -174,14 +174,15 @@ macro_rules! connection_options {
                 self
             }
 
-            /// Sets the same limit for a connection with one closed side while bytes are queued.
-            /// Default: 60 seconds; `None` means no limit.
+            /// Resets a connection as [`send_timeout`](Self::send_timeout) does, but only once one
+            /// of the two sides is closed. Default: 60 seconds; `None` means no limit. If both
+            /// limits are set, the shorter one counts.
             ///
             /// The program closes its side with
             /// [`lose_connection`](crate::Transport::lose_connection),
             /// [`lose_write`](crate::Transport::lose_write), or by dropping a
-            /// [`Connection`](crate::Connection). A peer that has closed its side and does not read
-            /// either waits for nothing.
+            /// [`Connection`](crate::Connection). The peer's side is closed when it has sent its
+            /// end of file.
             #[doc(alias("lingering_timeout", "SO_LINGER"))]
             pub fn close_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
                 self.close_timeout = Some(limit.into());
@@ -203,8 +204,8 @@ macro_rules! connection_options {
             /// [`ConnectionError::FrameTimedOut`](crate::transport::ConnectionError::FrameTimedOut).
             /// Default: no limit.
             ///
-            /// It counts for protocols that leave bytes in their
-            /// [`Input`](crate::protocol::Input), and for async code that waits for a line or
+            /// The limit applies to protocols that leave bytes in their
+            /// [`Input`](crate::protocol::Input), and to async code that waits for a line or
             /// another frame.
             #[doc(alias("slowloris", "header_read_timeout"))]
             pub fn frame_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
@@ -221,7 +222,8 @@ macro_rules! connection_options {
             }
 
             /// Adds an observer to each connection: `make` is called with the peer's address when
-            /// the connection begins. Observers of the endpoint and of the pair are all added.
+            /// the connection begins. The observers of the endpoint and those of the pair are all
+            /// added.
             ///
             /// # Examples
             ///
@@ -256,7 +258,7 @@ impl ListenOptions {
 
     /// Sets whether other sockets, in this process or another, may listen at the same address; the
     /// system distributes the connections among them (`SO_REUSEPORT`). All of them must set this.
-    /// Default: `false`. Not available on Windows.
+    /// Default: `false`. Ignored on Windows, which has no such option.
     #[doc(alias = "SO_REUSEPORT")]
     pub fn reuse_port(mut self, reuse: bool) -> Self {
         self.reuse_port = Some(reuse);
@@ -294,12 +296,12 @@ impl ListenOptions {
         self
     }
 
-    /// Sets whether a lock `PATH.lock` beside a UNIX socket's file names its owner. Default:
-    /// `false`; for a description (`unix:PATH`) `true`, unless its text sets another value.
+    /// Sets whether a lock `PATH.lock` beside a UNIX socket's file names its owner. Default: `true`
+    /// for text `unix:PATH`, `false` for all other endpoints, such as a path.
     ///
     /// While the owning process lives, no other process that uses the lock can listen there. After
     /// it has died, the next one takes the lock over and removes the stale file; without a lock an
-    /// existing file is an error. The lock is that of Twisted's `wantPID` and of
+    /// existing file is an error. The lock has the format of Twisted's `wantPID` and of
     /// [`DeferredFilesystemLock`](crate::locks::DeferredFilesystemLock).
     #[doc(alias("wantPID", "lockfile"))]
     pub fn lock_file(mut self, lock: bool) -> Self {
@@ -307,14 +309,15 @@ impl ListenOptions {
         self
     }
 
-    /// Sets how many bytes each connection may queue.
+    /// Sets how many written bytes each connection may queue. Default: [`Limits::default`].
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = Some(limits);
         self
     }
 
     /// Sets the limit on the number of connections. Default: no limit. While the port has that many
-    /// it accepts none, and new ones wait in the system's queue ([`backlog`](Self::backlog)).
+    /// connections it accepts none, and new ones wait in the system's queue
+    /// ([`backlog`](Self::backlog)).
     /// [`Port::set_max_connections`](crate::Port::set_max_connections) changes the limit later.
     pub fn max_connections(mut self, limit: usize) -> Self {
         self.max_connections = Some(limit);
@@ -325,7 +328,8 @@ impl ListenOptions {
     /// further connection is closed as soon as it has been accepted; nothing is called for it.
     ///
     /// Behind a proxy ([`ServerEndpoint::proxied`](crate::net::ServerEndpoint::proxied)) the
-    /// address that the proxy announces counts.
+    /// client's address in the header counts. Peers of a UNIX socket have no IP address and are not
+    /// limited.
     #[doc(alias("LimitConnectionsByPeer", "peerConnectionLimit"))]
     pub fn max_connections_per_peer(mut self, limit: usize) -> Self {
         self.max_per_peer = Some(limit);
@@ -457,7 +461,7 @@ impl ConnectOptions {
         self
     }
 
-    /// Sets the time limit for the whole: the look-up and all attempts. Default: twice the
+    /// Sets the time limit for the look-up and all attempts together. Default: twice the
     /// [`timeout`](Self::timeout).
     pub fn overall_timeout(mut self, timeout: Duration) -> Self {
         self.overall = Some(timeout);
@@ -474,9 +478,9 @@ impl ConnectOptions {
         self
     }
 
-    /// Sets whether the server of a UNIX socket must hold its lock: connecting fails with
-    /// [`ConnectError::Refused`](crate::net::ConnectError::Refused) unless a living process has
-    /// `PATH.lock`. Default: `false`.
+    /// Sets whether the server of a UNIX socket must hold its lock ([`ListenOptions::lock_file`]):
+    /// connecting fails with [`ConnectError::Refused`](crate::net::ConnectError::Refused) unless a
+    /// living process holds `PATH.lock`. Default: `false`.
     #[doc(alias("checkPID", "lockfile"))]
     pub fn lock_file(mut self, lock: bool) -> Self {
         self.lock_file = Some(lock);
@@ -491,7 +495,7 @@ impl ConnectOptions {
         self
     }
 
-    /// Sets how many bytes the connection may queue.
+    /// Sets how many written bytes the connection may queue. Default: [`Limits::default`].
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = Some(limits);
         self

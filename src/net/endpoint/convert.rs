@@ -11,9 +11,9 @@ use crate::failure::Failure;
 use crate::net::options::{ConnectOptions, ListenOptions};
 use crate::reactor::Reactor;
 
-/// A type that converts to a [`ServerEndpoint`]: text, an address, several addresses (the first
-/// free one is bound), the path of a UNIX socket, an endpoint that the program defines; and a pair
-/// of any of these and [`ListenOptions`].
+/// A type that converts to a [`ServerEndpoint`]: text, an address, a host and a port, several
+/// addresses (the first free one is bound), the path of a UNIX socket, an endpoint that the program
+/// defines; and a pair of any of these and [`ListenOptions`], by value or by reference.
 ///
 /// Host names are not looked up; the only accepted name is `localhost`.
 ///
@@ -44,9 +44,9 @@ pub trait ToServerEndpoint {
     fn into_server_endpoint(self, reactor: &Reactor) -> Result<ServerEndpoint, Failure>;
 }
 
-/// A type that converts to a [`ClientEndpoint`]: text, an address, several addresses (each is
-/// tried), the path of a UNIX socket, an endpoint that the program defines; and a pair of any of
-/// these and [`ConnectOptions`].
+/// A type that converts to a [`ClientEndpoint`]: text, an address, a host and a port, several
+/// addresses (each is tried), the path of a UNIX socket, an endpoint that the program defines; and
+/// a pair of any of these and [`ConnectOptions`], by value or by reference.
 ///
 /// # Examples
 ///

@@ -76,8 +76,8 @@ pub trait StreamClientEndpoint: 'static {
     /// Connects. `options` are those of the endpoint and of the call; an endpoint that connects
     /// through another endpoint passes them on.
     ///
-    /// The reactor calls it from the loop's turn, and cancels the Deferred when the caller cancels,
-    /// or when [`ConnectOptions::overall_timeout`] expires.
+    /// The reactor calls this method in a turn of the loop, and cancels the Deferred when the
+    /// caller cancels, or when [`ConnectOptions::overall_timeout`] expires.
     fn connect(&self, reactor: &Reactor, options: &ConnectOptions) -> Deferred<Connection>;
 
     /// Returns a description for logs. The default is the name of the type.
@@ -136,11 +136,11 @@ pub trait StreamServerEndpoint: 'static {
     /// endpoint and of the call; an endpoint that listens with another endpoint passes them on.
     ///
     /// The returned port is the one that the endpoint listens with, or one made by
-    /// [`Incoming::port`]. It is stopped when the caller stops its own port.
+    /// [`Incoming::port`]. The returned port is stopped when the caller stops its own port.
     ///
     /// # Errors
     ///
-    /// The reason why it cannot listen.
+    /// The reason why the endpoint cannot listen.
     fn listen(
         &self,
         reactor: &Reactor,
@@ -188,11 +188,11 @@ impl Incoming {
     ///
     /// # Order
     ///
-    /// Connections are passed on in order, in the loop's turn, never inside this call. While the
-    /// port is paused or has reached its limit of connections, they wait; the port that the
-    /// endpoint listens with is paused meanwhile. An endpoint without such a port
-    /// ([`Incoming::port`]) must limit the number of waiting connections itself. Connections that
-    /// wait when the port is closed are closed.
+    /// Connections are passed on in the order of the calls, in a later batch of the loop, never
+    /// inside this call. While the port is paused or has reached its limit of connections, they
+    /// wait; the port that the endpoint listens with is paused meanwhile. An endpoint whose port
+    /// was made by [`Incoming::port`] must limit the number of waiting connections itself.
+    /// Connections that wait when the port is closed are closed.
     pub fn accept(&self, connection: Connection) {
         if !self.0.is_closed.get() {
             self.0.waiting.borrow_mut().push_back(connection);

@@ -169,12 +169,12 @@ impl ServerEndpoint {
     ///
     /// The port reads and checks the header before its protocol or handler sees the connection. The
     /// connection's peer and local address are then those of the header, unless the header has none
-    /// (`UNKNOWN`, `LOCAL`); its first bytes are those after the header. A connection without a
-    /// header, with an invalid one, or with one that takes more than ten seconds, is closed and
-    /// logged.
+    /// (`UNKNOWN`, `LOCAL`); its first bytes are those after the header. A connection whose header
+    /// is invalid, missing, or not complete within the timeout (ten seconds by default) is closed
+    /// and logged.
     ///
     /// The options list the peers that may send a header, and set the header's timeout. By default
-    /// every peer may: set [`ProxyOptions::trust`] if others than the proxies can connect.
+    /// every peer may: call [`ProxyOptions::trust`] unless only the proxies can connect.
     ///
     /// # Examples
     ///

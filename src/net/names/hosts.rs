@@ -13,8 +13,8 @@ use crate::index::SortedVec;
 use crate::reactor::Reactor;
 use crate::repeat::defer_later;
 
-/// A resolver that knows only the names added to it. An in-memory reactor has an empty one by
-/// default.
+/// A resolver that knows only the names added to it; all others fail with
+/// [`LookupErrorKind::NoSuchName`]. It is the default of an in-memory reactor, and is empty then.
 ///
 /// Clones share the table. Names are compared without case.
 ///
@@ -77,7 +77,7 @@ impl HostsTable {
         self.put(name, Entry::Error(kind));
     }
 
-    /// Makes look-ups of a name wait forever.
+    /// Makes look-ups of a name wait until they are cancelled, for example by a time limit.
     pub fn keep_silent(&self, name: &str) {
         self.put(name, Entry::Silence);
     }

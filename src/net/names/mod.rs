@@ -30,7 +30,7 @@ use crate::failure::Failure;
 use crate::reactor::Reactor;
 use crate::report;
 
-/// A resolver of host names to addresses.
+/// A resolver of host names to addresses. [`Reactor::set_resolver`] installs one.
 ///
 /// # Examples
 ///
@@ -55,9 +55,15 @@ use crate::report;
 pub trait NameResolver: 'static {
     /// Returns the addresses of `host`, with `port`, in the order in which to try them.
     ///
-    /// `host` is a name of ASCII letters, digits, hyphens, underscores and dots, and not a literal
-    /// address. The Deferred is cancelled when the answer is not needed any more; a later answer is
-    /// dropped.
+    /// `host` is a name of ASCII letters, digits, hyphens, underscores and dots. Literal addresses,
+    /// `localhost` and invalid names never get here. The Deferred is cancelled when the answer is
+    /// not needed any more; a later answer is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Any failure, which becomes that of the connect or of [`Reactor::resolve`]; a [`LookupError`]
+    /// lets callers distinguish the kinds. An empty answer counts as
+    /// [`LookupErrorKind::NoSuchName`].
     fn resolve(&self, reactor: &Reactor, host: &str, port: u16) -> Deferred<Vec<SocketAddr>>;
 }
 

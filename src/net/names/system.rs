@@ -15,7 +15,7 @@ use crate::threads::{PoolError, ThreadPool};
 /// the machine is configured, and sorts the addresses (RFC 6724).
 ///
 /// `getaddrinfo` blocks, so it is called in a few threads that do nothing else: slow answers delay
-/// other look-ups only. A look-up that is cancelled before it starts is removed from the queue; one
+/// only other look-ups. A look-up that is cancelled before it starts is removed from the queue; one
 /// that has started keeps its thread until the system returns.
 #[derive(Clone)]
 pub struct SystemResolver {

@@ -79,8 +79,8 @@ impl ProxyOptions {
         }
     }
 
-    /// Trusts the peers in this network, in addition to those added before. Connections from other
-    /// IP addresses are closed.
+    /// Trusts the peers in this network. The first call ends the default, which trusts every peer;
+    /// further calls add networks. Connections from all other IP addresses are closed.
     ///
     /// Peers of a UNIX socket are always trusted: the mode of the socket's file decides who may
     /// connect.

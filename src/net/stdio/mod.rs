@@ -84,6 +84,10 @@ impl Stdio {
     /// Opening them first flushes what `std` has buffered for output. Input that `std` has buffered
     /// is lost. The connection's addresses are [`Address::Unnamed`]. On an in-memory reactor the
     /// other end is a `testing::Stdio`.
+    ///
+    /// Closing the connection closes pipes and sockets, so that the other process sees the end;
+    /// terminals and files stay open. The flags of the descriptors are not changed, so `println!`
+    /// and other processes are not affected.
     pub fn new() -> Self {
         Self(None)
     }
@@ -91,7 +95,7 @@ impl Stdio {
     /// Selects two descriptors: the connection reads `input` and writes `output`. Both are closed
     /// with the connection; their flags are not changed.
     ///
-    /// When the reader of the output closes it, the connection stays open until the end of the
+    /// When the reader of the output closes its end, the connection stays open until the end of the
     /// input, and writes are dropped: a child process that has closed its input may still send
     /// output.
     ///
@@ -121,7 +125,7 @@ impl Stdio {
         Self(Some((input.into(), output.into())))
     }
 
-    /// Connects a protocol. The reactor calls its `connection_made` in the next batch.
+    /// Connects a protocol. The reactor calls its `connection_made` in the loop's next batch.
     ///
     /// # Errors
     ///

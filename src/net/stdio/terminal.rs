@@ -126,7 +126,8 @@ impl Terminal {
     /// # Errors
     ///
     /// An error of kind [`ResourceBusy`](io::ErrorKind::ResourceBusy) when another job controls the
-    /// terminal; the system's error, for example when the terminal has hung up.
+    /// terminal, that is, while the program is in the background; the system's error, for example
+    /// when the terminal has hung up.
     #[doc(alias("cfmakeraw", "enable_raw_mode"))]
     pub fn raw(&self) -> io::Result<()> {
         let mut mode = self.0.found.clone();
@@ -164,7 +165,7 @@ impl Terminal {
     ///
     /// # Errors
     ///
-    /// As for [`Terminal::raw`].
+    /// The system's error, for example when the terminal has hung up.
     #[doc(alias("terminalSize", "winsize"))]
     pub fn window_size(&self) -> io::Result<(u16, u16)> {
         let size = tcgetwinsize(&self.0.fd)?;

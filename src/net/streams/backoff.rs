@@ -29,18 +29,19 @@ settings! {
 #[must_use]
 pub struct Backoff of Backoff, |backoff| backoff;
 
-    /// Sets the first delay.
+    /// Sets the first delay. Default: 1.5 seconds.
     #[doc(alias = "initialDelay")]
     initial: Duration = Duration::from_millis(1500), Duration => initial;
 
     /// Sets the factor from one delay to the next. A factor less than 1, or NaN, counts as 1.
+    /// Default: 1.5.
     factor: f64 = 1.5, f64 => if factor >= 1.0 { factor } else { 1.0 };
 
-    /// Sets the longest delay, not counting the jitter.
+    /// Sets the longest delay, not counting the jitter. Default: 60 seconds.
     #[doc(alias = "maxDelay")]
     max_delay: Duration = Duration::from_secs(60), Duration => max_delay;
 
-    /// Sets the largest random part of a delay.
+    /// Sets the largest random part of a delay. Default: 1 second.
     jitter: Duration = Duration::from_secs(1), Duration => jitter;
 }
 
@@ -51,8 +52,8 @@ impl Backoff {
         Self::default()
     }
 
-    /// Returns the delay after `failures` consecutive failures, with the reactor's random numbers;
-    /// those of a reactor in memory come from its seed.
+    /// Returns the delay after `failures` consecutive failures, with a jitter from the reactor's
+    /// random numbers. Those of an in-memory reactor come from its seed.
     ///
     /// # Examples
     ///
@@ -74,8 +75,8 @@ impl Backoff {
         self.wait(failures, reactor.inner().rng().fraction())
     }
 
-    /// Returns the delay after `failures` consecutive failures. `rng` is a random number from 0 to
-    /// 1, which decides the jitter.
+    /// Returns the delay after `failures` consecutive failures, with the fraction `rng` of the
+    /// largest jitter: 0 adds none, 1 all of it. [`delay`](Self::delay) takes a random fraction.
     pub fn wait(&self, failures: u32, rng: f64) -> Duration {
         let exponent = i32::try_from(failures.saturating_sub(1)).unwrap_or(i32::MAX);
         let seconds = self.initial.as_secs_f64() * self.factor.powi(exponent);

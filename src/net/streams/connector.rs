@@ -35,11 +35,15 @@ use crate::report::{self, Origin};
 
 /// A factory that makes the protocols of a [`Connector`]'s connections and is called with the
 /// result of each attempt.
+///
+/// A program that only wants to stay connected uses a
+/// [`ClientService`](crate::services::ClientService), which needs no factory of this kind.
 pub trait ClientFactory: 'static {
     /// The type of the protocols.
     type Protocol: Protocol;
 
-    /// Returns a protocol for the connection to `peer`; `None` closes the connection.
+    /// Returns a protocol for the connection to `peer`. `None` closes the connection, and
+    /// `connection_lost` is called.
     #[doc(alias = "buildProtocol")]
     fn build_protocol(&mut self, peer: Address) -> Option<Self::Protocol>;
 
@@ -62,11 +66,12 @@ pub trait ClientFactory: 'static {
         let _ = (connector, reason);
     }
 
-    /// Called before the first attempt.
+    /// Called before the first attempt, and before the first one after `stopped`.
     #[doc(alias("startFactory", "doStart"))]
     fn started(&mut self) {}
 
-    /// Called when there is no connection and no attempt.
+    /// Called when there is no connection and no attempt, even if
+    /// [`Reconnecting`](super::Reconnecting) waits to connect again.
     #[doc(alias("stopFactory", "doStop"))]
     fn stopped(&mut self) {}
 }
@@ -86,7 +91,7 @@ struct Factory<F> {
 
 impl Connector {
     /// Starts to connect, with the protocols that `factory` makes. The reactor calls the factory's
-    /// methods from the loop's turn.
+    /// methods in a [turn](crate::guide::glossary#turn) of the loop, never inside this call.
     ///
     /// # Errors
     ///
@@ -148,7 +153,7 @@ impl Connector {
         Ok(Self(core))
     }
 
-    /// Starts an attempt, in the loop's turn.
+    /// Starts an attempt, which begins in a turn of the loop.
     ///
     /// # Errors
     ///
@@ -173,6 +178,11 @@ impl Connector {
 
     /// Cancels the attempt, or closes the connection after its queued bytes are sent, whichever
     /// there is.
+    ///
+    /// The factory is called as for any failed attempt or lost connection, so
+    /// [`Reconnecting`](super::Reconnecting) connects again. To prevent that, call
+    /// [`Retries::stop_trying`](super::Retries::stop_trying) first, which also ends the delay
+    /// before an attempt.
     pub fn disconnect(&self) {
         if self.state() != ConnectorState::Disconnected {
             self.0.stop();
@@ -188,13 +198,13 @@ impl Connector {
         }
     }
 
-    /// Returns the endpoint that it connects to.
+    /// Returns the endpoint that the connector connects to.
     #[doc(alias = "getDestination")]
     pub fn endpoint(&self) -> &ClientEndpoint {
         &self.0.endpoint
     }
 
-    /// Returns the reactor that it runs on; `None` once the reactor is gone.
+    /// Returns the reactor that the connector runs on; `None` once the reactor is gone.
     pub fn reactor(&self) -> Option<Reactor> {
         self.0.reactor.upgrade()
     }

@@ -25,12 +25,12 @@ use crate::task::own_waker;
 /// away while that is full. If a future of [`StreamExt::next`](futures::StreamExt::next) is dropped
 /// while it waits, at most one connection is accepted for it, and the next request gets that
 /// connection. Behind a proxy ([`ServerEndpoint::proxied`](crate::net::ServerEndpoint::proxied)) a
-/// peer that has not sent its header delays no other. An endpoint that the program defines
-/// ([`StreamServerEndpoint`](crate::net::StreamServerEndpoint)) goes on accepting until a
-/// connection that it passes on has no request to go to.
+/// peer that has not sent its header does not delay the others. An endpoint that the program
+/// defines ([`StreamServerEndpoint`](crate::net::StreamServerEndpoint)) is paused only after it has
+/// passed on a connection for which there is no request.
 ///
-/// [`Reactor::bind`](crate::Reactor::bind) creates it. Dropping it closes the port; accepted
-/// connections stay open.
+/// [`Reactor::bind`](crate::Reactor::bind) creates a listener. Dropping the listener closes the
+/// port; accepted connections stay open.
 ///
 /// # Examples
 ///
@@ -106,8 +106,8 @@ impl StreamListener {
     ///
     /// # Cancel safety
     ///
-    /// No connection is lost if the future is dropped: the next call returns a connection that was
-    /// accepted for it.
+    /// No connection is lost if the future is dropped: a connection that was accepted for it is
+    /// returned by the next call.
     ///
     /// # Errors
     ///

@@ -38,9 +38,9 @@ use std::panic::Location;
 ///
 /// # Examples
 ///
-/// A stop in good order: the server accepts no more connections and closes those that it has. What
-/// is queued is sent for up to ten seconds. A handler is not waited for: its next read is the end
-/// of file, and what it writes after that is dropped.
+/// A graceful stop: the server accepts no more connections and closes those that it has. Queued
+/// bytes are sent for up to ten seconds. The handlers are not waited for: a handler's next read is
+/// the end of file, and bytes that it writes after that are dropped.
 ///
 /// ```
 /// # use std::time::Duration;

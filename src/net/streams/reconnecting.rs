@@ -65,8 +65,8 @@ impl<F: ClientFactory> Reconnecting<F> {
         Self::with_retries(|_| factory)
     }
 
-    /// Wraps the factory that `make` returns. `make` gets the handle to the factory's own retries,
-    /// so that the factory and its protocols can stop or reset them.
+    /// Wraps the factory that `make` returns. `make` gets the handle to the retries of the new
+    /// factory, so that the wrapped factory and its protocols can stop or reset them.
     ///
     /// # Examples
     ///
@@ -111,7 +111,8 @@ impl<F: ClientFactory> Reconnecting<F> {
         self
     }
 
-    /// Sets the number of consecutive retries. Default: no limit.
+    /// Sets how many consecutive retries are made. Default: no limit. After the last one has
+    /// failed, no further attempt starts.
     #[doc(alias = "maxRetries")]
     #[must_use]
     pub fn max_retries(self, most: u32) -> Self {
@@ -138,19 +139,21 @@ impl<F: ClientFactory> Reconnecting<F> {
 }
 
 impl Retries {
-    /// Returns the number of consecutive retries.
+    /// Returns the number of consecutive retries: since the last connection with a protocol, or the
+    /// last [`reset`](Self::reset).
     pub fn count(&self) -> u32 {
         self.0.retry.count.get()
     }
 
-    /// Starts the delays over.
+    /// Sets the number of consecutive retries to zero, so that the delays start over.
     #[doc(alias = "resetDelay")]
     pub fn reset(&self) {
         self.0.retry.count.set(0);
     }
 
-    /// Stops retrying, now and when the connection is lost. An attempt under way is cancelled; an
-    /// established connection stays open. [`Retries::continue_trying`] undoes this.
+    /// Stops retrying, now and when the connection is lost. A delay under way ends without an
+    /// attempt, and an attempt under way is cancelled; an established connection stays open.
+    /// [`Retries::continue_trying`] undoes this.
     #[doc(alias = "stopTrying")]
     pub fn stop_trying(&self) {
         self.0.is_stopped.set(true);
@@ -167,7 +170,8 @@ impl Retries {
         self.0.is_stopped.set(false);
     }
 
-    /// Returns whether it retries, that is, whether [`Retries::stop_trying`] was not called.
+    /// Returns whether the factory retries: `false` from [`Retries::stop_trying`] until
+    /// [`Retries::continue_trying`].
     pub fn is_trying(&self) -> bool {
         !self.0.is_stopped.get()
     }

@@ -25,15 +25,17 @@ use super::{ClientEndpoint, ServerEndpoint};
 use crate::tls::{ClientConfig, ServerConfig};
 
 impl ServerEndpoint {
-    /// Puts the connections in TLS: a connection's handler begins when its handshake is finished.
-    /// What [`ServerEndpoint::proxied`] reads comes before the handshake.
+    /// Puts the connections in TLS: a connection's handler begins when the handshake is finished. A
+    /// PROXY header ([`ServerEndpoint::proxied`]) is read before the handshake.
     ///
-    /// A client whose handshake fails, or is not finished in time, is logged and not reported.
+    /// The program is not called for a client whose handshake fails or exceeds
+    /// [`ServerConfig::handshake_timeout`](crate::tls::ServerConfig::handshake_timeout): the
+    /// connection is closed and logged.
     ///
-    /// On Linux the system gives a TCP connection to the port when its first bytes have arrived, or
-    /// after about a second without any: one that is only open costs the program nothing until
-    /// then. ([`ListenOptions::configure_socket`](super::ListenOptions::configure_socket) can set
-    /// `TCP_DEFER_ACCEPT` to 0, which ends that.)
+    /// On Linux the port's socket has the option `TCP_DEFER_ACCEPT`: the system passes on a
+    /// connection when its first bytes have arrived, or after about a second without any. To switch
+    /// the option off, set it to 0 in
+    /// [`ListenOptions::configure_socket`](super::ListenOptions::configure_socket).
     ///
     /// # Examples
     ///
@@ -47,9 +49,10 @@ impl ServerEndpoint {
 }
 
 impl ClientEndpoint {
-    /// Puts the connection in TLS: the connect succeeds when the server has proved itself. The
-    /// name that it has to prove is that of the endpoint, unless
-    /// [`ClientConfig::server_name`](crate::tls::ClientConfig::server_name) sets another one.
+    /// Puts the connection in TLS: connecting succeeds when the handshake is finished and the
+    /// server's certificate is verified. The certificate must be for the host of the endpoint,
+    /// unless [`ClientConfig::server_name`](crate::tls::ClientConfig::server_name) sets another
+    /// name.
     ///
     /// # Examples
     ///
