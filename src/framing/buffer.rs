@@ -44,8 +44,10 @@ impl Unused {
     }
 }
 
-/// A buffer that splits bytes, which arrive in pieces of any size, into frames: a codec for code
-/// that has no connection, and for tests.
+/// A buffer that splits bytes, which arrive in pieces of any size, into frames: for code that has
+/// no connection, and for tests.
+///
+/// The buffer decodes all bytes: it does not observe [raw mode](Decoder::is_raw).
 ///
 /// # Examples
 ///
@@ -76,7 +78,7 @@ impl<D: Decoder> FrameBuffer<D> {
         }
     }
 
-    /// Appends bytes. After an error that is fatal they are dropped.
+    /// Appends bytes. After a fatal error ([`Decoded::Broken`]) they are dropped.
     pub fn feed(&mut self, bytes: &[u8]) {
         if !self.is_broken {
             self.unused.push(bytes);
@@ -88,7 +90,7 @@ impl<D: Decoder> FrameBuffer<D> {
     /// # Errors
     ///
     /// Fails with the decoder's error. The next call continues after the bytes that were rejected;
-    /// after an error that is fatal it returns `None`.
+    /// after a fatal error ([`Decoded::Broken`]) all further calls return `None`.
     pub fn next_frame(&mut self) -> Option<Result<D::Owned, D::Error>> {
         let bytes = self.unused.as_slice();
         let (mut frame, mut used, mut skips) = first_frame(&mut self.decoder, bytes);

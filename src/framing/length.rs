@@ -5,15 +5,18 @@ use super::{Decoded, Decoder, Encoder, FrameError};
 /// A codec of frames that begin with a header, which contains their length.
 ///
 /// By default the header is the length field alone, in network byte order; its value is the number
-/// of bytes that follow it. The other methods describe headers of any shape.
+/// of bytes that follow it. [`offset`](Self::offset), [`adjust`](Self::adjust),
+/// [`little_endian`](Self::little_endian) and [`keep_header`](Self::keep_header) describe other
+/// headers.
 ///
 /// A frame that is longer than the limit is rejected once, as soon as its header has arrived, with
-/// the bytes that have arrived; the rest of it is skipped.
+/// the bytes that have arrived; the rest of it is skipped. A length that becomes negative by
+/// [`adjust`](Self::adjust) is a fatal error.
 ///
 /// # Examples
 ///
 /// ```
-/// use torsade::protocols::{Encoder, FrameBuffer, LengthCodec};
+/// use torsade::protocols::{FrameBuffer, LengthCodec};
 ///
 /// let mut strings = FrameBuffer::new(LengthCodec::u16());
 /// strings.feed(b"\x00\x05hello\x00");
@@ -21,8 +24,8 @@ use super::{Decoded, Decoder, Encoder, FrameError};
 /// assert_eq!(strings.next_frame(), None);
 /// ```
 ///
-/// The messages of BGP: sixteen bytes of marker, then the length of the whole in two bytes, of
-/// which the frame is to have all:
+/// The messages of BGP begin with a marker of sixteen bytes and two bytes with the length of the
+/// whole message. Here each frame contains the whole message:
 ///
 /// ```
 /// use torsade::protocols::{FrameBuffer, LengthCodec};
@@ -81,7 +84,8 @@ impl LengthCodec {
         }
     }
 
-    /// Sets the number of bytes of the header before the length field. Default: 0.
+    /// Sets the number of bytes of the header before the length field. Default: 0. These bytes are
+    /// sent as zeros, unless the frame contains its header.
     #[must_use]
     #[doc(alias = "length_field_offset")]
     pub fn offset(mut self, bytes: usize) -> Self {
@@ -89,7 +93,7 @@ impl LengthCodec {
         self
     }
 
-    /// Sets what is to be added to the value of the length field to get the number of bytes that
+    /// Sets the number to add to the value of the length field: the sum is the number of bytes that
     /// follow the field. Default: 0.
     #[must_use]
     #[doc(alias = "length_adjustment")]
@@ -98,21 +102,23 @@ impl LengthCodec {
         self
     }
 
-    /// Has the length field in little-endian byte order.
+    /// Sets little-endian byte order for the length field.
     #[must_use]
     pub fn little_endian(mut self) -> Self {
         self.is_little_endian = true;
         self
     }
 
-    /// Has the frames contain the header, when they are received and when they are sent.
+    /// Keeps the header in the frames: received frames contain it, and so must frames to be sent,
+    /// in which the codec sets the length field.
     #[must_use]
     pub fn keep_header(mut self) -> Self {
         self.keeps_header = true;
         self
     }
 
-    /// Sets the length limit of a frame, in bytes. Default: [`MAX_LENGTH`](Self::MAX_LENGTH).
+    /// Sets the length limit of a frame, in bytes. Default: [`MAX_LENGTH`](Self::MAX_LENGTH). The
+    /// header counts only with [`keep_header`](Self::keep_header).
     #[must_use]
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = limit;

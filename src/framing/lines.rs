@@ -7,7 +7,7 @@ use super::{Decoded, Decoder, Encoder, FrameError};
 /// A codec of lines.
 ///
 /// By default a line ends with `\n` or `\r\n` when it is received, and with `\r\n` when it is sent.
-/// [`delimited`](Self::delimited) makes a codec for any other delimiter.
+/// [`delimited`](Self::delimited) makes a codec for any other delimiter, in both directions.
 ///
 /// A line that is longer than the limit is rejected once, as soon as that is known, with the bytes
 /// that have arrived; the rest of the line is skipped.
@@ -15,8 +15,9 @@ use super::{Decoded, Decoder, Encoder, FrameError};
 /// # Raw data
 ///
 /// After [`set_raw_mode`](Self::set_raw_mode) a [`FrameProtocol`](crate::protocols::FrameProtocol)
-/// gets the bytes that follow as they come, until [`set_line_mode`](Self::set_line_mode), which may
-/// be called in the middle of a chunk.
+/// gets the bytes that follow as they come, until [`set_line_mode`](Self::set_line_mode). Bytes
+/// that the protocol has not taken by then are decoded as lines. Other users of the codec ignore
+/// the mode.
 ///
 /// # Examples
 ///

@@ -105,7 +105,8 @@ pub trait Decoder {
     fn decode<'a>(&mut self, input: &'a [u8]) -> Decoded<'a, Self::Frame<'a>, Self::Error>;
 
     /// Finds the first frame of `input`, the last bytes before the end of file, for which
-    /// [`decode`](Self::decode) has returned [`Decoded::More`]. Called for async code only.
+    /// [`decode`](Self::decode) has returned [`Decoded::More`]. Called for async code only; a
+    /// [`FrameProtocol`](crate::protocols::FrameProtocol) does not get an incomplete frame.
     ///
     /// The default returns `More`, so the stream ends with [`FrameError::Incomplete`].
     fn decode_end<'a>(&mut self, input: &'a [u8]) -> Decoded<'a, Self::Frame<'a>, Self::Error> {
@@ -113,8 +114,8 @@ pub trait Decoder {
         Decoded::More
     }
 
-    /// Forgets how far the input was searched. Called when bytes that the decoder has seen were
-    /// taken without it, so that the next input begins elsewhere. The default does nothing.
+    /// Forgets how far the input was searched. Called when other code has taken bytes that the
+    /// decoder has seen, so that the next input begins elsewhere. The default does nothing.
     fn restart(&mut self) {}
 
     /// Returns whether the bytes that follow are raw data, which
@@ -126,11 +127,14 @@ pub trait Decoder {
 }
 
 /// The result of [`Decoder::decode`].
+///
+/// The caller of `decode` panics when a number of bytes is zero, or larger than the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decoded<'a, F, E> {
     /// No frame is complete yet.
     More,
-    /// The first bytes, this many and at least one, belong to no frame.
+    /// This many bytes at the beginning of the input, at least one, belong to no frame; they are
+    /// dropped.
     Skip(usize),
     /// A frame.
     Frame {
@@ -139,21 +143,22 @@ pub enum Decoded<'a, F, E> {
         /// The number of bytes of the input that the frame takes up, at least one.
         length: usize,
     },
-    /// The input does not begin with a valid frame, but the place where the next one begins is
+    /// The input does not begin with a valid frame, but the position where the next one begins is
     /// known.
     Bad {
         /// The error.
         error: E,
-        /// The bytes to show with the error.
+        /// The bytes to pass on with the error, as [`Rejected::bytes`].
         bytes: &'a [u8],
         /// The number of bytes of the input to drop, at least one.
         length: usize,
     },
-    /// The input does not begin with a valid frame, and no frame can be found after it.
+    /// The input does not begin with a valid frame, and no frame can be found after it: the error
+    /// [is fatal](Rejected::is_fatal).
     Broken {
         /// The error.
         error: E,
-        /// The bytes to show with the error.
+        /// The bytes to pass on with the error, as [`Rejected::bytes`].
         bytes: &'a [u8],
     },
 }
@@ -163,7 +168,8 @@ pub enum Decoded<'a, F, E> {
 pub struct Rejected<'a, E> {
     /// The error.
     pub error: E,
-    /// The bytes that the decoder shows with the error: of a frame that is too long, its beginning.
+    /// The bytes that the decoder passes on with the error: of a frame that is too long, the
+    /// beginning that has arrived.
     pub bytes: &'a [u8],
     /// Whether no frame can be found after these bytes, so that the connection has to end.
     pub is_fatal: bool,
@@ -189,7 +195,7 @@ pub trait Encoder<T> {
     ///
     /// # Errors
     ///
-    /// When the value is not one that a frame can carry; `out` is as before then.
+    /// Fails when a frame cannot carry the value; `out` is unchanged then.
     fn encode(&mut self, item: T, out: &mut Vec<u8>) -> Result<(), Self::Error>;
 }
 
@@ -221,7 +227,7 @@ pub enum FrameError {
     BadNetstring {
         /// The byte that was found.
         found: u8,
-        /// What would have been valid in its place.
+        /// A description of the bytes that are valid at this position.
         expected: &'static str,
     },
     /// A line to be sent contains its own delimiter.
@@ -229,9 +235,10 @@ pub enum FrameError {
         /// The position of the delimiter in the line.
         position: usize,
     },
-    /// The end of file came within a frame.
+    /// The end of file came within a frame; or a frame to be sent is shorter than the header that
+    /// it must contain ([`LengthCodec::keep_header`]).
     Incomplete {
-        /// The number of bytes of the frame that were received.
+        /// The number of bytes of the frame that were received, or that the frame to be sent has.
         received: usize,
     },
 }

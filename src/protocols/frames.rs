@@ -9,16 +9,17 @@ use crate::protocol::{Context, Input, Protocol};
 
 /// A protocol that receives whole frames: lines, netstrings, messages.
 ///
-/// Every `FrameProtocol` is a [`Protocol`]. It owns its codec, so that all its methods can reach
-/// it: to send frames, to change a limit, or to switch to raw data.
+/// Every `FrameProtocol` is a [`Protocol`]. A `FrameProtocol` owns its codec, so that all its
+/// methods can send frames or switch to raw data.
 ///
 /// # Order
 ///
-/// As for [`Protocol`]. After [`pause_producing`](crate::Transport::pause_producing) no frame is
-/// delivered, and after [`resume_producing`](crate::Transport::resume_producing) the next one is,
-/// whether more bytes arrive or not. After [`become_protocol`](Context::become_protocol) the next
-/// protocol receives the bytes after this frame. A peer that sends many small frames at once does
-/// not delay other connections: after 64 frames they have their turn.
+/// The hooks are called in the order of those of [`Protocol`]. After
+/// [`pause_producing`](crate::Transport::pause_producing) no frame is delivered, and after
+/// [`resume_producing`](crate::Transport::resume_producing) the next one is, whether more bytes
+/// arrive or not. After [`become_protocol`](Context::become_protocol) the next protocol receives
+/// the bytes after this frame. A peer that sends many small frames at once does not delay other
+/// connections: after 64 frames they have their turn.
 ///
 /// # Examples
 ///
@@ -137,8 +138,8 @@ pub trait FrameProtocol: Sized + 'static {
         frame: <Self::Codec as Decoder>::Frame<'_>,
     );
 
-    /// Called for bytes that are not a valid frame; of a frame that is too long, with the beginning
-    /// that has arrived. The default closes the connection.
+    /// Called for bytes that are not a valid frame. Of a frame that is too long, `rejected` has the
+    /// beginning that has arrived. The default closes the connection.
     ///
     /// When the connection stays open, the next frame is delivered. After an error that
     /// [is fatal](Rejected::is_fatal) the connection is closed in any case.
@@ -210,8 +211,8 @@ pub trait FrameProtocol: Sized + 'static {
         cx.lose_connection();
     }
 
-    /// Called when the connection's send queue, which was full, has room again. See
-    /// [`Protocol::write_ready`].
+    /// Called when the connection's send queue, which was full, has drained to the low-water mark.
+    /// See [`Protocol::write_ready`].
     fn write_ready(&mut self, cx: &mut Context<'_, Self>) {
         let _ = cx;
     }

@@ -10,11 +10,12 @@ use crate::framing::{FrameError, LineCodec, Rejected};
 use crate::protocol::{Context, Nested};
 use crate::transport::Transport;
 
-/// A protocol that receives whole lines; see [`Lines`]. One that also receives raw data, or lines
-/// with another delimiter, is a [`FrameProtocol`] with a [`LineCodec`].
+/// A protocol that receives whole lines; [`Lines::new`] makes a [`Protocol`](crate::Protocol) of
+/// it. A protocol that also receives raw data, or lines with another delimiter, is a
+/// [`FrameProtocol`] with a [`LineCodec`].
 ///
-/// The hooks have a context of the `LineProtocol`'s own type, so calls that it schedules may call
-/// its methods:
+/// The hooks get a [`Context`] of the `LineProtocol` itself, so a delayed call gets the
+/// `LineProtocol`, not the [`Lines`]:
 ///
 /// ```
 /// use std::time::Duration;
@@ -107,7 +108,8 @@ pub trait LineProtocol: Sized + 'static {
         cx.lose_connection();
     }
 
-    /// Called when the connection's send queue, which was full, has room again.
+    /// Called when the connection's send queue, which was full, has drained to the low-water mark.
+    /// See [`Protocol::write_ready`](crate::Protocol::write_ready).
     fn write_ready(&mut self, cx: &mut Context<'_, Self>) {
         let _ = cx;
     }
@@ -119,7 +121,8 @@ pub trait LineProtocol: Sized + 'static {
         let _ = cx;
     }
 
-    /// Called when the connection is lost.
+    /// Called when the connection is lost. See
+    /// [`Protocol::connection_lost`](crate::Protocol::connection_lost).
     fn connection_lost(&mut self, reason: Failure) {
         let _ = reason;
     }

@@ -5,10 +5,10 @@
 //! A message format is a *codec*: a value without I/O that finds the frames in received bytes
 //! ([`Decoder`]) and writes them ([`Encoder`]). Any codec serves three uses, over any transport:
 //!
-//! - [`FrameProtocol`]: a [`Protocol`](crate::Protocol) whose hook is called for each frame;
+//! - [`FrameProtocol`] is a [`Protocol`](crate::Protocol) whose hook is called for each frame;
 //!   [`LineProtocol`] is the shortest way to receive lines;
-//! - [`Framed`]: a stream and a sink of frames, for async code;
-//! - [`FrameBuffer`]: frames out of bytes that come from elsewhere.
+//! - [`Framed`] is a stream and a sink of frames, for async code;
+//! - [`FrameBuffer`] finds frames in bytes that do not come from a connection.
 //!
 //! A [`ProtocolWrapper`] is a layer around any protocol.
 //!
@@ -16,7 +16,8 @@
 //! length field ([`LengthCodec`]). A custom codec takes less than thirty lines: see
 //! [`Decoder`].
 //!
-//! [`irc`] is a client of IRC, as a protocol with hooks and for async code.
+//! [`irc`] is a client of IRC, as a protocol with hooks and for async code; it needs the crate
+//! feature `irc`.
 
 mod frames;
 #[cfg(any(doc, feature = "irc"))]

@@ -6,8 +6,11 @@ use super::FrameProtocol;
 use crate::framing::Decoder;
 use crate::protocol::Context;
 
-/// The state of a protocol whose frames mean different things in the course of a conversation: the
-/// function that receives the next frame, and returns the state after it.
+/// The state of a conversation in which each frame is received by another function: the function
+/// that receives the next frame, and returns the state after it.
+///
+/// A state is a function pointer and can be copied. The protocol stores its current state, as the
+/// example shows.
 ///
 /// # Examples
 ///
@@ -67,11 +70,11 @@ type Receive<P> = fn(
 ) -> State<P>;
 
 impl<P: FrameProtocol> State<P> {
-    /// The state after the last frame. Entering it closes the connection, once the queued bytes are
-    /// sent.
+    /// The state after the last frame. When a function returns this state,
+    /// [`receive`](Self::receive) closes the connection once the queued bytes are sent.
     pub const DONE: Self = Self(None);
 
-    /// Makes a state of the function that receives the next frame.
+    /// Creates a state from the function that receives the next frame.
     pub fn new(receive: Receive<P>) -> Self {
         Self(Some(receive))
     }

@@ -33,10 +33,10 @@ pub(super) use forward_hooks;
 /// A layer around any protocol, which sees every hook before the protocol does, and decides whether
 /// to call it.
 ///
-/// Each method gets the [`Inner`] protocol; the default calls the same hook of it. The protocol
-/// inside notices nothing: its context, its handles, its timers and its transport are its own, and
-/// after [`become_protocol`](Context::become_protocol) the next protocol has the connection without
-/// the layer.
+/// Each method gets the [`Inner`] protocol; the default implementation calls the same hook of that
+/// protocol. The inner protocol needs no change: its context, its handles, its timers and its
+/// transport are its own, and after [`become_protocol`](Context::become_protocol) the next protocol
+/// has the connection without the layer.
 ///
 /// Limits of time and traffic need no wrapper: see [`Policy`](crate::transport::Policy), which also
 /// works for async handlers.
@@ -99,7 +99,8 @@ pub(super) use forward_hooks;
 /// ```
 pub trait ProtocolWrapper: Sized + 'static {
     /// Called when the connection is established. A wrapper that does not call
-    /// [`Inner::connection_made`] has to call it before any other hook.
+    /// [`Inner::connection_made`] here must call it before it calls another hook of the inner
+    /// protocol.
     fn connection_made<P: Protocol>(&mut self, inner: &mut Inner<'_, Self, P>) {
         inner.connection_made();
     }
@@ -129,7 +130,8 @@ pub trait ProtocolWrapper: Sized + 'static {
         inner.eof_received();
     }
 
-    /// Called when the send queue, which was full, has room again. See [`Protocol::write_ready`].
+    /// Called when the send queue, which was full, has drained to the low-water mark. See
+    /// [`Protocol::write_ready`].
     fn write_ready<P: Protocol>(&mut self, inner: &mut Inner<'_, Self, P>) {
         inner.write_ready();
     }
@@ -140,13 +142,14 @@ pub trait ProtocolWrapper: Sized + 'static {
         inner.write_closed();
     }
 
-    /// Called when the connection is lost. The default calls the protocol's `connection_lost`.
+    /// Called when the connection is lost. The default calls the protocol's `connection_lost`, even
+    /// if its `connection_made` was never called.
     fn connection_lost<P: Protocol>(&mut self, protocol: &mut P, reason: Failure) {
         protocol.connection_lost(reason);
     }
 }
 
-/// The protocol inside a [`Wrapped`], for the length of one hook of its wrapper.
+/// The protocol inside a [`Wrapped`], as its wrapper reaches it during one hook.
 pub struct Inner<'a, W: 'static, P: 'static> {
     protocol: &'a mut P,
     outer: &'a Context<'a, Wrapped<W, P>>,
@@ -154,8 +157,8 @@ pub struct Inner<'a, W: 'static, P: 'static> {
 }
 
 impl<'a, W: 'static, P: Protocol> Inner<'a, W, P> {
-    /// Returns the context of the [`Wrapped`] protocol, by which the wrapper acts on the connection
-    /// and calls itself later.
+    /// Returns the context of the [`Wrapped`] protocol, through which the wrapper writes to the
+    /// connection, closes it, and schedules calls.
     pub fn context(&self) -> &'a Context<'a, Wrapped<W, P>> {
         self.outer
     }
@@ -197,7 +200,8 @@ impl<'a, W: 'static, P: Protocol> Inner<'a, W, P> {
     }
 }
 
-/// A protocol inside a [`ProtocolWrapper`]; a protocol itself, so wrappers can be stacked.
+/// A protocol inside a [`ProtocolWrapper`]. A `Wrapped` is a protocol itself, so wrappers can be
+/// stacked.
 #[doc(alias = "wrappedProtocol")]
 pub struct Wrapped<W, P: 'static> {
     wrapper: W,
@@ -295,7 +299,8 @@ pub struct WrappingFactory<F, M> {
 }
 
 impl<F: Factory, W: ProtocolWrapper, M: FnMut(&Address) -> W + 'static> WrappingFactory<F, M> {
-    /// Makes a factory of `factory` and a function that makes the wrappers.
+    /// Creates a factory. For each connection `make` is called with the peer's address, and returns
+    /// the wrapper for the protocol that `factory` has made.
     pub fn new(factory: F, make: M) -> Self {
         Self { factory, make }
     }
