@@ -1,4 +1,4 @@
-//! The face of a client for async code: [`Client`].
+//! The interface of a client for async code: [`Client`].
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -15,8 +15,10 @@ use crate::transport::ConnectionError;
 /// An IRC client for async code, over any connection: a smart pointer to its [`Sender`], so it has
 /// the commands as methods.
 ///
-/// The client answers the server only while one of its async methods is awaited. Dropping the
-/// client closes the connection.
+/// The client answers the server only while one of its async methods is awaited, so a program keeps
+/// awaiting [`next_event`](Self::next_event): a client that is not awaited does not see the answer
+/// to its `PING` and aborts the connection ([`Settings::pong_limit`]). Dropping the client closes
+/// the connection.
 ///
 /// # Examples
 ///
@@ -58,13 +60,14 @@ pub struct Client {
 }
 
 impl Client {
-    /// Registers a client. Returns when the client has signed on; what has happened meanwhile is
-    /// returned by [`next_event`](Self::next_event).
+    /// Registers a client at the server. Returns when the client has signed on; events until then
+    /// are returned by [`next_event`](Self::next_event). Dropping the future closes the connection.
     ///
     /// # Errors
     ///
-    /// Fails with the [`IrcError`] for which the client or the server has ended the connection, or
-    /// with the reason for which the connection broke.
+    /// Fails with the [`IrcError`] for which the client or the server has ended the connection,
+    /// with the reason for which the connection broke, or with [`IrcError::QueueFull`] when more
+    /// than 4096 events come before the result.
     pub async fn connect(conn: Connection, settings: Settings) -> Result<Self, Failure> {
         let sender = Sender::new(settings);
         sender.attach(conn.transport());
@@ -85,16 +88,17 @@ impl Client {
         Ok(client)
     }
 
-    /// Waits until something happens, and returns it; `None` after the end that
-    /// [`quit`](Sender::quit) has asked for.
+    /// Waits for the next event. Returns `None` when the connection has ended after
+    /// [`quit`](Sender::quit).
     ///
     /// # Errors
     ///
-    /// Fails once, at the end, as [`connect`](Self::connect) does.
+    /// Fails when the connection has ended otherwise, as [`connect`](Self::connect) does; later
+    /// calls return `None`.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses nothing.
+    /// Dropping the future loses no event.
     pub async fn next_event(&mut self) -> Result<Option<Event>, Failure> {
         loop {
             if let Some(event) = self.events.pop_front().or_else(|| self.take_event()) {
@@ -107,8 +111,8 @@ impl Client {
         }
     }
 
-    /// Asks the server about a user, and waits for the answer. What happens meanwhile is returned
-    /// by [`next_event`](Self::next_event).
+    /// Asks the server about a user, and waits for the answer. Events until then are returned by
+    /// [`next_event`](Self::next_event).
     ///
     /// # Errors
     ///
@@ -117,7 +121,7 @@ impl Client {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses nothing but the answer.
+    /// Dropping the future loses only the answer; no event is lost.
     pub async fn whois(&mut self, nick: impl Into<Text>) -> Result<Whois, Failure> {
         let mut answer = self.sender.whois(nick);
         loop {
@@ -129,18 +133,19 @@ impl Client {
         }
     }
 
-    /// Says goodbye, and waits until the connection is closed. What happens meanwhile is dropped.
+    /// Quits as [`Sender::quit`] does, and waits until the connection is closed. Events until then
+    /// are dropped.
     ///
     /// # Errors
     ///
-    /// As [`Sender::quit`]; and when the connection breaks before the end.
+    /// As for [`Sender::quit`]; and fails when the connection breaks before its end.
     pub async fn close(mut self, reason: impl AsRef<[u8]>) -> Result<(), Failure> {
         self.sender.quit(reason)?;
         while self.next_event().await?.is_some() {}
         Ok(())
     }
 
-    /// Returns a handle that may be kept.
+    /// Returns the client's handle, for other code to send commands.
     pub fn sender(&self) -> Sender {
         self.sender.clone()
     }
@@ -167,7 +172,7 @@ impl Client {
         if self.end.is_some() {
             return Err(Failure::new(IrcError::NotConnected));
         }
-        // A server that takes nothing is not listened to.
+        // Nothing is read from a server that reads nothing.
         if self.framed.get_mut().transport().is_full() {
             if let Err(error) = self.framed.flush().await {
                 self.finish(Some(error));

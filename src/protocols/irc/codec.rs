@@ -8,12 +8,13 @@ use crate::framing::{Decoded, Decoder, Encoder, LineCodec};
 /// A codec of IRC messages: lines that end with `\n` or `\r\n`. Empty lines are skipped, and other
 /// carriage returns are removed.
 ///
-/// A line that is not a message, or too long, is rejected by itself; the next one is found.
+/// A line that is not a message, or too long, is rejected; decoding continues with the next line.
 ///
 /// # Limits
 ///
-/// A message may be 512 bytes long with its end, its tags 8191 bytes. Received lines may be as long
-/// as both together, whatever they are made of, as some servers send longer messages.
+/// A message to be sent may have 512 bytes with its end, and 8191 bytes of tags before that. A
+/// received line may have the sum of both with or without tags, because some servers send longer
+/// messages.
 ///
 /// # Examples
 ///

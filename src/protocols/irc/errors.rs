@@ -19,10 +19,10 @@ pub enum IrcError {
     /// A command is not made of letters, or of digits.
     #[doc(alias = "IRCBadMessage")]
     BadCommand {
-        /// The word in the command's place.
+        /// The word at the position of the command.
         found: Text,
     },
-    /// A message contains a byte that ends a line, or zero.
+    /// A message contains a zero byte, or a byte that ends a line.
     ForbiddenByte {
         /// The byte.
         found: u8,
@@ -42,9 +42,11 @@ pub enum IrcError {
     NoSpaceForText,
     /// The connection is not established, or the client has quit.
     NotConnected,
-    /// More lines than the limit wait for their time.
+    /// More lines than [`Settings::queue_limit`](super::Settings::queue_limit) wait to be sent; or
+    /// too many events have arrived while a [`Client`](super::Client) was waiting for something
+    /// else.
     QueueFull {
-        /// The limit, in lines.
+        /// The limit, in lines or events.
         limit: usize,
     },
     /// The server has no user of that name.
@@ -55,7 +57,7 @@ pub enum IrcError {
     /// The server refuses the nickname, and those that were tried in its place.
     #[doc(alias = "ERR_NICKNAMEINUSE")]
     NickRefused {
-        /// The last one that was tried.
+        /// The last nickname that was tried.
         nick: Text,
     },
     /// The server refuses the connection: the password is wrong, or the client is banned.

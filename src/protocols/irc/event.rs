@@ -1,17 +1,17 @@
-//! What happens on IRC: [`Event`].
+//! The events of a client: [`Event`].
 
 use std::time::Duration;
 
 use super::{IrcError, Message, Mode, Prefix, Text};
 
-/// Something that has happened on IRC.
+/// An event on IRC.
 ///
-/// [`Client::next_event`](super::Client::next_event) returns it; an
+/// [`Client::next_event`](super::Client::next_event) returns events; an
 /// [`IrcProtocol`](super::IrcProtocol) has a hook for each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// The client is registered. Channels can be joined now.
+    /// The client has signed on. Channels can be joined now.
     #[doc(alias = "signedOn")]
     SignedOn {
         /// The client's nickname, as the server has it.
@@ -53,10 +53,10 @@ pub enum Event {
         /// The reason, which may be empty.
         reason: Text,
     },
-    /// A user has another nickname.
+    /// A user has changed the nickname.
     #[doc(alias = "userRenamed")]
     UserRenamed {
-        /// The user, with the nickname until now.
+        /// The user, with the old nickname.
         user: Prefix,
         /// The new nickname.
         nick: Text,
@@ -70,7 +70,7 @@ pub enum Event {
         /// The text.
         text: Text,
     },
-    /// A notice to a channel or to the client. A program never answers one.
+    /// A notice to a channel or to the client. A program must not answer it.
     #[doc(alias = "noticed")]
     Notice {
         /// The sender.
@@ -80,7 +80,7 @@ pub enum Event {
         /// The text.
         text: Text,
     },
-    /// An action (`/me`) in a channel or towards the client.
+    /// An action (`/me`), to a channel or to the client.
     Action {
         /// The sender.
         user: Prefix,
@@ -94,7 +94,7 @@ pub enum Event {
     KickedFrom {
         /// The channel.
         channel: Text,
-        /// Who did it.
+        /// The user or server that has removed the client.
         kicker: Prefix,
         /// The reason, which may be empty.
         reason: Text,
@@ -106,7 +106,7 @@ pub enum Event {
         nick: Text,
         /// The channel.
         channel: Text,
-        /// Who did it.
+        /// The user or server that has removed the user.
         kicker: Prefix,
         /// The reason, which may be empty.
         reason: Text,
@@ -117,10 +117,11 @@ pub enum Event {
         /// The new nickname.
         nick: Text,
     },
-    /// A channel's topic: it has changed, or the client has joined or asked.
+    /// A channel's topic: after a change, after the client has joined, or as the answer to
+    /// [`ask_topic`](super::Sender::ask_topic).
     #[doc(alias = "topicUpdated")]
     TopicUpdated {
-        /// Who changed it, or the server that tells.
+        /// The user who has changed the topic; otherwise the server.
         user: Prefix,
         /// The channel.
         channel: Text,
@@ -130,25 +131,26 @@ pub enum Event {
     /// Modes were set or removed.
     #[doc(alias = "modeChanged")]
     ModeChanged {
-        /// Who did it.
+        /// The user or server that has changed the modes.
         user: Prefix,
         /// The channel, or the client's nickname.
         target: Text,
-        /// Whether they were set.
+        /// Whether the modes were set; `false` if they were removed.
         is_set: bool,
         /// The modes.
         modes: Vec<Mode>,
     },
-    /// The client was invited to a channel, or learns of another invitation.
+    /// A user was invited to a channel: the client, or another user.
     Invited {
-        /// Who invites.
+        /// The user who invites.
         user: Prefix,
-        /// Who is invited.
+        /// The nickname of the invited user.
         nick: Text,
         /// The channel.
         channel: Text,
     },
-    /// The names of a channel's members: the client has joined, or asked.
+    /// The names of a channel's members: after the client has joined, or as the answer to
+    /// [`names`](super::Sender::names).
     Names {
         /// The channel.
         channel: Text,
@@ -161,12 +163,12 @@ pub enum Event {
         /// The lines; none when the server has no message.
         lines: Vec<Text>,
     },
-    /// When the server was created (reply 003).
+    /// The time at which the server was created (reply 003).
     Created {
         /// The server's text.
         text: Text,
     },
-    /// The name of the server (reply 002).
+    /// The name and version of the server (reply 002).
     #[doc(alias = "yourHost")]
     YourHost {
         /// The server's text.
@@ -184,35 +186,38 @@ pub enum Event {
         /// The modes of channels.
         channel_modes: Text,
     },
-    /// What the server supports (reply 005); [`Sender::support`](super::Sender::support) returns
-    /// all of it.
+    /// Features and limits of the server (reply 005); [`Sender::support`](super::Sender::support)
+    /// returns those of all replies.
     Isupport {
         /// The tokens of this reply.
         tokens: Vec<Text>,
     },
-    /// The server suggests another one (reply 010).
+    /// The server suggests another server (reply 010).
     Bounce {
         /// The server's text.
         text: Text,
     },
-    /// How many users, operators and channels there are (replies 251 to 255).
+    /// The number of users, operators, channels or clients (replies 251, 252, 254 and 255).
     #[doc(alias("luserClient", "luserOp", "luserChannels", "luserMe"))]
     Lusers {
-        /// The reply: 251 for users, 252 for operators, 254 for channels, 255 for this server.
+        /// The reply: 251 for users, 252 for operators, 254 for channels, 255 for the clients of
+        /// this server.
         reply: u16,
-        /// The number of operators or channels.
+        /// The number of operators or channels; `None` for the other replies, whose text has the
+        /// numbers.
         count: Option<u64>,
         /// The server's text.
         text: Text,
     },
     /// The answer to a [`ping`](super::Sender::ping).
     Pong {
-        /// Who answers.
+        /// The user who answers.
         user: Prefix,
-        /// How long it took.
+        /// The time between the ping and the answer.
         delay: Duration,
     },
-    /// A CTCP query that the library does not answer.
+    /// A CTCP query that the library does not answer. It answers `PING`, `CLIENTINFO` and `ERRMSG`,
+    /// and the queries for which the [`Settings`](super::Settings) have an answer.
     #[doc(alias("ctcpUnknownQuery", "ctcpQuery", "DCC"))]
     CtcpQuery {
         /// The sender.
@@ -221,7 +226,7 @@ pub enum Event {
         target: Text,
         /// The kind of query, in capitals.
         tag: String,
-        /// The rest.
+        /// The text after the kind, which may be empty.
         data: Text,
     },
     /// An answer to a CTCP query.
@@ -231,10 +236,10 @@ pub enum Event {
         user: Prefix,
         /// The kind of query, in capitals.
         tag: String,
-        /// The rest.
+        /// The text after the kind, which may be empty.
         data: Text,
     },
-    /// The server closes the connection.
+    /// The server is about to close the connection (`ERROR`).
     Error {
         /// The server's text.
         text: Text,
@@ -245,20 +250,20 @@ pub enum Event {
         /// The error.
         error: IrcError,
     },
-    /// Any other message.
+    /// A message for which there is no other event.
     #[doc(alias = "irc_unknown")]
     Other(Message),
 }
 
-/// What a server tells about a user; see [`Sender::whois`](super::Sender::whois).
+/// The server's answer to [`Sender::whois`](super::Sender::whois) about a user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Whois {
     /// The nickname.
     pub nick: Text,
-    /// The name on the host.
+    /// The user's name on the host.
     pub user: Text,
-    /// The host.
+    /// The user's host.
     pub host: Text,
     /// The real name.
     pub realname: Text,
@@ -266,12 +271,12 @@ pub struct Whois {
     pub server: Text,
     /// Whether the user is an operator of the network.
     pub is_operator: bool,
-    /// For how long the user has said nothing.
+    /// The time for which the user has sent nothing; `None` if the server does not say it.
     pub idle: Option<Duration>,
     /// The channels, with the marks of the user's ranks.
     pub channels: Vec<Text>,
-    /// The name of the user's account.
+    /// The name of the user's account; `None` if the user has not logged in.
     pub account: Option<Text>,
-    /// The text of a user who is away.
+    /// The text that the user has set for being away; `None` if the user is not away.
     pub away: Option<Text>,
 }

@@ -9,7 +9,7 @@ use std::fmt;
 
 use super::{IrcError, Text};
 
-/// A message: a line of IRC.
+/// A message of IRC: one line.
 ///
 /// # Examples
 ///
@@ -29,7 +29,7 @@ use super::{IrcError, Text};
 pub struct Message {
     /// The tags of IRCv3, names and values. A tag without a value has an empty one.
     pub tags: Vec<(Text, Text)>,
-    /// The sender.
+    /// The sender; `None` in most messages that a client sends.
     pub prefix: Option<Prefix>,
     /// The command, in capitals, or the three digits of a reply.
     pub command: String,
@@ -39,7 +39,7 @@ pub struct Message {
 
 /// The sender of a message: a user, or a server.
 ///
-/// It is shown as it was received: `nick!user@host`.
+/// `Display` shows `nick!user@host`, as received.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[doc(alias = "hostmask")]
 pub struct Prefix {
@@ -52,7 +52,7 @@ pub struct Prefix {
 }
 
 impl Message {
-    /// Makes a message without tags and prefix.
+    /// Creates a message without tags and prefix.
     pub fn new<T: Into<Text>>(
         command: impl Into<String>,
         params: impl IntoIterator<Item = T>,
@@ -64,7 +64,7 @@ impl Message {
         }
     }
 
-    /// Returns the value of a tag.
+    /// Returns the value of a tag, which may be empty; `None` if the message has no such tag.
     pub fn tag(&self, name: &str) -> Option<&Text> {
         let tag = self.tags.iter().find(|(tag, _)| *tag == name);
         tag.map(|(_, value)| value)
@@ -223,7 +223,7 @@ fn parse_tag(tag: &[u8]) -> (Text, Text) {
 }
 
 impl Prefix {
-    /// Makes the prefix of a server, or of a user of whom only the nickname is known.
+    /// Creates the prefix of a server, or of a user of whom only the nickname is known.
     pub fn new(nick: impl Into<Text>) -> Self {
         Self {
             nick: nick.into(),

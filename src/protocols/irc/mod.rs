@@ -2,23 +2,28 @@
 //!
 //! # The idea
 //!
-//! A program chooses one of two faces. An [`IrcProtocol`] has a hook for each thing that happens;
+//! A program uses one of two interfaces. An [`IrcProtocol`] has a hook for each event;
 //! [`IrcClient`] makes a protocol of it, for
-//! [`ClientService`](crate::services::ClientService) and everything else that takes one. A
-//! [`Client`] is for async code: [`Client::next_event`] returns the same things as values of
-//! [`Event`]. Both send by a [`Sender`], which any code on the reactor's thread may keep.
+//! [`ClientService`](crate::services::ClientService) and everything else that takes a protocol. A
+//! [`Client`] is for async code: [`Client::next_event`] returns each [`Event`]. Both send commands
+//! through a [`Sender`], which any code on the reactor's thread may keep.
 //!
-//! The library registers the client, answers `PING` and CTCP queries, notices a server that does
-//! not answer, splits long messages and keeps to the line rate; see [`Settings`].
+//! The library registers the client at the server (nickname, user, password, capabilities), answers
+//! `PING` and CTCP queries, closes the connection of a server that does not answer, splits long
+//! messages, and limits the rate of the lines that it sends; see [`Settings`]. The client *has
+//! signed on* when the server has accepted the registration.
 //!
 //! # Rules
 //!
-//! 1. Nothing that a server sends ends the connection by itself: a line that is not a message is
-//!    reported ([`Event::BadMessage`]), text that is not UTF-8 is kept ([`Text`]).
-//! 2. A command sends the lines that it says and no other: text with the end of a line in a
-//!    parameter is refused, in [`say`](Sender::say) and similar commands it begins another message.
-//! 3. What a server or a user can make the client keep or send is limited.
-//! 4. The quoting of whole lines by byte 16 of the first CTCP draft is not done, as no server does.
+//! 1. A line that is not a message is reported ([`Event::BadMessage`]) and does not end the
+//!    connection; text that is not UTF-8 is kept ([`Text`]).
+//! 2. A parameter cannot add a line: a command fails if a parameter contains the end of a line. In
+//!    [`say`](Sender::say), [`msg`](Sender::msg), [`notice`](Sender::notice) and
+//!    [`describe`](Sender::describe) each line of the text becomes a message.
+//! 3. Of the names of channel members, of the message of the day, and of the channels of a
+//!    [`Whois`], at most 4 MiB each are stored; more is dropped. CTCP queries are answered four
+//!    times at once, then once in four seconds; others get no answer.
+//! 4. The quoting of whole lines with byte 16, from the first CTCP draft, is not implemented.
 //!
 //! # Examples
 //!

@@ -7,7 +7,7 @@ use super::Text;
 pub struct Mode {
     /// The letter of the mode.
     pub letter: char,
-    /// The parameter.
+    /// The parameter, if the mode has one.
     pub param: Option<Text>,
 }
 

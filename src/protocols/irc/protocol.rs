@@ -1,4 +1,4 @@
-//! The face of a client with hooks: [`IrcProtocol`].
+//! The interface of a client with hooks: [`IrcProtocol`].
 
 use std::fmt;
 use std::ops::Deref;
@@ -9,15 +9,16 @@ use crate::clock::DelayedCall;
 use crate::failure::Failure;
 use crate::protocol::Context;
 
-/// The hooks of an IRC client: what a program does when something happens on IRC.
-/// [`IrcClient`](super::IrcClient) makes a protocol of it.
+/// The hooks of an IRC client. [`IrcClient`](super::IrcClient) makes a protocol of an
+/// `IrcProtocol`.
 ///
-/// The hooks have the names of Twisted's `IRCClient`, and those of [`Event`], which describes what
-/// they get. The defaults do nothing.
+/// The hooks have the names of Twisted's `IRCClient`. Each corresponds to an [`Event`], whose page
+/// describes the arguments. The defaults do nothing.
 ///
 /// # Examples
 ///
-/// A bot that answers when it is addressed by its name, and when it is whispered to:
+/// A bot that answers when a message in a channel begins with its name, and when it gets a private
+/// message:
 ///
 /// ```
 /// use torsade::protocols::irc::{Irc, IrcClient, IrcProtocol, Prefix, Settings, Text};
@@ -63,7 +64,7 @@ pub trait IrcProtocol: Sized + 'static {
         irc.other_nick(nick)
     }
 
-    /// Called when the client is registered: the time to join channels.
+    /// Called when the client has signed on. Channels can be joined now.
     #[doc(alias = "signedOn")]
     fn signed_on(&mut self, irc: &mut Irc<'_, Self>) {
         let _ = irc;
@@ -97,7 +98,7 @@ pub trait IrcProtocol: Sized + 'static {
         let _ = (irc, user, reason);
     }
 
-    /// Called when another user, given with the nickname until now, has a new one.
+    /// Called when another user has a new nickname; `user` has the old one.
     #[doc(alias = "userRenamed")]
     fn user_renamed(&mut self, irc: &mut Irc<'_, Self>, user: &Prefix, nick: &Text) {
         let _ = (irc, user, nick);
@@ -108,8 +109,8 @@ pub trait IrcProtocol: Sized + 'static {
         let _ = (irc, user, target, text);
     }
 
-    /// Called for a notice, which a program never answers. The target is a channel, or the client's
-    /// nickname.
+    /// Called for a notice, which a program must not answer. The target is a channel, or the
+    /// client's nickname.
     #[doc(alias = "noticed")]
     fn notice(&mut self, irc: &mut Irc<'_, Self>, user: &Prefix, target: &Text, text: &Text) {
         let _ = (irc, user, target, text);
@@ -151,9 +152,9 @@ pub trait IrcProtocol: Sized + 'static {
         let _ = (irc, nick);
     }
 
-    /// Called with the topic of a channel: after a change, when the client has joined, and when it
-    /// has asked. Without a topic it is empty. The user is the server, unless the topic was
-    /// changed.
+    /// Called with the topic of a channel: after a change, when the client has joined, and as the
+    /// answer to [`ask_topic`](Sender::ask_topic). The topic may be empty. `user` is the user who
+    /// has changed the topic; otherwise the server.
     #[doc(alias = "topicUpdated")]
     fn topic_updated(
         &mut self,
@@ -165,8 +166,9 @@ pub trait IrcProtocol: Sized + 'static {
         let _ = (irc, user, channel, topic);
     }
 
-    /// Called when modes of a channel or of the client were set or removed. Of one message, the
-    /// modes that were set come first, in one call, and then those that were removed.
+    /// Called when modes of a channel or of the client were set or removed. For a message with
+    /// both, the hook is called twice: first for the modes that were set, then for those that were
+    /// removed.
     #[doc(alias = "modeChanged")]
     fn mode_changed(
         &mut self,
@@ -179,13 +181,13 @@ pub trait IrcProtocol: Sized + 'static {
         let _ = (irc, user, target, is_set, modes);
     }
 
-    /// Called when a user invites another one, mostly the client, to a channel.
+    /// Called when a user invites another user, usually the client, to a channel.
     fn invited(&mut self, irc: &mut Irc<'_, Self>, user: &Prefix, nick: &Text, channel: &Text) {
         let _ = (irc, user, nick, channel);
     }
 
     /// Called with the members of a channel, with the marks of their ranks: when the client has
-    /// joined, and when it has asked.
+    /// joined, and as the answer to [`names`](Sender::names).
     #[doc(alias = "irc_RPL_NAMREPLY")]
     fn names(&mut self, irc: &mut Irc<'_, Self>, channel: &Text, names: &[Text]) {
         let _ = (irc, channel, names);
@@ -197,18 +199,18 @@ pub trait IrcProtocol: Sized + 'static {
         let _ = (irc, lines);
     }
 
-    /// Called when the server tells since when it runs.
+    /// Called with the time at which the server was created, as text (reply 003).
     fn created(&mut self, irc: &mut Irc<'_, Self>, text: &Text) {
         let _ = (irc, text);
     }
 
-    /// Called when the server tells its name and version.
+    /// Called with the server's name and version, as text (reply 002).
     #[doc(alias = "yourHost")]
     fn your_host(&mut self, irc: &mut Irc<'_, Self>, text: &Text) {
         let _ = (irc, text);
     }
 
-    /// Called when the server tells its name, its version, and the modes of users and channels.
+    /// Called with the server's name, its version, and the modes of users and channels (reply 004).
     #[doc(alias = "myInfo")]
     fn my_info(
         &mut self,
@@ -221,29 +223,31 @@ pub trait IrcProtocol: Sized + 'static {
         let _ = (irc, server, version, user_modes, channel_modes);
     }
 
-    /// Called when the server tells what it supports; [`Sender::support`] returns all of it.
+    /// Called with features and limits of the server (reply 005); [`Sender::support`] returns those
+    /// of all replies.
     fn isupport(&mut self, irc: &mut Irc<'_, Self>, tokens: &[Text]) {
         let _ = (irc, tokens);
     }
 
-    /// Called when the server suggests another one.
+    /// Called when the server suggests another server (reply 010).
     fn bounce(&mut self, irc: &mut Irc<'_, Self>, text: &Text) {
         let _ = (irc, text);
     }
 
-    /// Called when the server tells how many users (reply 251), operators (252) and channels (254)
-    /// there are, and how many clients are its own (255).
+    /// Called with the number of users (reply 251), operators (252) and channels (254), and of the
+    /// clients of this server (255).
     #[doc(alias("luserClient", "luserOp", "luserChannels", "luserMe"))]
     fn lusers(&mut self, irc: &mut Irc<'_, Self>, reply: u16, count: Option<u64>, text: &Text) {
         let _ = (irc, reply, count, text);
     }
 
-    /// Called with the answer to a [`ping`](Sender::ping), and how long it took.
+    /// Called with the answer to a [`ping`](Sender::ping), and the time that it took.
     fn pong(&mut self, irc: &mut Irc<'_, Self>, user: &Prefix, delay: Duration) {
         let _ = (irc, user, delay);
     }
 
-    /// Called for a CTCP query that the library does not answer, with its kind in capitals.
+    /// Called for a CTCP query that the library does not answer. `tag` is the kind of query, in
+    /// capitals.
     #[doc(alias("ctcpQuery", "ctcpUnknownQuery"))]
     fn ctcp_query(
         &mut self,
@@ -256,7 +260,7 @@ pub trait IrcProtocol: Sized + 'static {
         let _ = (irc, user, target, tag, data);
     }
 
-    /// Called with the answer to a CTCP query, with its kind in capitals.
+    /// Called with the answer to a CTCP query. `tag` is the kind of query, in capitals.
     #[doc(alias("ctcpReply", "ctcpUnknownReply"))]
     fn ctcp_reply(&mut self, irc: &mut Irc<'_, Self>, user: &Prefix, tag: &str, data: &Text) {
         let _ = (irc, user, tag, data);
@@ -274,15 +278,15 @@ pub trait IrcProtocol: Sized + 'static {
         let _ = (irc, error);
     }
 
-    /// Called for every other message.
+    /// Called for every message that has no other hook.
     fn irc_unknown(&mut self, irc: &mut Irc<'_, Self>, message: &Message) {
         let _ = (irc, message);
     }
 
     /// Called when the connection has ended.
     ///
-    /// The reason is an [`IrcError`] when the client has ended the connection, or the server has
-    /// said why; else one of the reasons of
+    /// The reason is an [`IrcError`] when the client has ended the connection, or when the server
+    /// has sent an `ERROR` message; otherwise one of the reasons of
     /// [`Protocol::connection_lost`](crate::Protocol::connection_lost).
     #[doc(alias = "connectionLost")]
     fn connection_lost(&mut self, reason: Failure) {
@@ -362,8 +366,8 @@ pub(super) fn deliver<P: IrcProtocol>(protocol: &mut P, irc: &mut Irc<'_, P>, ev
     }
 }
 
-/// The connection of an [`IrcProtocol`], for the length of one hook: a smart pointer to its
-/// [`Sender`], so it has the commands as methods.
+/// The connection of an [`IrcProtocol`], as its hooks get it: a smart pointer to its [`Sender`], so
+/// it has the commands as methods.
 pub struct Irc<'a, P: 'static> {
     cx: &'a Context<'a, P>,
     sender: &'a Sender,
@@ -374,7 +378,7 @@ impl<'a, P: 'static> Irc<'a, P> {
         Self { cx, sender }
     }
 
-    /// Returns a handle that may be kept.
+    /// Returns the client's handle, which can be kept after the hook.
     pub fn sender(&self) -> Sender {
         self.sender.clone()
     }

@@ -21,18 +21,21 @@ use crate::transport::Transport;
 /// A handle to an IRC client, for sending commands and asking about the client. Clones are handles
 /// to the same client.
 ///
-/// Any code on the reactor's thread may keep one. Its methods run no user code, but for
+/// Any code on the reactor's thread may keep a sender. Its methods run no user code, except
 /// [`whois`](Self::whois), whose Deferred may fail at once.
 ///
 /// Commands that are sent before the client has signed on wait until it has. Commands fail with
-/// [`IrcError::NotConnected`] when the connection is over, with an error of the message when a
-/// parameter cannot be sent, and with [`IrcError::QueueFull`]; nothing is sent then.
+/// [`IrcError::NotConnected`] before the connection is made and after its end; with
+/// [`IrcError::BadCommand`], [`IrcError::ForbiddenByte`], [`IrcError::BadParam`],
+/// [`IrcError::LineTooLong`] or [`IrcError::NoSpaceForText`] when the message cannot be sent; and
+/// with [`IrcError::QueueFull`]. Nothing is sent then.
 ///
-/// The names of channels may be given without their `#`.
+/// Parameters called `channel` may lack their first letter: `rust` is sent as `#rust`. Parameters
+/// called `target` are sent unchanged.
 ///
 /// # Examples
 ///
-/// Another part of the program says something on IRC:
+/// Another part of the program joins a channel and writes to it:
 ///
 /// ```
 /// use std::time::Duration;
@@ -177,7 +180,7 @@ impl Sender {
         self.command("TOPIC", [self.channel(channel.as_ref())])
     }
 
-    /// Asks for the members of a channel, who arrive as [`Event::Names`].
+    /// Asks for the members of a channel, which arrive as [`Event::Names`].
     ///
     /// # Errors
     ///
@@ -186,10 +189,9 @@ impl Sender {
         self.command("NAMES", [self.channel(channel.as_ref())])
     }
 
-    /// Changes the modes of a channel or of the client, such as `+o-v` with two nicknames. Without
-    /// modes it asks for them.
-    ///
-    /// The target is sent as it is.
+    /// Changes the modes of a channel or of the client, such as `+o-v` with two nicknames as
+    /// `params`. With empty `modes` it requests the current modes, which arrive as [`Event::Other`]
+    /// (reply 324 for a channel, 221 for the client).
     ///
     /// # Errors
     ///
@@ -206,7 +208,7 @@ impl Sender {
         self.command("MODE", all)
     }
 
-    /// Sends text to a channel, in as many messages as [`msg`](Self::msg) does.
+    /// Sends text to a channel, in one or more messages: see [`msg`](Self::msg).
     ///
     /// # Errors
     ///
@@ -215,11 +217,12 @@ impl Sender {
         self.msg(self.channel(channel.as_ref()), text)
     }
 
-    /// Sends text to a user or a channel, whose name is sent as it is.
+    /// Sends text to a user or a channel, in one or more messages.
     ///
-    /// Each line of the text becomes a message, and a line that is too long several, split between
-    /// words or, where there are none, between characters. So that the server does not cut the
-    /// messages, the longest prefix that it may put before them is assumed.
+    /// Each line of the text becomes a message. A line that is too long for one message becomes
+    /// several: it is split between words or, where there are none, between characters. The limit
+    /// leaves space for the longest prefix that the server may put before the message, so that the
+    /// server does not cut it.
     ///
     /// # Errors
     ///
@@ -270,7 +273,7 @@ impl Sender {
         self.act(|session, now| session.ctcp_query(target, tag, data, now))
     }
 
-    /// Answers a CTCP query, such as one of [`Event::CtcpQuery`].
+    /// Answers a CTCP query, for example a query of [`Event::CtcpQuery`].
     ///
     /// # Errors
     ///
@@ -286,8 +289,8 @@ impl Sender {
         self.act(|session, now| session.ctcp_reply(nick, tag, data, now))
     }
 
-    /// Sends a CTCP `PING`. The answer arrives as [`Event::Pong`]; of pings without an answer the
-    /// last twelve are remembered.
+    /// Sends a CTCP `PING`. The answer arrives as [`Event::Pong`]. Only the last twelve unanswered
+    /// pings are remembered.
     ///
     /// # Errors
     ///
@@ -297,8 +300,8 @@ impl Sender {
         self.act(|session, now| session.ping(user, now))
     }
 
-    /// Requests another nickname; [`Event::NickChanged`] follows. For one that is in use another is
-    /// tried, as when the client registers.
+    /// Requests another nickname; [`Event::NickChanged`] follows. If the nickname is in use, others
+    /// are tried ([`Settings::alter_collided_nick`]).
     ///
     /// # Errors
     ///
@@ -309,7 +312,7 @@ impl Sender {
         self.act(|session, now| session.set_nick(nick, now))
     }
 
-    /// Tells the server that the user is away, and why.
+    /// Marks the user as away, with a text for others who write to the user.
     ///
     /// # Errors
     ///
@@ -318,7 +321,7 @@ impl Sender {
         self.command("AWAY", [Text::from(text.as_ref())])
     }
 
-    /// Tells the server that the user is back.
+    /// Marks the user as no longer away.
     ///
     /// # Errors
     ///
@@ -333,8 +336,8 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// The Deferred fails with [`IrcError::NoSuchNick`], with the reason of the end when the
-    /// connection ends first, and as described at [`Sender`].
+    /// The Deferred fails with [`IrcError::NoSuchNick`], with the reason of the connection's end
+    /// when that comes first, or with an error of a command (see [`Sender`]).
     #[track_caller]
     pub fn whois(&self, nick: impl Into<Text>) -> Deferred<Whois> {
         let nick = nick.into();
@@ -348,9 +351,11 @@ impl Sender {
         }
     }
 
-    /// Says goodbye: sends `QUIT` at once, before all lines that wait, which are dropped.
+    /// Sends `QUIT` at once, with the reason if it is not empty. Lines that wait in the queue are
+    /// dropped.
     ///
-    /// The server closes the connection then; after five seconds the client does.
+    /// The server then closes the connection; if it does not, the client closes it after five
+    /// seconds.
     ///
     /// # Errors
     ///
@@ -360,12 +365,12 @@ impl Sender {
         self.act(|session, now| session.quit(reason, now))
     }
 
-    /// Returns the client's nickname.
+    /// Returns the client's nickname; before the client has signed on, that of the settings.
     pub fn nick(&self) -> Text {
         self.0.session.borrow().nick().clone()
     }
 
-    /// Returns the server's name, once the client has signed on.
+    /// Returns the server's name, which is empty before the client has signed on.
     #[doc(alias = "hostname")]
     pub fn server(&self) -> Text {
         self.0.session.borrow().hostname().clone()
@@ -376,18 +381,18 @@ impl Sender {
         self.0.session.borrow().is_signed_on()
     }
 
-    /// Returns the channels that the client has joined.
+    /// Returns the channels that the client has joined, at most 1000.
     pub fn channels(&self) -> Vec<Text> {
         self.0.session.borrow().channels().to_vec()
     }
 
-    /// Returns what the server supports.
+    /// Returns the features and limits that the server has announced.
     #[doc(alias = "supported")]
     pub fn support(&self) -> Support {
         self.0.session.borrow().support().clone()
     }
 
-    /// Returns whether a capability is enabled.
+    /// Returns whether a capability of IRCv3 is enabled ([`Settings::capability`]).
     pub fn has_capability(&self, name: &str) -> bool {
         self.0.session.borrow().has_capability(name)
     }
@@ -397,7 +402,8 @@ impl Sender {
         self.0.session.borrow().is_me(nick.as_ref())
     }
 
-    /// Returns whether two nicknames, or two channels, are the same to the server.
+    /// Returns whether two nicknames, or two channels, are equal by the server's [case
+    /// mapping](Support::case_mapping).
     pub fn is_same(&self, one: impl AsRef<[u8]>, other: impl AsRef<[u8]>) -> bool {
         let session = self.0.session.borrow();
         session.is_same(one.as_ref(), other.as_ref())
@@ -437,7 +443,7 @@ impl Sender {
     }
 }
 
-/// For the two faces.
+/// For the two interfaces of a client.
 impl Sender {
     pub(super) fn new(settings: Settings) -> Self {
         Self(Rc::new(Shared {

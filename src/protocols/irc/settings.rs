@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Text;
 
-/// Who the client is, and how it behaves. Clones are equal, so one value serves every connection.
+/// The identity and the behaviour of a client. A value can be cloned for each connection.
 ///
 /// # Examples
 ///
@@ -42,7 +42,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The settings of a client with this nickname, and defaults for all the rest.
+    /// Creates settings with this nickname and defaults for all the rest.
     pub fn new(nick: impl Into<Text>) -> Self {
         Self {
             nick: nick.into(),
@@ -80,17 +80,18 @@ impl Settings {
         self
     }
 
-    /// Sets the password of the server.
+    /// Sets the password of the server (`PASS`). Default: none.
     #[must_use]
     pub fn password(mut self, password: impl Into<Text>) -> Self {
         self.password = Some(password.into());
         self
     }
 
-    /// Authenticates by SASL, mechanism `PLAIN`. A client that cannot authenticate does not sign
-    /// on.
+    /// Makes the client authenticate by SASL with the mechanism `PLAIN`. Default: no
+    /// authentication. A client that cannot authenticate does not sign on: it fails with
+    /// [`IrcError::SaslFailed`](super::IrcError::SaslFailed).
     ///
-    /// The password is sent as it is, so the connection should be encrypted.
+    /// The password is sent without encryption, so the connection should be in TLS.
     #[must_use]
     pub fn sasl_plain(mut self, account: impl Into<Text>, password: impl Into<Text>) -> Self {
         self.sasl = Some((account.into(), password.into()));
@@ -114,7 +115,8 @@ impl Settings {
     }
 
     /// Sets the function that returns another nickname for one that is in use. Default: the same
-    /// with `_` after it. After ten nicknames in use the client gives up.
+    /// with `_` after it. When ten other nicknames are in use too, the registration fails with
+    /// [`IrcError::NickRefused`](super::IrcError::NickRefused).
     #[doc(alias = "alterCollidedNick")]
     #[must_use]
     pub fn alter_collided_nick(mut self, f: impl Fn(&Text) -> Text + 'static) -> Self {
@@ -122,8 +124,9 @@ impl Settings {
         self
     }
 
-    /// Sends at most `burst` lines at once, and then one in each period. Answers to `PING`, the
-    /// registration and `QUIT` are not delayed. Default: no limit.
+    /// Limits the rate of sent lines: at most `burst` lines at once, zero counts as one, and then
+    /// one line in each period. Answers to `PING`, the registration and `QUIT` are not delayed.
+    /// Default: no limit.
     #[doc(alias = "lineRate")]
     #[must_use]
     pub fn line_rate(mut self, burst: u32, period: Duration) -> Self {
@@ -131,7 +134,7 @@ impl Settings {
         self
     }
 
-    /// Sets how many lines may wait for their time before commands fail with
+    /// Sets how many lines may wait to be sent before commands fail with
     /// [`IrcError::QueueFull`](super::IrcError::QueueFull). Default: 1000.
     #[must_use]
     pub fn queue_limit(mut self, lines: usize) -> Self {
@@ -139,7 +142,8 @@ impl Settings {
         self
     }
 
-    /// Sets how often the client sends a `PING` of its own; `None` is never. Default: 120 seconds.
+    /// Sets how long after signing on, or after the last answer, the client sends a `PING`; `None`
+    /// means never. Default: 120 seconds.
     #[doc(alias = "heartbeatInterval")]
     #[must_use]
     pub fn heartbeat(mut self, interval: Option<Duration>) -> Self {
@@ -155,14 +159,16 @@ impl Settings {
         self
     }
 
-    /// Sets how long the registration may take. Default: 60 seconds.
+    /// Sets how long the registration may take before the client aborts the connection. Default: 60
+    /// seconds.
     #[must_use]
     pub fn registration_limit(mut self, limit: Duration) -> Self {
         self.registration_limit = limit;
         self
     }
 
-    /// Sets the answer to the CTCP query `VERSION`. Default: none.
+    /// Sets the answer to the CTCP query `VERSION`. Default: the query becomes an
+    /// [`Event::CtcpQuery`](super::Event::CtcpQuery).
     #[doc(alias("versionName", "versionNum", "versionEnv"))]
     #[must_use]
     pub fn version(mut self, text: impl Into<Text>) -> Self {
@@ -170,7 +176,8 @@ impl Settings {
         self
     }
 
-    /// Sets the answer to the CTCP query `FINGER`. Default: none.
+    /// Sets the answer to the CTCP query `FINGER`. Default: the query becomes an
+    /// [`Event::CtcpQuery`](super::Event::CtcpQuery).
     #[doc(alias = "fingerReply")]
     #[must_use]
     pub fn finger(mut self, text: impl Into<Text>) -> Self {
@@ -178,7 +185,8 @@ impl Settings {
         self
     }
 
-    /// Sets the answer to the CTCP query `SOURCE`: where the program can be found. Default: none.
+    /// Sets the answer to the CTCP query `SOURCE`: where the program can be found. Default: the
+    /// query becomes an [`Event::CtcpQuery`](super::Event::CtcpQuery).
     #[doc(alias = "sourceURL")]
     #[must_use]
     pub fn source(mut self, text: impl Into<Text>) -> Self {
@@ -186,7 +194,8 @@ impl Settings {
         self
     }
 
-    /// Sets the answer to the CTCP query `USERINFO`. Default: none.
+    /// Sets the answer to the CTCP query `USERINFO`. Default: the query becomes an
+    /// [`Event::CtcpQuery`](super::Event::CtcpQuery).
     #[doc(alias = "userinfo")]
     #[must_use]
     pub fn user_info(mut self, text: impl Into<Text>) -> Self {
@@ -194,7 +203,8 @@ impl Settings {
         self
     }
 
-    /// Sets the function that returns the answer to the CTCP query `TIME`. Default: none.
+    /// Sets the function that returns the answer to the CTCP query `TIME`. Default: the query
+    /// becomes an [`Event::CtcpQuery`](super::Event::CtcpQuery).
     #[must_use]
     pub fn time(mut self, f: impl Fn() -> String + 'static) -> Self {
         self.time = Some(Rc::new(f));

@@ -1,4 +1,4 @@
-//! What a server supports, by its replies 005: [`Support`].
+//! The features and limits of a server, by its replies 005: [`Support`].
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,8 @@ use super::{CaseMapping, Text};
 
 /// The features and limits that the server has announced (`ISUPPORT`, reply 005).
 ///
-/// Values that the server has not announced are those of RFC 1459.
+/// Values that the server has not announced are those of RFC 1459. Lists of pairs are empty, and
+/// options `None`, where the server has announced nothing. In a pair, `None` means no limit.
 ///
 /// # Examples
 ///
@@ -27,21 +28,22 @@ pub struct Support {
     tokens: BTreeMap<String, Text>,
 }
 
-/// Which modes of a channel have a parameter: those of four kinds, as letters.
+/// The modes of channels, as letters, in four groups by their parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelModes {
-    /// Modes that change a list: a parameter both ways.
+    /// Modes that add to a list or remove from it, and always have a parameter.
     pub lists: Text,
-    /// Modes with a parameter both ways.
+    /// Modes with a parameter when they are set and when they are removed.
     pub with_param: Text,
-    /// Modes with a parameter when they are set.
+    /// Modes with a parameter only when they are set.
     pub with_param_when_set: Text,
     /// Modes without a parameter.
     pub without_param: Text,
 }
 
 impl Support {
-    /// Adds what a reply 005 says, by its tokens: `KEY`, `KEY=VALUE` or `-KEY`.
+    /// Applies the tokens of a reply 005: `KEY` or `KEY=VALUE` adds a token, `-KEY` removes it. At
+    /// most 1000 tokens are stored.
     pub fn update<T: AsRef<[u8]>>(&mut self, tokens: impl IntoIterator<Item = T>) {
         for token in tokens {
             let token = token.as_ref();
@@ -58,7 +60,8 @@ impl Support {
         }
     }
 
-    /// Returns the value of a token; an empty one when the token has none.
+    /// Returns the value of a token, which may be empty; `None` if the server has not announced the
+    /// token.
     pub fn get(&self, name: &str) -> Option<&Text> {
         self.tokens.get(name)
     }
@@ -68,7 +71,7 @@ impl Support {
         self.tokens.iter().map(|(name, value)| (&name[..], value))
     }
 
-    /// Returns which names are the same (`CASEMAPPING`).
+    /// Returns which letters are equal in names (`CASEMAPPING`). Default: that of RFC 1459.
     pub fn case_mapping(&self) -> CaseMapping {
         match self.value("CASEMAPPING", b"rfc1459") {
             b"ascii" => CaseMapping::Ascii,
@@ -77,8 +80,8 @@ impl Support {
         }
     }
 
-    /// Returns the most channels that a client may join, by the first letters of their names
-    /// (`CHANLIMIT`); `None` is no limit.
+    /// Returns how many channels a client may join, by the first letters of their names
+    /// (`CHANLIMIT`).
     pub fn chan_limit(&self) -> Vec<(Text, Option<usize>)> {
         self.pairs("CHANLIMIT")
     }
@@ -108,17 +111,18 @@ impl Support {
         self.value("CHANTYPES", b"#&")
     }
 
-    /// Returns the mode of exceptions from bans (`EXCEPTS`).
+    /// Returns the letter of the mode for exceptions from bans (`EXCEPTS`).
     pub fn excepts(&self) -> Option<u8> {
         self.letter("EXCEPTS", b'e')
     }
 
-    /// Returns the lengths of the identifiers of safe channels (`IDCHAN`).
+    /// Returns the length of the identifier in a safe channel's name, by the first letters of the
+    /// names (`IDCHAN`).
     pub fn id_chan(&self) -> Vec<(Text, Option<usize>)> {
         self.pairs("IDCHAN")
     }
 
-    /// Returns the mode of invitations without asking (`INVEX`).
+    /// Returns the letter of the mode for exceptions from invite-only (`INVEX`).
     pub fn invex(&self) -> Option<u8> {
         self.letter("INVEX", b'I')
     }
@@ -128,13 +132,14 @@ impl Support {
         self.number("KICKLEN")
     }
 
-    /// Returns the most entries of the lists of a channel, by their modes (`MAXLIST`).
+    /// Returns how many entries the lists of a channel may have, by the letters of their modes
+    /// (`MAXLIST`).
     pub fn max_list(&self) -> Vec<(Text, Option<usize>)> {
         self.pairs("MAXLIST")
     }
 
-    /// Returns the most modes with a parameter in one `MODE` (`MODES`); `None` is no limit.
-    /// Default: 3.
+    /// Returns how many modes with a parameter one `MODE` may have (`MODES`); `None` means no
+    /// limit. Default: 3.
     pub fn modes(&self) -> Option<usize> {
         match self.get("MODES") {
             None => Some(3),
@@ -163,17 +168,18 @@ impl Support {
         modes.copied().zip(marks.iter().copied()).collect()
     }
 
-    /// Returns whether listing all channels is safe (`SAFELIST`).
+    /// Returns whether a client can list all channels without being disconnected (`SAFELIST`).
     pub fn safe_list(&self) -> bool {
         self.get("SAFELIST").is_some()
     }
 
-    /// Returns the marks that send a message to the members of that rank (`STATUSMSG`).
+    /// Returns the marks of ranks that may stand before a channel's name in a message's target,
+    /// which then goes only to members of that rank (`STATUSMSG`).
     pub fn status_msg(&self) -> &[u8] {
         self.value("STATUSMSG", b"")
     }
 
-    /// Returns the most targets of the commands (`TARGMAX`).
+    /// Returns how many targets a command may have, by the commands (`TARGMAX`).
     pub fn targ_max(&self) -> Vec<(Text, Option<usize>)> {
         self.pairs("TARGMAX")
     }
@@ -192,7 +198,7 @@ impl Support {
             || self.prefix().iter().any(|(rank, _)| *rank == mode)
     }
 
-    /// Returns whether a name is a channel's.
+    /// Returns whether a name is the name of a channel, by its first letter.
     pub fn is_channel(&self, name: impl AsRef<[u8]>) -> bool {
         let first = name.as_ref().first();
         first.is_some_and(|first| self.chan_types().contains(first))

@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
 
-/// Text that was received: bytes that are mostly UTF-8, and are kept as they are when they are not.
+/// Text of IRC: bytes that are usually UTF-8. Other bytes are kept unchanged.
 ///
-/// It is shown, and compared with a `str`, as text; as bytes it is what was received.
+/// `Display` and comparison with a `str` treat the bytes as UTF-8; [`as_bytes`](Self::as_bytes)
+/// returns the received bytes.
 ///
 /// # Examples
 ///
@@ -32,8 +33,8 @@ impl Text {
         &self.0
     }
 
-    /// Returns the text without the codes for bold, italic, underlined and reversed text, and
-    /// colours.
+    /// Returns the text without the codes for bold, italic, underlined, struck, monospaced and
+    /// reversed text, and colours.
     ///
     /// # Examples
     ///
@@ -78,7 +79,7 @@ impl Text {
         Self(out)
     }
 
-    /// Returns the bytes by value.
+    /// Returns the bytes, without a copy.
     pub fn into_bytes(self) -> Vec<u8> {
         self.0
     }
@@ -155,21 +156,21 @@ impl From<&Self> for Text {
     }
 }
 
-/// Which letters a server regards as the same in the names of users and channels.
+/// The letters that a server treats as equal in the names of users and channels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CaseMapping {
-    /// `A` to `Z` are `a` to `z`.
+    /// `A` to `Z` are equal to `a` to `z`.
     Ascii,
-    /// Also, `[`, `]`, `\` and `~` are `{`, `}`, `|` and `^`.
+    /// As `Ascii`; also, `[`, `]`, `\` and `~` are equal to `{`, `}`, `|` and `^`.
     #[default]
     Rfc1459,
-    /// Also, `[`, `]` and `\` are `{`, `}` and `|`.
+    /// As `Ascii`; also, `[`, `]` and `\` are equal to `{`, `}` and `|`.
     StrictRfc1459,
 }
 
 impl CaseMapping {
-    /// Returns whether two names are the same.
+    /// Returns whether two names are equal.
     ///
     /// # Examples
     ///

@@ -10,7 +10,8 @@ use crate::protocol::{Context, Nested};
 use crate::protocols::FrameProtocol;
 use crate::transport::Transport;
 
-/// A [`Protocol`](crate::Protocol) that is the client's side of IRC, for an [`IrcProtocol`].
+/// A [`Protocol`](crate::Protocol) that speaks IRC as a client and calls the hooks of an
+/// [`IrcProtocol`].
 ///
 /// # Examples
 ///
@@ -45,7 +46,7 @@ pub struct IrcClient<P: 'static> {
 }
 
 impl<P: IrcProtocol> IrcClient<P> {
-    /// Makes a client with hooks.
+    /// Creates a client that calls the hooks of `protocol`.
     pub fn new(protocol: P, settings: Settings) -> Self {
         Self {
             inner: Nested::new(protocol),
@@ -59,7 +60,7 @@ impl<P: IrcProtocol> IrcClient<P> {
         &mut self.inner.protocol
     }
 
-    /// Returns the handle of the client.
+    /// Returns the client's handle, for other code to send commands.
     pub fn sender(&self) -> Sender {
         self.sender.clone()
     }

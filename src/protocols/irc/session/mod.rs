@@ -3,7 +3,7 @@
 //! # The idea
 //!
 //! Messages and the time go in; bytes to send, steps for the program and the next deadline come
-//! out. Both faces, the protocol and the async client, drive the same session.
+//! out. The protocol and the async client both drive the same session.
 //!
 //! | `phase` | means |
 //! |---|---|
@@ -251,7 +251,7 @@ impl Session {
         }
     }
 
-    /// Says goodbye. The connection is closed when the server does so, or after a time limit.
+    /// Sends `QUIT`. The connection is closed when the server does so, or after a time limit.
     pub(super) fn quit(&mut self, reason: &[u8], now: Instant) -> Result<(), IrcError> {
         if !matches!(self.phase, Phase::Registering | Phase::SignedOn) {
             return Err(IrcError::NotConnected);
@@ -354,7 +354,7 @@ impl Session {
         delay.and_then(|delay| now.checked_add(delay))
     }
 
-    /// Takes out the results of `WHOIS`: for each nickname what the server has told.
+    /// Takes out the results of `WHOIS`: for each nickname the server's answer.
     pub(super) fn take_whois(&mut self) -> Vec<(Text, Result<Whois, IrcError>)> {
         std::mem::take(&mut self.lists.results)
     }
