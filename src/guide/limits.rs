@@ -1,38 +1,42 @@
-//! All limits of the crate: what is limited, the default, and what happens at the limit.
+//! The limits of the crate: what is limited, the default, and what happens at the limit.
 //!
 //! No connection or task may keep the loop from serving the others. Each limit has a default that
-//! suits most programs; where it can be set, the table names the setting.
+//! suits most programs; where it can be set, the table names the setting. The limits of HTTP are
+//! listed at [`http::Server`](crate::http::Server) and [`http::Agent`](crate::http::Agent), the
+//! longest frame at each codec of [`protocols`](crate::protocols).
 //!
 //! # Connections
 //!
 //! | limit | default | at the limit |
 //! |---|---|---|
-//! | bytes queued for a peer, "full" | 64 KiB ([`Limits::high`]) | the connection stops reading until the queue is down to [`Limits::low`] (16 KiB); async writes wait |
+//! | bytes queued for a peer | 64 KiB ([`Limits::high`]) | the connection is full: it stops reading until the queue is down to [`Limits::low`] (16 KiB); async writes wait |
 //! | bytes queued when a write begins | 16 MiB ([`Limits::hard`]) | the connection is aborted with [`WriteOverflow`] |
 //! | bytes of one read | 64 KiB | the rest is read in a later turn |
-//! | frames or lines delivered for one connection in a row | 64 | the rest comes in its next turn, at the end of the queue of those that have more to do |
-//! | bytes that writes of 16 KiB and more send for one protocol in a row | 2 MiB | the connection is full until its next turn |
-//! | operations, or bytes, of one task in a row | 128, or 256 KiB, where those read from a socket count twice, and those that big writes send an eighth | the task is woken again after the others: see [`task`](crate::task) |
+//! | frames or lines delivered for one connection in a row | 64 | the rest comes after the other connections that have more to do |
+//! | bytes that one protocol sends in a row by writes of 16 KiB or more | 2 MiB | the connection is full until the other connections have been served |
+//! | operations and bytes of one task in a row | 128 operations, 256 KiB; bytes read from a socket count twice, bytes of writes of 16 KiB or more one eighth | the task is woken again after the others: see [`task`](crate::task) |
 //! | the wait for a peer after a close | 2 s and 1 MiB ([`ListenOptions::linger`](crate::net::ListenOptions::linger)) | see "linger" below |
-//! | time in which a peer accepts nothing, one side closed | 60 s ([`ListenOptions::close_timeout`](crate::net::ListenOptions::close_timeout)) | reset with [`SendTimedOut`](crate::ConnectionError::SendTimedOut) |
+//! | time in which a peer accepts nothing, while one side is closed | 60 s ([`ListenOptions::close_timeout`](crate::net::ListenOptions::close_timeout)) | reset with [`SendTimedOut`](crate::ConnectionError::SendTimedOut) |
 //! | the same while both sides are open | none ([`ListenOptions::send_timeout`](crate::net::ListenOptions::send_timeout)) | the same |
+//! | connections of a port, in all and per peer | none ([`max_connections`](crate::net::ListenOptions::max_connections), [`max_connections_per_peer`](crate::net::ListenOptions::max_connections_per_peer)) | new ones wait in the system's queue; those of the peer are closed |
+//! | time without a byte, and time for a whole frame | none ([`idle_timeout`](crate::net::ListenOptions::idle_timeout), [`frame_timeout`](crate::net::ListenOptions::frame_timeout)) | the connection ends with [`Idle`](crate::ConnectionError::Idle) or [`FrameTimedOut`](crate::ConnectionError::FrameTimedOut) |
 //! | bytes held for all connections together | none ([`ReactorBuilder::buffer_budget`](crate::ReactorBuilder::buffer_budget)) | the connection that holds the most is reset with [`OverBudget`](crate::reactor::ReactorError::OverBudget) |
 //! | the wait for peers when a reactor stops | 5 s for each that accepts nothing, 60 s for all ([`Grace`](crate::reactor::Grace)) | see "grace" below |
 //!
-//! In TLS (feature `tls`), besides:
+//! Further limits in TLS (feature `tls`):
 //!
 //! | limit | default | at the limit |
 //! |---|---|---|
 //! | time of a handshake | 10 s ([`handshake_timeout`](crate::tls::ServerConfig::handshake_timeout)) | the connection is closed; a connect fails |
-//! | handshakes of a port at a time, and PROXY headers before them | 1,000 ([`max_handshakes`](crate::tls::ServerConfig::max_handshakes)) | the port accepts no connection until one has ended |
+//! | connections of a port that wait for a handshake or for the PROXY header before it | 1,000 ([`max_handshakes`](crate::tls::ServerConfig::max_handshakes)) | the port accepts no connection until one has ended |
 //! | bytes of a client's first message | 16 KiB | the connection is closed |
 //! | bytes of a message of the handshake | 64 KiB | the connection is closed |
 //! | records without content in a row | 32 | the connection is lost with [`Violation`](crate::tls::TlsError::Violation) |
 //! | records decoded for one connection in a row | about 64, and 400 after the handshake | the rest is read in a later turn |
-//! | decrypted bytes that wait for the handler | those of one record | no record is received |
+//! | decrypted bytes that wait for the handler | the content of one record | nothing more is received |
 //!
-//! **Accept batches.** A port accepts as many connections at a time as there were last time, and up
-//! to 20 more, 100 at most; then timers, tasks and other connections have their turn.
+//! **Accept batches.** A port accepts as many connections in a row as the last time, plus up to 20,
+//! and 100 at most; then timers, tasks and other connections are served.
 //!
 //! **Out of descriptors.** When the process or the system has no descriptor for a new connection
 //! (`EMFILE`, `ENFILE`) or no memory, the port stops accepting, without spinning: peers wait in the
@@ -54,22 +58,22 @@
 //!
 //! **Grace.** When a reactor stops, everything that is queued on its connections by then is still
 //! sent, whether they are closing or not; the time for that begins when the triggers *before* the
-//! shutdown are done. It lasts as long as bytes move, one minute in all; a peer that accepts
-//! nothing for 5 s is cut off by itself. The process's own standard output is waited for without
-//! limit, as with blocking writes, and if it cannot be written `run` fails. To be sure that a last
-//! message is sent, close the connection and await [`Handle::closed`](crate::Handle::closed) before
-//! the program ends.
+//! shutdown are done. It lasts as long as bytes move, one minute in all; a connection whose peer
+//! accepts nothing for 5 s is ended, and the others continue. The process's own standard output is
+//! waited for without limit, as with blocking writes, and if it cannot be written `run` fails. To
+//! be sure that a last message is sent, close the connection and await
+//! [`Handle::closed`](crate::Handle::closed) before the program ends.
 //!
 //! # The loop
 //!
 //! | limit | default | at the limit |
 //! |---|---|---|
 //! | tasks in one turn, all ready when it began | 1,024, or 250 µs | the rest continues after a check of timers, other threads and I/O |
-//! | tasks that become ready meanwhile and run in the same turn | 16 | the rest continues after a check of timers and other threads |
-//! | turns of short batches without polling I/O | 64 tasks, or 50 µs | I/O is polled without waiting |
-//! | work of one step of a turn | 250 µs; 1,024 sources; 8 sources that have used their share | the rest continues in the next turn, after timers and I/O |
-//! | polls of I/O before a time limit takes effect | 1, up to 4 while each finds something | a result that came in time wins |
-//! | calls from other threads in a turn | those there when it began; 1,024, or 250 µs | the rest is for the next turn, in order |
+//! | further tasks, ready meanwhile, that a turn without I/O runs | 32; a task that has used up its budget counts as 16 | the rest continues after a check of timers and other threads |
+//! | tasks that run before I/O is polled again | 64, or 50 µs (10 µs after a task has used up its budget); such a task counts as 16 | I/O is polled without waiting |
+//! | work of one step of a turn | 250 µs; 1,024 sources; 8 sources that have used their share of bytes or frames | the rest continues in the next turn, after timers and I/O |
+//! | polls of I/O between the end of a time limit and its effect | 1; up to 4 while each finds events | the limit takes effect, unless the result has arrived |
+//! | calls from other threads in a turn | those that were queued when the turn began; 1,024, or 250 µs | the rest is for the next turn, in order |
 //! | time limits that take effect in a turn | 1,024, or 250 µs | the rest is for the next turn, in order |
 //! | time one callback may take before it is reported | 100 ms in debug mode | a report names it: see [`ReactorBuilder::on_blocked`](crate::ReactorBuilder::on_blocked) |
 //!
@@ -79,7 +83,7 @@
 //! |---|---|---|
 //! | bytes queued to be sent | 256 KiB ([`DatagramOptions::queue`]) | [`DatagramError::QueueFull`] |
 //! | bytes delivered for one event | 256 KiB, each datagram counting at least 1 KiB | the rest comes in a later turn |
-//! | the time for what is queued at a stop | 5 s in which nothing is sent ([`Grace::stalled`](crate::reactor::Grace::stalled)) | it is dropped and reported as [`DatagramError::NotSent`] |
+//! | the wait for queued datagrams at a stop | 5 s in which none is sent ([`Grace::stalled`](crate::reactor::Grace::stalled)) | they are dropped and reported as [`DatagramError::NotSent`] |
 //!
 //! # Names, threads, processes
 //!
@@ -93,43 +97,44 @@
 //!
 //! # Hostile peers
 //!
-//! What one peer can make a server keep is bounded by the limits above and by those of its codec,
-//! and what is refused costs one line in the log at most: none for a protocol, whose
-//! [`frame_rejected`](crate::protocols::FrameProtocol::frame_rejected) decides, and the error of
-//! the handler for async code. A peer that sends a byte now and then needs a limit of time:
-//! [`ListenOptions::frame_timeout`](crate::net::ListenOptions::frame_timeout) or
+//! The memory that one peer can occupy is bounded by the limits above and by those of its codec. A
+//! refused frame writes at most one line to the log: none for a protocol, whose
+//! [`frame_rejected`](crate::protocols::FrameProtocol::frame_rejected) decides; for async code, the
+//! error that the handler returns. Only a time limit ends the connection of a peer that sends a
+//! byte now and then: [`ListenOptions::frame_timeout`](crate::net::ListenOptions::frame_timeout) or
 //! [`idle_timeout`](crate::net::ListenOptions::idle_timeout), which are off by default.
 //!
 //! `tests/memory/attacks.rs` attacks lines, netstrings, four shapes of length fields, IRC, RESP,
-//! BGP, the PROXY header and TLS, each as a protocol and as async code, while four other clients
-//! of the same reactor ask an echo server. Measured on 2026-11-30 on Linux with two processors
-//! that had other work too: the server's thread was alone on one of them, the clients and the
-//! attacker were on the other one, all with real-time priorities, the attacker's below those of
-//! the other clients, as if it ran on another machine. Before each attack 99 % of the others'
-//! answers came within 30 to 60 µs (in three rows 70 to 100); during it within:
+//! BGP, the PROXY header and TLS, each as a protocol and as async code. Meanwhile four other
+//! clients send requests to an echo server of the same reactor. The figures were measured on
+//! 2026-11-30 on Linux with two processors that had other work too. The server's thread was alone
+//! on one processor; the clients and the attacker were on the other one, all with real-time
+//! priorities, and that of the attacker was below those of the clients, as if it ran on another
+//! machine. Before each attack 99 % of the clients' answers came within 30 to 60 µs (in three rows
+//! 70 to 100 µs). The table shows the time within which they came during the attack:
 //!
-//! | attack, against each codec | allocated at the peak | protocol | async |
+//! | attack, against each codec | allocated at the peak | answers, protocol attacked | answers, async code attacked |
 //! |---|--:|---|---|
-//! | 500 MB that never end a frame | 394 KiB | 60 to 110 µs | 60 to 110 µs; where lines are dropped and the connection stays open 80 to 130 µs, in one of five runs 290 µs |
+//! | 500 MB that never end a frame | 394 KiB | 60 to 110 µs | 60 to 110 µs; if lines are dropped while the connection stays open, 80 to 130 µs, in one of five runs 290 µs |
 //! | 20,000 lengths that are too large, negative, overlong, or with leading zeros | 50 KiB | 40 to 90 µs; delimiter `abab` 140 µs | 40 to 80 µs; `abab` 150 µs |
 //! | 5,000,000 empty frames | 193 KiB | 30 to 70 µs | 30 to 90 µs |
 //! | 100 MB of garbage | 157 KiB | 50 to 110 µs | 60 to 110 µs |
-//! | TLS records without content for 5 s, from a peer that is refused after 32 and connects again | 19 KiB | 190 to 250 µs, of 800 handshakes a second | the same |
+//! | TLS records without content for 5 s, from a peer that is refused after 32 and connects again | 19 KiB | 190 to 250 µs, with 800 handshakes a second | the same |
 //! | the same with a byte in each 32nd record | 19 KiB | 110 µs | 60 µs |
 //! | one byte a second on 2,500 connections, closed after 10 s | 11.9 MiB | 50 µs | |
 //!
-//! After each attack no more than 12 KiB remained, 225 KiB after the 2,500 connections, and the
-//! process had 7 to 9 MiB (20 MiB after the 2,500 connections: an async one that has read a part of
-//! a frame has a buffer of 8 KiB).
+//! After each attack no more than 12 KiB remained allocated, 225 KiB after the 2,500 connections,
+//! and the process had 7 to 9 MiB (20 MiB after the 2,500 connections: an async one that has read a
+//! part of a frame has a buffer of 8 KiB).
 //!
-//! The library does the server's part of a handshake in one step: that is what others wait for when
-//! a peer connects again and again.
+//! The server's part of a TLS handshake is one uninterrupted step. The other clients wait for these
+//! steps when a peer connects again and again.
 //!
-//! A protocol gives way to other connections after 64 frames, and a task after 128; the driver is
-//! polled when a task has done so 10 µs after the last poll, or four times. Where the attacker and
-//! the other clients share the processors with the server, the others wait for the system's
-//! scheduler as well: 1.1 to 1.4 ms beside 100 MB of garbage for lines, from an attacker of the
-//! same priority.
+//! A protocol lets other connections run after 64 frames, and a task after 128 operations. When
+//! tasks use up their budgets, I/O is polled 10 µs after the last poll, or after four such tasks.
+//! Where the attacker and the other clients share the processors with the server, the others wait
+//! for the system's scheduler as well: 1.1 to 1.4 ms beside 100 MB of garbage for lines, from an
+//! attacker of the same priority.
 //!
 //! # Memory
 //!

@@ -1,25 +1,28 @@
 //! Protocols: codecs, frames, wrappers and policies.
 //!
 //! The [glossary](super::glossary) defines frame, codec and policy. Most protocols send messages:
-//! lines, strings with a length, records. Four pieces make one, and each can be used without the
-//! others.
+//! lines, strings with a length, records. Such a protocol is made of four pieces, and each can be
+//! used without the others.
 //!
 //! | piece | what it is | examples |
 //! |---|---|---|
 //! | [codec](crate::protocols::Decoder) | finds and writes messages; no I/O, no clock | [`LineCodec`](crate::protocols::LineCodec), [`NetstringCodec`](crate::protocols::NetstringCodec), [`LengthCodec`](crate::protocols::LengthCodec) |
-//! | face | hooks for each message, or a stream and a sink | [`FrameProtocol`](crate::protocols::FrameProtocol), [`Framed`](crate::protocols::Framed) |
+//! | interface | a hook for each message, or a stream and a sink | [`FrameProtocol`](crate::protocols::FrameProtocol), [`Framed`](crate::protocols::Framed) |
 //! | [wrapper](crate::protocols::ProtocolWrapper) | a layer around any protocol | a password, a header before everything else |
-//! | [policy](crate::transport::Policy) | a limit or an observer of a connection, whatever serves it | idle time, rates, a log of the traffic |
+//! | [policy](crate::transport::Policy) | a limit or an observer of a connection, for protocols and async code | idle time, rates, a log of the traffic |
 //!
 //! # A custom codec
 //!
-//! A codec looks at the bytes that have arrived and says where the first message ends. It must give
-//! the same messages however the bytes are cut, and must refuse a message that is too long as soon
-//! as it knows that. Here a message is a key and a value in two lines.
+//! A codec looks at the bytes that have arrived and returns where the first message ends. It must
+//! return the same messages however the bytes are cut, and must refuse a message that is too long
+//! as soon as it knows that. Here a message is a key and a value in two lines, of at most 1024
+//! bytes.
 //!
 //! ```
 //! use torsade::prelude::*;
 //! use torsade::protocols::{Decoded, Decoder, FrameBuffer};
+//!
+//! const MOST: usize = 1024;
 //!
 //! #[derive(Clone)]
 //! struct Pairs;
@@ -32,11 +35,10 @@
 //!     fn decode<'a>(&mut self, input: &'a [u8]) -> Decoded<'a, Self::Frame<'a>, &'static str> {
 //!         let mut lines = input.splitn(3, |byte| *byte == b'\n');
 //!         match (lines.next(), lines.next(), lines.next()) {
-//!             (Some(key), Some(value), Some(rest)) => Decoded::Frame {
-//!                 frame: (key, value),
-//!                 length: input.len() - rest.len(),
-//!             },
-//!             _ if input.len() > 1024 => {
+//!             (Some(key), Some(value), Some(rest)) if input.len() - rest.len() <= MOST => {
+//!                 Decoded::Frame { frame: (key, value), length: input.len() - rest.len() }
+//!             }
+//!             _ if input.len() > MOST => {
 //!                 Decoded::Broken { error: "a pair is too long", bytes: input }
 //!             }
 //!             _ => Decoded::More,
@@ -61,7 +63,7 @@
 //! assert_eq!(pairs.next_frame(), Some(Ok(Pair("name".into(), "Ada".into()))));
 //! assert_eq!(pairs.next_frame(), None);
 //!
-//! // With one.
+//! // With a connection.
 //! async fn print(conn: Connection) -> Result<(), Failure> {
 //!     let mut pairs = conn.framed(Pairs);
 //!     while let Some(pair) = pairs.next().await {
@@ -73,12 +75,14 @@
 //! ```
 //!
 //! Codecs for the traits of the crate `asynchronous-codec` need no adapter: a
-//! [`Connection`](crate::Connection) has the traits that its `Framed` requires.
+//! [`Connection`](crate::Connection) implements futures' `AsyncRead` and `AsyncWrite`, which its
+//! `Framed` requires.
 //!
 //! # Limits
 //!
-//! Limits of time and traffic belong to the connection, so one line sets them for protocols,
-//! factories and async handlers, and they stay when a protocol hands the connection to another one.
+//! Limits of time and traffic belong to the connection, so the same options set them for protocols,
+//! factories and async handlers, and they stay when a protocol hands the connection to another
+//! protocol.
 //!
 //! ```
 //! use std::time::Duration;
@@ -110,4 +114,4 @@
 //! });
 //! ```
 //!
-//! [`limits`](super::limits) lists the limits that hold without being asked for.
+//! [`limits`](super::limits) lists all limits and their defaults.
