@@ -89,7 +89,8 @@
 //! send a header (the colons of an IPv6 address are escaped, `trust=fd00\:\:/8`); connections from
 //! all others are closed. Without `trust`, every peer may. `HOST:PORT` takes no fields:
 //! `haproxy:127.0.0.1:80` is valid, but with `trust` it is
-//! `haproxy:tcp:80:interface=127.0.0.1:trust=...`. Extensions in a header are ignored.
+//! `haproxy:tcp:80:interface=127.0.0.1:trust=...`. Of the extensions in a header only the checksum
+//! is checked; the others are ignored.
 //! [`Transport::peer_credentials`](crate::Transport::peer_credentials) and the port's own address
 //! remain those of the socket.
 //!

@@ -28,7 +28,7 @@ pub enum LookupErrorKind {
     NoSuchName,
     /// No answer was available. A later retry may succeed.
     TryAgain,
-    /// The time limit expired.
+    /// A time limit of [`ConnectOptions`](crate::net::ConnectOptions) expired before the answer.
     TimedOut,
     /// The queue of waiting look-ups is full.
     TooMany,

@@ -465,8 +465,8 @@ impl Attempt {
         socket
     }
 
-    /// Returns whether the socket is connected to itself. TCP allows that: a socket whose own port
-    /// is the one that it connects to answers itself when nothing listens there.
+    /// Returns whether the socket is connected to itself. TCP allows that: a socket that connects
+    /// to its own port answers itself when nothing listens there.
     fn is_connected_to_itself(&self, socket: &Socket) -> bool {
         let Some(port) = self.address.port() else {
             return false;

@@ -34,7 +34,7 @@ pub(in crate::net) struct Stage {
     said: WarnOnce,
     /// The words before the address of a peer whose connection is closed.
     who: &'static str,
-    /// What that connection lacks.
+    /// The name of the missing stage, for the log: a header, a handshake.
     lacks: &'static str,
     location: &'static Location<'static>,
 }

@@ -52,7 +52,7 @@ impl Acceptor for Secured {
                     // The port was stopped, or the program has said what is wrong.
                     Some(ConnectionError::Aborted) => {}
                     Some(ConnectionError::Lost { cause }) => match cause.downcast_ref() {
-                        // So does a load balancer that checks whether the server is alive.
+                        // A load balancer that checks the server leaves like this, too.
                         Some(TlsError::HandshakeClosed) => {
                             tracing::debug!(target: "torsade::net", %peer, "left during the handshake");
                         }

@@ -9,14 +9,14 @@ use crate::report;
 use crate::tls::{ClientConfig, ServerConfig};
 use std::panic::Location;
 
-/// The configurations of endpoints that have none of their own.
+/// The configurations of endpoints that have no configuration.
 struct Everywhere {
     server: Rc<ServerConfig>,
     client: ClientConfig,
 }
 
 impl Reactor {
-    /// Puts every endpoint that says nothing of TLS in TLS.
+    /// Puts every endpoint without a TLS configuration in TLS.
     #[track_caller]
     pub(crate) fn use_tls_everywhere(&self, server: ServerConfig, client: ClientConfig) {
         let server = Rc::new(server);

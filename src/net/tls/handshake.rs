@@ -10,7 +10,7 @@ use crate::report;
 use crate::tls::TlsError;
 use crate::transport::{Conn, ConnConfig, ConnHandler, ConnectionError, TlsSide, Transport};
 
-/// What happens with the connection, or with the failure.
+/// The function to call with the connection, or with the failure.
 pub(super) type Then = Box<dyn FnOnce(&Reactor, Result<Accepted, Failure>)>;
 
 /// The handler: it wants no bytes, as the transport does the handshake by itself.
@@ -39,7 +39,7 @@ pub(super) fn begin(
     };
     let is_new = matches!(accepted, Accepted::Socket(..));
     let (conn, unread) = accepted.conn(reactor, conn_config, handler)?;
-    // What an earlier handler has read and not used is a part of the handshake.
+    // Bytes that an earlier handler has read and not used are a part of the handshake.
     side.session.process(&mut { unread }, &mut []);
     conn.begin(reactor, || {
         let waits_for_peer = is_new && side.session.waits_for_peer();

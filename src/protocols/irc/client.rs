@@ -53,7 +53,7 @@ use crate::transport::ConnectionError;
 pub struct Client {
     framed: Framed<IrcCodec>,
     sender: Sender,
-    /// What has happened while the client waited for something else.
+    /// The events that came while the client waited for another result.
     events: VecDeque<Event>,
     /// The result, when the connection is over.
     end: Option<Result<(), Failure>>,
@@ -155,7 +155,7 @@ impl Client {
         sender.next_event(|nick| sender.other_nick(nick))
     }
 
-    /// Keeps what has happened for later.
+    /// Keeps the events for later.
     fn keep_events(&mut self) -> Result<(), Failure> {
         while let Some(event) = self.take_event() {
             if self.events.len() == MOST_EVENTS {
@@ -234,5 +234,5 @@ impl fmt::Debug for Client {
     }
 }
 
-/// The most events that are kept while the client waits for something else.
+/// The most events that are kept while the client waits for another result.
 const MOST_EVENTS: usize = 4096;

@@ -139,8 +139,8 @@ impl Session {
         self.event(Event::BadMessage { error });
     }
 
-    /// Handles what keeps the connection alive or ends it. `None` for other messages, as for the
-    /// functions beside this one.
+    /// Handles the messages that keep the connection alive or end it. Returns `None` for other
+    /// messages, as the other functions of this kind do.
     fn control(&mut self, message: &Message, now: Instant) -> Option<()> {
         let params = &message.params;
         match &message.command[..] {
@@ -297,7 +297,7 @@ impl Session {
         self.phase == Phase::SignedOn
     }
 
-    /// Returns whether the client has said goodbye.
+    /// Returns whether the client has quit.
     pub(super) fn has_quit(&self) -> bool {
         matches!(self.phase, Phase::Quitting | Phase::Ended) && self.error.is_none()
     }

@@ -23,7 +23,7 @@ pub(super) struct Lists {
     /// The lines of the message of the day, and the bytes that they take.
     pub(super) motd: Vec<Text>,
     pub(super) motd_size: usize,
-    /// What was asked, and what was answered.
+    /// The `WHOIS` requests without a complete answer, and the complete answers.
     pub(super) whois: Vec<Whois>,
     pub(super) results: Vec<(Text, Result<Whois, IrcError>)>,
 }

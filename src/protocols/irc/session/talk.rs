@@ -78,7 +78,7 @@ impl Session {
         if query.tag == "TIME" {
             return self.steps.push_back(Step::AskedTime(user.nick.clone()));
         }
-        // What does not fit into a line is not answered.
+        // An answer that does not fit into a line is not sent.
         drop(self.ctcp_reply(&user.nick, &query.tag, &answer, now));
     }
 
