@@ -6,8 +6,8 @@
 //! connection, or the permission to open one. Otherwise it waits until one of the two can be given.
 //! A connection over HTTP/2 is given to any number of requests at once.
 //!
-//! hyper's future of a connection runs as a task of the reactor. After each of its polls it is seen
-//! whether the connection can be used again.
+//! hyper's future of a connection runs as a task of the reactor. After each poll of it, the task
+//! checks whether the connection can be used again.
 //!
 //! # Invariants
 //!
@@ -46,7 +46,7 @@ use crate::stream::Connection;
 #[cfg(feature = "tls")]
 use crate::tls::ClientConfig;
 
-/// A client of HTTP: sends requests over connections that it keeps, and follows redirects.
+/// Sends HTTP requests, keeps connections for later ones, and follows redirects.
 ///
 /// | limit | default |
 /// |---|---|
@@ -60,12 +60,18 @@ use crate::tls::ClientConfig;
 /// | [`redirects`](Self::redirects) | 20 |
 /// | [`max_page`](Self::max_page) | 16 MiB |
 ///
-/// A clone shares the connections; its settings are separate. The connections are closed when the
+/// A clone shares the connections, and may have other settings. The connections are closed when the
 /// last clone is dropped.
 ///
-/// A request is sent a second time if its connection was used before and turns out to have ended:
-/// when nothing of the request was sent, and when its method is idempotent and its body is in
-/// memory.
+/// An agent has no cookies and no compression; [the guide](crate::guide::http) shows how to add
+/// them.
+///
+/// # Retries
+///
+/// A server may close a connection that is kept for later requests just when the next request is
+/// sent. The request is then sent again, if nothing of it was sent before, or if its method is
+/// idempotent and its body is in memory (not a stream, a file or a [channel](Body::channel)). A
+/// request that an HTTP/2 server has refused unread is sent again, too, if its body is in memory.
 ///
 /// # Examples
 ///
@@ -105,54 +111,58 @@ settings! {
 pub(super) struct Config of Agent, |agent| Rc::make_mut(&mut agent.config);
 
     limits of time:
-    /// Sets how long connecting may take, with looking up the name and the handshake of TLS. `None`
-    /// is no limit, here and below.
+    /// Sets the time limit for opening a connection: looking up the name, connecting and the TLS
+    /// handshake. `None` is no limit, also for the other time limits.
     #[doc(alias = "connectTimeout")]
     connect_timeout = MINUTE / 2;
 
-    /// Sets how long the head of a response may take, counted from when the last piece of the
-    /// request was sent.
+    /// Sets the time limit from the last piece of the request's body to the head of the response,
+    /// and between two pieces of the request's body.
     #[doc(alias("headers_timeout", "read_timeout"))]
     head_timeout = MINUTE;
 
-    /// Sets how long no byte of a response's body may be read, because the server sends none or
-    /// because the program does not read. The connection is free then.
+    /// Sets the time limit between two pieces of the response's body, whether the server does not
+    /// send the next one or the program does not read it. When it passes, the connection (in
+    /// HTTP/2, the stream) is closed, and reading the body fails.
     #[doc(alias = "read_timeout")]
     body_timeout = MINUTE;
 
-    /// Sets how long all of a request may take, until its response's last byte is read, with its
-    /// redirects, and without waiting for others to finish with their connections.
+    /// Sets the time limit of a whole request: from when it need not wait for the connection of
+    /// another request, through redirects, until the last byte of the response is read.
     #[doc(alias = "total_timeout")]
     timeout = MINUTE * 60;
 
     others:
-    /// Limits the connections to one server. Requests beyond it wait. Over HTTP/2, one connection
-    /// serves all requests.
+    /// Sets the most connections to one server, at least 1. Further requests wait for one. Over
+    /// HTTP/2, one connection serves all requests.
     #[doc(alias("maxPersistentPerHost", "pool_max_idle_per_host"))]
     connections_per_host: usize = 6, usize => connections_per_host.max(1);
 
-    /// Limits the connections in all.
+    /// Sets the most connections to all servers together, at least 1. A request beyond it closes
+    /// the connection that has been idle longest, or waits.
     connections: usize = 100, usize => connections.max(1);
 
-    /// Sets how long a connection is kept after a request. After no time at all it is closed,
-    /// unless a request waits for it.
+    /// Sets how long a connection is kept without a request. [`Duration::ZERO`] keeps it only if
+    /// another request waits for it already.
     #[doc(alias("cachedConnectionTimeout", "pool_idle_timeout"))]
     idle_timeout: Duration = MINUTE, Duration => idle_timeout;
 
-    /// Sets how many redirects in a row are followed. With 0, a redirect is a response like others.
+    /// Sets how many redirects in a row are followed; one more fails with
+    /// [`HttpError::Redirect`](super::HttpError::Redirect). With 0, a redirect is returned as the
+    /// response.
     ///
-    /// A redirect by status 303 becomes a `GET`, and so does a `POST` by 301 and 302. On the way to
-    /// another server the headers `authorization`, `cookie`, `host` and `proxy-authorization` are
-    /// removed.
+    /// Status 303 continues with `GET` (after `HEAD`, with `HEAD`), and 301 and 302 do so after
+    /// `POST`. Otherwise the method and the body stay the same. On the way to another server the
+    /// headers `authorization`, `cookie`, `host` and `proxy-authorization` are removed.
     #[doc(alias("redirectLimit", "max_redirects"))]
     redirects: usize = 20, usize => redirects;
 
-    /// Sets which redirects are followed: those for which it returns `true`, given the URL and its
-    /// target.
+    /// Sets a function that decides whether a redirect is followed, given the URL of the request
+    /// and the target. When it returns `false`, the redirect is returned as the response.
     redirect_if: Rc<dyn Fn(&Uri, &Uri) -> bool> = Rc::new(|_, _| true),
         impl Fn(&Uri, &Uri) -> bool + 'static => Rc::new(redirect_if);
 
-    /// Limits the bytes of a page of [`get_page`](Self::get_page).
+    /// Sets the most bytes of a body that [`get_page`](Self::get_page) reads.
     max_page: u64 = 16 << 20, u64 => max_page;
 
     without methods:
@@ -173,7 +183,7 @@ const USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("torsade/", env!("CARGO_PKG_VERSION")));
 
 impl Agent {
-    /// Creates an agent.
+    /// Creates an agent with the default settings, which has no connection yet.
     #[track_caller]
     pub fn new() -> Self {
         Self {
@@ -183,25 +193,31 @@ impl Agent {
         }
     }
 
-    /// Sets a header of all requests that do not have it. By default there is a `user-agent`.
+    /// Sets a header that is added to each request without a header of this name. By default,
+    /// `user-agent` is `torsade/` and the version of this crate.
     #[doc(alias = "default_headers")]
     pub fn header(self, name: HeaderName, value: HeaderValue) -> Self {
         self.set(|config| drop(config.headers.insert(name, value)))
     }
 
-    /// Speaks HTTP/1 only. Otherwise HTTP/2 is spoken with servers that agree on it by ALPN, in
-    /// TLS.
+    /// Speaks HTTP/1 only. By default HTTP/2 is spoken in TLS, with servers that agree on it by
+    /// ALPN.
     pub fn http1_only(self) -> Self {
         self.set(|config| config.http2 = Some(false))
     }
 
-    /// Speaks HTTP/2 without TLS as well, with servers that are known to.
+    /// Speaks HTTP/2 also without TLS, with all servers (RFC 9113, section 3.3).
     #[doc(alias("prior_knowledge", "h2c"))]
     pub fn http2_prior_knowledge(self) -> Self {
         self.set(|config| config.http2 = Some(true))
     }
 
-    /// Connects to this endpoint, whichever server a URL names: the socket of a service, a proxy.
+    /// Connects to `endpoint`, whichever server a URL names: for example to the UNIX socket of a
+    /// service. With `https` URLs, TLS is spoken over it, with the URL's host as the server's name.
+    ///
+    /// The requests stay those for the URL's server: an HTTP proxy needs `CONNECT`, as in the
+    /// example of [`with_connection`](Self::with_connection). The connections are not shared with
+    /// earlier clones.
     ///
     /// # Examples
     ///
@@ -223,8 +239,8 @@ impl Agent {
         this.set(|config| config.over = Some(endpoint))
     }
 
-    /// Sets how TLS is spoken. Unless the configuration names protocols (ALPN), it is given those
-    /// of HTTP.
+    /// Sets the TLS configuration of `https` URLs. If it has no ALPN protocols, those of HTTP are
+    /// offered. The connections are not shared with earlier clones.
     #[cfg(feature = "tls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
     #[doc(alias("contextFactory", "BrowserLikePolicyForHTTPS"))]
@@ -274,7 +290,7 @@ pub(super) struct Pool {
     count: Cell<u64>,
 }
 
-/// What belongs to one server.
+/// The connections to one server, and the requests that wait for one.
 #[derive(Default)]
 struct Host {
     /// The connections that can be used, which over HTTP/1 are those that are idle; the one that
@@ -288,7 +304,7 @@ struct Host {
     is_http1: bool,
 }
 
-/// What a request gets: the use of a connection, or the permission to open one.
+/// The answer to a waiting request: the use of a connection, or the permission to open one.
 pub(super) type Grant = Result<Lease, Slot>;
 
 impl Pool {
@@ -312,7 +328,7 @@ impl Pool {
         Err(deferred)
     }
 
-    /// Gives the waiting requests what there is for them.
+    /// Gives connections, or the permission to open one, to the waiting requests.
     fn serve(self: &Rc<Self>) {
         while self.waiting.get() > 0 {
             let (mut closed, mut hosts) = (Vec::new(), self.hosts.borrow_mut());
@@ -339,7 +355,7 @@ impl Pool {
     }
 }
 
-/// Returns the connection that has been idle longest, if a request waits for its end only.
+/// Returns the connection that has been idle longest, if closing it lets a waiting request go on.
 fn evicted(hosts: &BTreeMap<Rc<Origin>, Host>) -> Option<Rc<Conn>> {
     hosts.iter().find(|(origin, host)| host.can_open(origin))?;
     let conns = hosts.values().flat_map(|host| &host.conns);
@@ -348,8 +364,8 @@ fn evicted(hosts: &BTreeMap<Rc<Origin>, Host>) -> Option<Rc<Conn>> {
 }
 
 impl Host {
-    /// Returns whether there may be a further connection to the server, for the next request.
-    /// Whether it speaks HTTP/2 is found out by one.
+    /// Returns whether there may be a further connection to the server, for the next request. Until
+    /// it is known whether the server speaks HTTP/2, there is at most one.
     fn can_open(&self, origin: &Origin) -> bool {
         let is_shared = origin.http2.unwrap_or(origin.is_tls && !self.is_http1);
         self.waiting
@@ -567,13 +583,13 @@ impl Conn {
             parts.io.put_back(&parts.read_buf);
             resolver.callback(parts.io);
         } else if self.is_cut.get() {
-            // The rest of a response that nobody wants is not waited for.
+            // The rest of the response is not needed.
             parts.io.transport().abort_connection();
         }
     }
 
-    /// Returns a Deferred of what the connection is when the request that is sent next has ended
-    /// HTTP/1 on it.
+    /// Returns a Deferred that fires with the connection when the request that is sent next has
+    /// ended HTTP/1 on it.
     pub(super) fn upgraded(&self) -> Deferred<Connection> {
         let (deferred, resolver) = Deferred::pair();
         self.upgraded.set(Some(resolver));

@@ -32,8 +32,12 @@ use crate::failure::Failure;
 
 /// The body of a request or response.
 ///
-/// Strings, byte vectors and [`Bytes`] convert into a body, and so does `()`, into an empty one. A
-/// body implements [`http_body::Body`], for other crates, and is a [`Stream`] of its pieces.
+/// Strings, byte vectors and [`Bytes`] convert into a body, and `()` into an empty one. A body
+/// implements [`http_body::Body`], for other crates, and is a [`Stream`] of its pieces.
+///
+/// A body *breaks off* when its source fails or ends too early. Reading it then fails. If it was
+/// being sent, its connection (in HTTP/2, its stream) is closed within the message, so that the
+/// peer cannot take the part for the whole.
 ///
 /// # Examples
 ///
@@ -82,12 +86,12 @@ impl Body {
 
     /// Creates a body of the bytes of a file, from its current offset to its end.
     ///
-    /// A server sends it by `sendfile` where the connection and the system support that. Reading it
-    /// blocks the loop while the system reads the file.
+    /// A server sends it by `sendfile` where the connection and the system support that. Reading
+    /// the file blocks the reactor's thread while the system waits for the disk.
     ///
     /// # Errors
     ///
-    /// Fails when the system cannot tell the file's length or offset.
+    /// Fails with the system's error when the file's length or offset cannot be determined.
     pub fn file(file: File) -> io::Result<Self> {
         let end = file.metadata()?.len();
         let start = io::Seek::stream_position(&mut &file)?;
@@ -98,7 +102,7 @@ impl Body {
         Self(Kind::File(Some(file), left))
     }
 
-    /// Creates a body of the pieces of a stream. Its failure breaks the body off.
+    /// Creates a body of the pieces of a stream. An error of the stream breaks the body off.
     ///
     /// # Examples
     ///
@@ -120,7 +124,7 @@ impl Body {
         Self(Kind::Stream(Box::pin(pieces)))
     }
 
-    /// Creates a body from one of another crate.
+    /// Creates a body from any implementation of [`http_body::Body`].
     pub fn wrap<B: HttpBody<Error: Into<Failure>> + 'static>(body: B) -> Self {
         Self::mapped(Box::pin(body), |body, cx| {
             let frame = body.as_mut().poll_frame(cx).map_err(Into::into);
@@ -128,7 +132,7 @@ impl Body {
         })
     }
 
-    /// Creates a body that is written piece by piece.
+    /// Creates a body and the writer that writes it piece by piece.
     ///
     /// The body ends when the writer's [`finish`](BodyWriter::finish) is called. It breaks off with
     /// [`HttpError::Unfinished`] when the writer is dropped before that.
@@ -194,22 +198,23 @@ impl Body {
 
     /// Reads the next piece. Returns `None` at the end.
     ///
-    /// Cancel safe: a piece that was not returned is returned by the next call.
+    /// Cancel safe: dropping the future loses no piece; the next call returns it.
     ///
     /// # Errors
     ///
-    /// Fails when the body breaks off.
+    /// Fails when the body breaks off, or exceeds a limit of the [`Agent`](super::Agent) or
+    /// [`Server`](super::Server) that received it.
     #[doc(alias("next", "data", "frame"))]
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
         self.next().await.transpose()
     }
 
-    /// Reads the whole body, at most `limit` bytes.
+    /// Reads the whole body, of at most `limit` bytes.
     ///
     /// # Errors
     ///
-    /// Fails with [`HttpError::TooLarge`] when there are more bytes, and with the reason when the
-    /// body breaks off.
+    /// Fails with [`HttpError::TooLarge`] when there are more bytes, and as [`chunk`](Self::chunk)
+    /// does.
     #[doc(alias("readBody", "collect", "to_bytes"))]
     pub async fn read(mut self, limit: u64) -> Result<Bytes, Failure> {
         let mut whole = BytesMut::new();
@@ -346,8 +351,8 @@ impl fmt::Debug for Body {
     }
 }
 
-/// A body whose frames are those that `poll` makes of the body within. It ends when that one ends,
-/// and is as long.
+/// A body whose frames are those that `poll` makes of the inner `body`. Its end and length are
+/// those of the inner body.
 pub(super) struct Mapped<B, F> {
     pub(super) body: B,
     pub(super) poll: F,
@@ -373,11 +378,11 @@ impl<B: HttpBody + Unpin, F: FnMut(&mut B, &mut Context<'_>) -> Polled> HttpBody
     }
 }
 
-/// Writes a [`Body`] piece by piece: [`Body::channel`] makes both.
+/// Writes a [`Body`] piece by piece; [`Body::channel`] creates both.
 ///
-/// Writing only queues the bytes; the reader of the body takes them from the queue. A writer that
-/// makes more than the reader takes must look at [`is_full`](Self::is_full) and wait, or
-/// [`send`](Self::send), which waits.
+/// The bytes are queued in memory until the body is read. [`send`](Self::send) waits while 64 KiB
+/// or more are queued. [`write`](Self::write) never waits, and the queue has no limit: call it for
+/// little data, or after [`ready`](Self::ready).
 #[doc(alias("Sender", "IConsumer"))]
 pub struct BodyWriter {
     sender: UnboundedSender<Result<Bytes, Failure>>,
@@ -402,7 +407,7 @@ impl Drop for Reader {
 }
 
 impl BodyWriter {
-    /// Queues bytes. They are dropped when the body has been dropped.
+    /// Queues bytes without waiting. Drops them if the body has been dropped.
     pub fn write(&self, bytes: impl Into<Bytes>) {
         let bytes = bytes.into();
         if !bytes.is_empty() && !self.is_closed() {
@@ -412,7 +417,7 @@ impl BodyWriter {
         }
     }
 
-    /// Waits until the queue is not full, and queues bytes.
+    /// Waits until the queue is not full ([`is_full`](Self::is_full)), and queues bytes.
     ///
     /// Cancel safe: the bytes are queued as a whole or not at all.
     ///
@@ -425,7 +430,7 @@ impl BodyWriter {
         Ok(())
     }
 
-    /// Waits until the queue is not full.
+    /// Waits until the queue is not full ([`is_full`](Self::is_full)). Cancel safe.
     ///
     /// # Errors
     ///
@@ -443,12 +448,12 @@ impl BodyWriter {
         .await
     }
 
-    /// Returns whether 64 KiB or more are queued.
+    /// Returns whether 64 KiB or more are queued, which the body's reader has not yet taken.
     pub fn is_full(&self) -> bool {
         self.shared.queued.get() >= HIGH_WATER
     }
 
-    /// Returns whether the body has been dropped, so that nobody will read what is written.
+    /// Returns whether the body has been dropped. Further bytes are then dropped as well.
     pub fn is_closed(&self) -> bool {
         self.sender.is_closed()
     }
@@ -458,14 +463,14 @@ impl BodyWriter {
         self.sender.close_channel();
     }
 
-    /// Breaks the body off, after the bytes that are queued.
+    /// Breaks the body off after the bytes that are queued: reading it then fails with `failure`.
     #[doc(alias("abort", "stopProducing"))]
     pub fn fail(self, failure: impl Into<Failure>) {
         self.send_now(Err(failure.into()));
     }
 
     fn send_now(&self, piece: Result<Bytes, Failure>) {
-        // Nobody needs what is not sent because it is not read.
+        // It fails when the body has been dropped, so that the piece is not needed.
         let _ = self.sender.unbounded_send(piece);
     }
 }

@@ -29,8 +29,8 @@ use crate::reactor::Reactor;
 use crate::stream::Connection;
 
 impl Agent {
-    /// Sends a request, and those to which its response redirects. The request is the last of them
-    /// then.
+    /// Sends a request, and those to which its response redirects. Leaves the last of them in
+    /// `request`.
     pub(super) fn exchange(
         &self,
         request: &mut Request<Body>,
@@ -81,7 +81,7 @@ impl Agent {
     }
 
     /// Sends a request, again if its connection turns out to have ended before and that is safe.
-    /// Returns the response, and what becomes of its connection.
+    /// Returns the response; if `upgrades`, also a Deferred of its connection.
     fn attempt(
         &self,
         progress: &Rc<Progress>,
@@ -193,7 +193,7 @@ impl Agent {
     }
 }
 
-/// How often a request is sent that servers leave unanswered when they end their connections.
+/// The most times that a request is sent again after servers have refused it unread.
 const TRIES: usize = 100;
 
 /// Returns whether the server has said that it has not looked at a request over HTTP/2.
@@ -277,7 +277,7 @@ pub(super) struct Progress {
     pub(super) reactor: Reactor,
     url: Uri,
     phase: Cell<Phase>,
-    /// When something has moved last, and how long nothing may.
+    /// The time of the last progress, and the limit until the next.
     between: Cell<Limit>,
     whole: Cell<Limit>,
     timer: LimitTimer,
@@ -321,7 +321,7 @@ impl Progress {
         self.between.set(self.between.get().map(since));
     }
 
-    /// Sees to it that the request fails when a limit has passed.
+    /// Fails the request if a limit has passed, and sets the timer for the next check.
     fn watch(self: &Rc<Self>) {
         let this = Rc::downgrade(self);
         let look = move || this.upgrade().iter().for_each(Self::watch);

@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode, Uri};
 
 use crate::failure::{Cancelled, Failure, errors};
 
-/// Why a request has no response, or a body no end.
+/// The errors of requests, responses and their bodies.
 ///
 /// # Examples
 ///
@@ -27,7 +27,7 @@ use crate::failure::{Cancelled, Failure, errors};
 #[doc(alias("ResponseFailed", "RequestNotSent", "PageRedirect"))]
 #[doc(alias = "ResponseNeverReceived")]
 pub enum HttpError {
-    /// The URL cannot be requested.
+    /// The URL cannot be requested: it is not a URL, or not one of a scheme that is supported.
     #[doc(alias = "SchemeNotSupported")]
     Url {
         /// The URL.
@@ -35,25 +35,27 @@ pub enum HttpError {
         /// What is wrong with it.
         problem: String,
     },
-    /// The request failed.
+    /// A request of an [`Agent`](super::Agent) failed.
     Failed {
-        /// What was being done.
+        /// The phase in which it failed.
         phase: Phase,
         /// The URL that was requested; after redirects, the last one.
         url: String,
-        /// Why it failed.
+        /// Why it failed: often a [`ConnectionError`](crate::ConnectionError), `TooLarge` or
+        /// `Broken`.
         cause: Failure,
     },
-    /// Something was not finished in time.
+    /// A time limit of the [`Agent`](super::Agent) or [`Server`](super::Server) passed.
     TimedOut {
-        /// What was being done.
+        /// The phase in which it passed.
         phase: Phase,
         /// The URL that was requested; after redirects, the last one.
         url: String,
         /// The time limit.
         limit: Duration,
     },
-    /// The response has an error status, and the function wants a page.
+    /// The response's status is not one of success, which `get_page` and `download_page` need, or
+    /// not one that [`Agent::upgrade`](super::Agent::upgrade) needs.
     #[doc(alias = "web.error.Error")]
     Status {
         /// The URL that was requested; after redirects, the last one.
@@ -62,10 +64,12 @@ pub enum HttpError {
         status: StatusCode,
         /// The response's headers.
         headers: Box<HeaderMap>,
-        /// The response's body; empty if it is larger than a page may be, or breaks off.
+        /// The response's body; empty if it is larger than
+        /// [`max_page`](super::Agent::max_page), or if reading it failed.
         body: Bytes,
     },
-    /// A redirect is not followed.
+    /// A redirect cannot be followed: there were too many, its target is not an HTTP URL, or the
+    /// request's body cannot be sent again.
     #[doc(alias("InfiniteRedirection", "RedirectWithNoLocation"))]
     Redirect {
         /// The URL that redirects.
@@ -78,31 +82,33 @@ pub enum HttpError {
         /// The limit in bytes.
         limit: u64,
     },
-    /// The body of a message from the peer broke off.
+    /// The body of a message from the peer ended too early, or is malformed.
     #[doc(alias("PartialDownloadError", "PotentialDataLoss"))]
     Broken {
-        /// Why.
+        /// The error of hyper.
         cause: Failure,
     },
-    /// A [`BodyWriter`](super::BodyWriter) was dropped before it finished the body.
+    /// Reading a body failed because its [`BodyWriter`](super::BodyWriter) was dropped before
+    /// [`finish`](super::BodyWriter::finish).
     Unfinished,
-    /// The body is not read any more, so nothing can be written to it.
+    /// Writing to a body failed because the body was dropped.
     NotRead,
-    /// The request does not ask for another protocol.
+    /// [`upgrade`](super::upgrade) failed: the request does not ask for another protocol over
+    /// HTTP/1, or its upgrade was taken already.
     NoUpgrade,
 }
 
-/// What a request is doing.
+/// A phase of a request, in which an [`HttpError`] occurred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Phase {
-    /// It waits for a connection of the pool, or for a new one.
+    /// Waiting for a connection of the agent, or opening one.
     Connecting,
-    /// It sends its head and body.
+    /// Sending the request's head and body.
     Sending,
-    /// It waits for the head of the response.
+    /// Waiting for the head of the response.
     Waiting,
-    /// It reads the body of the response.
+    /// Reading the body of the response; at a server, that of the request.
     Reading,
 }
 

@@ -33,7 +33,7 @@ use crate::stream::Connection;
 use crate::transport::Transport;
 
 settings! {
-/// The settings of a server.
+/// The settings of an HTTP server; [`Server::serve`] starts it.
 ///
 /// | limit | default | a peer that exceeds it |
 /// |---|---|---|
@@ -46,7 +46,10 @@ settings! {
 /// | [`max_streams`](Self::max_streams) | 100 | waits |
 /// | [`max_connections`](Self::max_connections) | 10,000 | waits |
 ///
-/// Further limits are those of [`ListenOptions`], for example on the connections of one peer.
+/// "Waits" means that a further request or connection is not accepted until another one has ended.
+///
+/// The [`ListenOptions`] of the endpoint have further limits, for example on the number of
+/// connections of one peer. [The guide](crate::guide::http#a-server) has an example.
 ///
 /// [`ListenOptions`]: crate::net::ListenOptions
 #[derive(Clone, Debug)]
@@ -54,58 +57,68 @@ settings! {
 pub struct Server of Server, |server| server;
 
     limits of time:
-    /// Sets how long the head of a request may take, from its first byte, or from the beginning of
-    /// the connection. `None` is no limit, here and below.
+    /// Sets the time limit for the head of a request, from its first byte; for the first request,
+    /// from the beginning of the connection. `None` is no limit, also for the other time limits.
     #[doc(alias = "header_read_timeout")]
     head_timeout = Duration::from_secs(30);
 
-    /// Sets how long a connection may wait for the next request.
+    /// Sets how long a connection may stay open without a request, after its first one.
     #[doc(alias("keep_alive_timeout", "timeOut"))]
     idle_timeout = Duration::from_secs(60);
 
-    /// Sets how long a peer may send no byte of a body that the handler reads, or accept no byte of
-    /// a response.
+    /// Sets the time limit between two pieces of a request's body while the handler reads it, and
+    /// between two pieces of a response that the peer accepts.
+    ///
+    /// When it passes, reading the request's body fails with
+    /// [`HttpError::TimedOut`](super::HttpError::TimedOut), or the connection is closed.
     body_timeout = Duration::from_secs(60);
 
     others:
-    /// Sets the most bytes of a request's head, at least 8 KiB.
+    /// Sets the most bytes of a request's head. A value below 8 KiB is raised to 8 KiB.
     #[doc(alias("max_header_size", "max_header_list_size"))]
     max_head: usize = 32 << 10, usize => max_head.max(8 << 10);
 
     /// Sets the most headers of a request over HTTP/1.
     max_headers: Option<usize> = None, usize => Some(max_headers);
 
-    /// Sets the most bytes of a request's body. A longer one fails with [`HttpError::TooLarge`]
-    /// when it is read.
+    /// Sets the most bytes of a request's body. A request that announces a longer body is answered
+    /// without a call of the handler. If the length is not announced, reading the body fails with
+    /// [`HttpError::TooLarge`].
     ///
     /// [`HttpError::TooLarge`]: super::HttpError::TooLarge
     #[doc(alias("DefaultBodyLimit", "client_max_body_size"))]
     max_body: u64 = 16 << 20, u64 => max_body;
 
-    /// Sets the most requests of one HTTP/2 connection that are under way at once.
+    /// Sets the most requests that are open at the same time on one HTTP/2 connection.
     #[doc(alias = "max_concurrent_streams")]
     max_streams: u32 = 100, u32 => max_streams;
 
-    /// Sets the most connections, unless the options of the endpoint do.
+    /// Sets the most connections, unless the endpoint's
+    /// [`ListenOptions`](crate::net::ListenOptions::max_connections) set it.
     max_connections: usize = 10_000, usize => max_connections;
 
-    /// Sets whether each request has the peer's [`Address`](crate::Address) among its extensions.
+    /// Sets whether the extensions of each request contain the peer's
+    /// [`Address`](crate::Address). By default they do not.
     #[doc(alias("ConnectInfo", "getClientAddress", "remote_addr"))]
     peers: bool = false, bool => peers;
 }
 
-/// Returns the connection of an HTTP/1 request that asks for another protocol, such as WebSocket's.
-/// The Deferred fires when the handler's response, whose status is 101 (or, to `CONNECT`, a
-/// success), was sent; if the response is another, it fails with [`DeferredError::Abandoned`].
+/// Returns the connection of an HTTP/1 request that asks for another protocol, such as WebSocket.
 ///
-/// [`DeferredError::Abandoned`]: crate::defer::DeferredError::Abandoned
+/// A handler calls this, spawns a task that awaits the Deferred, and returns a response of status
+/// 101; to `CONNECT`, of a success. The Deferred fires when that response has been sent, so a
+/// handler that awaited it itself would wait forever.
 ///
-/// The connection is no longer one of the server's: [`HttpPort::stop`](super::HttpPort::stop) does
-/// not wait for it.
+/// The connection no longer belongs to the server: [`HttpPort::stop`](super::HttpPort::stop)
+/// neither waits for it nor closes it.
 ///
 /// # Errors
 ///
-/// [`HttpError::NoUpgrade`] when the request does not ask for another protocol.
+/// Fails with [`HttpError::NoUpgrade`] when the request does not ask for another protocol, when it
+/// came over HTTP/2, and when the function was called for the request before. Fails with
+/// [`DeferredError::Abandoned`] when the response has another status, or the connection ends first.
+///
+/// [`DeferredError::Abandoned`]: crate::defer::DeferredError::Abandoned
 ///
 /// # Examples
 ///
@@ -167,7 +180,7 @@ pub(super) struct Exchange {
     is_blocked: bool,
 }
 
-/// What is logged of a request when its response has ended: one event of `tracing`.
+/// The fields of the `tracing` event that is emitted when a response has ended.
 struct LogEntry {
     begun: Instant,
     head: Parts,
@@ -229,7 +242,7 @@ impl Exchange {
         })
     }
 
-    /// Returns the response with a body that is watched, and logged when it has ended.
+    /// Returns the response with a body that is watched; its end is logged.
     pub(super) fn sent(
         mut self,
         response: Response<Body>,
@@ -329,12 +342,12 @@ pub(super) struct Watch {
     pub(super) file: Cell<Option<(File, u64)>>,
     /// Fires with the connection if the response says that the protocol changes.
     pub(super) upgrade: Cell<Option<Resolver<Connection>>>,
-    /// Whether the protocol changes, as a request has asked for it.
+    /// Whether the response agrees to change the protocol. `None` unless a request asked for it.
     pub(super) changes: Cell<Option<bool>>,
     pub(super) server: Rc<Server>,
     pub(super) reactor: Reactor,
     wait: Cell<(Wait, Instant)>,
-    /// When the end was requested, and how long it may take.
+    /// The time at which the end was requested, and its limit.
     end: Cell<Limit>,
     timer: LimitTimer,
     /// The number of requests whose response is not finished, and of those that wait for the peer.
@@ -390,7 +403,7 @@ impl Watch {
         self.end.get().is_some()
     }
 
-    /// Records whether the protocol changes, as a request has asked for it.
+    /// Records whether the response agrees to change the protocol, for which the request asked.
     pub(super) fn set_changes(&self, changes: bool) {
         self.changes.set(Some(changes));
         self.upgrade.set(self.upgrade.take().filter(|_| changes));
@@ -408,7 +421,7 @@ impl Watch {
         self.wait.set((wait, self.reactor.now()));
     }
 
-    /// Looks whether a limit has passed, and sees to the next look.
+    /// Checks whether a limit has passed, and sets the timer for the next check.
     fn check(self: &Rc<Self>) {
         let (wait, since) = self.wait.get();
         let (head, idle) = (self.server.head_timeout, self.server.idle_timeout);
@@ -419,7 +432,7 @@ impl Watch {
             Wait::Busy => None,
             Wait::Peer => body,
         };
-        // What is waited for changes without a look.
+        // The wait may change before the next check.
         let next = [head, idle, body].into_iter().flatten().min();
         let next = next.map(|next| (self.reactor.now(), next.max(SHORTEST)));
         let limits = [self.end.get(), limit.map(|limit| (since, limit)), next];
@@ -445,5 +458,5 @@ impl Watch {
     }
 }
 
-/// The shortest time between two looks.
+/// The shortest time between two checks.
 const SHORTEST: Duration = Duration::from_millis(10);

@@ -14,21 +14,23 @@ use super::body::Body;
 use super::serve::IntoResponse;
 use crate::failure::Failure;
 
-/// Returns a handler that serves the files below a directory: for [`serve`](super::serve), or to be
-/// called by another handler.
+/// Returns a handler for [`serve`](super::serve) that serves the files below a directory. Another
+/// handler may call it as well, and return its response.
 ///
-/// It answers `GET` and `HEAD`, also conditional ones (by `ETag` or date) and those of one range. A
-/// directory is answered with its `index.html`; there are no listings. The content type is that of
-/// the name's extension. On Linux the system sends the bytes of a file by itself (`sendfile`) over
-/// HTTP/1 without TLS. Reading may wait for the disk, and then the loop waits too.
-///
-/// A path that leaves the directory, by `..` or by a symbolic link, does not exist for a client;
-/// links that stay inside are followed. So are special files absent. Files whose names begin with a
-/// dot are served.
+/// * `GET` and `HEAD` are answered, also with the conditions `If-None-Match`, `If-Modified-Since`
+///   and `If-Range`, and with one range of bytes; several ranges are answered with the whole file.
+///   Other methods get status 405.
+/// * A directory is answered with its `index.html`; there are no listings.
+/// * The content type is that of the file name's extension.
+/// * Status 404 answers a path that does not exist or has the component `..`, a symbolic link to
+///   outside of the directory, and a file that is not a regular one. Other links are followed.
+///   Files whose names begin with a dot are served. A file without permission gets status 403.
+/// * On Linux, HTTP/1 without TLS sends files by `sendfile`. Opening and reading a file block the
+///   reactor's thread while the system waits for the disk.
 ///
 /// # Errors
 ///
-/// Fails when the directory does not exist.
+/// Fails with the system's error when `root` does not exist or is not accessible.
 ///
 /// # Examples
 ///
@@ -87,7 +89,7 @@ fn respond(root: &Path, request: &Request<Body>) -> io::Result<Response<Body>> {
     }
 }
 
-/// Returns the path of what a client names.
+/// Returns the path of the file or directory that a client requests.
 fn find(root: &Path, path: &str) -> io::Result<PathBuf> {
     let name = percent_decode_str(path).decode_utf8();
     let name = name.map_err(|_| ErrorKind::NotFound)?;
@@ -156,8 +158,8 @@ fn is_unchanged(asked: &HeaderMap, tag: &str, modified: SystemTime) -> bool {
         .is_some_and(|date| modified < date + Duration::from_secs(1))
 }
 
-/// Returns the first and last byte of the range that is asked for, or `Some(None)` if there is none
-/// of its bytes. Several ranges count as none, and so does one of another version of the file.
+/// Returns the first and last byte of the requested range; `Some(None)` if the file has none of its
+/// bytes; `None` if no range is requested, or several, or one of another version of the file.
 fn range(asked: &HeaderMap, tag: &str, date: &str, length: u64) -> Option<Option<(u64, u64)>> {
     let is_same = |known: &HeaderValue| known == tag || known == date;
     let range = text(asked, header::RANGE)?;

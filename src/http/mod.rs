@@ -1,6 +1,13 @@
-//! HTTP: pages, clients and servers, over hyper.
+//! HTTP/1 and HTTP/2: clients and servers, over the library hyper.
 //!
-//! Cargo feature `http`; with the feature `tls` as well, also `https`.
+//! * [`get_page`] and [`download_page`] request one URL and read the whole response.
+//! * An [`Agent`] sends any request, keeps connections, and has settings.
+//! * [`serve`] calls an async function for each request of a port; [`Server`] has its settings.
+//!
+//! Requests, responses and headers are the types of the crate `http`. [The
+//! guide](crate::guide::http) has longer examples, and the limits of an agent.
+//!
+//! Cargo feature `http`; `https` URLs and ports need the feature `tls` as well.
 
 mod agent;
 mod body;

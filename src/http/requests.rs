@@ -1,4 +1,4 @@
-//! What an agent does: requests, and whole pages: [`get_page`] and [`download_page`].
+//! The methods of an agent that send requests; [`get_page`] and [`download_page`].
 
 use std::fmt::Display;
 use std::fs::{self, File};
@@ -19,20 +19,24 @@ use crate::failure::Failure;
 use crate::reactor::Reactor;
 use crate::stream::Connection;
 
-/// Requests a page. The Deferred fires with its bytes, 16 MiB at most.
+/// Requests a URL by `GET`, and reads the whole body of the response. The Deferred fires with its
+/// bytes, 16 MiB at most.
 ///
-/// Redirects are followed, and the limits are those of [`Agent::new`]. The connection is shared
-/// with the other pages that are requested at the same time, and then closed; an [`Agent`] keeps
-/// connections, and has settings.
+/// Follows redirects. All calls of `get_page` and [`download_page`] on a reactor share an [`Agent`]
+/// with the default settings, which closes a connection as soon as no request waits for it. A
+/// program that requests more than a few pages of a server, or needs other settings, uses
+/// [`Agent::get_page`].
 ///
 /// # Cancel safety
 ///
-/// Cancelling the Deferred closes the connection.
+/// Cancelling the Deferred ends the request, and closes its connection (in HTTP/2, its stream).
 ///
 /// # Errors
 ///
-/// Fails with an [`HttpError`]; with [`HttpError::Status`], which has the response's status,
-/// headers and body, unless the status is one of success.
+/// Fails with an [`HttpError`]: with [`HttpError::Status`], which has the response's status,
+/// headers and body, unless the status is one of success (200 to 299); with [`HttpError::Failed`],
+/// whose cause is [`HttpError::TooLarge`], when the body is longer. Fails with
+/// [`DeferredError::NoReactor`] when no reactor runs on this thread.
 ///
 /// # Examples
 ///
@@ -54,16 +58,21 @@ pub fn get_page(url: impl Display) -> Deferred<Bytes> {
     page_agent().get_page(url)
 }
 
-/// Requests a page and writes it to a file, of any size; otherwise like [`get_page`].
+/// Requests a URL by `GET`, like [`get_page`], and writes the body of the response to a file.
 ///
-/// `progress` is called with the number of bytes that were written, and of all if that is known.
-/// The bytes are written by a thread, to a new file beside `path`, which is renamed at the end. It
-/// is removed if anything fails, and when the Deferred is cancelled; then a file at `path` stays as
-/// it is.
+/// The body may have any size; the time limits of [`Agent`] apply, of which
+/// [`timeout`](Agent::timeout), 1 h by default, is that of the whole download. After each piece,
+/// `progress` is called with the number of bytes written so far, and with the length of the body if
+/// that is known.
+///
+/// A thread of the reactor's pool writes the bytes to a new file beside `path`, which replaces the
+/// file at `path` at the end. If the download fails or the Deferred is cancelled, the new file is
+/// removed and `path` is left as it was.
 ///
 /// # Errors
 ///
-/// As for [`get_page`], and when the file cannot be written.
+/// As for [`get_page`], except that no body is too large; and with the system's error when the file
+/// cannot be created, written or renamed.
 ///
 /// # Examples
 ///
@@ -89,32 +98,38 @@ pub fn download_page(
 }
 
 impl Agent {
-    /// Sends a request. The Deferred fires with the response when its head has come; its body is
-    /// then read with the methods of [`Body`].
+    /// Sends a request, whose URL is absolute. The Deferred fires with the response when its head
+    /// has arrived; the methods of [`Body`] then read its body.
     ///
-    /// After redirects the response has its URL, a [`Uri`], among its extensions.
+    /// If redirects were followed, the extensions of the response contain its URL, as a [`Uri`].
     ///
     /// # Cancel safety
     ///
-    /// Cancelling the Deferred ends the request and frees its connection, and so does dropping the
-    /// response's body. A connection over HTTP/1 is closed then, unless the rest of the body has
-    /// come already.
+    /// Cancelling the Deferred ends the request, and so does dropping the response's body. Over
+    /// HTTP/1 this closes the connection, unless the rest of the body has arrived already; over
+    /// HTTP/2 it resets the stream.
     ///
     /// # Errors
     ///
-    /// Fails with an [`HttpError`](super::HttpError). A response with an error status is no error.
+    /// Fails with an [`HttpError`](super::HttpError). A response with an error status, such as 404,
+    /// is not an error here. Fails with [`DeferredError::NoReactor`] when no reactor runs on this
+    /// thread.
     #[track_caller]
     pub fn request<B: Into<Body>>(&self, request: Request<B>) -> Deferred<Response<Body>> {
         // The future is large, and would be moved several times.
         Deferred::from_future(Box::pin(self.send(request)))
     }
 
-    /// Sends a request like [`request`](Self::request), as a part of the task that awaits it: not
-    /// before it is awaited, and without a task between that one and the connection.
+    /// Returns a future that sends a request like [`request`](Self::request).
+    ///
+    /// `request` begins at once and runs as a task. This future begins when it is first polled, and
+    /// runs as a part of the task that awaits it, which costs less: use it where that task only
+    /// waits for the response.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future is what cancelling the Deferred of [`request`](Self::request) is.
+    /// Dropping the future ends the request, as cancelling the Deferred of
+    /// [`request`](Self::request) does.
     ///
     /// # Errors
     ///
@@ -144,7 +159,11 @@ impl Agent {
         async move { this.exchange(&mut request).await }
     }
 
-    /// Requests a URL by the method `GET`; otherwise like [`request`](Self::request).
+    /// Requests a URL by `GET`; otherwise like [`request`](Self::request).
+    ///
+    /// # Errors
+    ///
+    /// As for [`request`](Self::request).
     #[track_caller]
     pub fn get(&self, url: impl Display) -> Deferred<Response<Body>> {
         match url::get(url) {
@@ -153,14 +172,17 @@ impl Agent {
         }
     }
 
-    /// Sends a request that asks to speak another protocol over its connection: one with the
-    /// headers `connection` and `upgrade`, or one of the method `CONNECT`. The Deferred fires with
-    /// the response and the connection, which belongs to the agent no more.
+    /// Sends an HTTP/1 request that asks to speak another protocol over its connection: a request
+    /// with the headers `connection` and `upgrade`, or with the method `CONNECT`.
+    ///
+    /// The Deferred fires with the response and the connection, which no longer belongs to the
+    /// agent. Redirects are not followed.
     ///
     /// # Errors
     ///
     /// As for [`request`](Self::request), and with
-    /// [`HttpError::Status`](super::HttpError::Status) when the server does not agree.
+    /// [`HttpError::Status`](super::HttpError::Status) unless the status is 101 or, for `CONNECT`,
+    /// one of success.
     ///
     /// # Examples
     ///
@@ -174,13 +196,17 @@ impl Agent {
         Deferred::from_future(self.clone().upgraded(request.map(Into::into)))
     }
 
-    /// Returns an agent that sends its requests over one connection, one after the other, whichever
-    /// server their URLs name, and that follows no redirects. It speaks HTTP/2, all at once, if the
-    /// connection has agreed on that by ALPN.
+    /// Returns an agent that sends all of its requests over `conn`, whichever server their URLs
+    /// name. The other settings are those of this agent, except that it follows no redirects.
+    ///
+    /// Over HTTP/1 the requests are sent one after the other. HTTP/2, which sends them at the same
+    /// time, is spoken if the TLS of `conn` agreed on it by ALPN, or without TLS after
+    /// [`http2_prior_knowledge`](Self::http2_prior_knowledge).
     ///
     /// # Errors
     ///
-    /// Fails when HTTP/2 cannot begin. When the connection has ended, requests fail.
+    /// Fails when the handshake of HTTP/2 fails. After the connection has ended, requests fail with
+    /// [`HttpError::Failed`](super::HttpError::Failed).
     ///
     /// # Examples
     ///
@@ -218,7 +244,8 @@ impl Agent {
         })
     }
 
-    /// Requests a page, like [`get_page`].
+    /// Requests a URL and reads the whole body, like [`get_page`], of at most
+    /// [`max_page`](Self::max_page) bytes.
     ///
     /// # Errors
     ///
@@ -234,7 +261,7 @@ impl Agent {
         })
     }
 
-    /// Requests a page and writes it to a file, like [`download_page`].
+    /// Requests a URL and writes the body to a file, like [`download_page`].
     ///
     /// # Errors
     ///
@@ -275,7 +302,7 @@ impl Agent {
     }
 }
 
-/// Returns the agent of the functions.
+/// Returns the agent of [`get_page`] and [`download_page`].
 fn page_agent() -> Agent {
     let new = || Agent::new().idle_timeout(Duration::ZERO);
     // Without a reactor, requests fail.
@@ -283,11 +310,11 @@ fn page_agent() -> Agent {
     stored.map_or_else(new, |agent| Agent::clone(&agent))
 }
 
-/// A file that is removed unless it was renamed.
+/// A file that is removed when this is dropped, unless it was renamed.
 struct Part(PathBuf);
 
 impl Part {
-    /// Creates a file beside another one, whose name no other file has.
+    /// Creates a file beside `path`, under a name that no other file has.
     fn create(path: &Path) -> io::Result<(Self, File)> {
         for number in 0_u32.. {
             let mut name = path.as_os_str().to_owned();

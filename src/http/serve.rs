@@ -1,4 +1,4 @@
-//! Servers: their settings, [`Server`], how they begin, [`serve`], and end, [`HttpPort`].
+//! Servers: their start, [`serve`], their end, [`HttpPort`], and their handlers' responses.
 //!
 //! # The idea
 //!
@@ -39,8 +39,10 @@ use crate::net::{ListenOptions, Port, ToServerEndpoint};
 use crate::reactor::{Reactor, ReactorError};
 use crate::stream::Connection;
 
-/// Serves HTTP at an endpoint, with the limits of [`Server::new`]: `handler` makes the response of
-/// each request.
+/// Serves HTTP at an endpoint, with the default settings of [`Server`]. The server calls `handler`
+/// for each request, and sends the response that it returns.
+///
+/// [`Server::serve`] says how, and what happens to failures.
 ///
 /// # Errors
 ///
@@ -81,18 +83,22 @@ impl Server {
         Self::default()
     }
 
-    /// Serves HTTP at an endpoint, on the reactor that runs on this thread: `handler` makes the
-    /// response of each request. HTTP/1.0, 1.1 and 2 are spoken, as the first bytes of the peer
-    /// say; by ALPN `h2` and `http/1.1` are offered unless the endpoint's configuration says
-    /// otherwise.
+    /// Serves HTTP at an endpoint, on the reactor that runs on this thread. The server calls
+    /// `handler` for each request, and sends the response that it returns. Calls for several
+    /// connections, and for several requests of an HTTP/2 connection, run at the same time.
     ///
-    /// A failure or panic of the handler is reported, and answered with status 500; except that a
-    /// body which is too large, too slow or broken off is answered with 413, 408 or 400.
+    /// The first bytes of a connection decide whether it speaks HTTP/2 or HTTP/1 (1.0 and 1.1). In
+    /// TLS, `h2` and `http/1.1` are offered by ALPN unless the endpoint's configuration has
+    /// protocols.
+    ///
+    /// A failure or panic of the handler is reported ([`report`](crate::report)), and answered with
+    /// status 500. If the handler returns the failure of reading the request's body, the answer is
+    /// 413 (too large), 408 (too slow) or 400 (broken off) instead, and nothing is reported.
     ///
     /// # Errors
     ///
-    /// As for [`Reactor::listen`], and [`ReactorError::NotRunning`] when no reactor runs on this
-    /// thread.
+    /// As for [`Reactor::listen`], and with [`ReactorError::NotRunning`] when no reactor runs on
+    /// this thread.
     #[track_caller]
     pub fn serve<R: IntoResponse + 'static>(
         self,
@@ -131,7 +137,7 @@ impl Server {
     }
 }
 
-/// What the connections of a server have in common.
+/// The data that the connections of a server share.
 struct Serving<H> {
     http1: http1::Builder,
     http2: http2::Builder<Executor>,
@@ -249,7 +255,7 @@ async fn run<C: Future + Unpin>(conn: &mut C, end: fn(Pin<&mut C>), watch: &Watc
     .await
 }
 
-/// Makes the response for a failure of the handler; reports it unless it is the peer's.
+/// Makes the response for a failure of the handler; reports it unless the peer caused it.
 #[cold]
 fn failed(failure: Failure, method: &Method, path: Option<&PathAndQuery>) -> Response<Body> {
     let status = match failure.downcast_ref() {
@@ -277,9 +283,15 @@ fn is_ambiguous(head: &Parts) -> bool {
     other.is_some() || authority.is_some_and(|to| is_other(to.as_str()))
 }
 
-/// A type that converts to a response: what a handler returns.
+/// Converts a value that a handler returns into a response.
 ///
-/// A text is sent as `text/plain`. A [`StatusCode`] is a response without a body.
+/// * A string is sent as `text/plain; charset=utf-8`, with status 200.
+/// * Bytes, a [`Body`] and `()` are sent without a content type, with status 200.
+/// * A [`StatusCode`] is a response without a body; with another value, as in
+///   `(StatusCode::CREATED, "done")`, it is the status of that response.
+/// * A [`Response`] is sent as it is.
+///
+/// A handler that returns different types calls [`into_response`](Self::into_response) on each.
 pub trait IntoResponse {
     /// Returns the response.
     fn into_response(self) -> Response<Body>;
@@ -322,8 +334,9 @@ is_response!((), Body, Bytes, Vec<u8>, &'static [u8] => None::<(HeaderName, Head
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
-/// A handle to a port that serves HTTP. Clones are handles to the same port; dropping them does not
-/// close it.
+/// A handle to a port that serves HTTP.
+///
+/// A clone is a handle to the same port. Dropping all handles does not close it.
 #[derive(Clone)]
 #[doc(alias = "IListeningPort")]
 pub struct HttpPort {
@@ -332,23 +345,24 @@ pub struct HttpPort {
 }
 
 impl HttpPort {
-    /// Returns the address that the port listens at.
+    /// Returns the address that the port listens at, like [`Port::local_addr`].
     #[doc(alias = "getHost")]
     pub fn local_addr(&self) -> Address {
         self.port.local_addr()
     }
 
-    /// Returns the port below, whose accepting can be paused and limited. Stopping that port does
-    /// not end its connections.
+    /// Returns the underlying [`Port`], which can pause and limit the accepting of connections. Its
+    /// [`stop`](Port::stop) does not close the connections.
     pub fn port(&self) -> &Port {
         &self.port
     }
 
-    /// Closes the port, and each connection once the requests that it has made are answered; after
-    /// `limit` also those that are not answered. The Deferred fires when all are closed, with the
-    /// number of connections that the limit has cut off.
+    /// Closes the port at once, and each connection when its requests are answered. The Deferred
+    /// fires when all connections are closed, with the number of those that were cut off: after
+    /// `limit`, connections are closed although requests are not answered.
     ///
-    /// Peers that speak HTTP/2 are sent `GOAWAY`. Idle connections are closed at once.
+    /// Idle connections are closed at once. HTTP/2 peers receive `GOAWAY`. Upgraded connections
+    /// ([`upgrade`](super::upgrade)) stay open.
     ///
     /// # Errors
     ///
@@ -430,11 +444,11 @@ impl fmt::Debug for HttpPort {
     }
 }
 
-/// Returns a handler that calls a `tower::Service`, such as an axum `Router`, for
-/// [`serve`](super::serve).
+/// Returns a handler for [`serve`](super::serve) that calls a `tower::Service`, such as an axum
+/// `Router`.
 ///
-/// The service is cloned for each request, and waited for until it is ready. It runs on the
-/// reactor's thread.
+/// For each request the handler clones the service, waits until the clone is ready, and calls it,
+/// on the reactor's thread. An error of the service is a failure of the handler.
 ///
 /// # Examples
 ///
@@ -487,7 +501,7 @@ where
     }
 }
 
-/// A [`Body`] that claims to be `Send`, as services want it.
+/// A [`Body`] in a wrapper that is `Send`, which services such as axum's require.
 ///
-/// Using it on another thread than the reactor's panics.
+/// Using or dropping it on another thread than the reactor's panics.
 pub type SendBody = Pin<SendWrapper<Body>>;

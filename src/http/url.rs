@@ -67,12 +67,14 @@ pub(super) fn get(url: impl Display) -> Result<Request<Body>, HttpError> {
     request.map_err(|error| HttpError::url(url, error))
 }
 
-/// Returns the URL that a link names in the page of another URL. A fragment is dropped; what must
-/// be escaped in a URL and is not is escaped.
+/// Resolves a link against the URL of the page that has it (RFC 3986, section 5).
+///
+/// Drops the fragment, and percent-encodes the bytes of the link that a URL may not contain.
 ///
 /// # Errors
 ///
-/// Fails with [`HttpError::Url`] when the link is no reference to a URL (RFC 3986, section 4.1).
+/// Fails with [`HttpError::Url`] when the link is not a URI reference (RFC 3986, section 4.1), or
+/// when the result does not parse as a [`Uri`].
 ///
 /// # Examples
 ///
@@ -89,7 +91,7 @@ pub fn resolve(base: &Uri, link: impl AsRef<[u8]>) -> Result<Uri, HttpError> {
     join(base, link).map_err(|error| HttpError::url(String::from_utf8_lossy(link), error))
 }
 
-/// Returns the URL that a reference names, as a response's `Location` or a link in a page does.
+/// Resolves a reference: the `Location` of a response, or a link in a page.
 pub(super) fn join(base: &Uri, reference: &[u8]) -> Result<Uri, Box<dyn Error>> {
     let base = escape(base.to_string().as_bytes());
     let reference = escape(reference.trim_ascii());

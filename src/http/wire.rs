@@ -57,8 +57,8 @@ impl Wire {
         }
     }
 
-    /// Finds out whether the peer speaks HTTP/2, as the first bytes say. Fails when the connection
-    /// has to end.
+    /// Returns whether the peer speaks HTTP/2, according to its first bytes. Fails when the
+    /// connection ends before they are known.
     pub(super) async fn find_version(&mut self) -> io::Result<bool> {
         while self.ahead.len() < PREFACE.len() && PREFACE.starts_with(&self.ahead) {
             let mut bytes = [0; 1024];
@@ -75,7 +75,7 @@ impl Wire {
         Ok(is_http2)
     }
 
-    /// Takes the connection, when hyper has done its part.
+    /// Returns the connection when HTTP has ended on it; `unread` are bytes that hyper has read.
     pub(super) fn into_connection(mut self, unread: &[u8]) -> Connection {
         self.conn.put_back(&[unread, &self.ahead].concat());
         self.conn
@@ -236,7 +236,8 @@ enum State {
     Body(u64),
     ChunkSize,
     Trailer,
-    /// After a request to go on with another protocol: it is not known yet what the bytes are.
+    /// After a request that asks for another protocol, until the response says whether the
+    /// following bytes are HTTP.
     Upgrade,
     Refused,
     /// HTTP/2: the number of bytes until the next frame, and of frames until other tasks have their
