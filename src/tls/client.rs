@@ -1,4 +1,4 @@
-//! How a client speaks TLS: [`ClientConfig`].
+//! The TLS settings of a client: [`ClientConfig`].
 
 use std::cell::OnceCell;
 use std::fmt;
@@ -19,11 +19,11 @@ use super::settings::shared_settings;
 use super::verify::Pinned;
 use super::{HANDSHAKE, Version};
 
-/// How a client speaks TLS: which servers it trusts, and what it offers.
+/// The TLS settings of a client: which servers it trusts, and what it offers.
 ///
-/// By default it accepts what the system's authorities have certified for the name that is
-/// connected to, speaks TLS 1.3 and 1.2, and resumes sessions. A clone shares the sessions, so use
-/// one value for many connections.
+/// By default it accepts a certificate for the name that is connected to, issued by an authority
+/// that the system trusts; speaks TLS 1.3 and 1.2; and resumes sessions. Clones share the sessions,
+/// so clone one configuration for all connections to a server.
 ///
 /// # Examples
 ///
@@ -76,24 +76,26 @@ struct Settings {
     provider: Provider,
     logs_keys: bool,
     limit: Duration,
-    /// A configuration of the library's own, in place of what the others say.
+    /// A configuration of rustls, in place of the other settings.
     given: Option<Arc<rustls::ClientConfig>>,
-    /// Whether one of the others was set too, which would have no effect.
+    /// Whether another setting was set as well, which would have no effect.
     is_mixed: bool,
 }
 
 impl ClientConfig {
     shared_settings!();
 
-    /// The default configuration.
+    /// Creates a configuration with the default settings.
     pub fn new() -> Self {
         Self::of(None)
     }
 
-    /// A configuration that the library `rustls` has made, for what has no method here. Its version
-    /// may change with any version of this crate. Only its [`server_name`](Self::server_name) and
-    /// [`handshake_timeout`](Self::handshake_timeout) can be set here; with anything else, connects
-    /// fail.
+    /// Creates a configuration from one of the library `rustls`, for settings that have no method
+    /// here. The version of `rustls` may change with any version of this crate.
+    ///
+    /// Afterwards, only [`server_name`](Self::server_name) and
+    /// [`handshake_timeout`](Self::handshake_timeout) may be set here. If another method is called,
+    /// connects fail with [`TlsError::Config`].
     pub fn from_rustls(config: Arc<rustls::ClientConfig>) -> Self {
         Self::of(Some(config))
     }
@@ -117,19 +119,23 @@ impl ClientConfig {
         }
     }
 
-    /// Sets the authorities whose certificates are accepted; the system's by default.
+    /// Sets the authorities that are trusted; those of [`Roots::platform`] by default.
     pub fn roots(self, roots: Roots) -> Self {
         self.set(|settings| settings.roots = Some(roots))
     }
 
-    /// Sets what the client proves itself with, to servers that ask for that.
+    /// Sets the certificate that the client presents to servers that request one; none by default.
     #[doc(alias("clientCertificate", "client_auth"))]
     pub fn identity(self, identity: Identity) -> Self {
         self.set(|settings| settings.identity = Some(identity))
     }
 
-    /// Sets the name that the server's certificate must be for, a host name or an IP address. By
-    /// default this is the host of the endpoint.
+    /// Sets the name that the server's certificate must be for: a host name or an IP address. A
+    /// host name is also sent to the server (SNI).
+    ///
+    /// By default, the name is the host of the endpoint. Where there is none, as with
+    /// [`Transport::start_tls`](crate::Transport::start_tls) or a UNIX socket, it must be set;
+    /// otherwise TLS fails with [`TlsError::Config`].
     #[doc(alias("hostname", "SNI"))]
     pub fn server_name(mut self, name: impl Into<String>) -> Self {
         // The sessions stay shared.
@@ -137,9 +143,10 @@ impl ClientConfig {
         self
     }
 
-    /// Sets the application protocols that are offered, the preferred one first (RFC 7301). A
-    /// server that speaks none of them refuses the connection; one that knows nothing of such
-    /// protocols does not, see [`TlsInfo::alpn`](super::TlsInfo::alpn).
+    /// Sets the application protocols (ALPN, RFC 7301) that are offered, the preferred one first;
+    /// none by default. A server that supports ALPN and none of these protocols refuses the
+    /// connection. A server without ALPN accepts it, and [`TlsInfo::alpn`](super::TlsInfo::alpn) is
+    /// `None`.
     #[doc(alias("acceptableProtocols", "nextProtocols"))]
     pub fn alpn<P: AsRef<[u8]>>(self, protocols: impl IntoIterator<Item = P>) -> Self {
         let protocols = protocols.into_iter();
@@ -147,9 +154,12 @@ impl ClientConfig {
         self.set(|settings| settings.alpn = names)
     }
 
-    /// Accepts only certificates that have this key, or that an issuer with this key has issued
-    /// whose certificate the server sends too, besides all other checks. It is the SHA-256 of the
-    /// subject public key info (as in RFC 7469). Several calls allow several keys.
+    /// Requires, besides all other checks, that the server's certificate or that of one of its
+    /// issuers has this key. An issuer counts only if the server sends its certificate.
+    ///
+    /// `sha256` is the SHA-256 of the certificate's subject public key info in DER, as in RFC 7469.
+    /// After several calls, any of the keys suffices. A certificate without one fails with
+    /// [`CertificateProblem::NotPinned`](super::CertificateProblem::NotPinned).
     #[doc(alias("pinnedpubkey", "HPKP"))]
     pub fn pin(self, sha256: [u8; 32]) -> Self {
         self.set(|settings| settings.pins.push(sha256))
@@ -190,8 +200,8 @@ impl ClientConfig {
             .map_err(|_| TlsError::config(format!("{name:?} is not the name of a server")))
     }
 
-    /// Fails when a session with this configuration would. (To make one for that would use up a
-    /// ticket.)
+    /// Fails when a session with this configuration would fail. (Creating a session to find out
+    /// would use up a ticket.)
     pub(crate) fn check(&self) -> Result<(), TlsError> {
         self.built()?;
         self.name().map(drop)
@@ -248,7 +258,7 @@ impl Settings {
     }
 }
 
-/// What is wrong with a configuration of the library's own that was changed.
+/// The problem of a configuration of rustls whose other settings were changed.
 pub(super) const MIXED: &str =
     "a configuration of rustls is changed before it is given to `from_rustls`";
 

@@ -1,7 +1,7 @@
 //! The library's protocol machine, of either side: [`Engine`].
 //!
-//! The library keeps a position in its input between calls, so it has to see the same input again,
-//! without what it has used; and what it has refused it must not see twice.
+//! The library keeps a position in its input between calls. The next call must pass the same input
+//! without the bytes that the library has used, and never bytes that it has refused.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -113,7 +113,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Calls `write` once the machine is ready to send, after it has had its own say.
+    /// Calls `write` once the machine is ready to send, after the machine's own messages.
     fn when_ready<W>(
         &mut self,
         input: &mut [u8],

@@ -8,10 +8,10 @@ use rustls::{AlertDescription, CertificateError, Error as Cause, PeerIncompatibl
 
 use crate::failure::errors;
 
-/// Why a TLS connection could not be established, or broke.
+/// The errors of TLS configurations, handshakes and connections.
 ///
-/// It is the cause in [`ConnectionError::Lost`](crate::ConnectionError::Lost), and what a connect
-/// fails with when the handshake fails.
+/// A connect fails with it when the handshake fails. A connection that breaks later ends with
+/// [`ConnectionError::Lost`](crate::ConnectionError::Lost), whose cause it is.
 ///
 /// # Examples
 ///
@@ -27,60 +27,61 @@ use crate::failure::errors;
 #[non_exhaustive]
 #[doc(alias("SSLError", "VerifyError", "PeerVerifyError", "SSL.Error"))]
 pub enum TlsError {
-    /// The configuration cannot be used: a file that cannot be read, a key that does not belong to
-    /// the certificate, a name that is not one.
+    /// The configuration cannot be used: for example, a file cannot be read, the key does not
+    /// belong to the certificate, or the server's name is missing.
     Config {
-        /// What is wrong with it.
+        /// What is wrong with the configuration.
         problem: String,
     },
     /// The peer's certificate is not accepted.
     #[doc(alias("CertificateError", "VerificationError"))]
     Certificate {
-        /// Why not.
+        /// Why it is not accepted.
         problem: CertificateProblem,
     },
-    /// The peer has sent bytes that are not TLS: it expects no TLS here, or another protocol.
+    /// The peer has sent bytes that are not TLS: it speaks a protocol without TLS on this port.
     NotTls {
-        /// The first bytes that it has sent, at most 16.
+        /// The first bytes that the peer has sent, at most 16.
         found: Vec<u8>,
     },
     /// Bytes had arrived already when TLS was started on the connection. They are not encrypted,
     /// so somebody between the peers may have put them in (as in RFC 3207, section 6).
     #[doc(alias = "STARTTLS")]
     PlaintextReceived {
-        /// How many bytes.
+        /// The number of bytes.
         bytes: usize,
     },
-    /// Both ends have no protocol version, cipher suite, key exchange or application protocol
-    /// (ALPN) in common.
+    /// The two ends have no protocol version, cipher suite, key exchange, signature scheme or
+    /// application protocol (ALPN) in common.
     Incompatible {
-        /// What they do not have in common.
+        /// What the two ends do not have in common.
         problem: String,
     },
-    /// The peer has broken the connection with an alert.
+    /// The peer has ended the connection with an alert: for example, it does not accept this end's
+    /// certificate.
     Alert {
-        /// The alert's name, in words.
+        /// The meaning of the alert, or its name.
         alert: String,
     },
-    /// The peer has sent what the protocol does not allow, or what was changed on its way.
+    /// The peer has sent bytes that the protocol does not allow, or they were changed on their way.
     Violation {
-        /// What is wrong with it.
+        /// What is wrong with the bytes.
         problem: String,
     },
     /// The handshake was not finished in time.
     HandshakeTimedOut {
-        /// The time that it had.
+        /// The time limit, `handshake_timeout` of the configuration.
         limit: Duration,
     },
     /// The peer closed the connection during the handshake.
     HandshakeClosed,
-    /// The peer closed the connection without saying that this is the end, so bytes may be
-    /// missing (RFC 8446, section 6.1).
+    /// The connection ended without the peer's `close_notify`, so bytes may be missing (RFC 8446,
+    /// section 6.1).
     #[doc(alias("unexpected EOF", "close_notify"))]
     Truncated,
 }
 
-/// Why a certificate is not accepted.
+/// The reasons why a certificate is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CertificateProblem {
@@ -99,13 +100,15 @@ pub enum CertificateProblem {
     UnknownIssuer,
     /// The certificate was revoked.
     Revoked,
-    /// The peer has sent no certificate, and has to.
+    /// The peer has sent no certificate, although one is required.
     Missing,
-    /// No key in the certificates is one of those that are pinned.
+    /// No key in the certificates is one of those that [`ClientConfig::pin`] requires.
+    ///
+    /// [`ClientConfig::pin`]: super::ClientConfig::pin
     NotPinned,
-    /// Something else.
+    /// Another problem.
     Other {
-        /// What.
+        /// The problem, in the words of the library.
         problem: String,
     },
 }
@@ -170,8 +173,7 @@ impl TlsError {
         }
     }
 
-    /// Makes an error of the one that the library has returned, where the peer has sent `found`
-    /// first.
+    /// Converts an error of the library; `found` are the first bytes that the peer has sent.
     pub(super) fn of(error: Cause, found: &[u8]) -> Self {
         let problem = error.to_string();
         match error {

@@ -50,7 +50,7 @@ fn usual_name(received: &[u8]) -> Option<Option<&str>> {
     Some(None)
 }
 
-/// Returns whether this is a name of a host as nearly all are.
+/// Returns whether this is a host name of the usual form.
 fn is_usual(name: &str) -> bool {
     let is_usual = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
     let is_part = |part: &str| {

@@ -17,8 +17,9 @@ use super::error::TlsError;
 use super::provider::Provider;
 use crate::failure::Failure;
 
-/// A certificate, the certificates of its issuers, and its private key: what a server, or a client
-/// that has to, proves itself with.
+/// A certificate with its private key, and the certificates of its issuers.
+///
+/// A server presents it to clients; a client presents it to servers that request a certificate.
 ///
 /// A clone refers to the same certificate and key.
 ///
@@ -45,8 +46,8 @@ struct Parts {
 }
 
 impl Identity {
-    /// Reads a certificate, the certificates of its issuers after it, and the key (PKCS #8, PKCS #1
-    /// or SEC1), from one text in PEM, in this order or with the key first.
+    /// Reads an identity from a text in PEM: the certificate, after it the certificates of its
+    /// issuers, and before or after them the private key (PKCS #8, PKCS #1 or SEC1).
     ///
     /// # Errors
     ///
@@ -61,10 +62,10 @@ impl Identity {
         )
     }
 
-    /// Reads the certificate, with the certificates of its issuers after it, from one file in PEM,
-    /// and the key from another. Both may be the same file.
+    /// Reads the certificate, and after it the certificates of its issuers, from one file in PEM,
+    /// and the private key from another. Both may be the same file.
     ///
-    /// The calling thread waits for the disk.
+    /// Blocks the thread while the system waits for the disk.
     ///
     /// # Errors
     ///
@@ -77,8 +78,8 @@ impl Identity {
         Self::from_pem_files_with(certificates_file.as_ref(), None, key_file.as_ref())
     }
 
-    /// Reads like [`Identity::from_pem_files`]; the certificates of the issuers may be in a file of
-    /// their own.
+    /// Reads like [`Identity::from_pem_files`]; the certificates of the issuers may be in a third
+    /// file.
     #[track_caller]
     pub(crate) fn from_pem_files_with(
         certificates_file: &Path,
@@ -97,8 +98,8 @@ impl Identity {
         Self::of_parts(chain, key)
     }
 
-    /// Makes an identity of certificates and a key in DER: first the certificate, then those of its
-    /// issuers.
+    /// Creates an identity from certificates and a private key in DER. The first certificate is the
+    /// one for the key; those of its issuers follow.
     ///
     /// # Errors
     ///
@@ -118,7 +119,7 @@ impl Identity {
         Self::of_parts(chain, key)
     }
 
-    /// Returns the certificates, in DER: first the own one, then those of its issuers.
+    /// Returns the certificates in DER: first the one for the key, then those of its issuers.
     pub fn certificates(&self) -> Vec<Vec<u8>> {
         let chain = self.0.chain.iter();
         chain.map(|certificate| certificate.to_vec()).collect()
@@ -146,11 +147,12 @@ impl Identity {
     }
 }
 
-/// The identities of a server, of which a client gets the one for the name that it asks for (SNI,
-/// RFC 6066, section 3).
+/// The identities of a server with several names.
 ///
-/// A clone is a handle to the same identities, so they can be replaced while a port is open: new
-/// connections get the new ones, and connections that are open go on.
+/// A client gets the identity for the name that it requests (SNI, RFC 6066, section 3).
+///
+/// A clone is a handle to the same set, so identities can be replaced while a port is open: new
+/// connections use the new ones, and open connections are not affected.
 ///
 /// # Examples
 ///
@@ -191,19 +193,21 @@ struct Entry {
 }
 
 impl Identities {
-    /// Makes a set without an identity.
+    /// Creates an empty set.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets the identity for clients that ask for no name, or for one that is not in the set.
-    /// Without one, these are refused.
+    /// Sets the identity for clients that request no name, or a name that is not in the set. While
+    /// there is no default, such clients are refused.
     pub fn set_default(&self, identity: Identity) {
         self.write(|table| table.default = Some(Entry::new(identity)));
     }
 
-    /// Sets the identity for a name: a host name, or `*.` and a domain, for all names with one
-    /// label more than the domain.
+    /// Sets the identity for a name, and replaces an earlier one.
+    ///
+    /// The name is a host name, or `*.` and a domain, which matches all names with one label more
+    /// than the domain. A host name takes precedence over a `*.` name.
     pub fn set(&self, name: &str, identity: Identity) {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
         self.write(|table| {
@@ -211,20 +215,22 @@ impl Identities {
         });
     }
 
-    /// Removes the identity of a name; returns whether there was one.
+    /// Removes the identity of a name, as it was set. Returns whether there was one.
     pub fn remove(&self, name: &str) -> bool {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
         self.write(|table| table.named.remove(&name).is_some())
     }
 
-    /// Sets the identities that are in the files of a directory: each file whose name ends in
-    /// `.pem` holds, as for [`Identity::from_pem`], the identity for the name before that ending;
-    /// `_default.pem` the one for all others. Names that have no file keep theirs.
+    /// Sets the identities in the files of a directory.
+    ///
+    /// The file `NAME.pem` has the identity for this name, in the form of [`Identity::from_pem`];
+    /// `_default.pem` has the default identity. The identities of names without a file are kept.
     ///
     /// # Errors
     ///
-    /// Fails with [`TlsError::Config`], and sets none of them, when the directory or a file cannot
-    /// be read, and as [`Identity::from_pem`] does. The error names the file.
+    /// Fails as [`Identity::from_pem`] does, and with [`TlsError::Config`] when the directory or a
+    /// file cannot be read, or when there is no such file; then none of the identities is set. The
+    /// error names the file.
     #[track_caller]
     pub fn set_from_dir(&self, dir: impl AsRef<Path>) -> Result<(), Failure> {
         let location = Location::caller();

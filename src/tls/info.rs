@@ -1,23 +1,25 @@
-//! What the two ends of a connection have agreed on: [`TlsInfo`].
+//! The parameters that the two ends of a connection have agreed on: [`TlsInfo`].
 
 use super::Version;
 
-/// What the two ends of a TLS connection have agreed on, and how the peer has proved itself.
+/// The parameters that both ends of a TLS connection have agreed on, and the peer's certificates.
+///
+/// [`Transport::tls`](crate::Transport::tls) returns it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[doc(alias("INegotiated", "getPeerCertificate", "negotiatedProtocol"))]
 pub struct TlsInfo {
     /// The version of the protocol.
     pub version: Version,
-    /// The cipher suite's name, as `TLS13_AES_256_GCM_SHA384`.
+    /// The cipher suite's name, such as `TLS13_AES_256_GCM_SHA384`.
     pub cipher_suite: String,
     /// The application protocol, if one was agreed on (ALPN).
     pub alpn: Option<Vec<u8>>,
-    /// At a server: the name that the client has asked for (SNI).
+    /// At a server, the name that the client has requested (SNI), if any; at a client, `None`.
     pub server_name: Option<String>,
-    /// Whether the session was resumed, so that the handshake had no certificates.
+    /// Whether an earlier session was resumed. `peer_certificates` are then those of its handshake.
     pub resumed: bool,
-    /// The peer's certificates in DER: first its own, then those of its issuers. Empty for a client
-    /// that has sent none.
+    /// The peer's certificates in DER: first its own, then those of its issuers. Empty if the peer
+    /// is a client that has sent none.
     pub peer_certificates: Vec<Vec<u8>>,
 }

@@ -1,34 +1,32 @@
-//! TLS, on any stream connection: configurations, sessions and errors.
+//! TLS, on any stream connection: configurations, certificates and errors.
+//!
+//! Cargo feature `tls`. [The guide](crate::guide::tls) shows how to set it up.
+//!
+//! * [`ServerConfig`] and [`ClientConfig`] are the settings of the two ends.
+//!   [`ServerEndpoint::tls`](crate::net::ServerEndpoint::tls) and
+//!   [`ClientEndpoint::tls`](crate::net::ClientEndpoint::tls) put endpoints in TLS;
+//!   [`Transport::start_tls`](crate::Transport::start_tls) starts TLS on an open connection.
+//! * An [`Identity`] is a certificate with its key; [`Roots`] are the authorities that are trusted.
+//! * [`Transport::tls`](crate::Transport::tls) returns the [`TlsInfo`] of a connection.
 //!
 //! # The idea
 //!
-//! TLS is a layer of the one transport, not a second kind of it. A connection's socket is wrapped
-//! in one that encrypts what is written and decrypts what is read; its protocol, its [`Transport`],
-//! its limits and its reason of the end are the same as without TLS. The protocol engine is that of
-//! the library *rustls*, which does no I/O; a *session* holds it with the bytes that are on
-//! their way between it and the socket.
+//! A connection in TLS is one like any other: its socket is wrapped in one that encrypts the bytes
+//! that are written and decrypts those that are read. Its protocol, its
+//! [`Transport`](crate::Transport), its limits and the errors with which it ends are the same. The
+//! library *rustls* implements the protocol; it does no I/O. A *session* holds its state and the
+//! bytes between it and the socket.
 //!
-//! A port or a connect with TLS begins a connection's handler when the handshake is finished:
-//! `connection_made` means that the peer has proved itself, and a connect fails when it has not.
-//!
-//! [`Transport`]: crate::Transport
+//! A connection's handler begins when the handshake is finished: `connection_made` is called after
+//! the peer's certificate was checked, if one is required. When the handshake fails, a connect
+//! fails, and a port calls no handler.
 //!
 //! # Invariants
 //!
 //! 1. A session that is idle holds no bytes: no buffer is kept for an idle connection.
 //! 2. Written bytes count as sent when the system has accepted all of the records they are in.
-//! 3. After an error a session accepts and gives no bytes; the alert that says why is sent first.
-//! 4. The end of the stream without `close_notify` is an error, never an end in good order.
-//!
-//! # Files
-//!
-//! `client`, `server`, `settings`: configurations · `identity`, `roots`, `verify`: certificates ·
-//! `provider`: cryptography · `session`: the protocol without I/O · `engine`: the library's machine
-//! · `hello`: a client's first message · `info`: what was agreed on · `error`: errors · `exchange`:
-//! two sessions for fuzzing.
-//!
-//! [`Transport::start_tls`](crate::Transport::start_tls) starts TLS on a connection that is open
-//! already. The [guide](crate::guide::tls) shows how to set it up.
+//! 3. After an error a session accepts and delivers no bytes; an alert is sent to the peer first.
+//! 4. The end of the stream without `close_notify` is an error ([`TlsError::Truncated`]).
 
 mod client;
 mod engine;
@@ -61,7 +59,7 @@ pub use self::roots::Roots;
 pub use self::server::{ClientAuth, ClientHello, ServerConfig};
 pub(crate) use self::session::{GivenUp, Handshake, Scratch, Session};
 
-/// A version of TLS. Older ones than these are not spoken.
+/// A version of TLS. Older versions than these are not supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 #[doc(alias = "TLSVersion")]

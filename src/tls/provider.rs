@@ -1,4 +1,4 @@
-//! Where the cryptography comes from: [`Provider`].
+//! The libraries that do the cryptography: [`Provider`].
 
 use std::sync::{Arc, OnceLock};
 
@@ -6,22 +6,23 @@ use rustls::crypto::{self, CryptoProvider};
 
 use super::records::wrap;
 
-/// The library that does the cryptography.
+/// The library that does the cryptography. Both have the usual algorithms of TLS 1.2 and 1.3.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Provider {
-    /// *ring*, which needs a C compiler only.
+    /// *ring*, the default. Its build needs a C compiler.
     #[default]
     Ring,
-    /// *aws-lc-rs*: also key exchange that resists quantum computers.
+    /// *aws-lc-rs*, which also has key exchange that resists quantum computers. Its build needs a C
+    /// compiler and CMake. Cargo feature `tls-aws-lc-rs`.
     #[cfg(feature = "tls-aws-lc-rs")]
     #[cfg_attr(docsrs, doc(cfg(feature = "tls-aws-lc-rs")))]
     AwsLcRs,
 }
 
 impl Provider {
-    /// Returns the provider's algorithms. They are always named, never taken from a default of the
-    /// process, which there is none of when two crates need different providers.
+    /// Returns the provider's algorithms. They are never taken from the default of the process,
+    /// which does not exist when two crates need different providers.
     pub(super) fn algorithms(self) -> Arc<CryptoProvider> {
         static RING: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
         match self {

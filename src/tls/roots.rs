@@ -1,4 +1,4 @@
-//! The authorities whose certificates are accepted: [`Roots`].
+//! The authorities that are trusted: [`Roots`].
 
 use std::fmt;
 use std::fs;
@@ -12,7 +12,10 @@ use super::error::TlsError;
 use super::identity::{certificates, read};
 use crate::failure::Failure;
 
-/// The authorities that issue the certificates that are accepted.
+/// The certificate authorities that are trusted.
+///
+/// A peer's certificate is accepted if one of them has issued it, directly or through issuers whose
+/// certificates the peer sends.
 ///
 /// # Examples
 ///
@@ -22,10 +25,10 @@ use crate::failure::Failure;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let made = rcgen::generate_simple_self_signed(["db.internal".to_owned()])?;
 /// # let pem = made.cert.pem();
-/// // Only the authority of one's own company:
+/// // Only the authority of a company:
 /// let config = ClientConfig::new().roots(Roots::none().pem(&pem)?);
 ///
-/// // That one, and those that browsers accept:
+/// // The same authority, and those that browsers trust:
 /// let config = ClientConfig::new().roots(Roots::webpki().pem(&pem)?);
 /// # Ok(())
 /// # }
@@ -41,20 +44,23 @@ use crate::failure::Failure;
 pub struct Roots(Arc<RootCertStore>);
 
 impl Roots {
-    /// No authority, to add some.
+    /// Returns an empty set, to which authorities are added by [`pem`](Self::pem) and others.
     pub fn none() -> Self {
         Self(Arc::new(RootCertStore::empty()))
     }
 
-    /// The authorities that browsers accept, as Mozilla lists them, compiled into the program: for
-    /// containers without a file system of certificates.
+    /// Returns the authorities that browsers trust, by Mozilla's list, which is compiled into the
+    /// program: for containers without certificates of a system.
     pub fn webpki() -> Self {
         let roots = webpki_roots::TLS_SERVER_ROOTS.iter().cloned();
         Self(Arc::new(roots.collect()))
     }
 
-    /// The authorities that the system accepts. They are read once for each process, from the disk;
-    /// `SSL_CERT_FILE` and `SSL_CERT_DIR` name other places than the system's.
+    /// Returns the authorities that the system trusts. The environment variables `SSL_CERT_FILE`
+    /// and `SSL_CERT_DIR` name other files than the system's.
+    ///
+    /// The first call in a process reads them, and blocks the thread while the system waits for the
+    /// disk; further calls return the same result.
     ///
     /// # Errors
     ///

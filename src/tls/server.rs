@@ -1,4 +1,4 @@
-//! How a server speaks TLS: [`ServerConfig`].
+//! The TLS settings of a server: [`ServerConfig`].
 
 use std::cell::OnceCell;
 use std::fmt;
@@ -19,11 +19,12 @@ use super::settings::shared_settings;
 use super::{HANDSHAKE, Version};
 use crate::failure::Failure;
 
-/// How a server speaks TLS: what it proves itself with, and what it requires of its clients.
+/// The TLS settings of a server: its certificates, and what it requires of its clients.
 ///
-/// By default it speaks TLS 1.3 and 1.2, asks for no certificate, resumes sessions by tickets whose
-/// keys are replaced every six hours, accepts no early data (0-RTT), gives a client ten seconds for
-/// the handshake, and has at most 1,000 handshakes at a time. A clone shares the sessions.
+/// By default it speaks TLS 1.3 and 1.2, requests no certificate of clients, resumes sessions by
+/// tickets whose keys are replaced every six hours, and allows 10 seconds for a handshake and 1,000
+/// handshakes of a port at a time. It never accepts early data (0-RTT). Clones share the keys of
+/// the tickets.
 ///
 /// # Examples
 ///
@@ -60,9 +61,9 @@ struct Settings {
     limit: Duration,
     most: usize,
     choose: Option<Choose>,
-    /// A configuration of the library's own, in place of what the others say.
+    /// A configuration of rustls, in place of the other settings.
     given: Option<Arc<rustls::ServerConfig>>,
-    /// Whether one of the others was set too, which would have no effect.
+    /// Whether another setting was set as well, which would have no effect.
     is_mixed: bool,
 }
 
@@ -70,44 +71,46 @@ type Choose = Rc<dyn Fn(ClientHello) -> Chosen>;
 /// The configuration for one client, once it is known.
 pub(crate) type Chosen = Pin<Box<dyn Future<Output = Result<ServerConfig, Failure>>>>;
 
-/// Whether clients have to prove themselves with a certificate.
+/// Whether clients present a certificate, and which authorities have to issue it.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 #[doc(alias("requireCertificate", "verify", "mTLS"))]
 pub enum ClientAuth {
-    /// They are not asked for one.
+    /// No certificate is requested.
     #[default]
     None,
-    /// They are asked for one; a client may have none, and is refused with one that none of these
-    /// authorities has issued.
+    /// A certificate is requested. A client without one is accepted; a client whose certificate
+    /// none of these authorities has issued is refused.
     Optional(Roots),
-    /// They are refused without one that one of these authorities has issued.
+    /// A certificate that one of these authorities has issued is required.
     Required(Roots),
 }
 
-/// What a client has asked for in its first message.
+/// The server name and protocols in a client's first message: see [`ServerConfig::choose`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClientHello {
-    /// The name of the server that it wants to talk to (SNI).
+    /// The name of the server to which the client connects (SNI), if it has sent one.
     pub server_name: Option<String>,
-    /// The application protocols that it offers, the preferred one first (ALPN).
+    /// The application protocols that the client offers (ALPN), the preferred one first.
     pub alpn: Vec<Vec<u8>>,
 }
 
 impl ServerConfig {
     shared_settings!();
 
-    /// A configuration with this identity, or with these by the client's SNI.
+    /// Creates a configuration with one [`Identity`](super::Identity) for all clients, or with
+    /// [`Identities`], of which the name that a client requests (SNI) selects one.
     pub fn new(identities: impl Into<Identities>) -> Self {
         Self::of(identities.into(), None)
     }
 
-    /// A configuration that the library `rustls` has made, for what has no method here. Its version
-    /// may change with any version of this crate. Early data (0-RTT) must be off, as it is by
-    /// default, and only [`handshake_timeout`](Self::handshake_timeout),
-    /// [`max_handshakes`](Self::max_handshakes) and [`choose`](Self::choose) can be set here;
-    /// otherwise listening fails.
+    /// Creates a configuration from one of the library `rustls`, for settings that have no method
+    /// here. The version of `rustls` may change with any version of this crate.
+    ///
+    /// Early data (0-RTT) must be off in it, which is the default. Afterwards, only
+    /// [`handshake_timeout`](Self::handshake_timeout), [`max_handshakes`](Self::max_handshakes) and
+    /// [`choose`](Self::choose) may be called. Otherwise listening fails.
     pub fn from_rustls(config: Arc<rustls::ServerConfig>) -> Self {
         Self::of(Identities::new(), Some(config))
     }
@@ -132,13 +135,14 @@ impl ServerConfig {
         }
     }
 
-    /// Sets whether clients have to prove themselves.
+    /// Sets whether clients present a certificate; [`ClientAuth::None`] by default.
     pub fn client_auth(self, auth: ClientAuth) -> Self {
         self.set(|settings| settings.auth = auth)
     }
 
-    /// Sets the application protocols that are spoken, the preferred one first (RFC 7301). A client
-    /// that offers some, and none of these, is refused.
+    /// Sets the application protocols (ALPN, RFC 7301) that are supported, the preferred one first;
+    /// none by default. A client that offers protocols, but none of these, is refused; a client
+    /// that offers none is accepted.
     #[doc(alias = "acceptableProtocols")]
     pub fn alpn<P: AsRef<[u8]>>(self, protocols: impl IntoIterator<Item = P>) -> Self {
         let protocols = protocols.into_iter();
@@ -155,27 +159,30 @@ impl ServerConfig {
         }
     }
 
-    /// Sets whether clients get tickets with which they resume their session later; they do by
+    /// Sets whether clients receive tickets, with which they can resume their session later; on by
     /// default.
     #[doc(alias("session tickets", "enableSessions"))]
     pub fn tickets(self, on: bool) -> Self {
         self.set(|settings| settings.tickets = on)
     }
 
-    /// Sets how many handshakes a port has at a time; 1,000 by default. When there are as many, the
-    /// port accepts no connection until one has ended: the client waits. Behind a proxy
-    /// ([`ServerEndpoint::proxied`](crate::net::ServerEndpoint::proxied)) a connection whose header
-    /// has not arrived counts as well.
+    /// Sets the most handshakes of a port at a time, at least 1; 1,000 by default. While there are
+    /// that many, the port accepts no connection, and new clients wait. Behind a proxy
+    /// ([`ServerEndpoint::proxied`](crate::net::ServerEndpoint::proxied)) a connection whose PROXY
+    /// header has not arrived counts as well.
     pub fn max_handshakes(mut self, count: usize) -> Self {
         self.settings.most = count.max(1);
         self
     }
 
-    /// Sets a function that chooses the configuration for each client by what it has asked for. It
-    /// may await what it needs for that; it counts for the time of the handshake. It returns clones
-    /// of values that it keeps: one that is made for each client resumes no session. When it fails,
-    /// the client is refused with the alert `handshake_failure`, and the failure is the reason of
-    /// the connection's end. When it panics the alert is `internal_error`.
+    /// Sets an async function that chooses the configuration for each client, by the client's first
+    /// message. The time that it takes counts for [`handshake_timeout`](Self::handshake_timeout).
+    ///
+    /// The function returns clones of configurations that it keeps. A configuration that is created
+    /// anew for each client could not resume sessions.
+    ///
+    /// When the function fails, the client is refused with the alert `handshake_failure`, and the
+    /// connection ends with that failure. When it panics, the alert is `internal_error`.
     ///
     /// # Examples
     ///
@@ -225,7 +232,7 @@ impl ServerConfig {
         self.settings.choose.is_some()
     }
 
-    /// Calls that function: user code.
+    /// Calls the function of [`choose`](Self::choose), if there is one: user code.
     pub(crate) fn chosen(&self, hello: ClientHello) -> Option<Chosen> {
         self.settings.choose.as_ref().map(|choose| choose(hello))
     }
@@ -239,7 +246,7 @@ impl ServerConfig {
 impl Settings {
     fn build(&self) -> Result<Arc<rustls::ServerConfig>, TlsError> {
         if let Some(given) = &self.given {
-            // What comes before the handshake may have been sent by anybody who has seen it before.
+            // Early data can be replayed by anybody who has seen it before.
             return match given.max_early_data_size {
                 _ if self.is_mixed => Err(TlsError::config(MIXED)),
                 0 => Ok(given.clone()),

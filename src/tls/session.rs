@@ -28,12 +28,12 @@ use super::server::{ClientHello, ServerConfig};
 /// One end of a TLS connection.
 pub(crate) struct Session {
     state: State,
-    /// What was received and cannot be decoded yet: a part of a record or of a message.
+    /// Received bytes that cannot be decoded yet: a part of a record or of a message.
     input: Vec<u8>,
-    /// What is to be sent, from `sent` on.
+    /// Bytes to send, from `sent` on.
     output: Vec<u8>,
     sent: usize,
-    /// What was decrypted and not read, from `taken` on.
+    /// Decrypted bytes that were not read, from `taken` on.
     plain: Vec<u8>,
     taken: usize,
     /// The error, once there is one.
@@ -237,7 +237,8 @@ impl Session {
         }
     }
 
-    /// Learns from what has arrived how much may arrive at a time; returns the number of records.
+    /// Adjusts the number of bytes that may arrive at a time to the records in the received bytes.
+    /// Returns the number of records.
     pub(crate) fn note_records(&mut self, received: &[u8]) -> usize {
         let (mut count, mut end) = (0, 0);
         while let Some([_, _, _, high, low, ..]) = received.get(end..) {

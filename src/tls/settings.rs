@@ -4,29 +4,30 @@
 /// `built`.
 macro_rules! shared_settings {
     () => {
-        /// Sets the oldest version that is spoken; TLS 1.2 by default.
+        /// Sets the oldest version of TLS that is accepted; TLS 1.2 by default.
         #[doc(alias("raiseMinimumTo", "minimum_version"))]
         pub fn min_version(self, version: Version) -> Self {
             self.set(|settings| settings.least = version)
         }
 
-        /// Sets the library that does the cryptography.
+        /// Sets the library that does the cryptography; [`Provider::Ring`] by default.
         pub fn provider(self, provider: Provider) -> Self {
             self.set(|settings| settings.provider = provider)
         }
 
         /// Sets whether the secrets of each connection are appended to the file that the
-        /// environment variable `SSLKEYLOGFILE` names, with which other programs can decrypt what
-        /// is sent. Not by default.
+        /// environment variable `SSLKEYLOGFILE` names; off by default. With that file, programs
+        /// such as Wireshark can decrypt the connections.
         #[doc(alias = "keylog")]
         pub fn log_keys(self, on: bool) -> Self {
             self.set(|settings| settings.logs_keys = on)
         }
 
-        /// Sets how long the handshake may take; 10 seconds by default. Then the connection is
-        /// closed. The peer gets the alert `user_canceled` as long as nothing is encrypted: a
-        /// server that waits for the rest of the first message or for
-        /// [`choose`](crate::tls::ServerConfig::choose), and a client that waits for the answer.
+        /// Sets the time limit for the handshake; 10 seconds by default.
+        ///
+        /// When it passes, the connection ends with
+        /// [`TlsError::HandshakeTimedOut`](crate::tls::TlsError::HandshakeTimedOut). If this end
+        /// has encrypted nothing yet, the peer receives the alert `user_canceled`.
         pub fn handshake_timeout(mut self, limit: Duration) -> Self {
             self.settings.limit = limit;
             self
