@@ -1,12 +1,16 @@
-//! hyper's runtime on a reactor: [`Timer`] and [`Executor`], for the builders of its clients and
-//! servers.
+//! Runs the library *hyper* on a reactor, without a tokio runtime.
 //!
-//! A [`Connection`](crate::Connection) and its halves implement `hyper::rt::Read` and `Write`, with
-//! vectored writes. The loop sends what is written, so that a flush is ready at once. So HTTP runs
-//! on the reactor's loop and clock, without tokio's runtime; in memory also under virtual time.
-//! Futures and bodies need not be `Send`.
+//! The module is for programs that use hyper directly. `torsade::http` (feature `http`) has a
+//! client and a server on top of it, with limits and a pool of connections.
 //!
-//! Cargo feature `hyper`; it needs no feature of hyper itself.
+//! * A [`Connection`](crate::Connection) and its halves implement `hyper::rt::Read` and
+//!   `hyper::rt::Write`, with vectored writes. The reactor sends the written bytes by itself, so a
+//!   flush returns at once.
+//! * [`Timer`] and [`Executor`] are for the builders of hyper's clients and servers. Futures and
+//!   bodies need not be `Send`. With a reactor in memory, hyper's time limits run in virtual time.
+//!
+//! Cargo feature `hyper`. It enables no feature of hyper itself, such as `http1` or `server`: the
+//! program's own dependency on hyper does.
 //!
 //! # Examples
 //!
@@ -49,12 +53,12 @@ use crate::clock::{Clock, Sleep};
 use crate::reactor::Reactor;
 use crate::task::spawn;
 
-/// The timer of the reactor that runs on the thread, for hyper.
+/// Gives hyper the clock of the reactor that runs on the current thread.
 ///
 /// # Panics
 ///
-/// Making a sleep, and asking for the time, panics when no reactor runs on the thread. A sleep must
-/// be polled and dropped on the thread on which it was made; otherwise it panics.
+/// Creating a sleep and reading the time panic when no reactor runs on the thread. A sleep panics
+/// when it is polled or dropped on another thread than that on which it was created.
 ///
 /// # Examples
 ///
@@ -73,7 +77,9 @@ use crate::task::spawn;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Timer;
 
-/// Runs hyper's futures as tasks of the reactor that runs on the thread. They need not be `Send`.
+/// Runs hyper's futures as tasks of the reactor that runs on the current thread.
+///
+/// The futures need not be `Send`. hyper's builders for HTTP/2 take an executor.
 ///
 /// # Panics
 ///
@@ -131,7 +137,7 @@ impl rt::Timer for Timer {
     }
 }
 
-/// A sleep that claims to be `Send` and `Sync`, as hyper wants it.
+/// A sleep in a wrapper that is `Send` and `Sync`, which hyper requires.
 struct TimerSleep(SendWrapper<Sleep>);
 
 impl Future for TimerSleep {
