@@ -1,22 +1,25 @@
-//! Crates that need a tokio runtime around them, inside the tasks of a reactor: [`enter`].
+//! Runs crates that need a tokio runtime inside the tasks of a reactor.
 //!
-//! A reactor that has entered tokio has a current-thread runtime on a thread of its own, which
-//! drives tokio's sockets and timers. The code that the reactor runs (tasks, callbacks, hooks)
-//! finds that runtime as the current one, so `reqwest`, `sqlx`, `redis`, `lettre` and others work
-//! in it unchanged: their futures are polled by the reactor's tasks, and are dropped with them, by
-//! a time limit or a cancel. Only what they spawn themselves runs on the runtime's thread.
+//! [`enter`] starts a tokio runtime for a reactor: a current-thread runtime on another thread,
+//! which drives tokio's sockets and timers. All code that the reactor runs (tasks, callbacks,
+//! hooks) then finds this runtime as the current one, so that `reqwest`, `sqlx`, `redis`, `lettre`
+//! and others work unchanged. The reactor's tasks poll the futures of these crates, and drop them
+//! when a time limit passes or a task is cancelled. Only the tasks that the crates spawn on tokio
+//! run on the runtime's thread.
 //!
-//! Cargo feature `tokio-rt`. A reactor that has not entered tokio has neither runtime nor thread.
-//! The other direction, a reactor inside a program of tokio's, is [`Reactor::start`]
-//! ([hosts](crate::guide::hosts)).
+//! Cargo feature `tokio-rt`. Without a call of `enter` there is no runtime and no thread. For the
+//! opposite, a reactor inside a program that runs on tokio, see [hosts](crate::guide::hosts).
 //!
 //! # Limits
 //!
-//! * Each wake-up of such a future crosses threads, as any wake-up from another thread does.
-//! * tokio's time is the machine's, also for a reactor in memory: there a time limit of the
-//!   reactor's may fire at once, because virtual time does not wait for tokio.
-//! * `tokio::task::spawn_local` and `block_in_place` do not work: the reactor's thread is not the
-//!   runtime's. `torsade::spawn` is the former.
+//! * The runtime's thread wakes the futures, so each wake-up has the cost of one from another
+//!   thread.
+//! * tokio's timers and sockets use the time of the machine, also with a reactor in memory. A time
+//!   limit of such a reactor around a tokio future may pass at once, because virtual time does not
+//!   wait for tokio.
+//! * `tokio::task::spawn_local` and `block_in_place` do not work, because the reactor's thread is
+//!   not a thread of the runtime. [`spawn`](crate::spawn()) replaces `spawn_local`, and
+//!   [`Reactor::spawn_blocking`] replaces `block_in_place`.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -36,25 +39,28 @@ use crate::failure::Failure;
 use crate::reactor::{Reactor, ReactorError, TurnContext};
 use crate::task::yield_now;
 
-/// Gives the reactor a tokio runtime of its own, which all code that the reactor runs finds as the
-/// current one, from now on until the reactor ends. Returns the runtime's handle.
+/// Starts a tokio runtime for the reactor, and returns the runtime's handle.
 ///
-/// It may be called before the run and inside of it. A second call returns the same handle. In
-/// guest mode the runtime is entered for each turn, and while a guard of [`Reactor::enter`] lives;
-/// so a host that is tokio itself keeps its own runtime for its own code.
+/// From now on until the reactor ends, all code that the reactor runs finds this runtime as the
+/// current one. The function may be called before the reactor runs or while it runs. A second call
+/// returns the same handle.
 ///
-/// The runtime ends with the reactor, after the reactor's tasks were dropped; what crates have
-/// spawned on it is dropped then.
+/// If the reactor is a guest in another loop ([`Reactor::start`]), the runtime is the current one
+/// in each of the reactor's turns, and while a guard of [`Reactor::enter`] exists. The code of a
+/// host that runs on tokio itself finds the host's runtime.
+///
+/// The runtime ends with the reactor, after the reactor's tasks were dropped. The tasks that crates
+/// have spawned on it are dropped then.
 ///
 /// # Errors
 ///
-/// Fails with the system's error when the runtime or its thread cannot be made, and with
+/// Fails with the system's error when the runtime or its thread cannot be created, and with
 /// [`ReactorError::NotRestartable`] when the reactor has ended.
 ///
 /// # Panics
 ///
-/// A task must not hold a guard of tokio's `Handle::enter` while it waits: the turn then ends
-/// before the guard, which tokio answers with a panic.
+/// tokio panics when a task of the reactor holds a guard of tokio's `Handle::enter` across an
+/// `await`: the guard then outlives the reactor's turn.
 ///
 /// # Examples
 ///
@@ -104,11 +110,11 @@ pub fn enter(reactor: &Reactor) -> Result<Handle, Failure> {
 /// The handle of a reactor's runtime.
 struct Entered(Handle);
 
-/// A runtime on a thread of its own.
+/// A tokio runtime, and the thread that runs it.
 struct Runtime {
     handle: Handle,
-    /// Enters the runtime and leaves it in turn. It is a future, because a guard borrows from the
-    /// handle that it is the guard of.
+    /// Enters and leaves the runtime alternately, at each poll. It is a future, because a guard
+    /// borrows from its handle.
     context: RefCell<Pin<Box<dyn Future<Output = ()>>>>,
     /// Dropped to end the runtime.
     running: Option<oneshot::Sender<()>>,
@@ -117,7 +123,7 @@ struct Runtime {
 }
 
 impl Runtime {
-    /// Makes a runtime. Fails with what could not be done and why.
+    /// Starts a runtime. The error names the step that failed.
     fn start() -> Result<Self, (&'static str, io::Error)> {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| ("make a runtime", error))?;
@@ -127,7 +133,7 @@ impl Runtime {
         let thread = thread::Builder::new().name("torsade-tokio".into());
         let thread = thread.spawn(move || {
             let _ = runtime.block_on(stopped);
-            // What blocks one of its other threads is not waited for.
+            // Blocking tasks on the runtime's other threads are not waited for.
             runtime.shutdown_background();
             let _ = ends.send(());
         });
