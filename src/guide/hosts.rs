@@ -1,28 +1,33 @@
 //! Hosts: a reactor inside the loop of another library.
 //!
-//! A program may have a loop already: a window's, a game's, tokio's. The reactor is then that
-//! loop's guest, on the same thread. [`Reactor::start`](crate::Reactor::start) begins the run, and
-//! states the rules; the host then
+//! A program may already have an event loop: of a GUI, a game, tokio. That loop, the *host*, can
+//! drive the reactor, its *guest*, on the same thread.
+//! [`Reactor::start`](crate::Reactor::start), which has all of the rules, begins the run. The host
+//! then repeats these steps until [`Reactor::has_ended`](crate::Reactor::has_ended) returns `true`:
 //!
-//! 1. waits until the reactor's descriptor ([`AsFd`](std::os::fd::AsFd)) is readable, or for
-//!    [`Reactor::poll_timeout`](crate::Reactor::poll_timeout), whichever is shorter;
-//! 2. calls [`Reactor::run_until_current`](crate::Reactor::run_until_current), and
-//!    [`do_iteration(Some(Duration::ZERO))`](crate::Reactor::do_iteration);
-//! 3. repeats both until [`Reactor::has_ended`](crate::Reactor::has_ended).
+//! 1. It waits until the reactor's descriptor ([`AsFd`](std::os::fd::AsFd)) is readable, for at
+//!    most [`Reactor::poll_timeout`](crate::Reactor::poll_timeout).
+//! 2. It calls [`Reactor::run_until_current`](crate::Reactor::run_until_current), and then
+//!    [`do_iteration(Some(Duration::ZERO))`](crate::Reactor::do_iteration). Together they are one
+//!    turn of the reactor.
 //!
-//! The host's code may call the reactor between two turns: a request makes the descriptor readable.
+//! [`Reactor::finish`](crate::Reactor::finish) ends a run that has not ended yet.
 //!
-//! | host | how it waits | example |
+//! The host's code may call methods of the reactor between two turns; such a call, for example
+//! `write` or `spawn`, makes the descriptor readable.
+//!
+//! | host | how the host waits | example |
 //! |---|---|---|
-//! | tokio | an `AsyncFd` of the descriptor, in a `timeout` | [`tokio_host`](crate::guide::examples#tokio_host) |
-//! | calloop | a `Generic` source of the reactor, and the timeout of `dispatch` | [`calloop_host`](crate::guide::examples#calloop_host) |
-//! | poll(2) | one more entry of the list | [`poll_host`](crate::guide::examples#poll_host) |
-//! | glib, GTK | `unix_fd_add_local`, and a timer | below |
+//! | tokio | on an `AsyncFd` of the descriptor, in a `timeout` | [`tokio_host`](crate::guide::examples#tokio_host) |
+//! | calloop | on a `Generic` source of the reactor, with the timeout of `dispatch` | [`calloop_host`](crate::guide::examples#calloop_host) |
+//! | poll(2) | with one more entry in its list of descriptors | [`poll_host`](crate::guide::examples#poll_host) |
+//! | glib, GTK | with `unix_fd_add_local`, and a timer | below |
 //!
 //! # glib
 //!
-//! glib has no timeout for a wait that can be set from outside, so the next deadline is a source of
-//! its own, which is made anew after each turn. (Not tested here: `glib` 0.20.)
+//! A program cannot set the timeout with which glib waits. So a timer of glib stands for the
+//! reactor's next deadline, and is replaced after each turn. (`glib` 0.20; this example is not
+//! tested.)
 //!
 //! ```text
 //! use std::cell::RefCell;

@@ -1,7 +1,7 @@
 //! TLS: how a server gets its certificate, how a client checks it, STARTTLS, and tests.
 //!
 //! The feature `tls` puts any stream connection in TLS, by the library *rustls*. A protocol or an
-//! async handler stays as it is: its endpoint says that there is TLS.
+//! async handler is the same with and without TLS; only the endpoint differs.
 //!
 //! # A server
 //!
@@ -23,18 +23,21 @@
 //! # }
 //! ```
 //!
-//! The same as text: `tls:443:privateKey=privkey.pem:certKey=fullchain.pem`. A directory serves
-//! many names, `tls:/etc/sites:port=443`: the file `www.example.org.pem` is for `www.example.org`,
-//! and `*.example.org.pem` for its neighbours. Behind a proxy that sends the PROXY header,
-//! `haproxy:tls:443:…`.
+//! The same endpoint as text is `tls:443:privateKey=privkey.pem:certKey=fullchain.pem`. Behind a
+//! proxy that sends the PROXY header, it is `haproxy:tls:443:…`. The endpoint
+//! `tls:/etc/sites:port=443` serves many names from the files of a directory: `www.example.org.pem`
+//! has the certificate for `www.example.org`, and `*.example.org.pem` the certificate for all other
+//! names directly below `example.org`.
 //!
-//! The handler begins when the handshake is finished. A client that fails, or needs longer than
-//! [`handshake_timeout`](crate::tls::ServerConfig::handshake_timeout), costs one log line a second
-//! for each port at most, and reaches no handler.
+//! The handler begins when the handshake is finished. No handler is called for a client whose
+//! handshake fails, or takes longer than
+//! [`handshake_timeout`](crate::tls::ServerConfig::handshake_timeout). Such failures are logged, at
+//! most once a second for each port.
 //!
-//! When a certificate was renewed, [`Identities`](crate::tls::Identities) replaces it: connections
-//! that are open go on. [`choose`](crate::tls::ServerConfig::choose) asks the program for each
-//! client, and may wait for a database.
+//! A server that renews its certificates gives [`Identities`](crate::tls::Identities) to
+//! `ServerConfig::new` and keeps a clone, by which it replaces a certificate while the port is
+//! open. With [`choose`](crate::tls::ServerConfig::choose), an async function of the program
+//! selects the configuration for each client, for example from a database.
 //!
 //! # A client
 //!
@@ -49,36 +52,41 @@
 //! # }
 //! ```
 //!
-//! The connect succeeds when the server has proved that it is `www.example.org` to an authority
-//! that the system accepts. Otherwise it fails with a [`TlsError`](crate::tls::TlsError), whose
-//! [`CertificateProblem`](crate::tls::CertificateProblem) says why: expired, another name, an
-//! unknown issuer. There is no switch that accepts everything: give the authority of a test server
-//! or of one's own company to [`Roots`](crate::tls::Roots), or
-//! [`pin`](crate::tls::ClientConfig::pin) a key.
+//! The connect succeeds when the server has a certificate for `www.example.org` that an authority
+//! has issued which the system trusts. Otherwise it fails with a
+//! [`TlsError`](crate::tls::TlsError), whose
+//! [`CertificateProblem`](crate::tls::CertificateProblem) is the reason: expired, another name, an
+//! unknown issuer. No setting turns the checks off. For a test server or a company's authority, add
+//! the authority's certificate to [`Roots`](crate::tls::Roots);
+//! [`pin`](crate::tls::ClientConfig::pin) requires a certain key in addition.
 //!
 //! # STARTTLS
 //!
-//! [`Connection::start_tls`](crate::Connection::start_tls) and
-//! [`Transport::start_tls`](crate::Transport::start_tls) begin TLS on a connection that is open;
-//! the example `starttls` is a server and a client of it. Bytes that came before the handshake and
-//! were not used end the connection: nobody can put commands into the encrypted stream from outside
-//! (RFC 3207, section 6). What was written before is sent first, in the clear; what is written
-//! later waits until the peer has proved itself.
+//! [`Connection::start_tls`](crate::Connection::start_tls), in async code, and
+//! [`Transport::start_tls`](crate::Transport::start_tls), in a protocol, start TLS as a client on a
+//! connection that is open; a server calls `start_tls_server`. The example
+//! [`starttls`](crate::guide::examples#starttls) has both ends.
+//!
+//! If bytes have arrived that the program has not read before the handshake, the connection ends:
+//! otherwise an attacker could insert commands into the encrypted stream (RFC 3207, section 6).
+//! Bytes that were written before are sent first, without encryption. Bytes that are written later
+//! wait until the handshake is finished.
 //!
 //! # The end
 //!
-//! [`lose_connection`](crate::Transport::lose_connection) sends everything, then `close_notify`,
-//! and gives the peer the time of [`linger`](crate::net::ListenOptions::linger) to answer. A peer
-//! whose stream ends without `close_notify` has perhaps been cut off: the reason is then
-//! [`TlsError::Truncated`](crate::tls::TlsError::Truncated), not
-//! [`ConnectionError::Done`](crate::ConnectionError::Done). In TLS 1.2 some peers close both
-//! directions when one is closed, so a half-close may lose their answer there.
+//! [`lose_connection`](crate::Transport::lose_connection) sends the queued bytes and
+//! `close_notify`, and waits for the peer's end for the time of
+//! [`linger`](crate::net::ListenOptions::linger). If the peer's stream ends without `close_notify`,
+//! bytes may be missing: the connection then ends with
+//! [`TlsError::Truncated`](crate::tls::TlsError::Truncated), not with
+//! [`ConnectionError::Done`](crate::ConnectionError::Done). In TLS 1.2, some peers close both
+//! directions when one is closed, so their answer after a half-close may be lost.
 //!
 //! # Tests without a network
 //!
-//! TLS runs on the in-memory reactor, under virtual time: an hour of handshakes that time out takes
-//! no time. The keys are random, so the bytes below TLS differ from run to run; their number and
-//! time do not, but for a few bytes of a signature.
+//! TLS also runs on the in-memory reactor, in virtual time: a handshake that times out does not
+//! make a test slow. The keys are random, so the encrypted bytes differ from run to run. Their
+//! number varies only by a few bytes of a signature, and their timing does not vary.
 //!
 //! ```
 //! use torsade::net::{ClientEndpoint, ServerEndpoint};

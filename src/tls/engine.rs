@@ -223,7 +223,7 @@ fn step<Data>(
         }
         Ok(ConnectionState::EncodeTlsData(mut data)) => {
             let start = output.len();
-            // The first call tells how much room it needs.
+            // The first call returns how much space it needs.
             match data.encode(&mut []) {
                 Err(EncodeError::InsufficientSize(needed)) => {
                     output.resize(start + needed.required_size, 0);
