@@ -60,6 +60,8 @@ use crate::tls::ClientConfig;
 /// | [`redirects`](Self::redirects) | 20 |
 /// | [`max_page`](Self::max_page) | 16 MiB |
 ///
+/// [The guide](crate::guide::http#limits-of-an-agent) says what happens at each limit.
+///
 /// A clone shares the connections, and may have other settings. The connections are closed when the
 /// last clone is dropped.
 ///
@@ -127,8 +129,9 @@ pub(super) struct Config of Agent, |agent| Rc::make_mut(&mut agent.config);
     #[doc(alias = "read_timeout")]
     body_timeout = MINUTE;
 
-    /// Sets the time limit of a whole request: from when it need not wait for the connection of
-    /// another request, through redirects, until the last byte of the response is read.
+    /// Sets the time limit of a whole request with its redirects, until the last byte of the
+    /// response is read. Waiting for a connection before the request is first sent does not count,
+    /// but opening one does.
     #[doc(alias = "total_timeout")]
     timeout = MINUTE * 60;
 

@@ -1,4 +1,4 @@
-//! What can go wrong with HTTP: [`HttpError`].
+//! The errors of HTTP: [`HttpError`].
 
 use std::fmt;
 use std::time::Duration;
@@ -41,15 +41,15 @@ pub enum HttpError {
         phase: Phase,
         /// The URL that was requested; after redirects, the last one.
         url: String,
-        /// Why it failed: often a [`ConnectionError`](crate::ConnectionError), `TooLarge` or
-        /// `Broken`.
+        /// The cause: an error of connecting or of the connection, `Broken`, or `TooLarge`.
         cause: Failure,
     },
     /// A time limit of the [`Agent`](super::Agent) or [`Server`](super::Server) passed.
     TimedOut {
         /// The phase in which it passed.
         phase: Phase,
-        /// The URL that was requested; after redirects, the last one.
+        /// The URL that was requested; after redirects, the last one. At a server, the path of the
+        /// request.
         url: String,
         /// The time limit.
         limit: Duration,

@@ -1,4 +1,4 @@
-//! What can go wrong with TLS: [`TlsError`].
+//! The errors of TLS: [`TlsError`].
 
 use std::fmt::Write;
 use std::io;
