@@ -172,9 +172,9 @@ pub(super) struct Config of Agent, |agent| Rc::make_mut(&mut agent.config);
     headers: HeaderMap = HeaderMap::from_iter([(header::USER_AGENT, USER_AGENT)]);
     // Whether HTTP/2 is spoken; `None` if the server agrees on it by ALPN.
     http2: Option<bool> = None;
-    // Connected to in place of the server of a URL.
+    // The endpoint to connect to, in place of the server of a URL.
     over: Option<ClientEndpoint> = None;
-    // How TLS is spoken: with both versions of HTTP, and with HTTP/1 only.
+    // The TLS settings for both versions of HTTP, and for HTTP/1 only.
     #[cfg(feature = "tls")]
     tls: [ClientConfig; 2] = with_alpn(ClientConfig::new());
     // Set if all requests use the one connection of the pool.
@@ -471,7 +471,7 @@ impl Slot {
         let driven = conn.clone();
         let task = async move {
             match driver {
-                // The error is that of each request as well.
+                // Each request fails with this error as well.
                 Either::Left(driver) => drop(driver.await),
                 Either::Right(driver) => driven.drive(driver).await,
             }

@@ -100,7 +100,7 @@ impl Agent {
                 };
                 let (lease, is_reused) = match self.pool.acquire(&origin, config) {
                     Ok(lease) => (lease, true),
-                    // This is seldom, and its future is large.
+                    // This is rare, and its future is large.
                     Err(waiting) => Box::pin(self.wait(progress, &origin, waiting)).await?,
                 };
                 drop(origin);
@@ -148,7 +148,7 @@ impl Agent {
             }
             let server = || ClientEndpoint::host(&origin.host, origin.port);
             let endpoint = config.over.clone().unwrap_or_else(server);
-            // The limit of the agent is what counts.
+            // Only the limit of the agent counts.
             let limit = config.connect_timeout.unwrap_or(Duration::MAX);
             let options = ConnectOptions::new().timeout(limit.saturating_mul(2));
             let endpoint = endpoint.options(options);

@@ -1,9 +1,10 @@
-//! The requests of a server's connection, [`Exchange`], and its limits of time, [`Watch`].
+//! The settings of a server, [`Server`], the requests of a connection, [`Exchange`], and its time
+//! limits, [`Watch`].
 //!
 //! # The idea
 //!
-//! One timer for each connection looks, as often as the shortest limit is, at what the connection
-//! waits for and since when. So the requests of a busy connection cost no timer.
+//! Each connection has one timer, whose interval is the shortest limit. It checks for which event
+//! the connection waits, and since when. So the requests of a busy connection start no timers.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -194,7 +195,7 @@ impl Exchange {
     pub(super) fn new(head: &Parts, watch: Rc<Watch>) -> Self {
         watch.active.set(watch.active.get() + 1);
         if watch.blocked.get() == 0 {
-            // Since when does not matter.
+            // The time does not matter: this wait has no limit.
             watch.wait.set((Wait::Busy, watch.wait.get().1));
         }
         let is_logged = tracing::enabled!(target: "torsade::http::access", Level::INFO);
@@ -292,7 +293,7 @@ impl Drop for Exchange {
             watch.set_wait(Wait::Idle);
         }
         let Some(log) = &self.log else { return };
-        // What the peer has sent is escaped.
+        // The bytes of the peer are escaped.
         let text = |name: HeaderName| {
             let value = log.head.headers.get(name);
             let bytes = value.map_or(&b"-"[..], |value| value.as_bytes());
@@ -320,7 +321,7 @@ fn length(frame: &Option<Result<Frame<Bytes>, Failure>>) -> u64 {
     data.map_or(0, |data| data.len() as u64)
 }
 
-/// What a connection waits for.
+/// The event for which a connection waits.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Wait {
     /// The rest of a head.
@@ -410,7 +411,7 @@ impl Watch {
         cells::wake(&self.waker);
     }
 
-    /// Records that a part of a head has come.
+    /// Records that a part of a head has arrived.
     pub(super) fn head_begun(&self) {
         if self.wait.get().0 == Wait::Idle {
             self.set_wait(Wait::Head);

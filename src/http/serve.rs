@@ -42,7 +42,7 @@ use crate::stream::Connection;
 /// Serves HTTP at an endpoint, with the default settings of [`Server`]. The server calls `handler`
 /// for each request, and sends the response that it returns.
 ///
-/// [`Server::serve`] says how, and what happens to failures.
+/// [`Server::serve`] describes the versions of HTTP, and the responses to failures.
 ///
 /// # Errors
 ///

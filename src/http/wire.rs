@@ -90,7 +90,7 @@ impl Wire {
         } else if self.checked > 0 || self.ahead.len() <= self.watch.server.max_head {
             return;
         }
-        // hyper refuses this, or so long a line.
+        // hyper refuses these bytes, or a line of this length.
         self.framing.state = State::Refused;
         self.checked = self.ahead.len();
     }
@@ -208,10 +208,10 @@ impl Write for Wire {
     }
 }
 
-/// A byte that is allowed nowhere in a head or in the size of a chunk; and the end of a head, for
-/// which hyper waits before it looks at the rest.
+/// A byte that is not allowed in a head or in the size of a chunk, and the end of a head, for which
+/// hyper waits before it parses the rest.
 const REFUSED: &[u8] = b"\0\r\n\r\n";
-/// The beginning of what a client sends first that speaks HTTP/2.
+/// The first bytes of a client that speaks HTTP/2.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 
 /// Follows the messages of a connection.
@@ -310,7 +310,7 @@ impl Framing {
                 Some(CHUNKED) => State::ChunkSize,
                 Some(length) => State::Body(length),
             },
-            // No name that matters begins otherwise.
+            // The headers that matter begin with one of these letters.
             State::Head if !matches!(line[0] | 0x20, b'c' | b't' | b'u') => State::Head,
             State::Head => self.header(line)?,
             State::ChunkSize => {

@@ -18,14 +18,14 @@ pub(super) enum Engine {
     Server(Box<UnbufferedServerConnection>),
 }
 
-/// Where decrypted bytes go: as many as fit to the reader, the others to be kept.
+/// The destination of decrypted bytes: the buffer of the reader, then `rest`.
 pub(super) struct Sink<'a> {
     into: &'a mut [u8],
     count: usize,
     rest: &'a mut Vec<u8>,
 }
 
-/// What follows a step.
+/// The result of a step.
 pub(super) enum Next {
     Again,
     /// Content was read.
@@ -45,7 +45,7 @@ macro_rules! either {
 }
 
 impl Engine {
-    /// Does what the machine asks for next; returns how many bytes of `received` it has used.
+    /// Does the next step of the machine; returns the number of bytes of `received` that it used.
     pub(super) fn step(
         &mut self,
         received: &mut [u8],
@@ -55,8 +55,9 @@ impl Engine {
         either!(self, connection => step(connection.process_tls_records(received), output, sink))
     }
 
-    /// The same after [`Engine::close`]: the library has a debug assertion that no alert follows
-    /// `close_notify`, and makes one for each record that it refuses. It is not used after that.
+    /// Does the next step after [`Engine::close`]. For each record that it refuses, the library
+    /// creates an alert, and has a debug assertion that no alert follows `close_notify`. The machine
+    /// is not used after such a panic.
     pub(super) fn step_after_close(
         &mut self,
         received: &mut [u8],
@@ -153,7 +154,7 @@ impl Engine {
         }
     }
 
-    /// Returns what is known of the connection.
+    /// Returns the library's state of the connection.
     pub(super) fn state(&self) -> &CommonState {
         either!(self, connection => connection)
     }
@@ -168,7 +169,7 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// Returns how many bytes the reader has got.
+    /// Returns the number of bytes in the buffer of the reader.
     pub(super) fn count(&self) -> usize {
         self.count
     }

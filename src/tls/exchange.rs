@@ -1,4 +1,4 @@
-//! Two sessions with somebody between them, for fuzzing.
+//! Two sessions with an attacker between them, for fuzzing.
 
 use std::rc::Rc;
 
@@ -12,9 +12,10 @@ struct End {
     has_sent: bool,
 }
 
-/// Has a client and a server send each other `content` and the end of the stream. `change` gets
-/// each flight, and whether it is the client's, before it arrives in pieces of `size` bytes.
-/// Returns what the client and the server have received, and whether that has ended in good order.
+/// Lets a client and a server send each other `content` and the end of the stream. `change` may
+/// change each flight before it arrives in pieces of `size` bytes; its second argument is whether
+/// the client sent it. Returns the bytes that the client and the server have received, and whether
+/// they have received the end as well.
 #[doc(hidden)]
 pub fn exchange(
     (client, server): (&ClientConfig, &ServerConfig),

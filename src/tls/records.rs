@@ -29,10 +29,10 @@ use crate::context;
 /// Records that are to be sent.
 #[derive(Debug, Default)]
 pub(crate) struct Records {
-    /// Those that come first, one after the other: so many bytes of the buffer.
+    /// The length of the first records, which are in `buffer`.
     first: usize,
     buffer: Vec<u8>,
-    /// The one that was put aside, if any.
+    /// The record that was put aside, if any.
     aside: Vec<u8>,
 }
 
@@ -43,7 +43,7 @@ impl Records {
         [&self.buffer[..self.first], &self.aside]
     }
 
-    /// Puts other records before these. None are left there.
+    /// Moves the records of `others` in front of these.
     pub(super) fn put_first(&mut self, others: &mut Vec<u8>) {
         if !others.is_empty() {
             let mut all = std::mem::take(others);
@@ -52,14 +52,13 @@ impl Records {
         }
     }
 
-    /// Forgets the records.
+    /// Removes the records.
     pub(crate) fn clear(&mut self) {
         (self.first, self.aside) = (0, Vec::new());
     }
 
-    /// Calls `encrypt`, which has the library encrypt the content of one record into a buffer of
-    /// this length or more, and returns how many bytes it has written there: if the content is
-    /// long, its record is put aside.
+    /// Calls `encrypt`, which encrypts the `content` bytes of one record into the buffer and returns
+    /// the number of bytes that it has written. If the content is long, its record is put aside.
     pub(super) fn taking<E>(
         &mut self,
         content: usize,
@@ -192,9 +191,9 @@ impl MessageEncrypter for Encrypter {
     }
 }
 
-/// The fewest bytes for which copying their records costs more than to put them aside.
+/// The fewest bytes of content for which copying the record costs more than putting it aside.
 const BIG: usize = 4 * 1024;
-/// The most that records of fewer bytes are longer than their content.
+/// The most bytes by which a shorter record is longer than its content.
 const OVERHEAD: usize = 128;
 /// The bytes before the content of a record.
 const HEADER: usize = 5;

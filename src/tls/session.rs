@@ -62,7 +62,7 @@ enum State {
     Running(Engine),
 }
 
-/// Why a handshake is given up, for the alert that says it (RFC 8446, section 6).
+/// The reasons to give up a handshake; each has an alert (RFC 8446, section 6).
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum GivenUp {
     /// The program has refused the client.
@@ -87,7 +87,7 @@ impl GivenUp {
     }
 }
 
-/// How far a handshake is.
+/// The state of a handshake.
 pub(crate) enum Handshake {
     Pending,
     /// The program chooses the configuration, which [`Session::accept`] gets.
@@ -209,13 +209,13 @@ impl Session {
         }
     }
 
-    /// Puts bytes behind the output.
+    /// Appends bytes to the output.
     pub(crate) fn queue_output(&mut self, records: &[u8]) {
         self.output.extend_from_slice(records);
     }
 
-    /// Puts the rest of the input at the front of `buffer`; returns how many bytes that are. What
-    /// is received comes behind them.
+    /// Puts the rest of the input at the front of `buffer`, and returns its length. Received bytes
+    /// follow it.
     pub(crate) fn begin_receiving(&mut self, buffer: &mut [u8]) -> usize {
         let input = mem::take(&mut self.input);
         buffer[..input.len()].copy_from_slice(&input);
@@ -245,7 +245,7 @@ impl Session {
             end += 5 + usize::from(u16::from_be_bytes([*high, *low]));
             count += 1;
         }
-        // The last one, which is not whole, counts with its whole length.
+        // The last record, which is not complete, counts with its whole length.
         self.appetite = (end / count.max(1) * Self::RECORDS).clamp(LEAST, Self::MOST);
         count
     }
@@ -255,8 +255,8 @@ impl Session {
         self.input.len()
     }
 
-    /// Processes received bytes; returns how many decrypted bytes are in `into`. The others are
-    /// kept, see [`Session::take_plain`].
+    /// Processes received bytes, and returns the number of decrypted bytes in `into`. Those that do
+    /// not fit are kept: see [`Session::take_plain`].
     pub(crate) fn process(&mut self, received: &mut [u8], into: &mut [u8]) -> usize {
         match self.advance(received, into) {
             Ok(count) => count,
@@ -347,11 +347,11 @@ impl Session {
         self.failed.get_or_insert_with(|| Box::new(error));
     }
 
-    /// Puts the alert that says why the handshake is given up into the output, as long as nothing
-    /// is encrypted: the library makes no alerts for the program.
+    /// Puts the alert for giving up the handshake into the output, as long as nothing is encrypted:
+    /// the library creates no alerts for the program.
     pub(crate) fn give_up(&mut self, why: GivenUp) {
         let is_plain = match &self.state {
-            // A client that has said nothing may speak something else.
+            // A client that has sent nothing may speak another protocol.
             State::Hello(_) => !self.input.is_empty(),
             State::Choosing => true,
             State::Running(Engine::Client(_)) => !self.has_begun,
@@ -384,8 +384,8 @@ impl Session {
         }
     }
 
-    /// Puts the alert that says what the error is into the output. (The library must not parse
-    /// again what it has refused.)
+    /// Puts the alert of the error into the output. (The library must not parse again the bytes that
+    /// it has refused.)
     fn send_alert(&mut self, received: &mut [u8]) {
         let mut nothing = Vec::new();
         let State::Running(engine) = &mut self.state else {
@@ -491,8 +491,7 @@ impl Session {
     pub(crate) const RECORD: usize = RECORD;
     /// About the most records that are decoded before other connections have their turn.
     pub(crate) const RECORDS: usize = 64;
-    /// The most bytes that are received at a time: four records, and what is longer than usual in
-    /// them.
+    /// The most bytes that are received at a time: four records with their overhead.
     pub(crate) const MOST: usize = 64 * 1024 + 1024;
 }
 

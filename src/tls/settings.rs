@@ -26,8 +26,9 @@ macro_rules! shared_settings {
         /// Sets the time limit for the handshake; 10 seconds by default.
         ///
         /// When it passes, the connection ends with
-        /// [`TlsError::HandshakeTimedOut`](crate::tls::TlsError::HandshakeTimedOut). If this end
-        /// has encrypted nothing yet, the peer receives the alert `user_canceled`.
+        /// [`TlsError::HandshakeTimedOut`](crate::tls::TlsError::HandshakeTimedOut). The peer
+        /// receives the alert `user_canceled`, unless encryption has begun, or the peer is a client
+        /// that has sent nothing.
         pub fn handshake_timeout(mut self, limit: Duration) -> Self {
             self.settings.limit = limit;
             self
