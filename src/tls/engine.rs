@@ -56,8 +56,8 @@ impl Engine {
     }
 
     /// Does the next step after [`Engine::close`]. For each record that it refuses, the library
-    /// creates an alert, and has a debug assertion that no alert follows `close_notify`. The machine
-    /// is not used after such a panic.
+    /// creates an alert, and has a debug assertion that no alert follows `close_notify`. The
+    /// machine is not used after that.
     pub(super) fn step_after_close(
         &mut self,
         received: &mut [u8],

@@ -57,8 +57,8 @@ impl Records {
         (self.first, self.aside) = (0, Vec::new());
     }
 
-    /// Calls `encrypt`, which encrypts the `content` bytes of one record into the buffer and returns
-    /// the number of bytes that it has written. If the content is long, its record is put aside.
+    /// Calls `encrypt`, which encrypts the `content` bytes of one record into the buffer, and
+    /// returns the number of bytes written. If the content is long, its record is put aside.
     pub(super) fn taking<E>(
         &mut self,
         content: usize,

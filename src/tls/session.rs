@@ -384,8 +384,8 @@ impl Session {
         }
     }
 
-    /// Puts the alert of the error into the output. (The library must not parse again the bytes that
-    /// it has refused.)
+    /// Puts the alert of the error into the output. (The library must not parse bytes again that it
+    /// has refused.)
     fn send_alert(&mut self, received: &mut [u8]) {
         let mut nothing = Vec::new();
         let State::Running(engine) = &mut self.state else {
