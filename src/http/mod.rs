@@ -2,7 +2,8 @@
 //!
 //! * [`get_page`] and [`download_page`] request one URL and read the whole response.
 //! * An [`Agent`] sends any request, keeps connections, and has settings.
-//! * [`serve`] calls an async function for each request of a port; [`Server`] has its settings.
+//! * [`serve`](fn@serve) calls an async function for each request of a port; [`Server`] has its
+//!   settings.
 //!
 //! Requests, responses and headers are the types of the crate `http`. [The
 //! guide](crate::guide::http) has longer examples, and the limits of an agent.
