@@ -91,7 +91,7 @@ impl Settings {
     /// authentication. A client that cannot authenticate does not sign on: it fails with
     /// [`IrcError::SaslFailed`](super::IrcError::SaslFailed).
     ///
-    /// The password is sent without encryption, so the connection should be in TLS.
+    /// `PLAIN` does not encrypt the password, so the connection should be in TLS.
     #[must_use]
     pub fn sasl_plain(mut self, account: impl Into<Text>, password: impl Into<Text>) -> Self {
         self.sasl = Some((account.into(), password.into()));
