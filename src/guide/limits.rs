@@ -18,7 +18,7 @@
 //! | the wait for a peer after a close | 2 s and 1 MiB ([`ListenOptions::linger`](crate::net::ListenOptions::linger)) | see "linger" below |
 //! | time in which a peer accepts nothing, while one side is closed | 60 s ([`ListenOptions::close_timeout`](crate::net::ListenOptions::close_timeout)) | reset with [`SendTimedOut`](crate::ConnectionError::SendTimedOut) |
 //! | the same while both sides are open | none ([`ListenOptions::send_timeout`](crate::net::ListenOptions::send_timeout)) | the same |
-//! | connections of a port, in all and per peer | none ([`max_connections`](crate::net::ListenOptions::max_connections), [`max_connections_per_peer`](crate::net::ListenOptions::max_connections_per_peer)) | new ones wait in the system's queue; those of the peer are closed |
+//! | connections of a port, in all and per peer | none ([`max_connections`](crate::net::ListenOptions::max_connections), [`max_connections_per_peer`](crate::net::ListenOptions::max_connections_per_peer)) | new connections wait in the system's queue; further connections of that peer are closed |
 //! | time without a byte, and time for a whole frame | none ([`idle_timeout`](crate::net::ListenOptions::idle_timeout), [`frame_timeout`](crate::net::ListenOptions::frame_timeout)) | the connection ends with [`Idle`](crate::ConnectionError::Idle) or [`FrameTimedOut`](crate::ConnectionError::FrameTimedOut) |
 //! | bytes held for all connections together | none ([`ReactorBuilder::buffer_budget`](crate::ReactorBuilder::buffer_budget)) | the connection that holds the most is reset with [`OverBudget`](crate::reactor::ReactorError::OverBudget) |
 //! | the wait for peers when a reactor stops | 5 s for each that accepts nothing, 60 s for all ([`Grace`](crate::reactor::Grace)) | see "grace" below |
