@@ -114,7 +114,9 @@ pub(super) struct Config of Agent, |agent| Rc::make_mut(&mut agent.config);
 
     limits of time:
     /// Sets the time limit for opening a connection: looking up the name, connecting and the TLS
-    /// handshake. `None` is no limit, also for the other time limits.
+    /// handshake.
+    ///
+    /// `None` means no limit, here and for the other time limits.
     #[doc(alias = "connectTimeout")]
     connect_timeout = MINUTE / 2;
 
@@ -136,13 +138,13 @@ pub(super) struct Config of Agent, |agent| Rc::make_mut(&mut agent.config);
     timeout = MINUTE * 60;
 
     others:
-    /// Sets the most connections to one server, at least 1. Further requests wait for one. Over
-    /// HTTP/2, one connection serves all requests.
+    /// Sets the maximum number of connections to one server, at least 1. Further requests wait for
+    /// one of them. Over HTTP/2, one connection serves all requests.
     #[doc(alias("maxPersistentPerHost", "pool_max_idle_per_host"))]
     connections_per_host: usize = 6, usize => connections_per_host.max(1);
 
-    /// Sets the most connections to all servers together, at least 1. A request beyond it closes
-    /// the connection that has been idle longest, or waits.
+    /// Sets the maximum number of connections to all servers together, at least 1. A request that
+    /// needs a further one closes the connection that has been idle longest, or waits.
     connections: usize = 100, usize => connections.max(1);
 
     /// Sets how long a connection is kept without a request. [`Duration::ZERO`] keeps it only if
@@ -150,13 +152,14 @@ pub(super) struct Config of Agent, |agent| Rc::make_mut(&mut agent.config);
     #[doc(alias("cachedConnectionTimeout", "pool_idle_timeout"))]
     idle_timeout: Duration = MINUTE, Duration => idle_timeout;
 
-    /// Sets how many redirects in a row are followed; one more fails with
+    /// Sets how many redirects in a row are followed. One more fails with
     /// [`HttpError::Redirect`](super::HttpError::Redirect). With 0, a redirect is returned as the
     /// response.
     ///
-    /// Status 303 continues with `GET` (after `HEAD`, with `HEAD`), and 301 and 302 do so after
-    /// `POST`. Otherwise the method and the body stay the same. On the way to another server the
-    /// headers `authorization`, `cookie`, `host` and `proxy-authorization` are removed.
+    /// After status 303 the agent continues with `GET` (if the request was `HEAD`, with `HEAD`), and
+    /// so it does after 301 and 302 if the request was `POST`. Otherwise the method and the body
+    /// stay the same. If the target is on another server, the headers `authorization`, `cookie`,
+    /// `host` and `proxy-authorization` are removed.
     #[doc(alias("redirectLimit", "max_redirects"))]
     redirects: usize = 20, usize => redirects;
 
@@ -165,7 +168,7 @@ pub(super) struct Config of Agent, |agent| Rc::make_mut(&mut agent.config);
     redirect_if: Rc<dyn Fn(&Uri, &Uri) -> bool> = Rc::new(|_, _| true),
         impl Fn(&Uri, &Uri) -> bool + 'static => Rc::new(redirect_if);
 
-    /// Sets the most bytes of a body that [`get_page`](Self::get_page) reads.
+    /// Sets the maximum length, in bytes, of a body that [`get_page`](Self::get_page) reads.
     max_page: u64 = 16 << 20, u64 => max_page;
 
     without methods:
@@ -303,7 +306,7 @@ struct Host {
     open: usize,
     /// The requests that wait, with their numbers.
     waiting: VecDeque<(u64, Rc<Config>, Resolver<Grant>)>,
-    /// Whether the server has turned out to speak HTTP/1 only.
+    /// Whether the last connection has shown that the server speaks HTTP/1 only.
     is_http1: bool,
 }
 
@@ -628,11 +631,11 @@ pub(super) struct Lease {
     pub(super) stage: Cell<Stage>,
 }
 
-/// How far a request has come.
+/// The stage of a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
     Unsent,
-    /// Over HTTP/1 the connection itself says when it can be used again.
+    /// Over HTTP/1, the connection's task finds out when it can be used again.
     Sent,
     /// The response has been read.
     Over,

@@ -69,7 +69,7 @@ enum Kind {
     Other(Pin<Box<dyn HttpBody<Data = Bytes, Error = Failure>>>),
 }
 
-/// What a poll of a body returns.
+/// The result of polling a body.
 pub(super) type Polled = Poll<Option<Result<Frame<Bytes>, Failure>>>;
 
 impl Default for Kind {

@@ -47,7 +47,8 @@ settings! {
 /// | [`max_streams`](Self::max_streams) | 100 | waits |
 /// | [`max_connections`](Self::max_connections) | 10,000 | waits |
 ///
-/// "Waits" means that a further request or connection is not accepted until another one has ended.
+/// A peer that *waits* can send a further request, or connect, when another request or connection
+/// has ended.
 ///
 /// The [`ListenOptions`] of the endpoint have further limits, for example on the number of
 /// connections of one peer. [The guide](crate::guide::http#a-server) has an example.
@@ -59,7 +60,9 @@ pub struct Server of Server, |server| server;
 
     limits of time:
     /// Sets the time limit for the head of a request, from its first byte; for the first request,
-    /// from the beginning of the connection. `None` is no limit, also for the other time limits.
+    /// from the beginning of the connection.
+    ///
+    /// `None` means no limit, here and for the other time limits.
     #[doc(alias = "header_read_timeout")]
     head_timeout = Duration::from_secs(30);
 
@@ -75,31 +78,34 @@ pub struct Server of Server, |server| server;
     body_timeout = Duration::from_secs(60);
 
     others:
-    /// Sets the most bytes of a request's head. A value below 8 KiB is raised to 8 KiB.
+    /// Sets the maximum length of a request's head, in bytes. A value below 8 KiB is raised to
+    /// 8 KiB.
     #[doc(alias("max_header_size", "max_header_list_size"))]
     max_head: usize = 32 << 10, usize => max_head.max(8 << 10);
 
-    /// Sets the most headers of a request over HTTP/1.
+    /// Sets the maximum number of headers of a request over HTTP/1.
     max_headers: Option<usize> = None, usize => Some(max_headers);
 
-    /// Sets the most bytes of a request's body. A request that announces a longer body is answered
-    /// without a call of the handler. If the length is not announced, reading the body fails with
+    /// Sets the maximum length of a request's body, in bytes.
+    ///
+    /// If `content-length` announces a longer body, the request is answered without a call of the
+    /// handler. If the length is not announced, reading the body fails with
     /// [`HttpError::TooLarge`].
     ///
     /// [`HttpError::TooLarge`]: super::HttpError::TooLarge
     #[doc(alias("DefaultBodyLimit", "client_max_body_size"))]
     max_body: u64 = 16 << 20, u64 => max_body;
 
-    /// Sets the most requests that are open at the same time on one HTTP/2 connection.
+    /// Sets the maximum number of requests that are open at the same time on one HTTP/2 connection.
     #[doc(alias = "max_concurrent_streams")]
     max_streams: u32 = 100, u32 => max_streams;
 
-    /// Sets the most connections, unless the endpoint's
+    /// Sets the maximum number of connections, unless the endpoint's
     /// [`ListenOptions`](crate::net::ListenOptions::max_connections) set it.
     max_connections: usize = 10_000, usize => max_connections;
 
-    /// Sets whether the extensions of each request contain the peer's
-    /// [`Address`](crate::Address). By default they do not.
+    /// Sets whether the extensions of each request contain the peer's [`Address`](crate::Address):
+    /// `request.extensions().get::<Address>()`. By default they do not.
     #[doc(alias("ConnectInfo", "getClientAddress", "remote_addr"))]
     peers: bool = false, bool => peers;
 }

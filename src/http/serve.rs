@@ -357,9 +357,9 @@ impl HttpPort {
         &self.port
     }
 
-    /// Closes the port at once, and each connection when its requests are answered. The Deferred
-    /// fires when all connections are closed, with the number of those that were cut off: after
-    /// `limit`, connections are closed although requests are not answered.
+    /// Closes the port at once, and each connection when its requests are answered. After `limit`,
+    /// the remaining connections are closed without an answer. The Deferred fires when all are
+    /// closed, with the number of those that were closed after `limit`.
     ///
     /// Idle connections are closed at once. HTTP/2 peers receive `GOAWAY`. Upgraded connections
     /// ([`upgrade`](super::upgrade)) stay open.
@@ -501,7 +501,7 @@ where
     }
 }
 
-/// A [`Body`] in a wrapper that is `Send`, which services such as axum's require.
+/// A [`Body`] in a wrapper that is `Send`, as services such as axum's require.
 ///
 /// Using or dropping it on another thread than the reactor's panics.
 pub type SendBody = Pin<SendWrapper<Body>>;

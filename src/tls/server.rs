@@ -166,8 +166,8 @@ impl ServerConfig {
         self.set(|settings| settings.tickets = on)
     }
 
-    /// Sets the most handshakes of a port at a time, at least 1; 1,000 by default. While there are
-    /// that many, the port accepts no connection, and new clients wait. Behind a proxy
+    /// Sets the maximum number of handshakes of a port at a time, at least 1; 1,000 by default. While
+    /// there are that many, the port accepts no connection, and new clients wait. Behind a proxy
     /// ([`ServerEndpoint::proxied`](crate::net::ServerEndpoint::proxied)) a connection whose PROXY
     /// header has not arrived counts as well.
     pub fn max_handshakes(mut self, count: usize) -> Self {
