@@ -156,8 +156,8 @@ pub(super) struct Config of Agent, |agent| Rc::make_mut(&mut agent.config);
     /// [`HttpError::Redirect`](super::HttpError::Redirect). With 0, a redirect is returned as the
     /// response.
     ///
-    /// After status 303 the agent continues with `GET` (if the request was `HEAD`, with `HEAD`), and
-    /// so it does after 301 and 302 if the request was `POST`. Otherwise the method and the body
+    /// After status 303 the agent continues with `GET` (if the request was `HEAD`, with `HEAD`).
+    /// After 301 and 302 it does so if the request was `POST`. Otherwise the method and the body
     /// stay the same. If the target is on another server, the headers `authorization`, `cookie`,
     /// `host` and `proxy-authorization` are removed.
     #[doc(alias("redirectLimit", "max_redirects"))]

@@ -140,9 +140,9 @@ impl ServerConfig {
         self.set(|settings| settings.auth = auth)
     }
 
-    /// Sets the application protocols (ALPN, RFC 7301) that are supported, the preferred one first;
-    /// none by default. A client that offers protocols, but none of these, is refused; a client
-    /// that offers none is accepted.
+    /// Sets the application protocols (ALPN, RFC 7301) that are supported, the preferred one first.
+    /// A client that offers only other protocols is refused; a client that offers none is accepted.
+    /// By default there are none, and all clients are accepted.
     #[doc(alias = "acceptableProtocols")]
     pub fn alpn<P: AsRef<[u8]>>(self, protocols: impl IntoIterator<Item = P>) -> Self {
         let protocols = protocols.into_iter();
@@ -166,10 +166,11 @@ impl ServerConfig {
         self.set(|settings| settings.tickets = on)
     }
 
-    /// Sets the maximum number of handshakes of a port at a time, at least 1; 1,000 by default. While
-    /// there are that many, the port accepts no connection, and new clients wait. Behind a proxy
-    /// ([`ServerEndpoint::proxied`](crate::net::ServerEndpoint::proxied)) a connection whose PROXY
-    /// header has not arrived counts as well.
+    /// Sets the maximum number of handshakes of a port at a time, at least 1; 1,000 by default.
+    ///
+    /// While there are that many, the port accepts no connection, and new clients wait. Behind a
+    /// proxy ([`ServerEndpoint::proxied`](crate::net::ServerEndpoint::proxied)) a connection whose
+    /// PROXY header has not arrived counts as well.
     pub fn max_handshakes(mut self, count: usize) -> Self {
         self.settings.most = count.max(1);
         self
