@@ -14,9 +14,9 @@ use std::str::FromStr;
 
 /// The address of one end of a connection, or of a port.
 ///
-/// The text of an address can be parsed again ([`FromStr`]) and is accepted wherever an endpoint
-/// is. A name that is not UTF-8, or that contains control characters, is printed in hexadecimal, so
-/// that a peer's name cannot corrupt a log.
+/// `Display` writes a text that [`FromStr`] parses and that is accepted wherever an endpoint is.
+/// The name of a UNIX socket is written in hexadecimal (`unix:path-hex=2f61ff`) if it is not UTF-8
+/// or contains control characters, so that a peer's name cannot corrupt a log.
 ///
 /// # Examples
 ///
@@ -39,12 +39,12 @@ pub enum Address {
     /// A name in Linux's abstract socket namespace, without its leading NUL.
     #[doc(alias("abstract namespace", "sun_path"))]
     Abstract(Vec<u8>),
-    /// No address: the end of a UNIX connection that was not bound, a pipe or a terminal.
+    /// No address: a pipe, a terminal, or the end of a UNIX connection whose socket was not bound.
     Unnamed,
 }
 
 impl Address {
-    /// Creates the address of a UNIX socket from its path in the file system.
+    /// Creates the address of a UNIX socket from its path in the file system. Creates no file.
     pub fn from_path(path: impl Into<PathBuf>) -> Self {
         Self::Path(path.into())
     }
@@ -54,7 +54,7 @@ impl Address {
         Self::Abstract(name.into())
     }
 
-    /// Returns the IP address and port; `None` for a UNIX address.
+    /// Returns the IP address and port; `None` unless the address is [`Ip`](Self::Ip).
     pub fn inet(&self) -> Option<SocketAddr> {
         match self {
             Self::Ip(address) => Some(*address),
@@ -62,17 +62,17 @@ impl Address {
         }
     }
 
-    /// Returns the IP address; `None` for a UNIX address.
+    /// Returns the IP address; `None` unless the address is [`Ip`](Self::Ip).
     pub fn ip(&self) -> Option<IpAddr> {
         self.inet().map(|address| address.ip())
     }
 
-    /// Returns the port number; `None` for a UNIX address.
+    /// Returns the port number; `None` unless the address is [`Ip`](Self::Ip).
     pub fn port(&self) -> Option<u16> {
         self.inet().map(|address| address.port())
     }
 
-    /// Returns the path; `None` unless the address is a path in the file system.
+    /// Returns the path; `None` unless the address is [`Path`](Self::Path).
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Path(path) => Some(path),

@@ -12,7 +12,8 @@ use std::str::FromStr;
 
 use crate::failure::errors;
 
-/// A signal, by its number on this system.
+/// A signal of the operating system, by its number there. [`signals`](crate::signals) says how to
+/// listen to signals.
 ///
 /// # Examples
 ///
@@ -54,37 +55,37 @@ macro_rules! signals {
 
 #[cfg(unix)]
 signals! {
-    HUP = libc::SIGHUP, "SIGHUP": "The terminal has been closed; to a daemon: a request to read its settings again.";
-    INT = libc::SIGINT, "SIGINT": "Interrupted from the terminal: Ctrl-C.";
-    QUIT = libc::SIGQUIT, "SIGQUIT": "Asked from the terminal to leave a core dump: Ctrl-\\\\.";
-    ILL = libc::SIGILL, "SIGILL": "An invalid instruction.";
-    TRAP = libc::SIGTRAP, "SIGTRAP": "A breakpoint.";
+    HUP = libc::SIGHUP, "SIGHUP": "The terminal was closed; a daemon reads its settings again.";
+    INT = libc::SIGINT, "SIGINT": "The user pressed Ctrl-C in the terminal.";
+    QUIT = libc::SIGQUIT, "SIGQUIT": "The user pressed Ctrl-\\\\ in the terminal; asks for a core dump.";
+    ILL = libc::SIGILL, "SIGILL": "The process executed an invalid instruction.";
+    TRAP = libc::SIGTRAP, "SIGTRAP": "The process reached a breakpoint.";
     ABRT = libc::SIGABRT, "SIGABRT": "The process called `abort`.";
-    BUS = libc::SIGBUS, "SIGBUS": "An access to memory that does not exist.";
-    FPE = libc::SIGFPE, "SIGFPE": "An arithmetic fault, such as a division by zero.";
-    KILL = libc::SIGKILL, "SIGKILL": "Ends the process; it cannot be listened to.";
-    USR1 = libc::SIGUSR1, "SIGUSR1": "The first of two that programs may use as they like.";
-    SEGV = libc::SIGSEGV, "SIGSEGV": "An access to memory that the process must not use.";
-    USR2 = libc::SIGUSR2, "SIGUSR2": "The second of two that programs may use as they like.";
-    PIPE = libc::SIGPIPE, "SIGPIPE": "A write to a pipe that has no reader.";
-    ALRM = libc::SIGALRM, "SIGALRM": "The alarm that was set.";
-    TERM = libc::SIGTERM, "SIGTERM": "A request to end.";
-    CHLD = libc::SIGCHLD, "SIGCHLD": "A child has ended, stopped, or goes on.";
-    CONT = libc::SIGCONT, "SIGCONT": "Goes on after having been stopped.";
-    STOP = libc::SIGSTOP, "SIGSTOP": "Stops the process; it cannot be listened to.";
-    TSTP = libc::SIGTSTP, "SIGTSTP": "Asked from the terminal to stop: Ctrl-Z.";
-    TTIN = libc::SIGTTIN, "SIGTTIN": "Reads from the terminal in the background.";
-    TTOU = libc::SIGTTOU, "SIGTTOU": "Writes to the terminal in the background.";
-    URG = libc::SIGURG, "SIGURG": "Urgent data came on a socket.";
-    XCPU = libc::SIGXCPU, "SIGXCPU": "Used more processor time than it may.";
-    XFSZ = libc::SIGXFSZ, "SIGXFSZ": "Made a file larger than it may.";
-    VTALRM = libc::SIGVTALRM, "SIGVTALRM": "The alarm that counts the process' own time.";
-    PROF = libc::SIGPROF, "SIGPROF": "The alarm of profilers.";
-    WINCH = libc::SIGWINCH, "SIGWINCH": "The terminal has another size.";
-    IO = libc::SIGIO, "SIGIO": "A descriptor is ready.";
-    SYS = libc::SIGSYS, "SIGSYS": "An invalid system call.";
+    BUS = libc::SIGBUS, "SIGBUS": "The process accessed memory that does not exist.";
+    FPE = libc::SIGFPE, "SIGFPE": "An arithmetic operation failed, such as a division by zero.";
+    KILL = libc::SIGKILL, "SIGKILL": "Ends the process; a program cannot listen to it.";
+    USR1 = libc::SIGUSR1, "SIGUSR1": "Has no fixed meaning: the program defines one.";
+    SEGV = libc::SIGSEGV, "SIGSEGV": "The process accessed memory that it must not use.";
+    USR2 = libc::SIGUSR2, "SIGUSR2": "Has no fixed meaning: the program defines one.";
+    PIPE = libc::SIGPIPE, "SIGPIPE": "The process wrote to a pipe or socket that has no reader.";
+    ALRM = libc::SIGALRM, "SIGALRM": "The timer that `alarm(2)` set has expired.";
+    TERM = libc::SIGTERM, "SIGTERM": "Asks the process to end: what `kill` sends by default.";
+    CHLD = libc::SIGCHLD, "SIGCHLD": "A child process has ended, was stopped, or was continued.";
+    CONT = libc::SIGCONT, "SIGCONT": "The process continues after it was stopped.";
+    STOP = libc::SIGSTOP, "SIGSTOP": "Stops the process; a program cannot listen to it.";
+    TSTP = libc::SIGTSTP, "SIGTSTP": "The user pressed Ctrl-Z in the terminal: stops the process.";
+    TTIN = libc::SIGTTIN, "SIGTTIN": "The process read from its terminal while in the background.";
+    TTOU = libc::SIGTTOU, "SIGTTOU": "The process wrote to its terminal while in the background.";
+    URG = libc::SIGURG, "SIGURG": "Urgent data arrived on a socket.";
+    XCPU = libc::SIGXCPU, "SIGXCPU": "The process exceeded its limit of processor time.";
+    XFSZ = libc::SIGXFSZ, "SIGXFSZ": "The process exceeded the limit of a file's size.";
+    VTALRM = libc::SIGVTALRM, "SIGVTALRM": "A timer that counts the process's own time has expired.";
+    PROF = libc::SIGPROF, "SIGPROF": "A timer for profiling has expired.";
+    WINCH = libc::SIGWINCH, "SIGWINCH": "The size of the terminal has changed.";
+    IO = libc::SIGIO, "SIGIO": "A descriptor is ready for reading or writing.";
+    SYS = libc::SIGSYS, "SIGSYS": "The process made an invalid system call.";
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    PWR = libc::SIGPWR, "SIGPWR": "The power is failing.";
+    PWR = libc::SIGPWR, "SIGPWR": "The power supply is failing.";
     #[cfg(all(
         any(target_os = "linux", target_os = "android"),
         not(any(
@@ -96,7 +97,7 @@ signals! {
             target_arch = "sparc64"
         ))
     ))]
-    STKFLT = libc::SIGSTKFLT, "SIGSTKFLT": "A coprocessor's stack fault; unused.";
+    STKFLT = libc::SIGSTKFLT, "SIGSTKFLT": "A stack fault of a coprocessor; Linux never sends it.";
     #[cfg(any(
         target_vendor = "apple",
         target_os = "freebsd",
@@ -112,18 +113,18 @@ signals! {
         target_os = "netbsd",
         target_os = "openbsd"
     ))]
-    INFO = libc::SIGINFO, "SIGINFO": "Asked from the terminal how it goes: Ctrl-T.";
+    INFO = libc::SIGINFO, "SIGINFO": "The user pressed Ctrl-T in the terminal: asks for a status.";
 }
 
 #[cfg(not(unix))]
 signals! {
-    INT = 2, "SIGINT": "Interrupted from the terminal: Ctrl-C.";
-    ILL = 4, "SIGILL": "An invalid instruction.";
-    FPE = 8, "SIGFPE": "An arithmetic fault, such as a division by zero.";
-    KILL = 9, "SIGKILL": "Ends the process; it cannot be listened to.";
-    SEGV = 11, "SIGSEGV": "An access to memory that the process must not use.";
-    TERM = 15, "SIGTERM": "A request to end.";
-    BREAK = 21, "SIGBREAK": "Interrupted from the terminal: Ctrl-Break.";
+    INT = 2, "SIGINT": "The user pressed Ctrl-C in the terminal.";
+    ILL = 4, "SIGILL": "The process executed an invalid instruction.";
+    FPE = 8, "SIGFPE": "An arithmetic operation failed, such as a division by zero.";
+    KILL = 9, "SIGKILL": "Ends the process; a program cannot listen to it.";
+    SEGV = 11, "SIGSEGV": "The process accessed memory that it must not use.";
+    TERM = 15, "SIGTERM": "Asks the process to end: what `kill` sends by default.";
+    BREAK = 21, "SIGBREAK": "The user pressed Ctrl-Break, or the console was closed.";
     ABRT = 22, "SIGABRT": "The process called `abort`.";
 }
 
@@ -132,7 +133,7 @@ impl Signal {
     ///
     /// # Errors
     ///
-    /// Fails with [`SignalError::UnknownNumber`] when there is none.
+    /// Fails with [`SignalError::UnknownNumber`] when this system has no signal of that number.
     pub fn from_number(number: i32) -> Result<Self, SignalError> {
         let signal = Self(number);
         match Self::range().contains(&number) || signal.name().is_some() {
@@ -146,7 +147,7 @@ impl Signal {
         Self(number)
     }
 
-    /// Returns the real-time signal `SIGRTMIN+n`, or `None` when the system has no such signal.
+    /// Returns the real-time signal `SIGRTMIN+n`; `None` when this system has none of that number.
     #[doc(alias("SIGRTMIN", "SIGRTMAX"))]
     pub fn real_time(n: u32) -> Option<Self> {
         let (first, last) = real_time()?;
@@ -154,7 +155,7 @@ impl Signal {
         (number <= last).then_some(Self(number))
     }
 
-    /// Returns all signals that have a name on this system, by number.
+    /// Returns all named and real-time signals of this system, in the order of their numbers.
     pub fn all() -> impl Iterator<Item = Self> {
         Self::range()
             .map(Self)
@@ -166,8 +167,8 @@ impl Signal {
         self.0
     }
 
-    /// Returns whether the signal is a real-time one: without a predefined meaning, from `SIGRTMIN`
-    /// on.
+    /// Returns whether the signal is a real-time signal: one from `SIGRTMIN` to `SIGRTMAX`, which
+    /// have no predefined meaning.
     pub fn is_real_time(self) -> bool {
         real_time().is_some_and(|(first, last)| (first..=last).contains(&self.0))
     }

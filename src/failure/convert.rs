@@ -194,9 +194,9 @@ pub struct Unpinned<'a>(PhantomData<&'a ()>);
 )]
 pub trait NotForFailures {}
 
-/// Makes a [`Failure`] of a text formatted as by [`format!`].
+/// Makes a [`Failure`] whose error is a text, formatted as by [`format!`].
 ///
-/// The failure's location is the line of the macro. [`Failure::new`] wraps an error, and
+/// The failure's location is the line of the macro. [`Failure::new`] wraps another error, and
 /// [`Failure::context`] adds a level to a failure.
 ///
 /// # Examples

@@ -123,16 +123,20 @@ impl Reactor {
 }
 
 impl Signal {
-    /// Returns a Deferred that fires when the process receives the signal next.
+    /// Returns a Deferred that fires when the process next receives the signal.
+    ///
+    /// While the Deferred waits, the signal's earlier action is replaced: SIGTERM, for example,
+    /// neither ends the process nor stops this reactor. [`Reactor::signals`] receives every
+    /// signal, not only the next.
     ///
     /// # Cancel safety
     ///
-    /// Cancelling the Deferred, or dropping it without callbacks, ends the listening and restores
-    /// what the signal did before.
+    /// Cancelling the Deferred, or dropping it without callbacks, stops listening and restores the
+    /// earlier action, unless others still listen to the signal.
     ///
     /// # Errors
     ///
-    /// Fails with [`SignalError`] when the signal cannot be listened to, with
+    /// Fails with [`SignalError`] when no program can listen to the signal (SIGKILL, SIGSEGV), with
     /// [`Stopped`](crate::reactor::Stopped) when the reactor ends first, and with the system's
     /// errors.
     ///
@@ -161,12 +165,14 @@ impl Signal {
             .unwrap_or_else(Deferred::fail)
     }
 
-    /// Sends the signal to this process, on this thread: its action has been taken, or has been
-    /// recorded, when this returns.
+    /// Sends the signal to the calling thread of this process, as C's `raise` does.
+    ///
+    /// When this method returns, the signal's action has been taken or, while a reactor listens to
+    /// the signal, has been recorded for its next turn.
     ///
     /// # Errors
     ///
-    /// Fails with the system's errors; on Windows, for SIGKILL and for a signal without a name.
+    /// Fails with the system's errors; on Windows also for SIGKILL and for a signal without a name.
     #[doc(alias("raise_signal", "os.kill"))]
     pub fn raise(self) -> io::Result<()> {
         driver::raise(self)
