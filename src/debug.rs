@@ -37,13 +37,13 @@ use crate::context;
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Condvar, Mutex, MutexGuard, Shared, ThreadBody};
 
-/// A call that blocked the loop: see
-/// [`ReactorBuilder::watchdog`](crate::reactor::ReactorBuilder::watchdog).
+/// A call of user code that blocked the loop for longer than
+/// [`ReactorBuilder::watchdog`](crate::reactor::ReactorBuilder::watchdog) allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Blocked {
     /// The line that added the callback, spawned the task, or registered the hook.
     pub location: &'static Location<'static>,
-    /// How long the call kept the loop, without calls inside of it that were reported.
+    /// How long the call ran, without the calls inside of it that were reported separately.
     pub took: Duration,
 }
 

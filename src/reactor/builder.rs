@@ -20,7 +20,7 @@ use crate::failure::Failure;
 #[cfg(any(doc, feature = "debug"))]
 use crate::report::{self, Origin};
 
-/// The settings of a [`Reactor`] that is to be made; [`Reactor::builder`] returns one.
+/// The settings of a new [`Reactor`]. [`Reactor::builder`] returns them with their defaults.
 #[must_use = "it makes nothing until `build` is called"]
 pub struct ReactorBuilder {
     time: Time,
@@ -76,13 +76,13 @@ impl Default for ReactorBuilder {
 impl ReactorBuilder {
     /// Sets whether the reactor runs in debug mode.
     ///
-    /// Debug mode remembers where things were made, fired and awaited, so that a
+    /// Debug mode records the lines that make, fire and await Deferreds and tasks, so that a
     /// [`Failure`](crate::Failure) shows its trace and [`Reactor::dump`] shows which task waits for
     /// what. It also starts the [watchdog](ReactorBuilder::watchdog). It costs time and memory.
     ///
-    /// When this is not set, the environment variable `TORSADE_DEBUG` decides (`1` or `0`); when
-    /// that is not set either, debug mode is on in debug builds and off in release builds. Debug
-    /// mode applies to everything that is made on this thread while the reactor exists.
+    /// Default: the environment variable `TORSADE_DEBUG` (`1` or `0`); without it, on in debug
+    /// builds and off in release builds. Debug mode applies to everything that is made on this
+    /// thread while the reactor exists.
     #[doc(alias("setDebugging", "getDebugging", "set_debug"))]
     #[cfg(any(doc, feature = "debug"))]
     #[cfg_attr(docsrs, doc(cfg(feature = "debug")))]
@@ -121,7 +121,7 @@ impl ReactorBuilder {
         self
     }
 
-    /// Sets what a panic in user code does to the reactor, apart from being reported. Default:
+    /// Sets what a panic in user code does to the reactor, after it was reported. Default:
     /// [`OnPanic::Report`].
     pub fn on_panic(mut self, policy: OnPanic) -> Self {
         self.on_panic = policy;
@@ -134,34 +134,36 @@ impl ReactorBuilder {
     ///
     /// The first signal stops the reactor, a second one ends the process. Signals within 100 ms of
     /// the first count as one with it, and so do those that arrive before the loop could act on it.
-    /// When a loop has not acted for three seconds, the next signal ends the process. The handlers
-    /// that were installed before the run are restored after it; a program that ignored SIGINT
-    /// before, or had a handler for it, keeps that. A signal that was blocked when the program was
-    /// started is unblocked on the reactor's thread while it runs.
+    /// When a loop has not acted for three seconds, the next signal ends the process.
+    ///
+    /// The earlier handlers are restored after the run. If the program ignores SIGINT or has a
+    /// handler for it when the run begins, that stays in effect, and SIGINT does not stop the
+    /// reactor. A signal that was blocked when the program was started is unblocked on the
+    /// reactor's thread while the reactor runs.
     ///
     /// While a [listener](crate::signals) on this reactor receives one of these signals, that
-    /// signal does not stop the reactor. Once the reactor is stopping, for whatever reason, it
-    /// counts again, so a shutdown that hangs can always be cut short.
+    /// signal does not stop the reactor. Once the reactor is stopping, for whatever reason, these
+    /// signals count as stop signals in spite of listeners, so that a second one always ends a
+    /// shutdown that hangs.
     #[doc(alias = "installSignalHandlers")]
     pub fn stops_on_signals(mut self, stops: bool) -> Self {
         self.stops_on_signals = Some(stops);
         self
     }
 
-    /// Sets whether the process ends by the signal that stopped the reactor, once
-    /// [`run`](crate::run()) or [`Reactor::run`] has done everything else. Default: false.
+    /// Sets whether the process ends by the signal that stopped the reactor, at the end of
+    /// [`run`](crate::run()) or [`Reactor::run`]. Default: false.
     ///
     /// Without this setting, a program that was stopped by Ctrl-C returns from `main` with exit
-    /// status 0. With it, a shell sees that SIGINT ended the program, and ends a loop or a script
-    /// that runs it. Standard output is flushed first; values that the callers of `run` hold are
-    /// not dropped. The first process of a container cannot end by a signal: it exits with 128 plus
-    /// the signal's number. See also [`Reactor::stopped_by`].
+    /// status 0. With it, a shell sees that SIGINT ended the program, and a script that runs the
+    /// program ends as well. Standard output is flushed first; values that the callers of `run`
+    /// hold are not dropped. The first process of a container cannot end by a signal: it exits with
+    /// 128 plus the signal's number.
     ///
-    /// A run that fails returns its failure in any case. [`Reactor::run_until`] ends the process
-    /// where it would return [`Stopped`](super::Stopped) because of the signal; when its future has
-    /// finished, it returns the value also after a signal, and the caller asks
-    /// [`Reactor::stopped_by`]. The setting has no effect on a run that another loop drives
-    /// ([`Reactor::start`]).
+    /// A run that fails returns its failure, also after a signal. [`Reactor::run_until`] ends the
+    /// process only if the signal came before its future had finished; otherwise it returns the
+    /// value, and [`Reactor::stopped_by`] returns the signal. The setting has no effect on a run
+    /// that another loop drives ([`Reactor::start`]).
     ///
     /// # Examples
     ///
@@ -192,7 +194,8 @@ impl ReactorBuilder {
         self
     }
 
-    /// Sets the time limits of the reactor's end: see [`Reactor::set_grace`].
+    /// Sets the time limits of the reactor's end, as [`Reactor::set_grace`] does. Default:
+    /// `Grace::default()`.
     pub fn grace(mut self, grace: Grace) -> Self {
         self.grace = grace;
         self
@@ -201,12 +204,11 @@ impl ReactorBuilder {
     /// Sets the number of bytes that all connections together may hold: bytes queued for sending,
     /// and bytes that have been read and not been used. Default: `None`, which is no limit.
     ///
-    /// When the connections hold more than that after the system has taken what it takes, the
-    /// connection that holds the most is reset, and then the next one, until the others are within
-    /// the budget. The reason of those connections is
-    /// [`ReactorError::OverBudget`](super::ReactorError::OverBudget), and their queued bytes are
-    /// reported. The budget is checked once in a turn, so bytes written during one turn may exceed
-    /// it.
+    /// Once in a turn, after queued bytes were sent as far as possible, the reactor compares the
+    /// bytes that the connections hold with the budget. While they exceed it, the reactor resets
+    /// the connection that holds the most. Such a connection ends with
+    /// [`ReactorError::OverBudget`](super::ReactorError::OverBudget), and its queued bytes are
+    /// reported. Bytes written during one turn may exceed the budget.
     ///
     /// The budget is the last defence against many peers that do not read. The limits of each
     /// connection ([`Limits`](crate::transport::Limits),
@@ -258,8 +260,9 @@ impl ReactorBuilder {
         self
     }
 
-    /// Gives the reactor a clock that moves only by [`Reactor::advance`]. Its sockets are this
-    /// machine's.
+    /// Gives the reactor a clock that moves only by [`Reactor::advance`]. Its sockets are the
+    /// operating system's: for tests that need real ones. Other tests use
+    /// [`in_memory`](Self::in_memory).
     pub fn with_manual_time(mut self) -> Self {
         self.time = Time::Manual;
         self
@@ -273,8 +276,8 @@ impl ReactorBuilder {
         self
     }
 
-    /// Gives the reactor an in-memory network that delays, breaks connections and loses datagrams,
-    /// as `faults` describes, and virtual time.
+    /// Gives the reactor virtual time and an in-memory network with faults: it delays bytes, breaks
+    /// connections and loses datagrams, as `faults` describes.
     #[cfg(any(doc, feature = "testing"))]
     #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
     pub fn in_memory_with(mut self, faults: NetworkFaults) -> Self {
@@ -286,7 +289,7 @@ impl ReactorBuilder {
     ///
     /// # Errors
     ///
-    /// Fails as [`Reactor::new`] does.
+    /// Fails as [`Reactor::new`] does, also for the poller that [`poller`](Self::poller) chose.
     pub fn build(self) -> io::Result<Reactor> {
         let driver = match self.time {
             #[cfg(any(doc, feature = "testing"))]

@@ -26,27 +26,30 @@ use crate::driver::{self, Event, Interest};
 use crate::failure::Failure;
 use crate::report::{self, Origin};
 
-/// The hooks of a file descriptor that the reactor watches.
+/// The hooks of a file descriptor that the reactor watches; see [`Reactor::watch`].
 ///
 /// # Order
 ///
-/// When the descriptor is both readable and writable, `do_read` is called first. A hook that fails
+/// A hook is called in each turn in which the descriptor is ready (level-triggered). When the
+/// descriptor is both readable and writable, `do_read` is called first. A hook that fails or panics
 /// ends the watch; `connection_lost` is called once, last.
 ///
-/// The descriptor must stay open, and stay the same, for as long as it is watched.
+/// `as_fd` must return the same open descriptor for as long as it is watched.
 #[doc(alias("IReadDescriptor", "IWriteDescriptor", "IReactorFDSet"))]
 pub trait Descriptor: AsFd + 'static {
-    /// Reads from the descriptor, which is readable, or has an error or the end of file to read.
+    /// Reads from the descriptor, which is readable or has an error or the end of file to report.
+    /// The descriptor should be nonblocking: a read that blocks stops the loop.
     ///
     /// # Errors
     ///
-    /// An error ends the watch, and is the reason that [`Descriptor::connection_lost`] gets.
+    /// An error ends the watch, and is the reason that [`Descriptor::connection_lost`] gets. Return
+    /// `Ok` for [`io::ErrorKind::WouldBlock`].
     #[doc(alias = "doRead")]
     fn do_read(&mut self, watch: &Watch<Self>) -> io::Result<()>
     where
         Self: Sized;
 
-    /// Writes to the descriptor, which is writable. By default stops watching for writing.
+    /// Writes to the descriptor, which is writable. By default calls [`Watch::remove_writer`].
     ///
     /// # Errors
     ///
@@ -60,15 +63,15 @@ pub trait Descriptor: AsFd + 'static {
         Ok(())
     }
 
-    /// Called when the watch has ended: a hook failed or panicked, or the reactor ended. Is not
-    /// called after [`Watch::remove`].
+    /// Called when the watch has ended: a hook failed or panicked, or the reactor ended. Not called
+    /// after [`Watch::remove`]. The descriptor is dropped afterwards.
     fn connection_lost(&mut self, reason: &Failure) {
         let _ = reason;
     }
 }
 
-/// A handle to a watched descriptor of any type; see [`Reactor::watches`]. Clones are handles to
-/// the same descriptor; dropping a handle does not end the watch.
+/// A [`Watch`] whose type of descriptor is not known; see [`Reactor::watches`]. Clones are handles
+/// to the same descriptor; dropping a handle does not end the watch.
 #[derive(Clone)]
 pub struct AnyWatch(Weak<dyn AnyWatched>);
 
@@ -99,7 +102,8 @@ struct Watched<D> {
 }
 
 impl Reactor {
-    /// Watches a descriptor for `interest`, which the returned [`Watch`] can change.
+    /// Watches a descriptor: calls its hooks when it is ready for `interest`, which the returned
+    /// [`Watch`] can change. The reactor owns the descriptor until the watch ends.
     ///
     /// # Errors
     ///
@@ -165,8 +169,8 @@ impl Reactor {
         Ok(Watch(Rc::downgrade(&watched)))
     }
 
-    /// Returns the watched descriptors of the program, in no particular order. The reactor's own
-    /// connections and ports are not among them.
+    /// Returns a handle to each descriptor that the program watches, in no particular order.
+    /// Connections and ports of the reactor are not among them.
     ///
     /// # Examples
     ///
@@ -210,25 +214,25 @@ impl Reactor {
 }
 
 impl<D: Descriptor> Watch<D> {
-    /// Calls `do_read` from now on.
+    /// Lets the reactor call `do_read` when the descriptor is readable.
     #[doc(alias = "addReader")]
     pub fn add_reader(&self) {
         self.request(|watched| watched.reading.set(true));
     }
 
-    /// Stops calling `do_read`.
+    /// Stops the calls of `do_read`.
     #[doc(alias = "removeReader")]
     pub fn remove_reader(&self) {
         self.request(|watched| watched.reading.set(false));
     }
 
-    /// Calls `do_write` from now on.
+    /// Lets the reactor call `do_write` when the descriptor is writable.
     #[doc(alias = "addWriter")]
     pub fn add_writer(&self) {
         self.request(|watched| watched.writing.set(true));
     }
 
-    /// Stops calling `do_write`.
+    /// Stops the calls of `do_write`.
     #[doc(alias = "removeWriter")]
     pub fn remove_writer(&self) {
         self.request(|watched| watched.writing.set(false));
@@ -270,25 +274,25 @@ impl<D: Descriptor> Watch<D> {
 }
 
 impl AnyWatch {
-    /// Calls `do_read` from now on.
+    /// Lets the reactor call `do_read` when the descriptor is readable.
     #[doc(alias = "addReader")]
     pub fn add_reader(&self) {
         self.with(|watched| watched.set_reading(true));
     }
 
-    /// Stops calling `do_read`.
+    /// Stops the calls of `do_read`.
     #[doc(alias = "removeReader")]
     pub fn remove_reader(&self) {
         self.with(|watched| watched.set_reading(false));
     }
 
-    /// Calls `do_write` from now on.
+    /// Lets the reactor call `do_write` when the descriptor is writable.
     #[doc(alias = "addWriter")]
     pub fn add_writer(&self) {
         self.with(|watched| watched.set_writing(true));
     }
 
-    /// Stops calling `do_write`.
+    /// Stops the calls of `do_write`.
     #[doc(alias = "removeWriter")]
     pub fn remove_writer(&self) {
         self.with(|watched| watched.set_writing(false));
@@ -299,17 +303,17 @@ impl AnyWatch {
         self.with(|watched| !watched.is_leaving()).unwrap_or(false)
     }
 
-    /// Returns whether `do_read` is called when the descriptor can be read.
+    /// Returns whether the reactor calls `do_read` when the descriptor is readable.
     pub fn is_reading(&self) -> bool {
         self.with(AnyWatched::is_reading).unwrap_or(false)
     }
 
-    /// Returns whether `do_write` is called when the descriptor can be written.
+    /// Returns whether the reactor calls `do_write` when the descriptor is writable.
     pub fn is_writing(&self) -> bool {
         self.with(AnyWatched::is_writing).unwrap_or(false)
     }
 
-    /// Returns the line that began the watch; `None` when the watch has ended.
+    /// Returns the line that called [`Reactor::watch`]; `None` when the watch has ended.
     pub fn location(&self) -> Option<&'static Location<'static>> {
         self.with(AnyWatched::location)
     }

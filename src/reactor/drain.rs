@@ -23,18 +23,18 @@ use super::{Inner, Reactor, Tracked};
 use crate::clock::DelayedCall;
 use crate::defer::{Deferred, Resolver};
 
-/// The time limits of a reactor that ends: how long it continues to send bytes that were written
-/// before.
+/// The time limits of a reactor that stops: how long it still sends queued bytes, and waits for
+/// threads.
 ///
 /// When a reactor stops, the bytes queued on its connections are still sent, whether the program
-/// has closed the connections or not. `run` returns when all of them have been handed to the
-/// system, or after these times. A connection whose queue is not empty then is reset, where its
-/// transport has a reset, and the loss is reported as
+/// has closed the connections or not. `run` returns when the system has accepted all of them, or
+/// after these times. A connection with queued bytes left is then reset (a pipe, for instance, is
+/// closed, because it has no reset), and the loss is reported as
 /// [`ConnectionError::NotSent`](crate::ConnectionError::NotSent).
 ///
-/// The process's own standard output ([`net::Stdio`](crate::net::Stdio)) is waited for without
-/// limit, as a program that writes to it with blocking calls would wait; a second SIGINT or SIGTERM
-/// ends such a program as well.
+/// For standard output of this process ([`net::Stdio`](crate::net::Stdio)) the reactor waits
+/// without limit, as a program that writes to it with blocking calls would; a second SIGINT or
+/// SIGTERM ends such a program as well.
 ///
 /// # Examples
 ///
@@ -52,17 +52,18 @@ use crate::defer::{Deferred, Resolver};
 #[doc(alias("drain", "graceful shutdown", "SO_LINGER"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grace {
-    /// Longest time for which one peer may accept nothing. Default: 5 seconds.
+    /// Longest time for which a peer may accept no byte before its connection is given up. Default:
+    /// 5 seconds.
     pub stalled: Duration,
-    /// Longest time for all connections together. Default: 60 seconds.
+    /// Longest time to send the bytes of all connections together. Default: 60 seconds.
+    /// [`Reactor::stopped`] limits tasks that wait for the stop by the same time.
     pub total: Duration,
-    /// Longest time to wait for work that the reactor's own [thread
-    /// pool](super::Reactor::thread_pool) is still running, in real time, after the shutdown
-    /// triggers. Default: 500 milliseconds.
+    /// Longest real time, after the shutdown triggers, to wait for work that is still running on
+    /// the reactor's own [thread pool](super::Reactor::thread_pool). Default: 500 milliseconds.
     ///
-    /// The loop no longer runs then, so calls to the reactor from that work fail. Work that is
-    /// still running afterwards is reported and left alone; work that no thread has begun is
-    /// reported and dropped.
+    /// The loop does not run during that time, so calls to the reactor from that work fail. Work
+    /// that is still running afterwards is reported, and its thread continues; work that no thread
+    /// has begun is reported and dropped.
     #[doc(alias = "shutdown_timeout")]
     pub threads: Duration,
 }
@@ -101,8 +102,7 @@ enum Stage {
 }
 
 impl Reactor {
-    /// Sets the time limits of the reactor's end. They apply to a stop that comes later; see
-    /// [`Grace`].
+    /// Sets the time limits of a later [`stop`](Self::stop); see [`Grace`].
     pub fn set_grace(&self, grace: Grace) {
         self.inner().drain.grace.set(grace);
     }

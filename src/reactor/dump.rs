@@ -47,26 +47,27 @@ pub struct Dump {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Node {
-    /// The kind: `"task"`, `"Deferred"`, `"lock"`, `"sleep"`, `"delayed call"`, `"connection"`,
-    /// `"port"` and so on.
+    /// The kind of the item: `"task"`, `"Deferred"`, `"lock"`, `"sleep"`, `"delayed call"`,
+    /// `"connection"`, `"port"` and so on.
     pub kind: &'static str,
     /// The name, if the item has one.
     pub name: Option<Arc<str>>,
-    /// The line that made it.
+    /// The line that made the item.
     pub location: &'static Location<'static>,
-    /// The state, in words.
+    /// The state of the item, as text; may be empty.
     pub about: String,
     /// The items that this one waits for.
     pub waits_for: Vec<Self>,
 }
 
 impl Reactor {
-    /// Returns the live tree: all tasks, timers, connections, ports and descriptors and, in debug
-    /// mode, all Deferreds of this thread; each with the line that made it, and below it what it
-    /// waits for. Below a [lock](crate::locks) are its holders.
+    /// Returns a tree of everything that is alive: all tasks, timers, connections, ports and
+    /// descriptors and, in debug mode, all Deferreds of this thread. Each item has the line that
+    /// made it, and below it the items that it waits for. Below a [lock](crate::locks) are its
+    /// holders.
     ///
-    /// [`ReactorBuilder::dumps_on_signal`](super::ReactorBuilder::dumps_on_signal) writes the tree
-    /// of a program that is stuck.
+    /// With [`ReactorBuilder::dumps_on_signal`](super::ReactorBuilder::dumps_on_signal), SIGUSR1
+    /// makes a program that is stuck write the tree.
     ///
     /// # Examples
     ///

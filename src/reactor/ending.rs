@@ -92,18 +92,18 @@ impl Ending {
 
 impl Reactor {
     /// Waits until the reactor is stopped, by [`Reactor::stop`] or by a signal. The `main` of a
-    /// server ends with this.
+    /// server awaits this last.
     ///
-    /// The result is always `Ok`, so `main` returns in good order; it is ready at once while the
-    /// reactor is stopping.
+    /// The result is always `Ok`, so that `main` can return it. While the reactor is stopping, and
+    /// when it has ended, the future is ready at once.
     ///
     /// # Order
     ///
     /// The waiting tasks continue before the shutdown event is fired, while all connections and
-    /// ports are still open. The event waits until they have ended, so code that follows
-    /// `stopped().await` can close what it has opened; a second signal cuts it short. `main` may
-    /// take as long as it needs, spawned tasks the time of [`Grace::total`](super::Grace::total): a
-    /// task that goes on for longer is named in a warning, and dropped.
+    /// ports are still open. The event waits until these tasks have ended, so code that follows
+    /// `stopped().await` can close what it has opened. `main` may take as long as it needs. Spawned
+    /// tasks have the time of [`Grace::total`](super::Grace::total): after that a warning names one
+    /// that is left, and those that are left are dropped. A second signal ends the process.
     ///
     /// # Cancel safety
     ///

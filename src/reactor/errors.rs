@@ -1,4 +1,4 @@
-//! Reasons why a reactor refuses a call, or ends an operation.
+//! The reasons why a reactor refuses a call or ends an operation.
 
 use std::env;
 use std::io;
@@ -11,23 +11,25 @@ use crate::failure::errors;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ReactorError {
-    /// This reactor is running already, or another one is running on this thread.
+    /// The reactor cannot be run: it is running already, or another one is running on this thread.
     #[doc(alias = "ReactorAlreadyRunning")]
     AlreadyRunning,
-    /// The reactor is not running, or [`Reactor::stop`](crate::Reactor::stop) has been called.
+    /// The reactor cannot be stopped: it is not running, or [`Reactor::stop`](crate::Reactor::stop)
+    /// was called before.
     #[doc(alias = "ReactorNotRunning")]
     NotRunning,
-    /// The reactor has ended. A new one is needed.
+    /// The reactor cannot be run, because it has ended. Make a new one.
     #[doc(alias = "ReactorNotRestartable")]
     NotRestartable,
-    /// The reactor has ended or has been dropped, so nothing can be sent to it from another thread.
+    /// The reactor has ended or was dropped, so it accepts no calls from other threads.
     Ended,
-    /// A thread that runs a reactor, this one or another, was to block on a reactor.
+    /// A thread that runs a reactor (this one or another) tried to block on a reactor.
     WouldDeadlock,
-    /// Work was still running on a thread of the pool when the reactor ended.
+    /// The work was still running on a thread of the reactor's pool when the reactor ended; see
+    /// [`Grace::threads`](super::Grace::threads). Only in reports.
     StillRunning,
-    /// All connections of the reactor together held more bytes than its budget allows, and this
-    /// connection held the most.
+    /// The connection was reset: all connections of the reactor together held more bytes than the
+    /// budget allows, and this one held the most.
     ///
     /// See [`ReactorBuilder::buffer_budget`](super::ReactorBuilder::buffer_budget).
     OverBudget {
@@ -38,8 +40,7 @@ pub enum ReactorError {
         /// Number of bytes that all connections together may hold.
         limit: usize,
     },
-    /// The [`Poller`] that was chosen is not available on this system. The text lists those that
-    /// are.
+    /// The chosen [`Poller`] is not available on this system. The error's text lists the others.
     ///
     /// # Examples
     ///
@@ -54,8 +55,7 @@ pub enum ReactorError {
         name: String,
         /// Whether the environment variable `TORSADE_POLLER` named it.
         from_environment: bool,
-        /// The system's error, where the system refused a poller that it has; the source of this
-        /// error.
+        /// The system's error if the system has the poller and refused it. It is the source.
         error: Option<io::Error>,
     },
 }

@@ -3,15 +3,15 @@
 //!
 //! # The idea
 //!
-//! An event has a name; `"startup"` and `"shutdown"` are the reactor's own, any other may be fired
-//! by users. Triggers are grouped in three phases. Those *before* may return a Deferred, and the
-//! event goes on when all of them have fired or failed, while the loop turns as usual.
+//! An event has a name; the reactor fires `"startup"` and `"shutdown"`, and programs may fire any
+//! other. Triggers are grouped in three phases. Those *before* may return a Deferred, and the event
+//! goes on when all of them have fired or failed, while the loop turns as usual.
 //!
 //! # Invariants
 //!
 //! 1. Within a phase the triggers run in the order they were added.
-//! 2. One firing uses the triggers up. One that was added during a phase of the event being fired
-//!    runs in that phase, if it was not over.
+//! 2. A trigger runs once. A trigger that is added while its event is being fired runs in this
+//!    firing if its phase is not over.
 //! 3. A trigger that panics or fails is reported and does not keep the others from running.
 
 use std::cell::{Cell, RefCell};
@@ -29,11 +29,11 @@ use crate::spans;
 /// When a trigger runs: before, during or after its event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// First. The event waits for the Deferreds that triggers of this phase return.
+    /// Runs first. The event waits for the Deferreds that triggers of this phase return.
     Before,
-    /// After all triggers *before* are done. At shutdown all connections have been lost by then.
+    /// Runs after all triggers *before* are done. At shutdown all connections were closed by then.
     During,
-    /// Last.
+    /// Runs last.
     After,
 }
 
@@ -45,7 +45,7 @@ pub struct Trigger {
 }
 
 impl Trigger {
-    /// Removes the trigger. Returns `false` when the trigger has run or was removed before.
+    /// Removes the trigger. Returns `false` when it had run or was removed before.
     #[doc(alias = "removeSystemEventTrigger")]
     pub fn remove(&self) -> bool {
         let reactor = self.reactor.upgrade();
@@ -139,15 +139,18 @@ impl Reactor {
     /// `"shutdown"`, or one that the program [fires](Reactor::fire_system_event).
     ///
     /// `f` may return nothing, `Ok`/`Err`, a Deferred or an async block. The event waits for the
-    /// Deferreds and async blocks that triggers *before* it return; those of the other phases run
-    /// by themselves.
+    /// Deferreds and async blocks that triggers *before* it return, and does not wait for those of
+    /// the other phases. A panic or failure of a trigger is reported, and the event goes on.
+    ///
+    /// A trigger is called once. A trigger of an event that does not come, such as `"startup"`
+    /// when the reactor runs already, is not called.
     ///
     /// # Order
     ///
     /// Before, during, after; within a phase in the order of the calls. At shutdown the reactor
-    /// closes all connections between *before* and *during*, so a program that closes them in good
-    /// order does so *before*. A trigger *after* `"startup"` runs when the reactor runs (Twisted's
-    /// `callWhenRunning`); [`Reactor::call_soon`] does that once the reactor is running.
+    /// closes all connections between *before* and *during*, so a program that says goodbye to its
+    /// peers does so *before*. A trigger *after* `"startup"` is Twisted's `callWhenRunning`; when
+    /// the reactor runs already, use [`Reactor::call_soon`].
     ///
     /// # Examples
     ///
@@ -188,12 +191,14 @@ impl Reactor {
         trigger
     }
 
-    /// Fires an event that the program defines: runs its triggers and removes them.
+    /// Fires an event that the program defines: runs its triggers and removes them. Without
+    /// triggers it does nothing.
     ///
     /// # Order
     ///
-    /// The triggers *before* run inside this call, and so do the others unless one of the first
-    /// returns a Deferred that has not fired.
+    /// The triggers *before* the event run inside this call. If the event has to wait for none of
+    /// them, the triggers of the other phases run inside this call as well; otherwise they run in a
+    /// later turn, when the Deferreds of the triggers *before* have fired.
     #[doc(alias = "fireSystemEvent")]
     pub fn fire_system_event(&self, event: &str) {
         self.fire(

@@ -4,9 +4,9 @@
 //! # The idea
 //!
 //! A host loop (of tokio, calloop, glib, a game, or a plain `poll`) waits for the reactor's
-//! descriptor and for [`Reactor::poll_timeout`], then turns the reactor once. What the host's code
-//! asks of the reactor between two turns makes the descriptor readable (`HostNotifier`);
-//! [`Reactor::start`] and [`Reactor::finish`] stand for the two ends of a run.
+//! descriptor and for [`Reactor::poll_timeout`], then turns the reactor once. Requests that the
+//! host's code makes between two turns make the descriptor readable (`HostNotifier`);
+//! [`Reactor::start`] and [`Reactor::finish`] begin and end a run.
 //!
 //! # Invariants
 //!
@@ -32,16 +32,19 @@ impl Reactor {
     ///
     /// [Hosts](crate::guide::hosts) has recipes for tokio, calloop, glib and poll(2).
     ///
-    /// The host loop then repeats three steps until [`Reactor::has_ended`]. It waits until the
-    /// reactor's descriptor ([`AsFd`]) is readable or [`Reactor::poll_timeout`] has passed,
-    /// whichever comes first; calls [`Reactor::run_until_current`]; and calls
-    /// `do_iteration(Some(Duration::ZERO))` ([`Reactor::do_iteration`]; with `None` it would wait).
-    /// The descriptor may be watched level-triggered or edge-triggered. Calls of the host's code in
-    /// between (`spawn`, `call_later`, `connect`, `write`, `stop`) make the descriptor readable and
-    /// need no other care.
+    /// The host loop then repeats three steps until [`Reactor::has_ended`] returns true:
+    ///
+    /// 1. It waits until the reactor's descriptor ([`AsFd`]) is readable or
+    ///    [`Reactor::poll_timeout`] has passed, whichever comes first.
+    /// 2. It calls [`Reactor::run_until_current`].
+    /// 3. It calls [`Reactor::do_iteration`] with `Some(Duration::ZERO)`, which does not wait.
+    ///
+    /// The descriptor may be watched level-triggered or edge-triggered. Between two turns the
+    /// host's code may use the reactor and its handles (`spawn`, `call_later`, `connect`, `write`,
+    /// `stop`): each such call makes the descriptor readable.
     ///
     /// A signal interrupts the host's wait, on Unix with `EINTR`. That is no error: the host
-    /// continues with the other two steps, in which the reactor finds the signal.
+    /// continues with steps 2 and 3, in which the reactor handles the signal.
     ///
     /// [`Reactor::stop`] works as it does in [`Reactor::run`]: the turns that follow fire the
     /// shutdown event and close what is open. A host that leaves its loop first calls
@@ -181,12 +184,13 @@ impl Reactor {
         }
     }
 
-    /// Makes this reactor the current one of this thread until the guard is dropped, outside a
-    /// turn.
+    /// Makes this reactor the current one of this thread until the guard is dropped: for code that
+    /// runs outside the turns of the reactor.
     ///
-    /// Meanwhile [`spawn`](crate::spawn()), [`Reactor::current`] and everything built on them work
-    /// as in a turn, and unhandled failures are reported to this reactor. Nothing runs before the
-    /// reactor's next turn. Guards must be dropped in the reverse order of their making.
+    /// While the guard lives, [`spawn`](crate::spawn()), [`Reactor::current`] and everything built
+    /// on them work as in a turn, and unhandled failures are reported to this reactor. Tasks and
+    /// calls run only in the reactor's next turn. Guards must be dropped in the reverse order of
+    /// their making.
     ///
     /// # Examples
     ///
@@ -251,7 +255,7 @@ impl Reactor {
     }
 }
 
-/// The guard that [`Reactor::enter`] returns.
+/// The guard that [`Reactor::enter`] returns. Dropping it restores the earlier current reactor.
 pub struct EnterGuard {
     before: Option<Reactor>,
     #[cfg(feature = "tokio-rt")]

@@ -192,9 +192,9 @@ impl Reactor {
 impl Inner {
     /// Adds an object to the table of those that are only tracked; returns its key.
     ///
-    /// Fails when the reactor has ended.
+    /// # Errors
     ///
-    /// When the reactor has ended.
+    /// Fails when the reactor has ended.
     pub(crate) fn track(&self, dump_item: Rc<dyn Tracked>) -> io::Result<usize> {
         self.check_has_not_ended()?;
         let key = self.tracked.borrow_mut().insert_with(|_| dump_item);

@@ -2,10 +2,11 @@
 //!
 //! # The idea
 //!
-//! A reactor is a value and a cheap handle: clones refer to the same reactor. It owns a *driver*
-//! (the machine, or one in memory), a heap of timers, an executor for tasks and calls, and a table
-//! of *handlers*, which own the sockets and descriptors that the driver watches. The layers above
-//! add methods to `Reactor`: `listen` and `connect`, for instance, are in [`net`](crate::net).
+//! A [`Reactor`] is a cheap handle: clones refer to the same reactor. The reactor owns a *driver*
+//! (which calls the operating system, or imitates it in memory), a heap of timers, an executor for
+//! tasks and calls, and a table of *handlers*, which own the sockets and descriptors that the
+//! driver watches. Other modules add methods to `Reactor`: `listen` and `connect`, for instance,
+//! are in [`net`](crate::net).
 //!
 //! # One turn
 //!
@@ -24,12 +25,14 @@
 //! Before step 1 the listeners for [signals](crate::signals) get the signals that have arrived.
 //!
 //! A step that takes long, or has processed a large number of entries, stops in the middle of its
-//! list and continues there in the next turn. A handler that has used its share and has more to do
-//! goes behind all others (private module `share`). A time limit that has come due takes effect at
-//! the end of step 4, after the driver has been polled once more and the tasks that this woke have
-//! run: a result that arrived in time is never discarded.
+//! list and continues there in the next turn. So does a connection with much to do, after all
+//! others. A time limit that has come due takes effect at the end of step 4, after the driver has
+//! been polled once more and the tasks that this woke have run: a result that arrived in time is
+//! never discarded.
 //!
 //! # States
+//!
+//! The errors are variants of [`ReactorError`].
 //!
 //! | state      | `run`            | `stop`             | next state                                  |
 //! |------------|------------------|--------------------|---------------------------------------------|
@@ -40,10 +43,10 @@
 //!
 //! # Invariants
 //!
-//! 1. User code runs from a turn, and nothing of the reactor is borrowed while it runs.
-//! 2. What becomes ready during a step waits for the next turn, so a task or call that re-schedules
-//!    itself starves nothing.
-//! 3. A handler's key is valid until the handler is removed, and is never given to another handler.
+//! 1. User code runs in a turn, and nothing of the reactor is borrowed while it runs.
+//! 2. A task or call that becomes ready during a step waits for the next turn, so a task or call
+//!    that re-schedules itself does not keep others from running.
+//! 3. A handler's key is valid until the handler is removed, and never names another handler.
 //! 4. A reactor that has ended holds no task, timer, handler or call, and accepts none.
 //!
 //! The [glossary](crate::guide::glossary) defines the terms:
@@ -150,28 +153,27 @@ use crate::task::{Executor, Task, TaskInfo};
 /// When the reactor is stopped before `main` has returned, `run` drops `main`'s future and returns
 /// `Ok`.
 ///
-/// A server's `main` ends with [`Reactor::stopped`]. A `main` that opens a port and returns at once
-/// closes the port again; that is reported when no peer has connected by then.
+/// The `main` of a server awaits [`Reactor::stopped`] last. If `main` returns earlier, its ports
+/// are closed, and a warning is logged when no peer has connected by then.
 ///
 /// After Ctrl-C this function returns `Ok`, so the exit status of most programs is 0 then. With
 /// [`ReactorBuilder::ends_by_signal`] the process ends by the signal instead, as a shell expects.
 ///
-/// There is no `twistd`: a program is a binary of its own, which a service manager starts, restarts
-/// and logs. [`services`](crate::services) has what `twistd` and `Application` do inside the
-/// program.
+/// There is no `twistd`: a service manager starts, restarts and logs the program;
+/// [`services`](crate::services) starts and stops the parts of a program in order.
 ///
-/// A program that needs other settings, such as [`ReactorBuilder::dumps_on_signal`], calls
-/// [`ReactorBuilder::run`], which does the same.
+/// [`ReactorBuilder::run`] does the same with other settings.
 ///
 /// # Errors
 ///
-/// Fails with what `main` returned; with the system's error when the reactor could not be made; and
+/// Fails with the failure that `main` returned; with the system's error when the reactor could not
+/// be made; with [`ReactorError::AlreadyRunning`] when a reactor is running on this thread; and
 /// with [`ConnectionError::NotSent`](crate::ConnectionError::NotSent) when bytes written to
 /// standard output through [`net::Stdio`](crate::net::Stdio) could not be written, unless the
 /// reader of standard output closed it.
 ///
 /// Bytes that `main` has written to other connections are sent before this function returns, within
-/// the limits of [`Grace`]. Bytes that could not be sent are reported.
+/// the limits of [`Grace`]. Bytes that could not be sent are [reported](crate::report).
 ///
 /// # Panics
 ///
@@ -203,9 +205,19 @@ pub fn run(main: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) -> Result<(),
 /// returns a handle for other threads. Several reactors may exist on a thread, and one of them runs
 /// at a time.
 ///
+/// | to run a reactor               | use                                              |
+/// |--------------------------------|--------------------------------------------------|
+/// | as the `main` of a program     | [`torsade::run`](run()), [`ReactorBuilder::run`] |
+/// | until a future has a value     | [`Reactor::run_until`]                           |
+/// | until it is stopped            | [`Reactor::run`]                                 |
+/// | in the loop of another library | [`Reactor::start`]                               |
+/// | one turn at a time             | [`Reactor::iterate`]                             |
+/// | in a test                      | [`testing::run`](crate::testing::run())          |
+///
 /// A reactor that ends, by [`Reactor::stop`] or because the future it ran has finished, drops
-/// everything it holds. A reactor that is never run is freed with its last handle; calls, tasks,
-/// protocols and descriptors that were given to it and hold a handle themselves keep it alive.
+/// everything it holds. A reactor that is never run is freed with its last handle. Tasks, calls,
+/// protocols and descriptors that the reactor holds and that hold a handle to it are a reference
+/// cycle: they keep such a reactor alive.
 ///
 /// # Examples
 ///
@@ -294,25 +306,25 @@ enum State {
     Ended,
 }
 
-/// What a panic in user code does to the reactor, apart from being reported.
+/// What a panic in user code does to the reactor, after it was [reported](crate::report).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnPanic {
-    /// Nothing: the loop goes on.
+    /// Continues the loop.
     #[default]
     Report,
-    /// The reactor is stopped.
+    /// Stops the reactor, as [`Reactor::stop`] does.
     Stop,
-    /// The process is aborted.
+    /// Aborts the process.
     Abort,
-    /// The panic leaves `run` when the turn is over: the first one, if there are several. The
-    /// reactor ends without shutdown triggers. Tests use this.
+    /// Ends the reactor without shutdown triggers: when the turn is over, `run` panics with the
+    /// first panic of the turn. For tests.
     Unwind,
 }
 
 /// # Construction
 impl Reactor {
-    /// Makes a reactor on this machine's sockets and clock.
+    /// Makes a reactor that uses the operating system's sockets and clock. It does not run yet.
     ///
     /// # Errors
     ///
@@ -326,7 +338,7 @@ impl Reactor {
     /// Makes a reactor with an in-memory network and virtual time.
     ///
     /// When there is nothing to do, the clock jumps to the next deadline. While the reactor waits
-    /// for work on threads, its time stands still.
+    /// for work on threads, its time stands still ([`Reactor::spawn_blocking`] says for how long).
     ///
     /// # Errors
     ///
@@ -418,7 +430,8 @@ impl Reactor {
 
 /// # Running and stopping
 impl Reactor {
-    /// Runs the reactor until [`Reactor::stop`] or [`Reactor::crash`] is called.
+    /// Runs the reactor until [`Reactor::stop`] or [`Reactor::crash`] is called, or until a signal
+    /// stops it ([`ReactorBuilder::stops_on_signals`]).
     ///
     /// # Errors
     ///
@@ -486,8 +499,8 @@ impl Reactor {
     /// Stops the reactor: the shutdown triggers run from the loop's next turn on, then `run`
     /// returns.
     ///
-    /// Bytes that were written to connections before are sent between the triggers *before* the
-    /// shutdown and those *during* it, within the limits of [`Grace`].
+    /// Bytes that are queued on connections are sent between the triggers *before* the shutdown and
+    /// those *during* it, within the limits of [`Grace`].
     ///
     /// # Errors
     ///
@@ -503,8 +516,8 @@ impl Reactor {
         Ok(())
     }
 
-    /// Leaves the loop after this turn, without shutdown triggers. Everything stays, and the
-    /// reactor can be run again.
+    /// Leaves the loop after this turn, without shutdown triggers. Does nothing unless the reactor
+    /// runs. Connections, tasks and timers stay, and the reactor can be run again.
     pub fn crash(&self) {
         if matches!(self.0.state.get(), State::Running | State::Stopping) {
             self.0.state.set(State::New);
@@ -544,7 +557,8 @@ impl Reactor {
             .spawn_named(Some(name.into()), future, location)
     }
 
-    /// Starts a future as a task. The loop's next batch polls it first.
+    /// Starts a future as a task. Its first poll is in the loop's next
+    /// [batch](crate::guide::glossary#batch).
     ///
     /// A panic of a task that is not awaited is reported, and so is its error in
     /// `Result<(), Failure>` or the other types that [`Task`] lists. An error in a result of any
@@ -554,8 +568,8 @@ impl Reactor {
         self.0.executor.spawn(future, Location::caller())
     }
 
-    /// Calls `f` from the loop's next batch, in the order of the calls, together with the tasks
-    /// that are ready.
+    /// Calls `f` in the loop's next [batch](crate::guide::glossary#batch), in order with other such
+    /// calls and with the tasks that are ready. A panic in `f` is reported.
     #[doc(alias = "callLater(0)")]
     #[track_caller]
     pub fn call_soon(&self, f: impl FnOnce() + 'static) {
@@ -739,8 +753,8 @@ impl Clock for Reactor {}
 /// [`Reactor::start`]. It stays the same for the reactor's whole life, and may be watched
 /// level-triggered or edge-triggered.
 ///
-/// [`Poller::Poll`] has no descriptor of its own: a thread waits for the reactor and makes this one
-/// readable. That thread is started when the descriptor is first requested, and each turn then
+/// poll(2) has no descriptor: with [`Poller::Poll`] a thread waits for the reactor and makes this
+/// one readable. That thread is started when the descriptor is first requested, and each turn then
 /// costs two thread switches.
 ///
 /// The descriptor of an in-memory reactor becomes readable only when another thread has sent a call
@@ -770,7 +784,7 @@ impl fmt::Debug for Reactor {
     }
 }
 
-/// The reactor was stopped before the operation had finished.
+/// The error of an operation that had not finished when the reactor was stopped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stopped;
 

@@ -1,4 +1,4 @@
-//! The way to a reactor from other threads: [`Remote`].
+//! The handle to a reactor for other threads: [`Remote`].
 
 use std::fmt;
 use std::panic::Location;
@@ -10,12 +10,16 @@ use crate::spans;
 use crate::sync::Shared;
 use crate::task::{Inbox, RemoteCall};
 
-/// A handle that other threads may hold: it sends calls to the reactor's thread.
+/// A handle to a reactor for other threads: it sends calls to the reactor's thread.
+///
+/// [`Remote::call`] returns no result, [`Remote::blocking_call`] waits for one, and
+/// [`Remote::spawn`] starts a task whose result can be awaited.
 ///
 /// # Order
 ///
-/// The calls of one thread run in the order they were made, on the reactor's thread, each in a turn
-/// of the loop, never inside anything else. A burst of calls costs one wake.
+/// The calls of one thread run in the order in which they were made, in a turn of the loop, and
+/// never inside a callback, hook or task. Several calls before the loop takes them in cost one
+/// wake.
 ///
 /// # Examples
 ///
@@ -48,12 +52,14 @@ impl Remote {
         }
     }
 
-    /// Calls `f` on the reactor's thread.
+    /// Calls `f` on the reactor's thread, and does not wait for that. When the reactor is not
+    /// running, `f` is called once it runs. When the reactor ends before it has called `f`, `f` is
+    /// dropped.
     ///
     /// # Errors
     ///
-    /// Fails with [`ReactorError::Ended`] when the reactor has ended; `f` is dropped here without
-    /// being called.
+    /// Fails with [`ReactorError::Ended`] when the reactor has ended; `f` is then dropped on this
+    /// thread without being called.
     #[doc(alias("callFromThread", "call_from_thread", "call_soon_threadsafe"))]
     #[track_caller]
     pub fn call(&self, f: impl FnOnce() + Send + 'static) -> Result<(), ReactorError> {
@@ -66,8 +72,8 @@ impl Remote {
             .map_err(|_| ReactorError::Ended)
     }
 
-    /// Stops the reactor, from its next turn on; when it is not running yet, as soon as it is.
-    /// Further calls have no effect.
+    /// Stops the reactor, as [`Reactor::stop`] does, in its next turn; when it is not running yet,
+    /// as soon as it runs. Further calls have no effect.
     ///
     /// # Errors
     ///

@@ -20,8 +20,8 @@ use crate::task::{Caller, RemoteCall};
 
 /// Fires a Deferred from any thread; see [`RemoteResolver::pair`].
 ///
-/// Firing posts the result to the reactor's thread, where the callbacks run in a turn of the loop.
-/// Dropped unfired, it abandons the Deferred.
+/// Firing sends the result to the reactor's thread, where the callbacks run in a turn of the loop.
+/// A resolver that is dropped unfired abandons the Deferred.
 #[must_use = "dropped unfired, it abandons its Deferred"]
 pub struct RemoteResolver<T: Send + 'static> {
     remote: Remote,
@@ -39,8 +39,8 @@ impl<T: Send + 'static> RemoteResolver<T> {
     /// Makes a Deferred and the resolver that fires it from another thread.
     ///
     /// For work in a pool of threads, [`Reactor::spawn_blocking`] is simpler. On an in-memory
-    /// reactor the time goes on while the Deferred waits, since nothing is known of the thread
-    /// that will fire it.
+    /// reactor virtual time goes on while the Deferred waits, because the reactor does not know
+    /// which thread will fire it.
     ///
     /// # Errors
     ///
@@ -111,7 +111,8 @@ impl<T: Send + 'static> RemoteResolver<T> {
     ///
     /// # Errors
     ///
-    /// [`ReactorError::Ended`] when the reactor has ended; the value is dropped here.
+    /// Fails with [`ReactorError::Ended`] when the reactor has ended; the value is then dropped on
+    /// this thread.
     #[track_caller]
     pub fn callback(self, value: T) -> Result<(), ReactorError> {
         self.resolve(Ok(value))
@@ -121,25 +122,25 @@ impl<T: Send + 'static> RemoteResolver<T> {
     ///
     /// # Errors
     ///
-    /// As for [`callback`](Self::callback).
+    /// Fails as [`callback`](Self::callback) does.
     #[track_caller]
     pub fn errback(self, failure: impl Into<Failure>) -> Result<(), ReactorError> {
         self.resolve(Err(failure.into()))
     }
 
-    /// Fires the Deferred with a result. When it was cancelled before, the result is dropped on the
-    /// reactor's thread.
+    /// Fires the Deferred with a result. If the Deferred was cancelled before, the reactor's thread
+    /// drops the result.
     ///
     /// # Errors
     ///
-    /// As for [`callback`](Self::callback).
+    /// Fails as [`callback`](Self::callback) does.
     #[track_caller]
     pub fn resolve(mut self, result: Result<T, Failure>) -> Result<(), ReactorError> {
         self.result = Some((result, Location::caller()));
         self.send()
     }
 
-    /// Returns whether the Deferred was cancelled, so that no result is wanted any more.
+    /// Returns whether the Deferred was cancelled; the thread can then stop its work.
     pub fn is_cancelled(&self) -> bool {
         self.is_cancelled.load(Ordering::SeqCst)
     }

@@ -25,12 +25,13 @@ use crate::spans;
 use crate::task::{self, Caller, Executor, RemoteCall};
 
 impl Remote {
-    /// Calls `make` on the reactor's thread and starts the future that it returns, which need not
-    /// be `Send`.
+    /// Calls `make` on the reactor's thread and starts the future that `make` returns as a task.
+    /// The future need not be `Send`.
     ///
     /// # Errors
     ///
-    /// Fails with [`ReactorError::Ended`] when the reactor has ended; `make` is dropped here.
+    /// Fails with [`ReactorError::Ended`] when the reactor has ended; `make` is then dropped on
+    /// this thread.
     ///
     /// # Examples
     ///
@@ -87,14 +88,16 @@ impl Remote {
 
     /// Calls `f` on the reactor's thread, and blocks this thread until there is a result.
     ///
-    /// `f` may return nothing, `Ok`/`Err`, a Deferred or an async block, which is waited for. A
-    /// panic in it becomes a failure. When the reactor is not running yet, this waits until it is.
+    /// `f` may return nothing, `Ok`/`Err`, or a Deferred or an async block, for whose result the
+    /// call waits. A panic in `f` becomes a failure. When the reactor is not running yet, this call
+    /// waits until it runs.
     ///
     /// # Errors
     ///
-    /// Fails with the failure of `f`; with [`ReactorError::Ended`] when the reactor has ended; with
-    /// [`Stopped`] when it ends meanwhile; and with [`ReactorError::WouldDeadlock`] on the
-    /// reactor's own thread, and on any thread that is in a turn of a reactor.
+    /// Fails with the failure of `f`; with [`ReactorError::Ended`] when the reactor has ended, or
+    /// ends before it calls `f`; with [`Stopped`] when it ends while a Deferred or async block
+    /// waits; and with [`ReactorError::WouldDeadlock`] on the reactor's own thread, and on any
+    /// thread that is in a turn of a reactor.
     ///
     /// # Examples
     ///
@@ -171,8 +174,9 @@ impl Remote {
 
 /// A task that another thread has started; see [`Remote::spawn`].
 ///
-/// Awaiting it, on any thread, returns the result; [`RemoteTask::join`] blocks a thread that runs
-/// no reactor. Dropping it detaches the task, which continues.
+/// Awaiting the `RemoteTask`, on any thread, returns the result; [`RemoteTask::join`] blocks a
+/// thread that runs no reactor. Dropping the `RemoteTask` detaches the task, which continues (a
+/// polled [`Task`](crate::Task) would be cancelled).
 #[must_use = "a task runs by itself, but its result is lost"]
 pub struct RemoteTask<T> {
     receiver: oneshot::Receiver<Result<T, Failure>>,
@@ -182,8 +186,8 @@ pub struct RemoteTask<T> {
 }
 
 impl<T: Send + 'static> RemoteTask<T> {
-    /// Cancels the task: its future is dropped on the reactor's thread, and the result is
-    /// [`Cancelled`], unless the task has finished already.
+    /// Cancels the task unless it has finished: the reactor's thread drops its future, and the
+    /// result is [`Cancelled`].
     #[doc(alias = "abort")]
     pub fn cancel(&mut self) {
         if let Some(cancel) = self.cancel.take() {
@@ -195,9 +199,9 @@ impl<T: Send + 'static> RemoteTask<T> {
     ///
     /// # Errors
     ///
-    /// Fails with the task's panic, with [`Cancelled`], with [`ReactorError::Ended`] when the
-    /// reactor ended first, and with [`ReactorError::WouldDeadlock`] as [`Remote::blocking_call`]
-    /// does.
+    /// Fails with the task's panic; with [`Cancelled`] after [`cancel`](Self::cancel); with
+    /// [`ReactorError::Ended`] when the reactor ended first; and with
+    /// [`ReactorError::WouldDeadlock`] as [`Remote::blocking_call`] does.
     #[track_caller]
     pub fn join(self) -> Result<T, Failure> {
         self.remote.may_wait()?;

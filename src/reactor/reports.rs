@@ -11,11 +11,12 @@ pub(super) type Hook = Rc<dyn Fn(&Report)>;
 
 /// # Reports
 impl Reactor {
-    /// Calls `hook` with every panic and unhandled failure, instead of writing them to `tracing` or
-    /// standard error.
+    /// Calls `hook` with every panic and unhandled failure. Without a hook, the reactor writes them
+    /// to `tracing` or standard error (see [`report`](crate::report)).
     ///
-    /// All hooks that were added are called, in the order of the calls, until the reactor ends. A
-    /// test that expects reports needs no hook: see
+    /// Each call adds a hook; all hooks are called, in the order in which they were added, until
+    /// the reactor ends. When a hook panics, the report and the panic are written as without a
+    /// hook. A test that expects reports needs no hook: see
     /// [`testing::take_reports`](crate::testing::take_reports).
     ///
     /// # Examples

@@ -228,12 +228,14 @@ impl Inner {
 impl Reactor {
     /// Returns the signal that stopped the reactor, or `None` when no signal did.
     ///
-    /// A signal that arrived when the reactor was stopping already has not stopped it. See
+    /// A signal that arrives while the reactor is stopping does not count. See
     /// [`ReactorBuilder::stops_on_signals`](super::ReactorBuilder::stops_on_signals).
     ///
-    /// A program that was ended by a signal shows that to its parent by ending by the same signal.
-    /// The first process of a container cannot: the kernel ends it by no signal that it does not
-    /// handle itself. It exits with 128 plus the signal's number, as shells do.
+    /// By convention a program that a signal has stopped ends by that signal, so that its parent
+    /// sees the reason. [`ReactorBuilder::ends_by_signal`](super::ReactorBuilder::ends_by_signal)
+    /// does that; the example shows it by hand. The kernel does not end the first process of a
+    /// container by such a signal, so that process exits with 128 plus the signal's number, as
+    /// shells do.
     ///
     /// # Examples
     ///

@@ -53,20 +53,21 @@ pub(super) struct Threads {
 
 /// # Threads
 impl Reactor {
-    /// Runs `f` on a thread of the reactor's own pool and returns its result. For calls that block
-    /// or take long.
+    /// Runs `f` on a thread of the reactor's own pool, and returns a Deferred with its result: for
+    /// calls that block or take long.
     ///
     /// A panic in `f` becomes a [`Failure`]. Cancelling the Deferred removes `f` from the queue
-    /// when no thread has begun it. Work that has begun continues; its result is dropped on this
-    /// thread, and its [`CancelToken::current`] is cancelled, so that `f` can ask for that and
-    /// return early. [`ThreadPool::spawn_blocking`] uses another pool.
-    ///
-    /// On an in-memory reactor the time stands still while the work runs, unless the work itself
-    /// waits for this reactor ([`Remote::blocking_call`](super::Remote::blocking_call),
-    /// [`RemoteTask::join`](super::RemoteTask::join)). Work that takes longer than five real
-    /// seconds no longer holds back a deadline that is nearer than that, so a time limit ends the
-    /// waiting for work that never ends. Task-locals that are
+    /// when no thread has begun it. If a thread has begun `f`, it continues: the Deferred's
+    /// [`CancelToken`] is cancelled, which `f` can check with [`CancelToken::current`] to return
+    /// early, and the result is dropped on the reactor's thread.
+    /// [`ThreadPool::spawn_blocking`] uses another pool. Task-locals that are
     /// [`shared`](crate::task::TaskLocal::shared) are set in `f`.
+    ///
+    /// On an in-memory reactor virtual time stands still while the work runs, unless the work
+    /// itself waits for this reactor ([`Remote::blocking_call`](super::Remote::blocking_call),
+    /// [`RemoteTask::join`](super::RemoteTask::join)). After five seconds of real time (or as long
+    /// as the virtual time to the next deadline, if that is longer) the clock moves to that
+    /// deadline, so that a time limit ends the wait for work that never ends.
     ///
     /// # Errors
     ///
@@ -110,10 +111,10 @@ impl Reactor {
         self.thread_pool().spawn_blocking(self, f)
     }
 
-    /// Returns the reactor's own thread pool, which has at most ten threads until
-    /// [`ThreadPool::adjust`] changes that.
+    /// Returns the reactor's own thread pool. It has at most ten threads; [`ThreadPool::adjust`]
+    /// changes that.
     ///
-    /// The pool is made by the first call and stopped when the reactor ends: see
+    /// The first call makes the pool. The end of the reactor stops it: see
     /// [`Grace::threads`](super::Grace::threads).
     #[doc(alias("getThreadPool", "suggestThreadPoolSize", "max_blocking_threads"))]
     pub fn thread_pool(&self) -> ThreadPool {

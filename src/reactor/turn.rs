@@ -28,9 +28,9 @@ type Main<T> = Option<Result<T, Box<dyn Any + Send>>>;
 
 /// # Single turns
 impl Reactor {
-    /// Runs steps 1 to 4 of a turn: everything that needs no I/O. See the [module](crate::reactor).
+    /// Runs steps 1 to 4 of a [turn](crate::reactor#one-turn): everything that needs no I/O.
     ///
-    /// For loops that drive a reactor from outside: see [`Reactor::start`].
+    /// For a loop that drives the reactor: see [`Reactor::start`].
     ///
     /// # Panics
     ///
@@ -43,10 +43,13 @@ impl Reactor {
         self.rethrow();
     }
 
-    /// Runs steps 5 to 7 of a turn: flushes write queues, waits for I/O, and handles it.
+    /// Runs steps 5 to 7 of a [turn](crate::reactor#one-turn): flushes write queues, waits for I/O,
+    /// and handles its events.
     ///
-    /// It waits for at most `delay` (`None`: without limit), not at all if tasks are ready, and not
-    /// longer than until the next deadline.
+    /// Waits at most for `delay` (`None`: no limit) and at most until the next deadline; does not
+    /// wait if tasks are ready.
+    ///
+    /// For a loop that drives the reactor: see [`Reactor::start`].
     ///
     /// # Panics
     ///
@@ -59,7 +62,7 @@ impl Reactor {
         self.rethrow();
     }
 
-    /// Runs one whole turn, waiting for I/O for at most `delay`.
+    /// Runs one whole [turn](crate::reactor#one-turn), and waits for I/O at most for `delay`.
     ///
     /// # Panics
     ///
@@ -73,12 +76,13 @@ impl Reactor {
         self.rethrow();
     }
 
-    /// Returns how long the loop may sleep: zero when something is ready, else the time until the
-    /// next deadline; `None` when there is no timer.
+    /// Returns how long a host loop may wait for the reactor's descriptor: zero when something is
+    /// ready, otherwise the time until the next deadline; `None` when there is no timer.
     ///
-    /// After a [`Reactor::do_iteration`] that found events it is zero as well: one call handles at
-    /// most 1,024 of them, and an edge-triggered host is notified of the rest only once. (Twisted
-    /// calls it `timeout`, which here limits a future: [`Clock::timeout`](crate::Clock::timeout).)
+    /// After a [`Reactor::do_iteration`] that found events, the result is zero as well: one call
+    /// handles at most 1,024 of them, and an edge-triggered host is notified of the rest only once.
+    /// (Twisted's name is `timeout`. Here [`Clock::timeout`](crate::Clock::timeout) limits a
+    /// future.)
     #[doc(alias = "timeout")]
     pub fn poll_timeout(&self) -> Option<Duration> {
         let inner = self.inner();
@@ -90,14 +94,14 @@ impl Reactor {
         Some(deadline.saturating_duration_since(inner.clock_now()))
     }
 
-    /// Advances the clock of a reactor in memory or with manual time by `step`: all timers that
-    /// become due run, each at its own deadline, and so does everything that follows from them.
+    /// Advances the clock of a reactor in memory or with manual time by `step`. All timers that
+    /// become due are called, each at its own deadline, and the loop turns until nothing is ready.
     ///
     /// # Panics
     ///
-    /// Panics when the reactor's time is the real one, and when called from inside a turn, that is,
-    /// from a task, a callback or a hook: these wait with [`Clock::sleep`](crate::Clock::sleep)
-    /// while the reactor in memory runs and moves its time itself.
+    /// Panics when the reactor's time is real time, and when called from inside a turn, that is,
+    /// from a task, a callback or a hook. On an in-memory reactor these wait with
+    /// [`Clock::sleep`](crate::Clock::sleep), for which the running reactor moves its time.
     #[track_caller]
     pub fn advance(&self, step: Duration) {
         let inner = self.inner();

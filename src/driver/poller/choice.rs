@@ -5,7 +5,8 @@ use std::io;
 
 /// A system call that waits for many descriptors.
 ///
-/// See the guide's page [`pollers`](crate::guide::pollers) for which to use when.
+/// [`ReactorBuilder::poller`](crate::ReactorBuilder::poller) chooses one; the guide's page
+/// [`pollers`](crate::guide::pollers) says which to use when.
 ///
 /// # Examples
 ///
@@ -60,7 +61,7 @@ impl Poller {
         None
     };
 
-    /// Returns the pollers of this system, the default one first. A sandbox may still refuse one.
+    /// Returns the pollers of this system, the default one first. A sandbox may refuse some.
     pub fn available() -> &'static [Self] {
         const AVAILABLE: &[Poller] = match Poller::SYSTEM {
             #[cfg(not(unix))]

@@ -53,16 +53,16 @@ impl Event {
     }
 }
 
-/// The readiness of a descriptor that is reported.
+/// The readiness of a descriptor for which the reactor calls its hooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interest {
-    /// No readiness. A hang-up is reported at most once.
+    /// Neither reading nor writing. A hang-up is reported at most once.
     Nothing,
-    /// Reads that will not block.
+    /// Reading: a read will not block.
     Read,
-    /// Writes that will not block.
+    /// Writing: a write will not block.
     Write,
-    /// Reads and writes that will not block.
+    /// Reading and writing.
     Both,
 }
 
