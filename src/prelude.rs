@@ -1,5 +1,8 @@
 //! The names that most programs use, in one import: `use torsade::prelude::*;`.
 //!
+//! [`Clock`] is a trait: with it in scope a [`Reactor`] has `sleep`, `call_later` and `timeout`.
+//! The prelude has no `run`, because programs call [`torsade::run`](crate::run()) by that name.
+//!
 //! # Examples
 //!
 //! ```

@@ -1,21 +1,26 @@
-//! Reports of unhandled panics in user code, and of failures at the end of their chain.
+//! Reports of panics in user code, and of failures that no code has handled.
 //!
 //! # The idea
 //!
-//! A failure must not vanish. Code that finds a failure without an owner calls `deliver`; code that
-//! runs user code wraps it in `contain`. A running reactor sets its *sink* for its own thread;
-//! without one, reports go to `tracing` (target `torsade::report`) and, if it has no subscriber for
-//! them, to standard error: silence is never the default.
+//! A failure must not vanish. A [`Report`] is made when user code that a reactor calls panics, when
+//! a Deferred or a task with a failure is dropped and nothing has received the failure, and when
+//! bytes that were written could not be sent. [`Failure::report`] reports a failure that the
+//! program has caught.
+//!
+//! Reports go to the hooks that were added with [`Reactor::on_report`](crate::Reactor::on_report).
+//! Without a hook, or outside a reactor, they go to `tracing` (target `torsade::report`, level
+//! `ERROR`) and, if `tracing` has no subscriber for them, to standard error.
+//! [`OnPanic`](crate::OnPanic) says what a panic does besides.
 //!
 //! # Invariants
 //!
-//! 1. Nothing is borrowed while a sink runs; a sink may itself cause reports.
-//! 2. `contain` and `deliver` never unwind, whatever the code they run, the sink or a destructor
-//!    does.
-//! 3. Where no reactor contains it, an unhandled panic of a Deferred is not reported: it is kept
-//!    until the call that led to it resumes it (see `unwind`).
-//! 4. One cause, one report: the clones of a failure, and what was made from it, are reported once
-//!    together.
+//! 1. Nothing is borrowed while a hook runs; a hook may itself cause reports.
+//! 2. Making a report never unwinds, even if the hook or a destructor panics.
+//! 3. Outside a reactor (in a plain test, for instance), an unhandled panic of a callback is not
+//!    reported: the panic continues in the call that fired, cancelled, paused or dropped the
+//!    Deferred.
+//! 4. One cause is reported once: clones of a failure, and failures that were made from it, count
+//!    as one.
 
 mod follow;
 mod unwind;
@@ -36,21 +41,22 @@ use crate::debug::{self, Measured};
 use crate::failure::Failure;
 use crate::spans;
 
-/// A panic or a failure that was not handled.
+/// The record of a panic or of a failure that was not handled.
 ///
-/// A reactor passes reports to the hook set with [`Reactor::on_report`](crate::Reactor::on_report).
+/// [`Reactor::on_report`](crate::Reactor::on_report) adds a hook that receives reports. `Display`
+/// writes the origin, the line, the peer and the failure.
 #[derive(Clone, Debug)]
 pub struct Report {
     origin: Origin,
     failure: Failure,
     location: &'static Location<'static>,
-    /// What the program was doing, in its own words.
+    /// The text that the program passed to [`Failure::report`].
     doing: Option<Arc<str>>,
     connection: Option<Address>,
 }
 
 impl Report {
-    /// Returns the kind of code in which it happened.
+    /// Returns the kind of code that panicked or failed.
     pub fn origin(&self) -> Origin {
         self.origin
     }
@@ -60,23 +66,23 @@ impl Report {
         &self.failure
     }
 
-    /// Returns the line that made the Deferred or task, or registered the timer or hook.
+    /// Returns the line that made the Deferred or task, or added the timer or hook.
     pub fn location(&self) -> &'static Location<'static> {
         self.location
     }
 
-    /// Returns the text passed to [`Failure::report`].
+    /// Returns the text that [`Failure::report`] got; `None` for other reports.
     pub fn doing(&self) -> Option<&str> {
         self.doing.as_deref()
     }
 
-    /// Returns the peer of the connection in whose protocol or handler it happened, while that
-    /// connection lasts.
+    /// Returns the peer of the connection whose protocol or handler panicked or failed; `None` for
+    /// other code, and when the connection had ended before.
     pub fn connection(&self) -> Option<&Address> {
         self.connection.as_ref()
     }
 
-    /// Returns whether it is a panic.
+    /// Returns whether the failure is a panic.
     pub fn is_panic(&self) -> bool {
         self.failure.is_panic()
     }
@@ -90,9 +96,8 @@ impl Report {
 }
 
 impl Failure {
-    /// Reports a failure that the program has caught and continues after: to the hooks of the
-    /// running reactor ([`Reactor::on_report`](crate::Reactor::on_report)), or to `tracing` or
-    /// standard error.
+    /// Reports a failure that the program has caught, so that it is logged and the program can
+    /// continue. [`report`](crate::report) says where reports go.
     ///
     /// `doing` completes the sentence "a failure ...": "while reading the settings". A report from
     /// inside a protocol's hook or a `serve` handler includes the connection's peer. The failure
@@ -135,33 +140,35 @@ impl Failure {
     }
 }
 
-/// The kind of code in which an unhandled failure or a panic happened.
+/// The kind of code that panicked, or whose failure was not handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Origin {
-    /// A Deferred whose last result was a failure, and which has no holder any more.
+    /// A Deferred that was dropped while its result was a failure.
     Deferred,
-    /// A task that is not awaited.
+    /// A task that is not awaited, such as a handler of [`Reactor::serve`](crate::Reactor::serve).
     Task,
-    /// A call made with `call_later`.
+    /// A call made with [`Clock::call_later`](crate::Clock::call_later).
     DelayedCall,
-    /// A call made with `call_soon`, `call_when_running` or from another thread.
+    /// Another call: of [`Reactor::call_soon`](crate::Reactor::call_soon), from another thread, of
+    /// a looping call or of a service.
     Call,
-    /// A hook of a protocol or a factory, or a closure posted to one.
+    /// A hook of a protocol, a factory or a producer, or a closure posted to a protocol.
     Protocol,
-    /// A connection that ended before everything written to it was sent.
+    /// A connection that ended before all bytes written to it were sent, or a
+    /// [policy](crate::transport::Policy) of a connection.
     Connection,
     /// A hook of a descriptor that the reactor watches.
     Descriptor,
-    /// A system event trigger.
+    /// A [trigger](crate::Reactor::add_system_event_trigger) of a system event.
     Trigger,
     /// Work on a thread of a pool.
     Thread,
-    /// A canceller.
+    /// The function that [`Deferred::on_cancel`](crate::Deferred::on_cancel) sets.
     Canceller,
-    /// The destructor of a user's value.
+    /// The destructor of a value that the program gave to the crate.
     Destructor,
-    /// A failure that the program caught and reported: [`Failure::report`].
+    /// None: the program caught the failure and called [`Failure::report`].
     Caught,
 }
 
@@ -196,7 +203,7 @@ struct Frame {
     before: Option<Rc<Self>>,
 }
 
-/// The guard of [`divert`] and [`unwind_to_caller`].
+/// The guard of [`redirect`] and [`unwind_to_caller`].
 #[must_use]
 pub(crate) struct SinkGuard(());
 

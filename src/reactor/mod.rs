@@ -32,8 +32,6 @@
 //!
 //! # States
 //!
-//! The errors are variants of [`ReactorError`].
-//!
 //! | state      | `run`            | `stop`             | next state                                  |
 //! |------------|------------------|--------------------|---------------------------------------------|
 //! | `New`      | starts           | fails: `NotRunning`| `Running` by `run`                          |
@@ -349,9 +347,8 @@ impl Reactor {
         Self::builder().in_memory().build()
     }
 
-    /// Returns the poller that the reactor waits with, or `None` in memory.
-    ///
-    /// [`ReactorBuilder::poller`] chooses it.
+    /// Returns the poller that the reactor waits with; `None` in memory.
+    /// [`ReactorBuilder::poller`] chooses the poller.
     pub fn poller(&self) -> Option<Poller> {
         self.0.driver.poller()
     }
@@ -516,8 +513,8 @@ impl Reactor {
         Ok(())
     }
 
-    /// Leaves the loop after this turn, without shutdown triggers. Does nothing unless the reactor
-    /// runs. Connections, tasks and timers stay, and the reactor can be run again.
+    /// Leaves the loop after this turn, without shutdown triggers, if the reactor runs.
+    /// Connections, tasks and timers stay, and the reactor can be run again.
     pub fn crash(&self) {
         if matches!(self.0.state.get(), State::Running | State::Stopping) {
             self.0.state.set(State::New);
