@@ -2,19 +2,21 @@
 //!
 //! # Rules
 //!
-//! 1. **Handles are inert.** `write`, `lose_connection`, `call_later` and `post` record a request;
-//!    user code runs from the loop's turn. Firing or cancelling a [`Deferred`](crate::Deferred) is
-//!    the one exception: it is a call.
-//! 2. **No borrow, lock or table entry is held while user code runs.** Dropping a user's value
-//!    counts as running user code.
-//! 3. **Bytes, sockets and clocks meet in one module.** Protocol logic is a value that is given
-//!    bytes and returns actions; it does no I/O and reads no clock, so its tests are exact.
-//! 4. **Dependencies point down.** A module uses modules below it; `tests/tidy.rs` lists the order
-//!    and checks it.
+//! 1. **[Handles](super::glossary#handle) are inert.** `write`, `lose_connection`, `call_later` and
+//!    `post` record a request; user code runs in a turn of the loop. The one exception: firing or
+//!    cancelling a [`Deferred`](crate::Deferred) runs its callbacks before it returns.
+//! 2. **No borrow, lock or table entry is held while user code runs**, or while a user's value is
+//!    dropped, which may run user code.
+//! 3. **Protocol logic does no I/O.** A codec is a value that gets bytes and returns frames or
+//!    bytes; it reads no socket and no clock, so its tests are exact.
+//! 4. **Dependencies point down.** A module uses only modules below it; `tests/tidy.rs` lists the
+//!    order and checks it.
 //! 5. **Module docs are the contract**: states, transitions, numbered invariants. Code and tests
 //!    cite the numbers.
 //!
 //! # Modules, from the bottom
+//!
+//! Modules marked *(private)* are not part of the API.
 //!
 //! | module | purpose |
 //! |---|---|
@@ -45,41 +47,42 @@
 //! | `http` | HTTP clients and servers, over hyper |
 //! | `testing` | `Wire`, `testing::run`, faults, fake processes |
 //!
-//! Methods of [`Reactor`](crate::Reactor) live in the module that does the work: `reactor` is low
-//! and small, and `net/streams/listen.rs` adds `listen`. [Paths](super::paths) lists the functions
-//! that a byte, a timer, a Deferred, a thread's job and a child process pass.
+//! Methods of [`Reactor`](crate::Reactor) are defined in the module that does the work:
+//! `net/streams/listen.rs`, for instance, adds `listen`. [Paths](super::paths) lists the functions
+//! that run for a byte, a timer, a Deferred, work on a thread and a child process.
 //!
 //! # One implementation
 //!
 //! TCP, UNIX and in-memory connections, pipes and terminals share one transport; protocols and
-//! async streams are two kinds of handler on it. TLS is a socket around another one
-//! (`driver/tls_socket.rs`): what is above it does not know of it. Everything that is registered
-//! with the loop shares one frame (`reactor::Registration`): key, interest, requests for attention,
-//! removal.
+//! async streams are two kinds of handler on it. TLS is a socket around another socket
+//! (`driver/tls_socket.rs`); the layers above use it like any socket. All I/O sources (connections,
+//! ports, processes, watched descriptors) share one type, `reactor::Registration`, for their key,
+//! their interest, their requests to be called, and their removal.
 //!
 //! # Dependencies
 //!
 //! | crate | purpose |
 //! |---|---|
-//! | `async-task` | a task in one allocation, with a waker that other threads may use |
-//! | `concurrent-queue` | the work of thread pools |
+//! | `async-task` | tasks in one allocation, with wakers that other threads may use |
+//! | `concurrent-queue` | the queue of work of a thread pool |
 //! | `dns-lookup` | `getaddrinfo` with its error code |
 //! | `futures` | the I/O and stream traits |
 //! | `libc`, `rustix`, `rustix-openpty`, `socket2`, `windows-sys` | system calls and socket options |
 //! | `memchr` | searching for the end of a line |
 //! | `parking` | threads that wait: `block_on`, idle threads of a pool |
 //! | `pin-project-lite` | pinned fields without unsafe code |
-//! | `polling` | kqueue, event ports, IOCP; the fallback on Linux |
+//! | `polling` | kqueue, event ports, IOCP; registration with epoll |
 //! | `slab` | tables with stable keys |
 //! | `tracing` | logs |
-//! | `rustls`, `rustls-native-certs`, `webpki-roots` | TLS and the authorities, only with `tls` |
-//! | `hyper`, `tokio`, `send_wrapper` | their traits and runtime, only with the features for them |
-//! | `anyhow`, `eyre` | only with the features of these names |
+//! | `rustls`, `rustls-native-certs`, `webpki-roots` | TLS and certificate authorities, only with the feature `tls` |
+//! | `bytes`, `h2`, `http`, `http-body`, `http-range-header`, `httpdate`, `iri-string`, `mime_guess`, `percent-encoding`, `tower-service` | HTTP, only with the feature `http` |
+//! | `hyper`, `tokio`, `send_wrapper` | their traits and runtimes, only with the features that use them |
+//! | `anyhow`, `eyre` | conversions of errors, only with the features of these names |
 //!
-//! `unsafe` is denied, and allowed in the files that `tests/tidy.rs` names: the layout of callbacks
-//! in a Deferred, the loop's queues, small calls from other threads, tasks that stay on their
-//! thread, the socket that a connection lends, and in `driver` the socket options, descriptors,
-//! signals and the first steps of a child for which no safe function exists.
+//! `unsafe` is allowed only in the files that `tests/tidy.rs` names: for the layout of callbacks in
+//! a Deferred, the loop's queues, small calls from other threads, tasks that stay on their thread,
+//! the socket that a connection lends, and in `driver` for socket options, descriptors, signals and
+//! the start of a child process, where no safe function exists.
 //!
 //! # What was tested where
 //!
@@ -88,15 +91,16 @@
 //! | Linux, x86-64, epoll | all of `cargo test` |
 //! | the same, poll(2) | `TORSADE_POLLER=poll cargo test`; in CI the network, process and reactor tests |
 //! | the same, other programs | socat, curl, Python, HAProxy, systemd's socket activation, Twisted by TCP, UNIX and UDP; tmux, shells, gpg as children; each system call of five conversations made to fail by strace |
-//! | Linux, aarch64, by qemu | processes and closing TCP connections; before the last changes |
-//! | Windows, x86-64, by Wine 8 | TCP, UDP, timers, threads, signals, but for about a dozen tests; before the last changes |
+//! | Linux, aarch64, by qemu | processes and closing TCP connections; not this version |
+//! | Windows, x86-64, by Wine 8 | TCP, UDP, timers, threads, signals, all but about a dozen tests; not this version |
 //! | macOS, FreeBSD, NetBSD, Android, illumos | the library compiles |
 //! | OpenBSD | does not compile: `rustix` cannot wait for a child there without taking its status |
 //!
-//! What threads share is explored by `loom`:
+//! The code that threads share is checked by `loom`, in all interleavings or up to a stated number
+//! of preemptions:
 //! `cargo test --manifest-path tests/loom/Cargo.toml --target-dir target/loom model::`.
 //!
-//! Longer runs: `TORSADE_LONG=1 cargo test --release --test interop`,
+//! Larger runs of some tests: `TORSADE_LONG=1 cargo test --release --test interop`,
 //! `TORSADE_DEEP=1000000 cargo test --release --test deferred whatever_stands`,
 //! `TORSADE_CHILDREN=1000 cargo test --release --test processes many_children`,
 //! `TORSADE_THREAD_CALLS=1000000 cargo test --release --test tasks calls_of_eight`.

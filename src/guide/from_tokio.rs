@@ -1,25 +1,25 @@
-//! From tokio: its terms, and the terms here.
+//! From tokio: what differs, and the names here for tokio's names.
 //!
 //! What differs from a current-thread runtime with a `LocalSet`:
 //!
-//! * Nothing is `Send` but a [`Remote`](crate::Remote), wakers and the work of thread pools. Share
-//!   state by `Rc` and `Cell`.
+//! * Handles, tasks and Deferreds are not `Send`; a [`Remote`](crate::Remote), wakers and the work
+//!   of thread pools are. Share state by `Rc` and `Cell`.
 //! * I/O, timers and tasks need no runtime context: they take the [`Reactor`](crate::Reactor), or
 //!   find the current one.
-//! * A [`Task`](crate::Task) that is dropped runs on if it was never polled, as a `JoinHandle`
-//!   does; dropped after it was polled, it is cancelled. A panic of a task that is not awaited is
-//!   reported, and so is an error in `Result<(), Failure>` and the other types that
-//!   [`Task`](crate::Task) lists. To keep a task that a `timeout` or `select` may give up, pass
-//!   `&mut task`.
+//! * Dropping a [`Task`](crate::Task) (tokio's `JoinHandle`) detaches the task, as in tokio, if the
+//!   handle was never polled; once it was polled (awaited), dropping it cancels the task. To keep
+//!   a task when a `timeout` or `select` drops its argument, pass `&mut task`.
+//! * A panic of a task that is not awaited is reported, and so is an error in `Result<(), Failure>`
+//!   and the other types that [`Task`](crate::Task) lists.
 //! * Channels of the crate stay on one thread. Between threads use `futures::channel::mpsc`, or a
 //!   [`RemoteResolver`](crate::reactor::RemoteResolver) for one value.
-//! * `select!`, `join!` and `try_join!` are those of the crate `futures`. A server ends with
-//!   [`stopped`](crate::Reactor::stopped), awaited in `main` or in a spawned task: the shutdown
-//!   waits for both.
-//! * A connection is a [`Connection`](crate::Connection), whatever it connects (TCP, UNIX, a
-//!   child's pipes, standard input and output); it implements `futures`' I/O traits.
-//! * Instead of a stream, a connection can be a [`Protocol`](crate::Protocol) with hooks, which
-//!   costs less.
+//! * Use `select!`, `join!` and `try_join!` of the crate `futures`.
+//! * A server awaits [`stopped`](crate::Reactor::stopped) in `main` or in a spawned task, and then
+//!   finishes its work: the shutdown waits for both.
+//! * Every stream of bytes (TCP, UNIX, a child's pipes, standard input and output) is a
+//!   [`Connection`](crate::Connection), which implements the I/O traits of `futures`.
+//! * A connection can be served by a [`Protocol`](crate::Protocol) with hooks instead of an async
+//!   function; that costs less.
 //! * Tests run on an in-memory reactor with virtual time: [`testing::run`](crate::testing::run).
 //!
 //! | tokio | torsade |
@@ -39,7 +39,7 @@
 //! | `Instant::now` | [`Clock::now`](crate::Clock::now), which is virtual in tests |
 //! | `tokio::time::pause` | [`testing::run`](crate::testing::run), [`VirtualClock`](crate::VirtualClock) |
 //!
-//! More names, generated from the aliases under which the documentation's search finds items of
-//! this crate by tokio's names:
+//! More names. The search of this documentation finds the items by tokio's names too, and the table
+//! is generated from these aliases; *their word* is tokio's, *ours* the item here:
 //!
 #![doc = include_str!("from_tokio.md")]

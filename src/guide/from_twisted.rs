@@ -1,16 +1,16 @@
-//! From Twisted: its terms, and the terms here.
+//! From Twisted: what differs, and the names here for Twisted's names.
 //!
 //! The concepts are the same: a reactor, Deferreds, protocols made by factories, transports. What
 //! differs:
 //!
-//! * The reactor is a value, not a global. [`torsade::run`](crate::run()) makes one and runs an
-//!   async closure, as `react` does; several may live in one process.
-//! * `inlineCallbacks` is `async`: await a Deferred anywhere.
+//! * The reactor is a value, not a global. [`torsade::run`](crate::run()) makes a reactor and runs
+//!   an async closure on it, as `react` does; a process may have several reactors.
+//! * Instead of `inlineCallbacks`, write an `async` function and await the Deferred.
 //! * Adding a callback consumes the Deferred and returns the next one, so its type changes as its
 //!   value does. Firing consumes the [`Resolver`](crate::Resolver), so firing twice does not
 //!   compile.
-//! * A protocol gets its transport with each hook, as [`Context`](crate::Context), and
-//!   its hooks take `&mut self`. Other code holds a [`Handle`](crate::Handle) and posts to it.
+//! * The hooks of a protocol take `&mut self` and a [`Context`](crate::Context), which has the
+//!   transport. Other code holds a [`Handle`](crate::Handle) and posts closures to the protocol.
 //! * `write` and `loseConnection` never call back into your code.
 //! * An unhandled failure is reported when its Deferred is dropped, not when a garbage
 //!   collector runs. A Deferred that you keep in a field keeps its failure silent, as in
@@ -24,7 +24,7 @@
 //! * Options go with the endpoint, as a pair: `reactor.listen(("tcp:80", options), ..)`.
 //!
 //! [Futures for those who know Deferreds](super::futures) has the names that most programs use,
-//! with links. The long table here is for looking up; it is generated from the aliases under which
-//! the documentation's search finds items of this crate by Twisted's names.
+//! with links. The table here is for looking up names: *their word* is Twisted's, *ours* the item
+//! here. It is generated from the aliases by which the search of this documentation finds items.
 //!
 #![doc = include_str!("from_twisted.md")]
