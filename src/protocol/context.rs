@@ -15,14 +15,14 @@ use crate::failure::Failure;
 use crate::reactor::Reactor;
 use crate::transport::Transport;
 
-/// The connection and the reactor of a protocol, for the length of one hook, with methods to be
-/// called back later.
+/// The connection and the reactor of a protocol, for the length of one hook, with methods that call
+/// the protocol later.
 ///
-/// A context is a smart pointer to the transport, which is of the type `T` ([`Transport`],
+/// A context dereferences to the transport, which is of the type `T` ([`Transport`],
 /// [`Process`](crate::process::Process), [`DatagramPort`](crate::net::datagram::DatagramPort)), so
 /// it has the transport's methods (`cx.write(..)`, `cx.peer()`) and can be passed where a
-/// `&Transport` is expected (`group.join(cx)`). None of its own methods has the name of one of the
-/// transport's. [`Context::transport`] returns the transport itself, to be cloned and kept.
+/// `&Transport` is expected (`group.join(cx)`). No method of the context hides a method of the
+/// transport. [`Context::transport`] returns the transport itself, to be cloned and kept.
 pub struct Context<'a, P: 'static, T: 'static = Transport> {
     reactor: &'a Reactor,
     mailbox: &'a Rc<dyn Mailbox<P, T>>,
@@ -42,13 +42,13 @@ impl<'a, P: 'static, T: 'static> Context<'a, P, T> {
         }
     }
 
-    /// Returns a handle by which other code, and this protocol's own callbacks, reach the protocol
+    /// Returns a handle through which other code, and this protocol's callbacks, reach the protocol
     /// later.
     pub fn handle(&self) -> Handle<P, T> {
         Handle::new(Rc::downgrade(self.mailbox), self.mailbox.end_reason())
     }
 
-    /// Returns the connection.
+    /// Returns the transport.
     pub fn transport(&self) -> &T {
         self.transport
     }
@@ -150,7 +150,7 @@ impl<'a, P: 'static, T: 'static> Context<'a, P, T> {
         call
     }
 
-    /// Calls `f` with the protocol and the result of a Deferred, when it has one. When the
+    /// Calls `f` with the protocol and the result of a Deferred, once the result is there. When the
     /// connection is lost first, the Deferred is cancelled and `f` is dropped.
     ///
     /// # Order
@@ -196,26 +196,27 @@ impl<'a, P: 'static, T: 'static> Context<'a, P, T> {
 }
 
 impl<P: 'static> Context<'_, P, Transport> {
-    /// Hands the connection to another protocol, permanently: after `STARTTLS`, an upgrade, a
-    /// login. `rest` holds the bytes that have arrived and are for the next protocol, mostly the
-    /// end of what `data_received` got.
+    /// Hands the connection to another protocol, permanently: after an upgrade or a login, for
+    /// instance. `rest` holds the bytes that have arrived and are for the next protocol, mostly the
+    /// end of the bytes that `data_received` got.
     ///
-    /// Bytes that this protocol has written are still sent, before those that the next one writes;
-    /// so is a file that it is sending ([`Transport::send_file`]), and the hand-over waits for the
-    /// file. A producer that it has registered is stopped, and a close that waited for the producer
-    /// begins then. The protocol's timers, posted closures and awaited Deferreds are cancelled. Its
-    /// handles, and the transports taken from its context, end with
-    /// [`ConnectionError::HandedOver`](crate::ConnectionError::HandedOver) as the reason, and so
-    /// does its membership in a [`Group`](crate::Group). A paused connection stays paused, and its
-    /// limits stay.
+    /// Bytes that this protocol has written are sent before those that the next protocol writes;
+    /// the hand-over waits for a file that is being sent ([`Transport::send_file`]). A registered
+    /// producer is stopped. The protocol's timers, posted closures and awaited Deferreds are
+    /// cancelled. Its handles, and the transports taken from its context, end with
+    /// [`ConnectionError::HandedOver`](crate::ConnectionError::HandedOver) as the reason; the
+    /// connection leaves each [`Group`](crate::Group). A paused connection stays paused, and its
+    /// limits and policies stay. If this is called twice in one hook, the second protocol gets the
+    /// connection, and the first is dropped.
     ///
     /// # Order
     ///
-    /// The hand-over happens when this hook has returned and the file has been sent. No other hook
-    /// of this protocol is called, not even `connection_lost`, and it is dropped. Then
-    /// `connection_made` of the next one is called, `data_received` with the rest, and, if the peer
-    /// had closed its writing side before, `eof_received`. When the connection was asked to close,
-    /// before or in this hook, or the hook panics, there is no hand-over.
+    /// The hand-over happens when this hook has returned and the file has been sent. This protocol
+    /// is dropped, and no other hook of it is called, not even `connection_lost`. Then
+    /// `connection_made` of the next protocol is called, `data_received` with the rest, and, if the
+    /// peer had closed its writing side before, `eof_received`. When `lose_connection` or
+    /// `abort_connection` is called, before or in this hook, or the hook panics, there is no
+    /// hand-over.
     ///
     /// # Examples
     ///
@@ -273,7 +274,7 @@ impl<P: 'static, T: fmt::Debug + 'static> fmt::Debug for Context<'_, P, T> {
 
 /// A handle to a protocol, for code outside its hooks. Clones are handles to the same protocol.
 ///
-/// A handle does not keep the connection alive, and posting runs nothing at once.
+/// A handle does not keep the connection open.
 ///
 /// # Examples
 ///
@@ -304,8 +305,8 @@ impl<P: 'static, T: 'static> Handle<P, T> {
         }
     }
 
-    /// Calls `f` with the protocol, from the loop's next batch. `f` is dropped when the connection
-    /// has ended by then.
+    /// Calls `f` with the protocol, in the loop's next [batch](crate::guide::glossary#batch). `f`
+    /// is dropped when the connection has ended by then.
     ///
     /// # Order
     ///
@@ -316,14 +317,15 @@ impl<P: 'static, T: 'static> Handle<P, T> {
         }
     }
 
-    /// Calls `f` with the protocol, as [`Handle::post`] does, and returns its result.
+    /// Calls `f` with the protocol, as [`Handle::post`] does; the Deferred fires with the value
+    /// that `f` returns.
     ///
     /// # Errors
     ///
-    /// When the connection ends before `f` is called, the Deferred fails, and the cause of its
-    /// failure is the reason of the end: [`Failure::find`] returns
-    /// [`ConnectionError::Done`](crate::ConnectionError::Done), for instance. It fails with
-    /// [`DeferredError::Abandoned`] when `f` panics, and when the reactor was dropped without
+    /// When the connection ends before `f` is called, the Deferred fails, and the reason of the end
+    /// is the source of the failure: [`Failure::find`] returns
+    /// [`ConnectionError::Done`](crate::ConnectionError::Done), for instance. The Deferred fails
+    /// with [`DeferredError::Abandoned`] when `f` panics, and when the reactor was dropped without
     /// having run.
     #[track_caller]
     pub fn ask<V: 'static>(
@@ -347,9 +349,9 @@ impl<P: 'static, T: 'static> Handle<P, T> {
         deferred
     }
 
-    /// Returns a Deferred that fires with the reason when the connection or process has ended,
-    /// after the protocol's last hook (`connection_lost`, `process_ended`); at once when it has
-    /// ended already.
+    /// Returns a Deferred that fires with the reason of the end when the connection or process has
+    /// ended, after the protocol's last hook (`connection_lost`, `process_ended`). If it has ended
+    /// already, the Deferred has fired.
     ///
     /// The reason of a process is [`ProcessError::Done`](crate::process::ProcessError::Done) or
     /// [`ProcessError::Terminated`](crate::process::ProcessError::Terminated).
@@ -407,14 +409,16 @@ impl<P: 'static, T: 'static> Handle<P, T> {
         reason.or_else(|| self.end_reason.get().cloned())
     }
 
-    /// Returns whether the protocol is still connected.
+    /// Returns whether the connection or process has not ended. Unlike [`Transport::is_connected`],
+    /// this is true while a requested close is under way.
     pub fn is_connected(&self) -> bool {
         self.mailbox
             .upgrade()
             .is_some_and(|mailbox| mailbox.is_taken())
     }
 
-    /// Returns the connection, or `None` when it has ended.
+    /// Returns the transport, or `None` when the connection has ended and no clone of its transport
+    /// is left.
     pub fn transport(&self) -> Option<T> {
         self.mailbox.upgrade().and_then(Mailbox::transport)
     }
@@ -449,8 +453,9 @@ impl<P: 'static> Handle<P, Transport> {
     ///
     /// # Order
     ///
-    /// Closures that were posted before run first, if the loop reaches them before the connection
-    /// ends. Closures that must run before the end post the end as well.
+    /// Closures that were posted before this call run only if the loop reaches them before the
+    /// connection ends. To make sure that they run, post a closure that calls
+    /// [`Transport::lose_connection`] instead.
     ///
     /// # Examples
     ///

@@ -12,8 +12,9 @@ use crate::address::Address;
 /// A protocol has no `self.factory`: keep shared state in an `Rc` with `Cell`s, and clone it into
 /// each protocol.
 ///
-/// A closure is enough for most servers: see [`Reactor::listen`](crate::Reactor::listen). A factory
-/// is for servers that act when the port opens and closes.
+/// A closure is enough for most servers: see [`Reactor::listen`](crate::Reactor::listen). A
+/// factory, which [`Reactor::listen_factory`](crate::Reactor::listen_factory) takes, is for servers
+/// that act when the port opens and closes.
 pub trait Factory: 'static {
     /// The protocol that this factory makes.
     type Protocol: Protocol;
@@ -22,16 +23,17 @@ pub trait Factory: 'static {
     #[doc(alias = "buildProtocol")]
     fn build_protocol(&mut self, peer: Address) -> Option<Self::Protocol>;
 
-    /// Called when the port has been opened.
+    /// Called when the port has been opened. The default does nothing.
     #[doc(alias("startFactory", "doStart"))]
     fn started(&mut self) {}
 
-    /// Called when the port has been closed. Connections that were made before continue.
+    /// Called when the port has been closed. Connections that were made before continue. The
+    /// default does nothing.
     #[doc(alias("stopFactory", "doStop"))]
     fn stopped(&mut self) {}
 }
 
-/// One factory for several ports. [`Factory::started`] is called when the first port opens, and
+/// A factory for several ports. [`Factory::started`] is called when the first port opens, and
 /// [`Factory::stopped`] when the last one closes. Clones share the factory.
 ///
 /// # Examples
@@ -70,7 +72,7 @@ pub trait Factory: 'static {
 pub struct SharedFactory<F>(Rc<Sharing<F>>);
 
 struct Sharing<F> {
-    /// `None` while it is being called.
+    /// `None` while a method of the factory is running.
     factory: Cell<Option<F>>,
     ports: Cell<usize>,
 }
@@ -148,13 +150,14 @@ impl<F: Factory> Factory for SharedFactory<F> {
     }
 }
 
-/// What [`Reactor::listen`](crate::Reactor::listen) takes: a function or closure that gets the
-/// peer's address and returns a protocol. It is implemented for all of these, and for nothing else.
+/// A function or closure that [`Reactor::listen`](crate::Reactor::listen) calls with the peer's
+/// address to get a protocol. The trait is implemented for all such functions and closures, and for
+/// nothing else.
 ///
 /// # Examples
 ///
-/// A factory is passed to [`Reactor::listen_factory`](crate::Reactor::listen_factory), as the
-/// compiler says:
+/// A [`Factory`] is passed to [`Reactor::listen_factory`](crate::Reactor::listen_factory), not to
+/// `listen`. This does not compile:
 ///
 /// ```compile_fail,E0277
 /// # use torsade::{Address, Context, Factory, Protocol, Reactor};
@@ -185,8 +188,8 @@ pub trait BuildProtocol<R>: FnMut(Address) -> R {}
 
 impl<R, F: FnMut(Address) -> R> BuildProtocol<R> for F {}
 
-/// What a closure passed to [`Reactor::listen`](crate::Reactor::listen) may return: a protocol, or
-/// `None` to refuse the connection.
+/// A return value of the closure that [`Reactor::listen`](crate::Reactor::listen) takes: a
+/// protocol, or an `Option` of one, in which `None` refuses the connection.
 #[diagnostic::on_unimplemented(
     message = "`listen` takes a closure that returns a protocol, and this one returns `{Self}`",
     label = "returns neither a `Protocol` nor an `Option` of one",

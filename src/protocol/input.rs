@@ -6,7 +6,7 @@
 //! them to the protocol ([`Protocol::input_received`](super::Protocol::input_received)), which
 //! takes all of them or frame by frame; the remaining bytes are passed again, with those that have
 //! arrived meanwhile. So every protocol that receives frames stops at a pause, continues where it
-//! stopped, and leaves the rest to its successor, whatever its frames are.
+//! stopped, and leaves the rest to its successor, whatever the format of its frames.
 //!
 //! # Invariants
 //!
@@ -21,7 +21,7 @@
 use crate::framing::{Decoder, Found, SKIPS, first_frame};
 use crate::transport::ConnCore;
 
-/// The bytes that have arrived and have not been used; see
+/// The bytes that have arrived and that the protocol has not taken; see
 /// [`Protocol::input_received`](super::Protocol::input_received).
 ///
 /// # Examples
@@ -63,7 +63,7 @@ use crate::transport::ConnCore;
 pub struct Input<'a> {
     bytes: &'a [u8],
     used: usize,
-    /// The number of further frames that may be given before other connections have their turn
+    /// The number of further frames that may be taken before other connections have their turn
     /// (invariant 3).
     frames_left: usize,
     /// Whether there may be bytes to pass again (invariant 2).
@@ -85,8 +85,8 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// Takes all bytes. Returns none while the connection is paused; the bytes are passed again
-    /// when it is resumed.
+    /// Takes all bytes. Returns an empty slice while the connection is paused, full or ending; the
+    /// bytes are passed again when the protocol may take them.
     #[inline]
     pub fn take(&mut self) -> &'a [u8] {
         if !self.gate.0.may_deliver() {
@@ -100,17 +100,17 @@ impl<'a> Input<'a> {
 
     /// Takes the next frame.
     ///
-    /// Returns `None` when no frame is complete; also when the connection was paused, is full or is
-    /// ending, when another protocol was named for it
-    /// ([`Context::become_protocol`](super::Context::become_protocol)), and when this connection
-    /// has had its share of the loop's turn. The remaining bytes are passed again when more arrive,
-    /// or when the protocol may continue.
+    /// Returns `None` when no frame is complete; also when the connection is paused,
+    /// [full](crate::Transport::is_full) or ending, after
+    /// [`Context::become_protocol`](super::Context::become_protocol), and after 64 frames in a row,
+    /// so that other connections have their turn. The remaining bytes are passed again when more
+    /// arrive, or when the protocol may take them.
     ///
     /// # Errors
     ///
-    /// Fails with the decoder's error, and the bytes that the decoder shows for it. Those bytes are
-    /// taken; the next call continues behind them. When the error
-    /// [is fatal](crate::protocols::Rejected::is_fatal), all bytes are taken.
+    /// Fails with the decoder's error, in a [`Rejected`](crate::protocols::Rejected). The rejected
+    /// bytes are taken; the next call continues after them. When the error [is
+    /// fatal](crate::protocols::Rejected::is_fatal), all bytes are taken.
     ///
     /// # Panics
     ///
@@ -126,15 +126,15 @@ impl<'a> Input<'a> {
         }
         let (frame, length, skips) = first_frame(decoder, &self.bytes[self.used..]);
         self.used += length;
-        // After that many there may be more.
+        // After `SKIPS` skips there may be another frame.
         self.is_held = frame.is_some() || (skips == SKIPS && self.used < self.bytes.len());
         let count = skips + usize::from(frame.is_some());
         self.frames_left = self.frames_left.saturating_sub(count);
         frame
     }
 
-    /// Takes at most `limit` bytes. Returns none when [`next_frame`](Self::next_frame) would return
-    /// none for another reason than an incomplete frame.
+    /// Takes at most `limit` bytes. Returns an empty slice when there are none, and whenever
+    /// [`next_frame`](Self::next_frame) returns `None` although a frame is complete.
     ///
     /// # Examples
     ///
@@ -178,5 +178,5 @@ impl std::fmt::Debug for Gate<'_> {
     }
 }
 
-/// The most frames that a connection gets before the others have their turn.
+/// The largest number of frames that a connection gets before the others have their turn.
 const FRAMES_IN_A_ROW: usize = 64;

@@ -11,9 +11,10 @@
 //!
 //! 1. `connection_made` is called first, once; `connection_lost` last, once; the others in between.
 //! 2. No hook runs inside another hook of the same protocol, nor inside a method of a handle.
-//! 3. The bytes that a hook writes leave when it returns.
-//! 4. A protocol may hand its connection to another one ([`Context::become_protocol`]): rule 1 then
-//!    begins anew for that one, and no hook of the first is called any more.
+//! 3. The bytes that a hook writes are sent when the hook returns.
+//! 4. A protocol may hand its connection to another protocol ([`Context::become_protocol`]): no
+//!    hook of the first protocol is called any more, and rule 1 applies to the second one from its
+//!    beginning.
 //! 5. A hook that panics is reported, and its connection is lost with the panic as the reason.
 //!
 //! The [glossary](crate::guide::glossary) defines the terms:
@@ -65,8 +66,8 @@ use crate::failure::Failure;
 /// }
 /// ```
 ///
-/// An async function that serves a connection is passed to `serve`, not to `listen`, as the
-/// compiler says:
+/// An async function that serves a connection is passed to [`serve`](crate::Reactor::serve), not to
+/// [`listen`](crate::Reactor::listen). This does not compile:
 ///
 /// ```compile_fail,E0277
 /// # use torsade::Reactor;
@@ -75,8 +76,9 @@ use crate::failure::Failure;
 /// }
 /// ```
 ///
-/// `connect` takes the protocol by value, and a [`LineProtocol`](crate::protocols::LineProtocol)
-/// inside a [`Lines`](crate::protocols::Lines):
+/// [`connect`](crate::Reactor::connect) takes the protocol itself, not a closure that makes it; a
+/// [`LineProtocol`](crate::protocols::LineProtocol) is wrapped in
+/// [`Lines`](crate::protocols::Lines). This does not compile:
 ///
 /// ```compile_fail,E0277
 /// # use torsade::{Context, Protocol, Reactor};
@@ -101,24 +103,25 @@ pub trait Protocol: Sized + 'static {
         let _ = cx;
     }
 
-    /// Called when bytes have arrived: at least one, in pieces of any size.
+    /// Called when bytes have arrived: at least one, in pieces of any size. The default drops them.
     ///
-    /// A protocol that receives frames need not keep incomplete ones itself: see
+    /// A protocol that receives frames need not keep incomplete frames itself: see
     /// [`input_received`](Self::input_received).
     #[doc(alias = "dataReceived")]
     fn data_received(&mut self, cx: &mut Context<'_, Self>, data: &[u8]) {
         let _ = (cx, data);
     }
 
-    /// Called when there are bytes that have not been used: those that were left before, then those
-    /// that just arrived. The default passes all of them to [`data_received`](Self::data_received).
+    /// Called when there are bytes that the protocol has not taken: those that were left before,
+    /// then those that just arrived. The default passes all of them to
+    /// [`data_received`](Self::data_received).
     ///
     /// A protocol that receives frames overrides this instead of `data_received` and takes the
     /// frames with [`Input::next_frame`]. The connection keeps the bytes that are left, and passes
-    /// them again when more arrive, or when the protocol may continue where it had to stop: after
-    /// [`Transport::resume_producing`](crate::Transport::resume_producing), when there is room for
-    /// answers again, when the other connections have had their turn. Bytes that are held back come
-    /// before bytes that are read later and before the end of file; after
+    /// them again when more arrive, or when the protocol may take them: after
+    /// [`Transport::resume_producing`](crate::Transport::resume_producing), when the connection is
+    /// no longer full, or when the other connections have had their share of the loop's turn. Bytes
+    /// that are left come before bytes that are read later and before the end of file; after
     /// [`Context::become_protocol`] they go to the next protocol.
     #[doc(alias("LineReceiver", "framing"))]
     fn input_received(&mut self, cx: &mut Context<'_, Self>, input: &mut Input<'_>) {
@@ -129,26 +132,27 @@ pub trait Protocol: Sized + 'static {
     }
 
     /// Called when the process at the other end of a UNIX socket has sent a descriptor: once for
-    /// each, before [`data_received`](Self::data_received) gets the bytes that the descriptor came
-    /// with.
+    /// each descriptor, before [`data_received`](Self::data_received) gets the bytes that the
+    /// descriptor came with.
     ///
-    /// The default closes the descriptor, and logs that once per connection. Beware: a peer may
-    /// send any descriptor, also one whose reading blocks, or never ends.
+    /// The default closes the descriptor, and logs that once per connection. A peer may send any
+    /// descriptor, including one from which a read blocks or never reaches an end.
     #[cfg(unix)]
     #[doc(alias("fileDescriptorReceived", "IFileDescriptorReceiver", "SCM_RIGHTS"))]
     fn descriptor_received(&mut self, cx: &mut Context<'_, Self>, descriptor: OwnedFd) {
         cx.refuse_descriptor(descriptor);
     }
 
-    /// Called when the peer has closed its writing side; it may still read. The default closes the
-    /// connection after the queued bytes have been sent.
+    /// Called when the peer has closed its writing side; the peer may still read. The default
+    /// closes the connection after the queued bytes have been sent.
     #[doc(alias("readConnectionLost", "IHalfCloseableProtocol"))]
     fn eof_received(&mut self, cx: &mut Context<'_, Self>) {
         cx.lose_connection();
     }
 
-    /// Called when the connection was full and no longer is, so that the protocol may write again.
-    /// Not called when the connection, or its writing side, has been asked to close meanwhile.
+    /// Called when the connection was full ([`Transport::is_full`](crate::Transport::is_full)) and
+    /// no longer is, so that the protocol may write again. Not called when `lose_connection`,
+    /// `abort_connection` or `lose_write` has been called meanwhile.
     #[doc(alias("resumeProducing", "registerProducer", "unregisterProducer"))]
     fn write_ready(&mut self, cx: &mut Context<'_, Self>) {
         let _ = cx;
@@ -171,12 +175,10 @@ pub trait Protocol: Sized + 'static {
     /// The reason is a [`ConnectionError`](crate::ConnectionError):
     /// [`Done`](crate::ConnectionError::Done) for an end in good order,
     /// [`Lost`](crate::ConnectionError::Lost) (with the system's error inside) when the connection
-    /// broke, [`Aborted`](crate::ConnectionError::Aborted),
-    /// [`WriteOverflow`](crate::ConnectionError::WriteOverflow),
-    /// [`SendTimedOut`](crate::ConnectionError::SendTimedOut) or
-    /// [`DescriptorOverrun`](crate::ConnectionError::DescriptorOverrun); or it is
+    /// broke, [`Aborted`](crate::ConnectionError::Aborted), or the variant of the limit that was
+    /// exceeded. It may also be
     /// [`ReactorError::OverBudget`](crate::reactor::ReactorError::OverBudget), or the panic of a
-    /// hook.
+    /// hook ([`Failure::is_panic`]).
     #[doc(alias = "connectionLost")]
     fn connection_lost(&mut self, reason: Failure) {
         let _ = reason;
