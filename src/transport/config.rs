@@ -14,16 +14,16 @@ use crate::reactor::Reactor;
 
 /// The limits of a connection's write queue.
 ///
-/// Above `high` the connection is full: it no longer reads from its peer, and async writes wait,
-/// until no more than `low` bytes are left. A write that begins while more than `hard` bytes are
-/// queued aborts the connection with
+/// With more than `high` queued bytes the connection is full: it no longer reads from its peer, and
+/// async writes wait, until no more than `low` bytes are queued. A write that begins while more
+/// than `hard` bytes are queued aborts the connection with
 /// [`ConnectionError::WriteOverflow`](super::ConnectionError::WriteOverflow). A peer that never
 /// reads therefore costs at most `hard` bytes and one write, and a server that only answers its
 /// peers costs `high` bytes and one answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Number of queued bytes at or below which a full connection is ready again; less than `high`
-    /// in any case. Default: 16 KiB.
+    /// Number of queued bytes at or below which a full connection is ready again. A value that is
+    /// not less than `high` is replaced by `high - 1`. Default: 16 KiB.
     pub low: usize,
     /// Number of queued bytes above which the connection is full. Default: 64 KiB.
     #[doc(alias = "bufferSize")]

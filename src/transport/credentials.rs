@@ -9,7 +9,8 @@ use crate::driver::Socket;
 /// The credentials of the process at the other end of a UNIX socket, as they were when it
 /// connected, or when it began to listen.
 ///
-/// A process cannot forge them, but it may have passed its end to another process since.
+/// A process cannot forge its credentials, but it may have passed its end of the socket to another
+/// process since.
 #[doc(alias("SO_PEERCRED", "ucred", "UCred", "peer_cred"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -23,8 +24,8 @@ pub struct Credentials {
 }
 
 impl Transport {
-    /// Returns the credentials of the process at the other end of a UNIX socket. In memory that is
-    /// this process.
+    /// Returns the credentials of the process at the other end of a UNIX socket; on the in-memory
+    /// driver, those of this process.
     ///
     /// # Errors
     ///
@@ -36,14 +37,14 @@ impl Transport {
         Ok(Credentials { pid, uid, gid })
     }
 
-    /// Sends an open file, socket or other descriptor to the peer of a UNIX socket: it leaves with
-    /// the next byte that is sent, and is closed here then.
+    /// Sends an open file, socket or other descriptor to the peer of a UNIX socket. It is sent with
+    /// the next byte, and is then closed in this process.
     ///
-    /// Each descriptor needs a byte of its own, and bytes that are already queued count: write at
-    /// least one byte for each. To keep the original, send a copy: `file.try_clone()?`, or
-    /// `borrowed.try_clone_to_owned()?`. Like written bytes, a descriptor is dropped after
-    /// [`lose_connection`](Self::lose_connection) and [`lose_write`](Self::lose_write). More than
-    /// 64 queued descriptors make the connection full, as bytes do.
+    /// Write at least one byte for each descriptor; bytes that are already queued count. To keep
+    /// the original, send a copy: `file.try_clone()?`, or `borrowed.try_clone_to_owned()?`. Like
+    /// written bytes, a descriptor is dropped after [`lose_connection`](Self::lose_connection) and
+    /// [`lose_write`](Self::lose_write). More than 64 queued descriptors make the connection full,
+    /// as bytes do.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Why a connection ended, and what could not be done with it.
+//! The reasons for which a connection ended, and the errors of operations on it.
 
 use std::io;
 use std::time::Duration;
@@ -35,21 +35,24 @@ pub enum ConnectionError {
     #[doc(alias = "ConnectionDone")]
     Done,
     /// The program ended the connection at once: with
-    /// [`abort_connection`](crate::Transport::abort_connection), or by a limit that it set.
+    /// [`abort_connection`](crate::Transport::abort_connection), or because the limit of
+    /// [`lose_connection_within`](crate::Transport::lose_connection_within), or of its port's
+    /// [`lose_connections`](crate::net::Port::lose_connections), has passed.
     #[doc(alias = "ConnectionAborted")]
     Aborted,
     /// The connection broke: the peer reset it, the system reported another error, or the reactor
     /// ended.
     #[doc(alias = "ConnectionLost")]
     Lost {
-        /// What broke the connection; the source of this error.
+        /// The error that broke the connection; the source of this error.
         cause: Failure,
     },
-    /// The connection goes on with another protocol, see
-    /// [`Context::become_protocol`](crate::Context::become_protocol). Handles and transports of the
-    /// earlier protocol give this reason.
+    /// The connection continues with another protocol
+    /// ([`Context::become_protocol`](crate::Context::become_protocol)). This is the reason that
+    /// handles and transports of the earlier protocol return.
     HandedOver,
-    /// More bytes were written than [`Limits::hard`](super::Limits::hard) allows to be queued.
+    /// A write began while more bytes were queued than [`Limits::hard`](super::Limits::hard)
+    /// allows.
     WriteOverflow {
         /// Number of bytes that were queued when the write began.
         queued: usize,
@@ -76,16 +79,16 @@ pub enum ConnectionError {
         /// Time for which there was no traffic.
         limit: Duration,
     },
-    /// A frame of which a part had arrived was not complete in time.
+    /// A frame that had begun to arrive was not complete in time.
     ///
     /// See [`ListenOptions::frame_timeout`](crate::net::ListenOptions::frame_timeout) and
     /// [`Transport::set_frame_timeout`](crate::Transport::set_frame_timeout).
     FrameTimedOut {
-        /// Time that the frame had.
+        /// Longest allowed time for one frame.
         limit: Duration,
     },
-    /// The connection was to close while file descriptors were queued that no byte was written
-    /// for.
+    /// The connection was to close while file descriptors were queued for which no byte was
+    /// written.
     #[doc(alias = "FileDescriptorOverrun")]
     DescriptorOverrun {
         /// Number of descriptors that were left.
@@ -103,14 +106,15 @@ pub enum ConnectionError {
         bytes: usize,
         /// Number of file descriptors that were still queued.
         descriptors: usize,
-        /// Address of the peer that they were for.
+        /// Address of the peer.
         peer: Address,
-        /// What the connection is: `connection`, `standard output`, or the kind of a pipe.
+        /// Kind of the connection: `connection`, `standard output`, or the kind of a pipe.
         kind: &'static str,
-        /// Why the connection ended; the source of this error.
+        /// The reason for which the connection ended; the source of this error.
         cause: Failure,
     },
-    /// A producer was registered while another one was.
+    /// Another producer is registered: see
+    /// [`Transport::register_producer`](crate::Transport::register_producer).
     ProducerRegistered,
 }
 
@@ -131,7 +135,7 @@ impl ConnectionError {
         }
     }
 
-    /// Returns the system's error, when that is what broke the connection.
+    /// Returns the system's error that broke the connection, if there is one.
     pub fn io_error(&self) -> Option<&io::Error> {
         match self {
             Self::Lost { cause } => cause.find(),
@@ -139,7 +143,7 @@ impl ConnectionError {
         }
     }
 
-    /// Returns the kind that an [`io::Error`] made of this one has.
+    /// Returns the kind of the [`io::Error`] into which this error is converted.
     fn kind(&self) -> io::ErrorKind {
         match self {
             Self::Done => io::ErrorKind::NotConnected,

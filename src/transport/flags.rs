@@ -15,7 +15,7 @@
 //! | `HELD`            | bytes that were read wait to be delivered         | they are delivered                        |
 //! | `LENT`            | other code may have a duplicate of the descriptor | the end                                   |
 //! | `LOST`            | its handler's `lost` was called                   | the end                                   |
-//! | `OWN_LIMITS`      | it has limits of its own, or unusual ones: see `ConnCore::write` | the end                    |
+//! | `OWN_LIMITS`      | its limits differ, or are unusual: see `ConnCore::write` | the end                   |
 //! | `PARTIAL`         | its handler has left some of the bytes read       | it has taken them                         |
 //! | `PAUSED`          | its handler has paused delivery                   | it resumes                                |
 //! | `PEER_DONE`       | the peer has sent the end of file                 | the end                                   |

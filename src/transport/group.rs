@@ -9,22 +9,22 @@ use super::Transport;
 
 /// A set of connections that are written to together. Clones are handles to the same set.
 ///
-/// Connections that have ended leave the group by themselves. Writing queues the bytes; the loop
-/// sends them.
+/// A connection that has ended, or that was asked to close, is no longer in the group. Writing
+/// queues the bytes, as [`Transport::write`] does.
 ///
 /// # Examples
 ///
 /// ```
 /// use torsade::{Context, Group, Protocol};
 ///
-/// struct Member { room: Group }
+/// struct Member { group: Group }
 ///
 /// impl Protocol for Member {
 ///     fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
-///         self.room.join(cx);
+///         self.group.join(cx);
 ///     }
 ///     fn data_received(&mut self, cx: &mut Context<'_, Self>, data: &[u8]) {
-///         self.room.write_others(cx, data);
+///         self.group.write_others(cx, data);
 ///     }
 /// }
 /// ```
@@ -45,14 +45,14 @@ impl Group {
         Self::default()
     }
 
-    /// Adds a connection. In a hook, pass `cx`.
+    /// Adds a connection, unless it is in the group already. A hook passes its `cx`.
     pub fn join(&self, member: &Transport) {
         self.add(member, None);
     }
 
-    /// Adds a connection under a name, unless another member has that name; returns whether it was
-    /// added. A connection that is in the group already gets the name. The name is free again when
-    /// the connection has ended.
+    /// Adds a connection under a name, unless another member has that name; returns `false` if one
+    /// has. A connection that is in the group already gets the name, in place of an earlier one.
+    /// The name is free again when the connection closes or leaves.
     ///
     /// # Examples
     ///
@@ -70,16 +70,17 @@ impl Group {
     ///     }
     /// }
     ///
-    /// let room = Group::new();
-    /// let mut ann = Wire::new(Member(room.clone()));
-    /// let mut other = Wire::new(Member(room.clone()));
+    /// let group = Group::new();
+    /// let mut ann = Wire::new(Member(group.clone()));
+    /// let mut other = Wire::new(Member(group.clone()));
     /// ann.send("ann");
     /// other.send("ann");
     /// assert_eq!(other.take_received(), b"that name is taken");
-    /// assert_eq!(room.names(), ["ann"]);
+    /// assert_eq!(group.names(), ["ann"]);
     /// ann.send_eof();
+    /// assert!(group.names().is_empty());
     /// other.send("ann");
-    /// assert_eq!(room.names(), ["ann"]);
+    /// assert_eq!(group.names(), ["ann"]);
     /// ```
     pub fn join_as(&self, member: &Transport, name: &str) -> bool {
         self.add(member, Some(name))
@@ -117,14 +118,14 @@ impl Group {
         names.map(String::from).collect()
     }
 
-    /// Returns the name of a member, if it has one.
+    /// Returns the name of a member, or `None` when it has no name or is not in the group.
     pub fn name_of(&self, member: &Transport) -> Option<String> {
         let members = self.present();
         let found = members.iter().find(|other| other.transport.ptr_eq(member));
         found.and_then(|member| member.name.as_deref().map(String::from))
     }
 
-    /// Returns the connection of the member with a name.
+    /// Returns the connection of the member with this name, if there is one.
     pub fn find(&self, name: &str) -> Option<Transport> {
         let members = self.present();
         let found = members
@@ -140,7 +141,7 @@ impl Group {
         members
     }
 
-    /// Removes a connection.
+    /// Removes a connection; does nothing when it is not in the group.
     pub fn leave(&self, member: &Transport) {
         self.members
             .borrow_mut()
@@ -181,7 +182,7 @@ impl Group {
     }
 
     /// Closes all connections after their queued bytes have been sent, as
-    /// [`Transport::lose_connection`] does. The group is empty then.
+    /// [`Transport::lose_connection`] does. The group is then empty.
     #[doc(alias("close", "loseConnection"))]
     pub fn lose_connections(&self) {
         for member in self.take() {
@@ -190,15 +191,15 @@ impl Group {
     }
 
     /// Closes all connections after their queued bytes have been sent, and aborts those for which
-    /// that takes longer than `limit`. The group is empty then.
+    /// that takes longer than `limit`. The group is then empty.
     pub fn lose_connections_within(&self, limit: Duration) {
         for member in self.take() {
             member.lose_connection_within(limit);
         }
     }
 
-    /// Aborts all connections at once, as [`Transport::abort_connection`] does. The group is empty
-    /// then.
+    /// Aborts all connections at once, as [`Transport::abort_connection`] does. The group is then
+    /// empty.
     #[doc(alias = "abortConnection")]
     pub fn abort_connections(&self) {
         for member in self.take() {

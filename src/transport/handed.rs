@@ -22,14 +22,14 @@ use crate::reactor::{Reactor, Released};
 use crate::report::{self, Origin};
 use crate::spans;
 
-/// A connection between two handlers. If it is dropped, its observers are told; with queued bytes,
-/// it is reset, and the loss is reported.
+/// A connection between two handlers. When it is dropped, its observers are notified; if bytes are
+/// queued, it is reset, and the loss is reported.
 pub(crate) struct Handed(Option<Box<Parts>>);
 
 /// The parts that move.
 struct Parts {
     socket: Socket,
-    /// What the driver and the table of handlers have of it.
+    /// The registration with the driver and the table of handlers.
     registration: Released,
     ends: Addresses,
     config: Rc<ConnConfig>,
@@ -49,8 +49,8 @@ struct Parts {
 }
 
 impl<S: ConnHandler> Conn<S> {
-    /// Takes all parts that can go to another handler. This connection has ended then, and its
-    /// handler is called no more. Returns `None` when it had ended already.
+    /// Takes all parts that can go to another handler. This connection has then ended, and its
+    /// handler is not called again. Returns `None` when the connection had ended already.
     pub(crate) fn hand_over(&self, reactor: &Reactor) -> Option<Handed> {
         let link = self.link();
         let life = link.life();
@@ -185,7 +185,7 @@ impl Handed {
     }
 
     /// Moves the connection to the settings and the count of another port. Runs user code: the
-    /// observers of a connection that gets other policies are told.
+    /// observers of a connection that gets other policies are notified.
     pub(crate) fn set_config(&mut self, config: &Rc<ConnConfig>) {
         let parts = self.parts_mut();
         let is_kept = match (&parts.config.policies, &config.policies) {
@@ -216,7 +216,7 @@ impl Drop for Handed {
         };
         parts.registration.end(&parts.socket);
         if parts.out.is_none() {
-            // Nothing is missing, and the peer of a connection in TLS is told so.
+            // Nothing is missing, and TLS tells the peer so by `close_notify`.
             return parts.socket.say_end();
         }
         let _ = parts.socket.reset_on_close();

@@ -33,8 +33,8 @@ pub(crate) struct ConnCore {
     pub(super) sent: Cell<u16>,
     /// The write queue. An idle connection has none.
     pub(super) out: Cell<Option<Box<Outgoing>>>,
-    /// The rare state: limits of its own, a deadline, a producer, and the reason of its end; see
-    /// `producer`.
+    /// The rare state: limits that differ from the shared ones, a deadline, a producer, and the
+    /// reason of the end; see `producer`.
     pub(super) extras: Cell<Option<Box<Extras>>>,
     pub(super) config: Rc<ConnConfig>,
     peer: Peer,

@@ -1,17 +1,17 @@
-//! Connections: the engine that moves their bytes, and the [`Transport`], the handle that programs
-//! hold.
+//! Connections: the [`Transport`], the handle through which programs write to a connection and
+//! close it; limits, producers and policies.
 //!
 //! # The idea
 //!
-//! All stream connections, whatever their socket and their handler, are moved by one engine
-//! (`engine`): it reads when bytes are wanted, writes what is queued, keeps the limits and ends
-//! once. The life of a connection is a state machine (`life`). A `Transport` is an inert handle:
-//! its methods record requests, which the loop carries out.
+//! All stream connections behave alike, whatever their socket (TCP, UNIX, TLS, pipes, in memory)
+//! and their handler (a protocol or an async function). A `Transport` is an inert handle: its
+//! methods record requests, which the loop carries out.
 //!
 //! # Rules
 //!
-//! 1. **Writing appends to a queue.** The bytes leave once per dispatch and once per turn,
-//!    together.
+//! 1. **Writing appends to a queue.** The queue is sent when the hook returns, or, after a write
+//!    outside of hooks, before the loop waits. Only a write of 16 KiB or more, while nothing is
+//!    queued, goes straight to the socket.
 //! 2. **A connection ends in one of two ways**: [`Transport::lose_connection`] sends the queued
 //!    bytes first, [`Transport::abort_connection`] does not. After either call nothing is accepted
 //!    or delivered any more.
@@ -24,12 +24,14 @@
 //! # Passing descriptors
 //!
 //! Over a UNIX socket a process can give open files and sockets to another process.
-//! [`Transport::send_descriptor`] queues one; it leaves with the next byte that is sent, one
-//! descriptor with each byte, so there must be as many bytes as descriptors: a connection that
-//! closes while some have none is lost with [`ConnectionError::DescriptorOverrun`]. At the other
-//! end, `Protocol::descriptor_received` gets the descriptors before `data_received` gets the bytes
-//! that they came with; async code takes them with `Connection::recv_descriptor`. All are closed on
-//! exec, and those that the program does not take are closed.
+//! [`Transport::send_descriptor`] queues a descriptor, which is sent with the next byte, one
+//! descriptor with each byte. So there must be as many bytes as descriptors: a connection that
+//! closes while descriptors without a byte are left is lost with
+//! [`ConnectionError::DescriptorOverrun`]. At the other end,
+//! [`Protocol::descriptor_received`](crate::Protocol::descriptor_received) gets the descriptors
+//! before `data_received` gets the bytes that they came with; async code takes them with
+//! [`Connection::recv_descriptor`](crate::Connection::recv_descriptor). Received descriptors are
+//! closed on exec, and those that the program does not take are closed.
 //!
 //! The [glossary](crate::guide::glossary) defines the terms:
 //! [connection](crate::guide::glossary#connection), [transport](crate::guide::glossary#transport),
@@ -96,19 +98,20 @@ use crate::defer::Deferred;
 use crate::driver::Socket;
 use crate::failure::Failure;
 
-/// A handle to a connection, for writing to it, closing it and asking about it. Clones are handles
-/// to the same connection.
+/// A handle to a connection, for writing to it, closing it and reading its state. Clones are
+/// handles to the same connection.
 ///
-/// Any code on the reactor's thread may keep one. Its methods run no user code: they record
-/// requests, which the loop carries out when the present hook returns, or before it waits. Dropping
-/// a handle does not close the connection.
+/// Any code on the reactor's thread may keep one. Its methods run no user code, except
+/// [`add_policy`](Self::add_policy) and [`with_fd`](Self::with_fd): they record requests, which the
+/// loop carries out when the present hook returns, or before it waits. Dropping a handle does not
+/// close the connection.
 #[derive(Clone)]
 pub struct Transport(Rc<Conn>);
 
 impl Transport {
     /// Queues bytes for sending.
     ///
-    /// Bytes queued during one hook leave together, in the order of the writes. Bytes written after
+    /// Bytes are sent in the order of the writes, those of one hook together. Bytes written after
     /// [`Transport::lose_connection`] or [`Transport::lose_write`] are dropped. A write that begins
     /// while more than [`Limits::hard`] bytes are queued aborts the connection with
     /// [`ConnectionError::WriteOverflow`].
@@ -148,11 +151,10 @@ impl Transport {
         self.0.link().write_line(line.as_ref());
     }
 
-    /// Closes the connection after the queued bytes have been sent. Nothing more is read or
-    /// delivered.
+    /// Closes the connection after the queued bytes have been sent. Nothing more is delivered.
     ///
-    /// `connection_lost` is called with [`ConnectionError::Done`], in a later dispatch. A peer that
-    /// accepts nothing is reset after
+    /// The loop calls `connection_lost` with [`ConnectionError::Done`], never inside this call. A
+    /// peer that accepts nothing is reset after
     /// [`ListenOptions::close_timeout`](crate::net::ListenOptions::close_timeout), one minute by
     /// default; [`Transport::lose_connection_within`] limits the whole time. Bytes that a limit or
     /// the end of the reactor cut off are reported as [`ConnectionError::NotSent`]; a reactor that
@@ -163,7 +165,8 @@ impl Transport {
     }
 
     /// Closes the connection after the queued bytes have been sent, and aborts it when that takes
-    /// longer than `limit`. The remaining bytes are then reported as [`ConnectionError::NotSent`].
+    /// longer than `limit`. The reason is then [`ConnectionError::Aborted`], and the remaining
+    /// bytes are reported as [`ConnectionError::NotSent`]. A later call replaces the limit.
     pub fn lose_connection_within(&self, limit: Duration) {
         self.lose_connection();
         let link = self.0.link();
@@ -187,7 +190,7 @@ impl Transport {
     /// (Over a UNIX socket the peer sees a reset only if it had sent bytes that were not read, else
     /// the end of file.)
     ///
-    /// `connection_lost` is called with [`ConnectionError::Aborted`], in a later dispatch.
+    /// The loop calls `connection_lost` with [`ConnectionError::Aborted`], never inside this call.
     #[doc(alias = "abortConnection")]
     pub fn abort_connection(&self) {
         self.0.link().request(Event::Abort);
@@ -200,8 +203,8 @@ impl Transport {
         self.0.link().end_by(Event::LoseWrite);
     }
 
-    /// Stops reading from the connection, and stops delivering what has been read. (For protocols:
-    /// async code that does not want to read does not call `read`.)
+    /// Stops reading from the connection, and stops delivering bytes that have been read. (For
+    /// protocols only: async code does not call `read` when it does not want to read.)
     #[doc(alias("pauseProducing", "pause_reading"))]
     pub fn pause_producing(&self) {
         self.0.link().flags.set(Flag::PAUSED, true);
@@ -221,9 +224,11 @@ impl Transport {
     /// Registers a producer, which writes at this connection's pace until it is unregistered or the
     /// connection ends.
     ///
-    /// While a producer is registered, a close that is asked for waits for
+    /// While a producer is registered, [`lose_connection`](Self::lose_connection) and
+    /// [`lose_write`](Self::lose_write) wait for
     /// [`unregister_producer`](Self::unregister_producer). When the connection has ended already,
-    /// the producer's `stop_producing` is called.
+    /// this returns `Ok`, and the producer's [`stop_producing`](Producer::stop_producing) is
+    /// called.
     ///
     /// # Order
     ///
@@ -290,12 +295,13 @@ impl Transport {
         self.0.link().unregister();
     }
 
-    /// Sends a file from its current position to its end, after the queued bytes, and returns the
-    /// number of bytes sent.
+    /// Sends a file from its current position to its end, after the queued bytes. The Deferred
+    /// fires with the number of bytes sent.
     ///
-    /// Where the system can send a file by itself (`sendfile` on Linux) its bytes are not copied
-    /// through the process. Reading a file may wait for the disk, and then the loop waits too. A
-    /// producer is registered until the file has been sent.
+    /// Where the system can send a file by itself (`sendfile` on Linux), its bytes are not copied
+    /// through the process. Reading a file may wait for the disk, and then the loop waits too.
+    /// Until the file has been sent, the connection counts as having a producer: see
+    /// [`register_producer`](Self::register_producer).
     ///
     /// # Cancel safety
     ///
@@ -312,7 +318,7 @@ impl Transport {
         self.send_file_part(file, u64::MAX)
     }
 
-    /// Sends at most `most` bytes of a file like [`Transport::send_file`].
+    /// Sends at most `most` bytes of a file, as [`Transport::send_file`] does.
     #[track_caller]
     pub(crate) fn send_file_part(&self, file: File, most: u64) -> Deferred<u64> {
         let link = self.0.link();
@@ -341,10 +347,14 @@ impl Transport {
         self.0.link().limits()
     }
 
-    /// Returns whether a protocol has to wait for `Protocol::write_ready` before it writes more:
-    /// more bytes are queued than [`Limits::high`] allows, or more than [`Limits::low`] of a big
-    /// write that the system did not accept, or big writes have sent as much as one connection
-    /// sends in a row (2 MiB).
+    /// Returns whether the connection is full: a protocol should wait for
+    /// [`Protocol::write_ready`](crate::Protocol::write_ready) before it writes more.
+    ///
+    /// A connection is full when more than [`Limits::high`] bytes, or more than 64 descriptors, are
+    /// queued. Writes of 16 KiB or more also make it full when the system has accepted so little of
+    /// one that more than [`Limits::low`] bytes are left, or when they have used up the
+    /// connection's share of the loop's turn (2 MiB). The connection stays full until no more than
+    /// `low` bytes are queued.
     pub fn is_full(&self) -> bool {
         self.0.link().is_full()
     }
@@ -356,14 +366,14 @@ impl Transport {
 
     /// Returns the peer's address, also after the connection has ended. When a proxy has sent the
     /// address of its client ([`ServerEndpoint::proxied`](crate::net::ServerEndpoint::proxied)),
-    /// that address.
+    /// this is the client's address.
     #[doc(alias = "getPeer")]
     pub fn peer(&self) -> Address {
         self.0.link().peer()
     }
 
     /// Returns the local address. When a proxy has sent the address that its client connected to,
-    /// that address.
+    /// this is that address.
     ///
     /// # Errors
     ///
@@ -378,13 +388,13 @@ impl Transport {
 
     /// Returns whether the connection is open: it has not ended, and neither
     /// [`lose_connection`](Self::lose_connection) nor [`abort_connection`](Self::abort_connection)
-    /// has been called.
+    /// has been called. See also [`Handle::is_connected`](crate::Handle::is_connected).
     #[doc(alias = "disconnecting")]
     pub fn is_connected(&self) -> bool {
         !self.0.link().life().is_ending() && !self.0.link().ends_later()
     }
 
-    /// Sets whether small writes are sent at once (the default here), or gathered by the system
+    /// Sets whether the system sends small writes at once (`true`, the default) or gathers them
     /// (Nagle's algorithm). UNIX sockets gather nothing in either case.
     ///
     /// # Errors
@@ -406,7 +416,8 @@ impl Transport {
         self.on_socket(Socket::nodelay)
     }
 
-    /// Sets whether the system probes a silent peer from time to time.
+    /// Sets whether the system probes a silent TCP peer, at the times of
+    /// [`set_keepalive_times`](Self::set_keepalive_times). Default: `false`.
     ///
     /// # Errors
     ///
@@ -426,7 +437,8 @@ impl Transport {
         self.on_socket(Socket::keepalive)
     }
 
-    /// Makes the system probe a silent peer, at these times. TCP only.
+    /// Makes the system probe a silent peer at these times, as
+    /// [`set_keepalive`](Self::set_keepalive) with `true` does. TCP only.
     ///
     /// # Errors
     ///
@@ -475,17 +487,17 @@ impl Transport {
 
     /// Calls `f` with a descriptor of the socket, for options that have no method here.
     ///
-    /// The descriptor is a duplicate, which is closed when `f` has returned. `f` may do anything
-    /// with it except reading, writing and making the socket blocking, which would break the
-    /// connection. A duplicate that `f` makes and keeps delays the end of the connection: the peer
-    /// sees the end when all are closed.
+    /// The descriptor is a duplicate, which is closed when `f` has returned. `f` must not read,
+    /// write or make the socket blocking, which would break the connection. A duplicate that `f`
+    /// makes and keeps delays the end of the connection: the peer sees the end when all duplicates
+    /// are closed.
     ///
     /// # Errors
     ///
     /// Fails with [`io::ErrorKind::NotConnected`] when the connection has ended; with
     /// [`io::ErrorKind::Unsupported`] in memory, and for a connection that consists of two
     /// descriptors (a child's pipes, standard input and output); and with the system's error when
-    /// no descriptor is left.
+    /// the process can open no more descriptors.
     ///
     /// # Examples
     ///
@@ -510,8 +522,8 @@ impl Transport {
         Ok(f(duplicate.as_fd()))
     }
 
-    /// Sets how long sent bytes may stay unacknowledged before the connection is lost (RFC 5482).
-    /// `None` is the system's default. TCP on Linux only.
+    /// Sets how long sent bytes may stay unacknowledged before the connection is lost
+    /// (`TCP_USER_TIMEOUT`, RFC 5482). `None` means the system's default. TCP on Linux only.
     ///
     /// # Errors
     ///
@@ -522,7 +534,8 @@ impl Transport {
         self.on_socket(|socket| socket.set_user_timeout(limit))
     }
 
-    /// Returns the limit that [`Transport::set_user_timeout`] sets.
+    /// Returns the limit that [`Transport::set_user_timeout`] sets; `None` means the system's
+    /// default.
     ///
     /// # Errors
     ///

@@ -436,8 +436,8 @@ impl ConnCore {
 }
 
 impl Transport {
-    /// Adds an observer of the connection's traffic. Its `connected` is called first, within this
-    /// call.
+    /// Adds a policy, which observes the connection's traffic. Its `connected` is called first,
+    /// within this call. Drops the policy when the connection has ended.
     ///
     /// # Examples
     ///
@@ -500,13 +500,14 @@ impl Transport {
         })?
     }
 
-    /// Ends the connection when a frame of which a part has arrived is not complete after this
-    /// long, however many bytes of it arrive in between; `None` means no limit. Returns the
-    /// previous limit.
+    /// Ends the connection when a frame that has begun to arrive is not complete after this long,
+    /// however many bytes of it arrive in between; `None` means no limit. Returns the previous
+    /// limit.
     ///
-    /// It counts for protocols that leave bytes in their [`Input`](crate::protocol::Input), and for
-    /// async code that waits for a line or another frame. The connection is lost with
-    /// [`ConnectionError::FrameTimedOut`].
+    /// The limit applies to protocols that leave bytes in their [`Input`](crate::protocol::Input),
+    /// and to async code that waits for a line or another frame. The connection is lost with
+    /// [`ConnectionError::FrameTimedOut`]. Default:
+    /// [`ListenOptions::frame_timeout`](crate::net::ListenOptions::frame_timeout), no limit.
     #[doc(alias("slowloris", "read_timeout"))]
     pub fn set_frame_timeout(&self, limit: impl Into<Option<Duration>>) -> Option<Duration> {
         let limit = limit.into();
@@ -515,7 +516,9 @@ impl Transport {
             .with_policies(|policies| std::mem::replace(&mut policies.frame, limit))?
     }
 
-    /// Limits how many bytes a second the connection receives and sends.
+    /// Limits how many bytes a second the connection receives and sends. Replaces the earlier
+    /// limits. Default: [`ListenOptions::rate_limits`](crate::net::ListenOptions::rate_limits), no
+    /// limits.
     #[doc(alias(
         "ThrottlingFactory",
         "ThrottlingProtocol",

@@ -44,42 +44,50 @@ use crate::defer::Resolver;
 use crate::failure::Failure;
 use crate::report::{self, Origin};
 
-/// An object that writes to a connection at the connection's pace.
+/// An object that writes to a connection at the connection's pace. It is registered with
+/// [`Transport::register_producer`](super::Transport::register_producer).
 ///
-/// A [`Transport`] is a producer of the bytes that its peer sends: registered with another
-/// connection, it reads no faster than that connection sends.
+/// Most programs need none: they check [`Transport::is_full`](super::Transport::is_full) and wait
+/// for `write_ready`, or await their writes. A [`Transport`] is itself a producer, of the bytes
+/// that its peer sends: registered with another connection, it reads no faster than that connection
+/// sends.
 #[doc(alias("IPushProducer", "IPullProducer", "IProducer"))]
 pub trait Producer: 'static {
-    /// Called when there is room for more bytes. A pull producer writes one piece now, or calls
+    /// Called when the producer may write: a [push](Flow::Push) producer after `pause_producing`,
+    /// once the connection is no longer full; a [pull](Flow::Pull) producer at first, and each time
+    /// all queued bytes have been sent. A pull producer writes one piece now, or calls
     /// [`Transport::unregister_producer`](super::Transport::unregister_producer) when it has
-    /// finished; if it does neither, it is called again when other bytes have been sent.
+    /// finished; if it does neither, it is called again only after other bytes have been sent.
     fn resume_producing(&mut self, consumer: &Transport);
 
-    /// Called when the queue is full. The producer must stop writing until
-    /// [`resume_producing`](Self::resume_producing).
+    /// Called when the connection is full. The producer must stop writing until
+    /// [`resume_producing`](Self::resume_producing). Pull producers are not paused. The default
+    /// does nothing.
     fn pause_producing(&mut self) {}
 
-    /// Called when the connection has ended, or has been handed to another protocol: bytes that are
-    /// written are dropped.
+    /// Called once, when the connection has ended or has been handed to another protocol, unless
+    /// the producer was unregistered before. The default does nothing.
     fn stop_producing(&mut self) {}
 }
 
 /// The side that decides when a producer writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
-    /// The producer writes by itself, until it is paused (Twisted's `streaming=True`).
+    /// The producer writes when it likes, except while it is paused (Twisted's `streaming=True`).
     Push,
-    /// The producer writes one piece each time it is called.
+    /// The producer writes one piece each time [`Producer::resume_producing`] is called (Twisted's
+    /// `streaming=False`).
     Pull,
 }
 
-/// A destination for the bytes of a producer.
+/// A destination for the bytes of a producer: the trait through which code accepts a [`Transport`]
+/// or a replacement for it.
 #[doc(alias = "IConsumer")]
 pub trait Consumer {
-    /// Accepts bytes.
+    /// Queues bytes for sending.
     fn write(&self, bytes: &[u8]);
 
-    /// Registers a producer.
+    /// Registers a producer, which writes at this consumer's pace.
     ///
     /// # Errors
     ///

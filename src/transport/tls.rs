@@ -9,10 +9,10 @@
 //!
 //! # Invariants
 //!
-//! 1. Bytes that had arrived before the handshake are never delivered as if they had come in it:
-//!    they end the connection.
-//! 2. Bytes that were queued before are sent before, without encryption; bytes that are queued
-//!    later are sent only when the peer has proved itself.
+//! 1. Bytes that had arrived before the handshake are never delivered as if they had been
+//!    encrypted: they end the connection.
+//! 2. Bytes that were queued before the handshake are sent before it, without encryption; bytes
+//!    that are queued later are sent only when the peer has been verified.
 //! 3. The handshake ends: by its time limit at the latest. Its Deferred fires once.
 //! 4. `close_notify` is sent after the last byte, before the connection counts as drained.
 
@@ -75,13 +75,13 @@ impl TlsSide {
 }
 
 impl Transport {
-    /// Starts TLS on the connection, as the client: after the bytes that are queued now, which are
+    /// Starts TLS on the connection, as the client, after the bytes that are queued now: those are
     /// sent without encryption. The Deferred fires when the handshake is finished.
     ///
     /// Until then no bytes are delivered, and bytes that are written are queued; they are encrypted
-    /// and sent after the handshake. A protocol may call this in any hook, and goes on as before.
-    /// Policies see the bytes without encryption. Async code has to use
-    /// [`Connection::start_tls`](crate::Connection::start_tls): for its connections this fails.
+    /// and sent after the handshake. A protocol may call this in any hook, and its hooks are then
+    /// called as before. Policies see the bytes without encryption. Async code uses
+    /// [`Connection::start_tls`](crate::Connection::start_tls) instead.
     ///
     /// # Cancel safety
     ///
@@ -91,9 +91,10 @@ impl Transport {
     ///
     /// Fails with the reason of the connection's end when the handshake fails; its cause is then a
     /// [`TlsError`]. It is [`TlsError::PlaintextReceived`] when bytes had arrived that the protocol
-    /// has not used: they were sent without encryption, by anybody. Fails with
-    /// [`TlsError::Config`] when the configuration cannot be used, when a handshake is under way,
-    /// and while a file is sent; then the connection goes on as it was.
+    /// has not taken: they were sent without encryption, and anybody may have inserted them. Fails
+    /// with [`TlsError::Config`] when the configuration cannot be used, when a handshake is under
+    /// way, while a file is sent, and for the connection of async code; then the connection is
+    /// unchanged.
     ///
     /// # Examples
     ///
@@ -128,7 +129,8 @@ impl Transport {
             .on_cancel(self.aborts())
     }
 
-    /// Starts TLS on the connection, as the server; otherwise like [`Transport::start_tls`].
+    /// Starts TLS on the connection, as the server; otherwise this does what
+    /// [`Transport::start_tls`] does.
     ///
     /// # Cancel safety
     ///
@@ -149,8 +151,8 @@ impl Transport {
             .on_cancel(self.aborts())
     }
 
-    /// Returns what the two ends of the connection have agreed on, and the peer's certificates:
-    /// `None` without TLS, before the handshake is finished, and after the end.
+    /// Returns the parameters that the TLS handshake has negotiated, and the peer's certificates;
+    /// `None` without TLS, before the handshake is finished, and after the end of the connection.
     #[doc(alias("getPeerCertificate", "negotiatedProtocol", "ssl_object"))]
     pub fn tls(&self) -> Option<TlsInfo> {
         let info = |socket: &Socket| socket.tls().and_then(|tls| tls.info());

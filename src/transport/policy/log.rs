@@ -9,11 +9,11 @@ use super::Policy;
 use crate::failure::Failure;
 use crate::transport::Transport;
 
-/// An observer that writes the traffic of a connection as text, one line for each piece.
+/// A policy that writes the traffic of a connection as text, one line for each read or write.
 ///
 /// A line begins with the peer's address and `<` for bytes that were received, `>` for bytes that
-/// were sent; `*` marks the beginning and the end. Bytes that are not printable are escaped, so no
-/// peer can write lines of its own.
+/// were sent; `*` marks the beginning and the end of the connection. Bytes that are not printable
+/// are escaped, so a peer cannot forge lines.
 ///
 /// An error of the writer ends the logging, not the connection. Writing may wait, for a disk for
 /// instance, and then the loop waits too.
@@ -37,7 +37,7 @@ pub struct TrafficLog<W> {
 }
 
 impl<W: Write> TrafficLog<W> {
-    /// Creates a log that shows bytes as ASCII text.
+    /// Creates a log that shows bytes as ASCII text, the others escaped as in `\x00`.
     pub fn new(writer: W) -> Self {
         Self {
             writer: Some(writer),
@@ -46,7 +46,8 @@ impl<W: Write> TrafficLog<W> {
         }
     }
 
-    /// Creates a log that shows bytes as hexadecimal numbers, 32 a line, with their text.
+    /// Creates a log that shows bytes in hexadecimal, at most 32 in a line, followed by their text,
+    /// in which a dot stands for a byte that is not printable.
     pub fn hex(writer: W) -> Self {
         Self {
             is_hex: true,
@@ -111,8 +112,8 @@ impl<W: Write + 'static> Policy for TrafficLog<W> {
     }
 }
 
-/// An observer that keeps the traffic of a connection in memory. Clones share the recording, so a
-/// program keeps one and adds another to the connection.
+/// A policy that keeps the traffic of a connection in memory. Clones share the recording: the
+/// program keeps one clone and adds another to the connection.
 ///
 /// # Examples
 ///

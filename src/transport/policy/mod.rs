@@ -23,16 +23,18 @@ use crate::failure::Failure;
 
 /// An observer of a connection's traffic, which may also end the connection.
 ///
-/// It is added to one connection with [`Transport::add_policy`], or to all connections of a port or
-/// a connect with [`ListenOptions::policy`](crate::net::ListenOptions::policy). It sees the bytes
-/// of protocols and of async handlers alike, and stays when the connection is handed to another
-/// protocol. Bytes of a file that [`Transport::send_file`] sends are not seen.
+/// It is added to one connection with [`Transport::add_policy`], or to all connections of a port,
+/// or of a client endpoint, with [`ListenOptions::policy`](crate::net::ListenOptions::policy) or
+/// [`ConnectOptions::policy`](crate::net::ConnectOptions::policy). It sees the bytes of protocols
+/// and of async handlers alike, and stays when the connection is handed to another protocol. It
+/// does not see the bytes of a file that [`Transport::send_file`] sends. All methods do nothing by
+/// default.
 ///
 /// # Order
 ///
-/// Observers are called in the order in which they were added. `received` is called before the
+/// Policies are called in the order in which they were added. `received` is called before the
 /// handler gets the bytes, `sent` after the system has accepted them, `closed` after the handler's
-/// last hook. A panic ends the connection with the panic as the reason.
+/// last hook. A panic in a policy ends the connection with the panic as the reason.
 ///
 /// # Examples
 ///
@@ -86,14 +88,14 @@ pub trait Policy: 'static {
         let _ = bytes;
     }
 
-    /// Called for bytes that were sent: handed to the system.
+    /// Called for bytes that the system has accepted for sending.
     fn sent(&mut self, bytes: &[u8]) {
         let _ = bytes;
     }
 
     /// Called once after [`connected`](Policy::connected), when the connection has ended; or, with
     /// [`ConnectionError::HandedOver`](crate::ConnectionError::HandedOver) as the reason, when the
-    /// connection moves to a port or an endpoint that has policies of its own.
+    /// connection is given to a port or an endpoint that has other policies.
     fn closed(&mut self, reason: &Failure) {
         let _ = reason;
     }

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// Limits of the number of bytes that a connection, or all connections of a port together, receive
-/// and send.
+/// and send. After a pause, at most an eighth of a second's bytes may pass at once.
 ///
 /// # Examples
 ///
@@ -23,10 +23,11 @@ use std::time::{Duration, Instant};
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RateLimits {
-    /// The largest number of bytes that are received each second. Default: no limit.
+    /// The largest number of bytes that are received each second; `None` means no limit, the
+    /// default.
     #[doc(alias = "readLimit")]
     pub read: Option<u32>,
-    /// The largest number of bytes that are sent each second. Default: no limit.
+    /// The largest number of bytes that are sent each second; `None` means no limit, the default.
     #[doc(alias = "writeLimit")]
     pub write: Option<u32>,
 }
