@@ -1,5 +1,9 @@
-//! The handler of a connection for async code: the waker of its reader. That of its writer is with
-//! the connection's rare state, because most connections write without ever having to wait.
+//! The handler of a connection for async code: the waker of its reader. The waker of its writer is
+//! part of the connection's rare state, because most connections write without ever having to wait.
+//!
+//! While no task reads, the first event only marks the connection readable; a second one removes
+//! the interest in reading until a task reads. So bytes that no task reads cost two wake-ups, and
+//! the loop does not spin.
 
 use std::cell::Cell;
 use std::rc::{Rc, Weak};
@@ -20,8 +24,8 @@ pub(crate) struct Awaited {
     pub(super) is_writing: Cell<bool>,
     /// Whether there may be bytes to read.
     pub(super) readable: Cell<bool>,
-    /// Whether the interest in reading was removed, because no task read what had arrived
-    /// (invariant 1).
+    /// Whether the interest in reading was removed, because no task read the bytes that had
+    /// arrived.
     pub(super) is_unread: Cell<bool>,
     /// Whether the future that serves the connection has returned `Ok`.
     pub(super) is_served: Cell<bool>,

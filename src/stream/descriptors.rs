@@ -12,8 +12,8 @@ macro_rules! receives {
             /// Receives the next descriptor that the peer of a UNIX socket sends. Returns `None` at
             /// the end of file.
             ///
-            /// While no descriptor has arrived, it reads ahead, up to 8 KiB: those bytes are kept
-            /// for the next read.
+            /// While no descriptor has arrived, received bytes are kept for the next read, up to 8
+            /// KiB.
             ///
             /// # Cancel safety
             ///
@@ -59,10 +59,10 @@ macro_rules! receives {
             /// there is none; does not wait.
             ///
             /// So that no peer can fill this process with descriptors, a connection keeps only four
-            /// until this method or [`recv_descriptor`](Self::recv_descriptor) has been called
-            /// once; from then on it keeps all of one message, or 64 of several. The others are
-            /// closed. A program that expects more than four calls this method before the first
-            /// read.
+            /// of them until this method or [`recv_descriptor`](Self::recv_descriptor) has been
+            /// called once; from then on it keeps all descriptors of one message, or 64 of several
+            /// messages. The others are closed. A program that expects more than four descriptors
+            /// calls this method before the first read.
             pub fn take_descriptor(&mut self) -> Option<OwnedFd> {
                 let link = self.reader.conn().link();
                 link.set_descriptors_wanted(true);
@@ -75,13 +75,12 @@ macro_rules! receives {
 macro_rules! sends {
     ($name:ident) => {
         impl $name {
-            /// Sends the peer of a UNIX socket an open descriptor, which leaves with the next byte
-            /// that is written. See
-            /// [`Transport::send_descriptor`](crate::Transport::send_descriptor).
+            /// Sends an open descriptor to the peer of a UNIX socket, with the next byte that is
+            /// written. See [`Transport::send_descriptor`](crate::Transport::send_descriptor).
             ///
             /// # Errors
             ///
-            /// As for that method.
+            /// Fails as [`Transport::send_descriptor`](crate::Transport::send_descriptor) does.
             #[doc(alias("sendFileDescriptor", "SCM_RIGHTS", "sendmsg"))]
             pub fn send_descriptor(&mut self, descriptor: impl Into<OwnedFd>) -> io::Result<()> {
                 self.transport().send_descriptor(descriptor)

@@ -16,21 +16,22 @@ use super::{Connection, ReadHalf, WriteHalf, writer};
 use crate::framing::{Decoder, Encoder, Found, LineCodec};
 use crate::transport::Conn;
 
-/// A connection, or a half of one, whose bytes are frames: a stream of those that are received and
-/// a sink for those that are sent.
+/// A connection, or a half of one, with a codec: a stream of the frames that are received, and a
+/// sink for the frames that are sent.
 ///
-/// Bytes that were received and belong to no frame yet stay with the connection, so
-/// [`get_mut`](Self::get_mut) and [`into_inner`](Self::into_inner) can read on where the last frame
-/// ended.
+/// Received bytes that belong to no complete frame stay with the connection: what
+/// [`get_mut`](Self::get_mut) and [`into_inner`](Self::into_inner) return continues to read where
+/// the last frame ended. [`Connection::frames`] makes a stream without taking the connection.
 ///
-/// The stream ends at the end of file, after an error of the connection, and after bytes that make
-/// it impossible to find another frame; after other bytes that are not a frame it goes on.
+/// The stream ends at the end of file, after an error of the connection, and after a fatal error of
+/// the codec, which finds no further frame
+/// ([`Rejected::is_fatal`](crate::protocols::Rejected::is_fatal)). After other errors of the codec
+/// the stream continues.
 ///
 /// # Cancel safety
 ///
-/// Dropping the future of [`next`](Self::next) loses nothing. Dropping the future of
-/// [`send`](Self::send) may leave the frame to be sent by the next call, or by
-/// [`flush`](Self::flush).
+/// Dropping the future of `next` loses nothing. When the future of `send` is dropped, the rest of
+/// its frame is written by the next `send` or `flush`.
 ///
 /// # Examples
 ///
@@ -63,7 +64,7 @@ pub struct Framed<C, T = Connection> {
     is_over: bool,
 }
 
-/// The bytes of frames that there was no room for.
+/// The bytes of frames that did not fit into the connection's queue.
 #[derive(Default)]
 struct Unsent {
     bytes: Vec<u8>,
@@ -146,20 +147,20 @@ impl<C, T> Framed<C, T> {
         }
     }
 
-    /// Returns the codec.
+    /// Returns the codec, for instance to change a limit.
     pub fn codec_mut(&mut self) -> &mut C {
         &mut self.codec
     }
 
-    /// Returns the connection. Frames that are still to be sent are lost: call
-    /// [`flush`](Self::flush) before.
+    /// Returns the connection. Frames that have not been written completely are lost: call `flush`
+    /// before.
     pub fn into_inner(self) -> T {
         self.io
     }
 }
 
 impl<C: Decoder, T> Framed<C, T> {
-    /// Returns the connection, to read raw data between two frames, or to ask about it.
+    /// Returns the connection, to read raw data between two frames, or to use its other methods.
     pub fn get_mut(&mut self) -> &mut T {
         self.codec.restart();
         &mut self.io
@@ -169,18 +170,19 @@ impl<C: Decoder, T> Framed<C, T> {
 macro_rules! reads {
     ($name:ident) => {
         impl $name {
-            /// Makes a stream, and with an [`Encoder`](crate::protocols::Encoder) a sink, of the
-            /// frames of a codec. See [`Framed`].
+            /// Makes a stream of the received frames of a codec; with an
+            /// [`Encoder`](crate::protocols::Encoder), it is also a sink of frames to be sent. See
+            /// [`Framed`].
             #[doc(alias("codec", "framing"))]
             pub fn framed<C>(self, codec: C) -> Framed<C, Self> {
                 Framed::new(self, codec)
             }
 
-            /// Returns the frames of a codec that are received, as a stream that borrows the
-            /// connection. See [`Framed`].
+            /// Returns the received frames of a codec, as a stream that borrows the connection. The
+            /// stream ends as that of [`Framed`] does.
             ///
-            /// The codec is dropped with the stream. What it knows of a frame that is not complete
-            /// is found again by the next one.
+            /// The codec is dropped with the stream. The bytes of an incomplete frame stay with the
+            /// connection, and the next stream decodes them from their beginning.
             pub fn frames<C: Decoder>(&mut self, codec: C) -> Frames<'_, C> {
                 Frames {
                     reader: &mut self.reader,
@@ -192,11 +194,12 @@ macro_rules! reads {
             /// Returns the lines of the connection, each of at most `limit` bytes, as a stream; see
             /// `read_line`.
             ///
-            /// The stream ends at the end of file, and after any error but a line that is too long.
+            /// A line that is too long is an error, after which the stream continues; after any
+            /// other error, and at the end of file, the stream ends.
             ///
             /// # Cancel safety
             ///
-            /// As for `read_line`; dropping the stream loses nothing either.
+            /// Dropping the future of the next line, or the stream, loses no received bytes.
             ///
             /// # Examples
             ///
@@ -221,8 +224,7 @@ macro_rules! reads {
             /// });
             /// ```
             ///
-            /// A line or a tick, whichever comes first; neither is lost when the other one is
-            /// first:
+            /// A line or a tick, whichever comes first; the other one is not lost:
             ///
             /// ```
             /// use std::time::Duration;
@@ -263,7 +265,8 @@ macro_rules! reads {
         }
 
         impl<C: Decoder> Framed<C, $name> {
-            /// Waits for the next frame. Returns `None` at the end; see [`Framed`].
+            /// Waits for the next frame, and returns it. Returns `None` when the stream has ended;
+            /// see [`Framed`].
             ///
             /// # Errors
             ///
@@ -279,12 +282,14 @@ macro_rules! reads {
                 })
             }
 
-            /// Waits for the next frame, and calls `f` with it where it is, so that nothing is
-            /// copied. Bytes that are not a frame are passed to `f` too. Returns `None` at the end.
+            /// Waits for the next frame, calls `f` with the frame in the receive buffer, so that it
+            /// is not copied, and returns the result of `f`. Errors of the codec are passed to `f`
+            /// too; after a fatal one, call neither this nor `next` again. Returns `None` when the
+            /// stream has ended.
             ///
             /// # Errors
             ///
-            /// As for [`next`](Self::next), but for the codec's errors, which `f` gets.
+            /// As for [`next`](Self::next), except for the codec's errors, which `f` gets.
             ///
             /// # Examples
             ///
@@ -338,7 +343,8 @@ macro_rules! reads {
 macro_rules! writes {
     ($name:ident, |$this:ident| $conn:expr) => {
         impl<C> Framed<C, $name> {
-            /// Sends a frame, and waits until there is room for it in the connection's queue.
+            /// Encodes a frame, and waits until all of it is in the connection's queue, from which
+            /// the loop sends it.
             ///
             /// # Errors
             ///
@@ -358,7 +364,7 @@ macro_rules! writes {
                 })
             }
 
-            /// Waits until all frames that were sent have been handed to the system.
+            /// Waits until all frames have been handed to the system.
             ///
             /// # Errors
             ///
@@ -446,5 +452,5 @@ impl<C> fmt::Debug for Frames<'_, C> {
     }
 }
 
-/// The capacity of the buffer for frames to be sent that is kept.
+/// The largest capacity that the buffer for frames to be sent keeps.
 const KEPT: usize = 4 * 1024;

@@ -1,4 +1,4 @@
-//! The two halves of a [`Connection`], and the traits and methods that it and they have.
+//! The two halves of a [`Connection`], and the traits and methods of the connection and its halves.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -42,8 +42,8 @@ impl WriteHalf {
 macro_rules! reads {
     ($name:ident) => {
         impl $name {
-            /// Reads the bytes that have arrived into `buf`, or waits for some. Returns their
-            /// number; `0` is the end of file.
+            /// Reads the bytes that have arrived into `buf`, or waits until some arrive. Returns
+            /// their number; `0` means the end of file, or that `buf` is empty.
             ///
             /// # Errors
             ///
@@ -55,15 +55,15 @@ macro_rules! reads {
                 poll_fn(move |cx| self.reader.poll_read(cx, buf))
             }
 
-            /// Waits for bytes, and calls `f` with all that have arrived, up to 64 KiB. No bytes
-            /// are the end of file.
+            /// Waits for bytes, and calls `f` with all that have arrived, at most 64 KiB. An empty
+            /// slice means the end of file.
             ///
-            /// The bytes are in a buffer that all connections of the reactor share, so a handler
-            /// that reads in this way needs no buffer while it waits.
+            /// The bytes are in a buffer that all connections of the reactor share, so a task that
+            /// reads in this way holds no buffer while it waits.
             ///
             /// # Errors
             ///
-            /// Fails with the reason for which the connection broke; `f` is not called then.
+            /// Fails with the reason for which the connection broke; `f` is then not called.
             ///
             /// # Cancel safety
             ///
@@ -114,14 +114,14 @@ macro_rules! reads {
                 AsyncReadExt::read_exact(self, buf)
             }
 
-            /// Reads until the end of file, and returns the number of bytes. The size is not
-            /// limited: use it with trusted peers.
+            /// Reads until the end of file, appends the bytes to `buf`, and returns their number.
+            /// The size is not limited: use this only with trusted peers.
             ///
             /// # Errors
             ///
             /// Fails with the reason for which the connection broke.
             pub async fn read_to_end(&mut self, buf: &mut Vec<u8>) -> io::Result<usize> {
-                // Not into `buf` itself: its spare room would have to be cleared at every wait.
+                // Not into `buf` itself: its spare capacity would have to be cleared at every wait.
                 let mut piece = vec![0; PIECE];
                 let before = buf.len();
                 loop {
@@ -132,9 +132,9 @@ macro_rules! reads {
                 }
             }
 
-            /// Reads a line of at most `limit` bytes and returns it without its end, which is `\n`
-            /// or `\r\n`. Returns `None` at the end of file; a last line without an end counts as a
-            /// line.
+            /// Reads a line of at most `limit` bytes, not counting its end (`\n` or `\r\n`), and
+            /// returns it without its end. Returns `None` at the end of file; a last line without
+            /// an end counts as a line.
             ///
             /// # Errors
             ///
@@ -145,8 +145,8 @@ macro_rules! reads {
             ///
             /// # Cancel safety
             ///
-            /// Dropping the future loses nothing: the bytes of an incomplete line are still there,
-            /// for the next call and for all other ways of reading.
+            /// Dropping the future loses nothing: the bytes of an incomplete line can still be
+            /// read, by the next call and by all other methods.
             ///
             /// # Examples
             ///
@@ -186,13 +186,12 @@ macro_rules! reads {
                 poll_fn(move |cx| self.reader.poll_line(cx, limit))
             }
 
-            /// Reads a line like `read_line`, into `line`, whose content it replaces and whose
-            /// memory it uses again. Returns whether there was a line: `false` at the end of file,
-            /// where `line` is empty.
+            /// Reads a line as `read_line` does, but into `line`, whose content is replaced and
+            /// whose memory is reused. Returns `false` at the end of file; `line` is then empty.
             ///
             /// # Errors
             ///
-            /// Fails like `read_line`.
+            /// Fails as `read_line` does.
             ///
             /// # Cancel safety
             ///
@@ -257,11 +256,11 @@ macro_rules! reads {
 macro_rules! writes {
     ($name:ident, |$this:ident| $conn:expr) => {
         impl $name {
-            /// Writes as many bytes of `buf` as there is room for, and returns their number. Waits
-            /// while there is no room.
+            /// Writes as many bytes of `buf` as fit into the connection's queue, and returns their
+            /// number. Waits while the connection is full.
             ///
-            /// The loop sends the bytes when the task next waits; `flush` waits until they have
-            /// been handed to the system.
+            /// The bytes are sent when the task next waits, if not before; `flush` waits until they
+            /// have been handed to the system.
             ///
             /// # Errors
             ///
@@ -275,7 +274,7 @@ macro_rules! writes {
                 poll_fn(move |cx| writer::poll_write_one($conn, cx, buf))
             }
 
-            /// Writes all of `buf`.
+            /// Writes all of `buf`, and waits whenever the connection is full.
             ///
             /// # Errors
             ///
@@ -317,7 +316,9 @@ macro_rules! writes {
                 AsyncWriteExt::flush(self)
             }
 
-            /// Sends the end of file to the peer, after all written bytes. Reading continues.
+            /// Closes the writing side: sends the end of file to the peer after all written bytes,
+            /// and waits until they have been handed to the system. Reading continues; to close the
+            /// connection, drop it.
             ///
             /// # Errors
             ///

@@ -1,20 +1,22 @@
-//! Connections for async code: [`Connection`].
+//! Connections for async code: [`Connection`], its halves, and streams of frames.
 //!
 //! # The idea
 //!
-//! A `Connection` is what a task holds instead of a protocol: its handler keeps wakers. Reading
-//! goes straight from the socket into the reader's buffer when the loop has reported the socket
-//! readable; writing appends to the connection's queue, which the loop flushes, and waits while the
-//! queue is full. So protocols and async code share one engine.
+//! A task holds a `Connection` and reads and writes it, where a [`Protocol`] is called by the loop.
+//! Both kinds of code share the same engine, limits and policies ([`transport`](crate::transport)).
+//! Reading goes straight from the socket into the reader's buffer; writing appends to the
+//! connection's queue, which the loop sends, and waits while the connection is full.
 //!
-//! # Invariants
+//! # Rules
 //!
-//! 1. While no task reads, the first event only marks the connection readable; a second one disarms
-//!    it until a task does. So bytes that no task reads cost two wake-ups, and the loop does not
-//!    spin.
-//! 2. Writing queues at most the high-water mark; a write takes as many bytes as there is room for.
-//! 3. A task that reads or writes without ever having to wait is made to yield from time to time.
-//! 4. When the last handle is dropped, the connection closes as by `lose_connection`.
+//! 1. While no task reads, the loop does not read the socket either, so the system slows the peer
+//!    down.
+//! 2. Writing queues at most the high-water mark
+//!    ([`Limits::high`](crate::transport::Limits::high)); a write takes as many bytes as fit.
+//! 3. A task that reads or writes without ever having to wait yields to other tasks when its
+//!    [budget](crate::guide::glossary#budget) is used up.
+//! 4. When the `Connection`, or the last of its halves, is dropped, the connection closes as by
+//!    [`Transport::lose_connection`].
 //!
 //! The [glossary](crate::guide::glossary) defines the terms:
 //! [connection](crate::guide::glossary#connection), [handler](crate::guide::glossary#handler),
@@ -56,16 +58,23 @@ use crate::transport::{Addresses, Conn, ConnConfig, ConnectionError, Handed, Tra
 
 /// A connection for async code, which reads from it, writes to it and splits it.
 ///
-/// It implements futures' [`AsyncRead`], [`AsyncWrite`] and [`AsyncBufRead`], and has the most used
-/// of their methods itself, so no trait need be imported. Dropping it closes the connection after
-/// the written bytes have been sent.
+/// It implements [`AsyncRead`], [`AsyncWrite`] and [`AsyncBufRead`] of the crate `futures`; their
+/// most used methods are also inherent methods, so no trait need be imported. Dropping a
+/// `Connection` closes the connection after the written bytes have been sent.
+///
+/// # Errors
+///
+/// Methods that fail "with the reason for which the connection broke" return the system's error
+/// where there is one. Otherwise the [`io::Error`](std::io::Error) holds a [`ConnectionError`]; its
+/// kind is `TimedOut` for a time limit, and `ConnectionAborted` after `abort_connection`. After an
+/// end in good order, reading returns the end of file.
 ///
 /// # Cancel safety
 ///
-/// Reading into a buffer, reading lines and writing from a buffer lose nothing when the future is
-/// dropped while it waits: bytes that were not reported as read are still there, and bytes that
-/// were not reported as written were not taken. `read_exact`, `write_all` and similar methods,
-/// which take several steps, may have done some of them.
+/// `read`, `read_with`, `read_line` and `write` lose nothing when the future is dropped while it
+/// waits: bytes that were not returned can still be read, and nothing was written. `read_exact`,
+/// `read_to_end` and `write_all` take several steps: bytes read before the future was dropped may
+/// be lost, and a part may have been written.
 ///
 /// # Examples
 ///
@@ -115,8 +124,7 @@ impl Connection {
         }
     }
 
-    /// Makes a connection of one that had another handler before, which has left these bytes
-    /// unused.
+    /// Makes a connection that had another handler before, which has left these bytes unused.
     pub(crate) fn with_unread(conn: Rc<Conn<Awaited>>, unread: Vec<u8>) -> Self {
         let mut connection = Self::new(conn);
         connection.reader.put_back(&unread);
@@ -170,7 +178,8 @@ impl Connection {
         self.reader.conn().link().key()
     }
 
-    /// Returns the connection's inert handle, for closing it from other code, or asking about it.
+    /// Returns the connection's inert handle, for closing the connection from other code, or for
+    /// reading its state.
     pub fn transport(&self) -> Transport {
         self.reader.conn().transport()
     }
@@ -191,16 +200,16 @@ impl Connection {
         self.transport().local_addr()
     }
 
-    /// Hands the connection to a protocol, in the loop's turn: the protocol's `connection_made`
-    /// runs, then it gets the bytes that were read ahead and not used, then all that follow. The
+    /// Hands the connection to a protocol: the loop calls the protocol's `connection_made`, then
+    /// passes it the bytes that were read ahead and not returned, then all that follow. The
     /// Deferred fires with the protocol's [`Handle`].
     ///
-    /// Async code can so handle the first part of a conversation, and a protocol the rest.
+    /// So async code can handle the first part of a conversation, and a protocol the rest.
     ///
     /// # Errors
     ///
-    /// Fails with the reason for which the connection ended, if it has; the protocol is dropped
-    /// then.
+    /// Fails with the reason for which the connection ended, if it has ended; the protocol is then
+    /// dropped.
     ///
     /// # Examples
     ///
@@ -255,9 +264,9 @@ impl Connection {
         deferred
     }
 
-    /// Splits the connection into two halves, for a task that reads and one that writes.
+    /// Splits the connection into two halves, for a task that reads and a task that writes.
     ///
-    /// Dropping the writing half sends the end of file to the peer; dropping both closes the
+    /// Dropping the writing half sends the end of file to the peer; dropping both halves closes the
     /// connection.
     pub fn split(mut self) -> (ReadHalf, WriteHalf) {
         let conn = self.reader.conn().clone();

@@ -3,8 +3,8 @@
 //! # The idea
 //!
 //! A task moves bytes between the streams and the connection, whose socket is a [`relay`]. The task
-//! is in the reactor's table as well, so that a program that ends waits for what a connection has
-//! written.
+//! is in the reactor's table as well, so that a reactor that ends waits for the bytes that a
+//! connection has written.
 //!
 //! # Invariants
 //!
@@ -37,19 +37,19 @@ use crate::report::{self, Origin};
 use crate::transport::{Conn, ConnConfig, ConnectionError, Transport};
 
 impl Connection {
-    /// Makes a connection of any two byte streams: the bytes that `reader` yields are those that
-    /// the peer sends, and bytes written to the connection are written to `writer`. So encryption,
-    /// compression or a tunnel over one connection is a connection as well.
+    /// Makes a connection of any two byte streams: bytes read from `reader` are received by the
+    /// connection, and bytes written to the connection are written to `writer`. So encryption,
+    /// compression or a tunnel over a connection is a connection as well. `peer` is the address
+    /// that [`Connection::peer`] returns.
     ///
     /// Closing the connection closes `writer` after everything was written; aborting it drops both
-    /// streams. An error of `reader` is the reason for which the connection is lost, after the
-    /// bytes read before it were delivered; so is an error of `writer`. Up to 64 KiB are buffered
-    /// in either direction, besides the connection's own queue. The connection's local address is
-    /// not known.
+    /// streams. An error of `reader` or of `writer` is the reason for which the connection is lost;
+    /// the bytes read before the error are delivered first. Up to 64 KiB are buffered in either
+    /// direction, besides the connection's queue. The connection's local address is not known.
     ///
     /// A reactor that ends waits for `writer` as for any peer ([`Grace`](crate::reactor::Grace)).
-    /// Bytes of a closed connection that `writer` has not accepted by then, or that an error of
-    /// `writer` cut off, are reported as [`ConnectionError::NotSent`].
+    /// Bytes of a closed connection that `writer` has not accepted by then, or that were lost by an
+    /// error of `writer`, are reported as [`ConnectionError::NotSent`].
     ///
     /// # Errors
     ///
@@ -320,5 +320,5 @@ async fn outward(relaying: &Relaying, mut writer: Pin<&mut impl AsyncWrite>) -> 
     }
 }
 
-/// The most bytes that are read in one step.
+/// The largest number of bytes that are read in one step.
 const PIECE: usize = 16 * 1024;

@@ -1,5 +1,5 @@
-//! Reads a connection: from the socket straight into the caller's buffer, or through a buffer of
-//! its own for methods that look ahead.
+//! Reads a connection: from the socket straight into the caller's buffer, or through a read-ahead
+//! buffer for methods that look for a line or another frame.
 
 use std::io;
 use std::mem;
@@ -23,7 +23,7 @@ pub(super) struct Reader {
 }
 
 struct ReadAhead {
-    /// The space for them: longer than `READ_AHEAD` only while a line needs it.
+    /// The space for the bytes: longer than `READ_AHEAD` only while a line needs it.
     buffer: Vec<u8>,
     start: usize,
     end: usize,
@@ -360,7 +360,7 @@ impl ReadAhead {
         }
     }
 
-    /// Makes space behind the unread bytes.
+    /// Makes space after the unread bytes.
     fn make_room(&mut self) {
         if self.start == self.end && self.buffer.len() > READ_AHEAD {
             self.buffer = vec![0; READ_AHEAD];
@@ -510,5 +510,5 @@ fn end_of_reading(conn: &Rc<Conn<Awaited>>) -> Option<io::Result<usize>> {
     (!link.life().is_reading()).then_some(Ok(0))
 }
 
-/// The most bytes that are read ahead, except for a long line.
+/// The largest number of bytes that are read ahead, except for a long line.
 const READ_AHEAD: usize = 8 * 1024;

@@ -8,8 +8,9 @@ use crate::tls::{ClientConfig, ServerConfig, TlsError};
 use crate::transport::{ConnectionError, TlsSide};
 
 impl Connection {
-    /// Starts TLS on the connection, as the client, and waits until the handshake is finished. What
-    /// was written before is sent first, without encryption; everything later is encrypted.
+    /// Starts TLS on the connection, as the client, and waits until the handshake is finished.
+    /// Bytes written before are sent first, without encryption; all bytes written later are
+    /// encrypted.
     ///
     /// # Cancel safety
     ///
@@ -19,8 +20,9 @@ impl Connection {
     ///
     /// Fails with the reason of the connection's end when the handshake fails; its cause is then a
     /// [`TlsError`]. It is [`TlsError::PlaintextReceived`] when bytes had been received and not
-    /// been read: they came without encryption, from anybody. Fails with [`TlsError::Config`] when
-    /// the configuration cannot be used; then the connection goes on as it was.
+    /// been read: they were sent without encryption, and anybody may have inserted them. Fails with
+    /// [`TlsError::Config`] when the configuration cannot be used; then the connection is
+    /// unchanged.
     ///
     /// # Examples
     ///
@@ -47,7 +49,8 @@ impl Connection {
         self.secure(TlsSide::client(config)).await
     }
 
-    /// Starts TLS on the connection, as the server; otherwise like [`Connection::start_tls`].
+    /// Starts TLS on the connection, as the server; otherwise this does what
+    /// [`Connection::start_tls`] does.
     ///
     /// # Cancel safety
     ///
