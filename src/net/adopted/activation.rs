@@ -1,19 +1,20 @@
 //! Socket activation: sockets that a supervisor, such as systemd, opened before it started this
 //! process.
 //!
-//! The supervisor passes descriptors from number 3 on, and environment variables with the process
-//! that they are for (`LISTEN_PID`), their number (`LISTEN_FDS`) and their names
-//! (`LISTEN_FDNAMES`). Most programs do not need this module: they listen at `systemd:index=0` or
-//! `systemd:name=web`. The module lists the descriptors, and takes those that are not listening
-//! stream sockets.
+//! The supervisor passes file descriptors from number 3 on, and three environment variables: the id
+//! of the process that the descriptors are for (`LISTEN_PID`), how many there are (`LISTEN_FDS`)
+//! and their names (`LISTEN_FDNAMES`). Most programs do not need this module: they listen at an
+//! endpoint such as `systemd:index=0` or `systemd:name=web`. The module lists the descriptors, and
+//! takes descriptors that are not listening stream sockets: datagram sockets
+//! ([`DatagramEndpoint::adopt`](crate::net::datagram::DatagramEndpoint::adopt)), pipes, files.
 //!
-//! The environment is read once, on first use, and not changed: that is not safe in a process that
-//! has threads. Child processes ignore the variables, because `LISTEN_PID` is not theirs. The
-//! process remembers which descriptors were taken, by whichever reactor.
+//! The environment is read once, on first use, and not changed, because a change is not safe in a
+//! process that has threads. Child processes ignore the variables, because `LISTEN_PID` is not
+//! their process id. A descriptor can be taken once in a process, whatever the number of reactors.
 //!
-//! A taken descriptor is a duplicate with the close-on-exec flag; the original number stays open,
-//! since no safe code can own a number that any code may use. So the socket keeps listening while
-//! the process lives, as it does at the supervisor anyway.
+//! A taken descriptor is a duplicate with the close-on-exec flag; the original descriptor stays
+//! open. So a listening socket accepts connections into its queue until the process exits, also
+//! after the port was closed; the supervisor keeps it open in any case.
 
 use std::env;
 use std::ffi::OsString;
@@ -27,11 +28,11 @@ use crate::failure::Failure;
 use crate::net::endpoint::fields::quote;
 use crate::net::errors::ListenError;
 
-/// Returns the names of the descriptors that the process was given, in order. Descriptors without
-/// names are called `"unknown"`.
+/// Returns the names of the descriptors that the process was given, in order. When `LISTEN_FDNAMES`
+/// is not set, each is called `"unknown"`.
 ///
-/// Returns nothing if the descriptors are for another process, or if the numbers of names and of
-/// descriptors differ.
+/// Returns an empty slice when there are no descriptors, when they are for another process, and
+/// when there are more or fewer names than descriptors.
 #[doc(alias(
     "sd_listen_fds",
     "sd_listen_fds_with_names",
@@ -43,22 +44,23 @@ pub fn names() -> &'static [String] {
     NAMES.get_or_init(|| read(process::id(), |name| env::var_os(name)))
 }
 
-/// Takes the descriptor with this index in the list.
+/// Takes the descriptor with this index in the list of [`names`]; the first index is 0.
 ///
 /// # Errors
 ///
-/// [`ListenError::NotGiven`] when the list has no such descriptor; [`ListenError::AlreadyAdopted`]
-/// when it was taken before; the system's error when the descriptor cannot be duplicated.
+/// Fails with [`ListenError::NotGiven`] when the list has no such descriptor; with
+/// [`ListenError::AlreadyAdopted`] when it was taken before, here or by an endpoint; and with the
+/// system's error when the descriptor cannot be duplicated.
 #[track_caller]
 pub fn take(index: usize) -> Result<OwnedFd, Failure> {
     take_given(&InheritedFd::Index(index)).map(|(_, copy)| copy)
 }
 
-/// Takes the first descriptor of this name that was not taken yet.
+/// Takes the first descriptor of this name that has not been taken.
 ///
 /// # Errors
 ///
-/// As for [`take`].
+/// Fails as [`take`] does.
 #[track_caller]
 pub fn take_named(name: &str) -> Result<OwnedFd, Failure> {
     take_given(&InheritedFd::Name(name.to_owned())).map(|(_, copy)| copy)

@@ -10,8 +10,8 @@ use crate::failure::Failure;
 /// address of `std`, or text that is a literal address (`"127.0.0.1:53"`, `"[::1]:53"`,
 /// `"unix:/run/log"`).
 ///
-/// Host names are not looked up: a datagram would have to wait for the answer, and later datagrams
-/// would overtake it.
+/// Host names are not looked up, because a datagram would have to wait for the answer, and later
+/// datagrams would overtake it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not the address of a datagram",
     note = "give text (\"127.0.0.1:53\"), or an address"
@@ -21,7 +21,7 @@ pub trait ToDatagramAddress {
     ///
     /// # Errors
     ///
-    /// [`DatagramError::InvalidAddress`] for text that is not a literal address.
+    /// Fails with [`DatagramError::InvalidAddress`] for text that is not a literal address.
     fn to_datagram_address(&self) -> Result<Address, Failure>;
 }
 

@@ -48,8 +48,8 @@ impl DatagramEndpoint {
     ///
     /// # Errors
     ///
-    /// [`DatagramError::InvalidAddress`](super::DatagramError::InvalidAddress) for text that is not
-    /// a literal address.
+    /// Fails with [`DatagramError::InvalidAddress`](super::DatagramError::InvalidAddress) for text
+    /// that is not a literal address.
     pub fn new(address: impl ToDatagramAddress) -> Result<Self, Failure> {
         let address = address.to_datagram_address()?;
         Ok(Self(Opening::At(address, DatagramOptions::new())))
@@ -58,8 +58,8 @@ impl DatagramEndpoint {
     /// Adopts a bound datagram socket: a `UdpSocket` or `UnixDatagram` of `std`, or any `OwnedFd`.
     ///
     /// Opening the endpoint makes the socket non-blocking, for all processes that share it, and
-    /// sets its close-on-exec flag. Stopping the port only closes the socket: the file of a UNIX
-    /// socket stays.
+    /// sets its close-on-exec flag. When the port closes, the file of an adopted UNIX socket is not
+    /// removed. An adopted socket takes no [`DatagramOptions`].
     ///
     /// # Examples
     ///
@@ -95,8 +95,8 @@ pub trait ToDatagramEndpoint {
     ///
     /// # Errors
     ///
-    /// [`DatagramError::InvalidAddress`](super::DatagramError::InvalidAddress) for text that is not
-    /// a literal address.
+    /// Fails with [`DatagramError::InvalidAddress`](super::DatagramError::InvalidAddress) for text
+    /// that is not a literal address.
     fn into_datagram_endpoint(self) -> Result<DatagramEndpoint, Failure>;
 }
 

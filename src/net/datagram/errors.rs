@@ -55,8 +55,8 @@ pub enum DatagramError {
         /// The system's error, which is the source.
         error: io::Error,
     },
-    /// The value is not an address that the port can be bound to, connect to or send to. Host
-    /// names are not looked up.
+    /// The value is not an address to which the port can be bound, connect or send. Host names are
+    /// not looked up.
     #[doc(alias = "InvalidAddressError")]
     InvalidAddress {
         /// The value.

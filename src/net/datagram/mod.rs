@@ -1,29 +1,31 @@
-//! Datagram sockets: UDP, multicast and UNIX. A [`DatagramProtocol`], or an async [`UdpSocket`].
+//! Datagram sockets (UDP, multicast, UNIX), for a [`DatagramProtocol`] or as an async
+//! [`UdpSocket`].
 //!
 //! # The idea
 //!
 //! [`Reactor::listen_datagram`](crate::Reactor::listen_datagram) opens a socket with a protocol,
 //! whose hooks receive the same [`Context`] as those of streams, with a [`DatagramPort`] as
 //! transport. [`Reactor::bind_datagram`](crate::Reactor::bind_datagram) opens a [`UdpSocket`] for
-//! async code. One engine serves both, for UDP, UNIX and in-memory sockets.
+//! async code. Both behave alike for UDP, UNIX and in-memory sockets. The reactor on which they are
+//! called owns the *port*: the open socket with its protocol or async code.
 //!
 //! # Rules
 //!
-//! 1. **A datagram is whole.** It is sent unchanged or not at all, up to 65,507 bytes over IPv4. A
-//!    datagram that is longer than the receive buffer fails with [`DatagramError::Truncated`] and
-//!    is never cut silently. A datagram may be empty.
-//! 2. **No peer can close a port.** A refusal is passed to a connected port
-//!    ([`DatagramProtocol::connection_refused`]), which stays open. A panic in a hook is reported
-//!    and does not close the port either.
-//! 3. **A datagram that would block waits** in the port's queue, in order. The queue holds up to
-//!    256 KiB and one datagram, unless [`DatagramOptions::queue`] sets another limit; then writing
-//!    fails with [`DatagramError::QueueFull`]. Async sends wait instead. A full UNIX socket delays
-//!    only datagrams to that socket; datagrams to others are sent even if the queue is full. (Linux
-//!    counts datagrams that the peers have not read against the sender's buffer, so a peer that
-//!    leaves many kilobytes unread may still use it up, see [`DatagramOptions::send_buffer`].)
-//! 4. **Host names are not looked up**: addresses are literal.
-//! 5. One event of the loop delivers all datagrams that have arrived, up to 256 KiB (each counts at
-//!    least 1 KiB), so that one port does not starve the others.
+//! 1. **A datagram is whole.** It is sent unchanged or not at all, up to 65,507 bytes over IPv4.
+//!    Receiving a datagram into a buffer that is too small fails with [`DatagramError::Truncated`];
+//!    no datagram is cut silently. A datagram may be empty.
+//! 2. **No peer can close a port.** When nothing listens at the peer's address of a connected port,
+//!    [`DatagramProtocol::connection_refused`] is called, and the port stays open. A panic in a
+//!    hook is reported and does not close the port either.
+//! 3. **A datagram that the system does not accept now waits** in the port's queue, in order. While
+//!    more than [`DatagramOptions::queue`] bytes are queued (256 KiB by default), writing fails
+//!    with [`DatagramError::QueueFull`]; async sends wait instead. A full UNIX socket delays only
+//!    datagrams to that socket; datagrams to others are sent even if the queue is full. (On Linux,
+//!    datagrams that a UNIX peer has not read fill the sender's buffer: see
+//!    [`DatagramOptions::send_buffer`].)
+//! 4. **Host names are not looked up**: addresses are literal ([`ToDatagramAddress`]).
+//! 5. A turn of the loop delivers all datagrams that have arrived at a port, up to 256 KiB, where
+//!    each datagram counts as 1 KiB at least. So no port starves the others.
 
 mod bound;
 mod convert;
@@ -46,11 +48,12 @@ use crate::address::Address;
 pub use crate::driver::Interface;
 use crate::protocol::Context;
 
-/// The event handler of a datagram port.
+/// The hooks of a datagram port: what a program does when datagrams arrive.
 ///
 /// # Order
 ///
-/// [`started`](Self::started) is called once, first, and [`stopped`](Self::stopped) once, last.
+/// [`started`](Self::started) is called once, first, and [`stopped`](Self::stopped) once, last. No
+/// hook runs inside another hook, nor inside a method of a handle. The default hooks do nothing.
 ///
 /// # Examples
 ///
@@ -79,13 +82,13 @@ use crate::protocol::Context;
     "asyncio.DatagramProtocol"
 ))]
 pub trait DatagramProtocol: Sized + 'static {
-    /// Called when the port is open.
+    /// Called when the port has been opened.
     #[doc(alias("startProtocol", "connection_made"))]
     fn started(&mut self, cx: &mut Context<'_, Self, DatagramPort>) {
         let _ = cx;
     }
 
-    /// Called for each datagram with all of its bytes, of which there may be none.
+    /// Called for each datagram with all of its bytes. `data` may be empty.
     #[doc(alias = "datagramReceived")]
     fn datagram_received(
         &mut self,
@@ -94,19 +97,19 @@ pub trait DatagramProtocol: Sized + 'static {
         from: Address,
     );
 
-    /// Called when the peer of a connected port refused a datagram: nothing listens there now. The
-    /// port stays open.
+    /// Called when the peer of a connected port refused a datagram, because nothing listens at its
+    /// address. The port stays open.
     #[doc(alias("connectionRefused", "error_received"))]
     fn connection_refused(&mut self, cx: &mut Context<'_, Self, DatagramPort>) {
         let _ = cx;
     }
 
-    /// Called when the queue, which was full, is at most half full again.
+    /// Called when the queue was full ([`DatagramPort::is_full`]) and is now at most half full.
     fn write_ready(&mut self, cx: &mut Context<'_, Self, DatagramPort>) {
         let _ = cx;
     }
 
-    /// Called when the port is closed. The protocol is dropped afterwards.
+    /// Called when the port has been closed. The protocol is dropped when this returns.
     #[doc(alias("stopProtocol", "connection_lost"))]
     fn stopped(&mut self) {}
 }

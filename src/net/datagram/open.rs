@@ -33,12 +33,12 @@ impl Reactor {
     ///
     /// # Errors
     ///
-    /// [`ListenError::Failed`] when the address is in use, not local, or not permitted;
-    /// [`DatagramError::InvalidAddress`](super::DatagramError::InvalidAddress) for text that is not
-    /// a literal address; for a [connected](DatagramOptions::connect) socket
+    /// Fails with [`ListenError::Failed`] when the address is in use, not local, or not permitted;
+    /// with [`DatagramError::InvalidAddress`](super::DatagramError::InvalidAddress) for text that
+    /// is not a literal address; for a [connected](DatagramOptions::connect) socket with
     /// [`ConnectError::Refused`](crate::net::ConnectError::Refused) or
-    /// [`ConnectError::Failed`](crate::net::ConnectError::Failed); for an adopted socket
-    /// [`ListenError::NotAdoptable`].
+    /// [`ConnectError::Failed`](crate::net::ConnectError::Failed); and for an adopted socket that
+    /// is not a bound datagram socket with [`ListenError::NotAdoptable`].
     ///
     /// # Examples
     ///
@@ -93,7 +93,7 @@ impl Reactor {
     ///
     /// # Errors
     ///
-    /// As for [`Reactor::listen_datagram`].
+    /// Fails as [`Reactor::listen_datagram`] does.
     #[doc(alias("UdpSocket::bind", "UnixDatagram::bind", "bind_udp", "listenUDP"))]
     #[track_caller]
     pub fn bind_datagram(&self, endpoint: impl ToDatagramEndpoint) -> Result<UdpSocket, Failure> {

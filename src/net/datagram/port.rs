@@ -44,17 +44,19 @@ impl DatagramPort {
     ///
     /// # Order
     ///
-    /// The datagram is sent inside this call, unless it must wait. Datagrams are sent in the order
-    /// in which they were written.
+    /// The datagram is sent inside this call, unless it must wait. Datagrams to one address are
+    /// sent in the order in which they were written.
     ///
     /// # Errors
     ///
-    /// [`DatagramError::TooLong`]; [`DatagramError::InvalidAddress`] for text that is not a literal
-    /// address and for an address of another family; [`DatagramError::QueueFull`] when more than
-    /// [`DatagramOptions::queue`](super::DatagramOptions::queue) is queued already;
-    /// [`DatagramError::Closed`]; and [`DatagramError::SendFailed`] for any other error of the
-    /// system. No error closes the port. A datagram that is lost on its way, or that is
-    /// never received, is not an error.
+    /// Fails with [`DatagramError::TooLong`]; with [`DatagramError::InvalidAddress`] for text that
+    /// is not a literal address and for an address of another family; with
+    /// [`DatagramError::QueueFull`] when more than
+    /// [`DatagramOptions::queue`](super::DatagramOptions::queue) bytes are queued already; with
+    /// [`DatagramError::Closed`]; and with [`DatagramError::SendFailed`] for any other error of the
+    /// system. No error closes the port. The error of a datagram that has waited in the queue is
+    /// reported ([`Reactor::on_report`](crate::Reactor::on_report)). A datagram that is lost on its
+    /// way is not an error.
     #[doc(alias("sendto", "send_to", "write_to"))]
     #[track_caller]
     pub fn write(&self, data: impl AsRef<[u8]>, to: impl ToDatagramAddress) -> Result<(), Failure> {
@@ -66,34 +68,37 @@ impl DatagramPort {
     ///
     /// # Errors
     ///
-    /// As for [`DatagramPort::write`]; [`DatagramError::InvalidAddress`] when the port is not
-    /// connected.
+    /// Fails as [`DatagramPort::write`] does, and with [`DatagramError::InvalidAddress`] when the
+    /// port is not connected.
     #[doc(alias = "send")]
     #[track_caller]
     pub fn write_connected(&self, data: impl AsRef<[u8]>) -> Result<(), Failure> {
         self.0.core().write(data.as_ref(), None)
     }
 
-    /// Connects the port: from now on the port receives from this address only, and the protocol's
+    /// Connects the port: from now on the port receives from this address only,
+    /// [`write_connected`](Self::write_connected) sends to it, and the protocol's
     /// [`connection_refused`](super::DatagramProtocol::connection_refused) is called when nothing
-    /// listens there.
+    /// listens there. [`DatagramOptions::connect`](super::DatagramOptions::connect) connects a port
+    /// when it opens.
     ///
     /// # Errors
     ///
-    /// [`DatagramError::AlreadyConnected`], [`DatagramError::InvalidAddress`],
-    /// [`DatagramError::Closed`]; for a UNIX socket the errors of
-    /// [`Reactor::connect`](crate::Reactor::connect).
+    /// Fails with [`DatagramError::AlreadyConnected`], [`DatagramError::InvalidAddress`] or
+    /// [`DatagramError::Closed`], and with a [`ConnectError`](crate::net::ConnectError) when the
+    /// system refuses the address.
     #[track_caller]
     pub fn connect(&self, to: impl ToDatagramAddress) -> Result<(), Failure> {
         self.0.core().connect(&to.to_datagram_address()?)
     }
 
-    /// Closes the port. The Deferred fires when the port is closed. Queued datagrams are sent
-    /// first, as long as no more than the time of
-    /// [`Grace::stalled`](crate::reactor::Grace::stalled) passes without one being sent; datagrams
-    /// that are left then are reported as [`DatagramError::NotSent`].
+    /// Closes the port after the queued datagrams have been sent. The Deferred fires when the port
+    /// is closed. When no datagram could be sent for
+    /// [`Grace::stalled`](crate::reactor::Grace::stalled), five seconds by default, the port is
+    /// closed all the same, and the datagrams that are left are reported as
+    /// [`DatagramError::NotSent`].
     ///
-    /// Calling `stop` again is not an error: each Deferred fires.
+    /// `stop` may be called again: each Deferred fires.
     #[doc(alias("stopListening", "loseConnection", "close"))]
     #[track_caller]
     pub fn stop(&self) -> Deferred<()> {
@@ -114,7 +119,7 @@ impl DatagramPort {
     }
 
     /// Returns the local address, with the port number that the system chose if port 0 was
-    /// requested. The address stays known after the port is closed.
+    /// requested; also after the port has been closed.
     #[doc(alias = "getHost")]
     pub fn local_addr(&self) -> Address {
         self.0.core().local_addr()
@@ -130,7 +135,9 @@ impl DatagramPort {
         self.0.core().is_open()
     }
 
-    /// Returns whether the queue is over its limit, so that the next write that would block fails.
+    /// Returns whether more bytes are queued than
+    /// [`DatagramOptions::queue`](super::DatagramOptions::queue) allows, so that a write that would
+    /// have to wait fails.
     pub fn is_full(&self) -> bool {
         self.0.core().is_full()
     }
@@ -145,7 +152,7 @@ impl DatagramPort {
     ///
     /// # Errors
     ///
-    /// The system's error, or [`DatagramError::Closed`].
+    /// Fails with the system's error, or with [`DatagramError::Closed`].
     #[doc(alias("setBroadcastAllowed", "SO_BROADCAST"))]
     #[track_caller]
     pub fn set_broadcast(&self, allowed: bool) -> Result<(), Failure> {
@@ -156,18 +163,19 @@ impl DatagramPort {
     ///
     /// # Errors
     ///
-    /// As for [`DatagramPort::set_broadcast`].
+    /// Fails as [`DatagramPort::set_broadcast`] does.
     #[doc(alias = "getBroadcastAllowed")]
     #[track_caller]
     pub fn broadcast(&self) -> Result<bool, Failure> {
         self.option(OptionName::Broadcast).map(|yes| yes != 0)
     }
 
-    /// Sets the number of hops that unicast datagrams may take (`IP_TTL`).
+    /// Sets the number of hops that unicast datagrams may take (`IP_TTL`). Default: the system's,
+    /// mostly 64.
     ///
     /// # Errors
     ///
-    /// As for [`DatagramPort::set_broadcast`].
+    /// Fails as [`DatagramPort::set_broadcast`] does.
     #[doc(alias("IP_TTL", "IPV6_UNICAST_HOPS", "hop_limit"))]
     #[track_caller]
     pub fn set_ttl(&self, ttl: u32) -> Result<(), Failure> {
@@ -178,7 +186,7 @@ impl DatagramPort {
     ///
     /// # Errors
     ///
-    /// As for [`DatagramPort::set_broadcast`].
+    /// Fails as [`DatagramPort::set_broadcast`] does.
     #[track_caller]
     pub fn ttl(&self) -> Result<u32, Failure> {
         self.option(OptionName::Ttl)
@@ -202,7 +210,7 @@ impl DatagramPort {
     ///
     /// # Errors
     ///
-    /// As for [`DatagramPort::join_group`].
+    /// Fails as [`DatagramPort::join_group`] does.
     #[doc(alias = "joinGroup")]
     #[track_caller]
     pub fn join_group_on(
@@ -218,7 +226,7 @@ impl DatagramPort {
     ///
     /// # Errors
     ///
-    /// As for [`DatagramPort::join_group`].
+    /// Fails as [`DatagramPort::join_group`] does.
     #[doc(alias("leaveGroup", "leave_multicast_v4", "leave_multicast_v6"))]
     #[track_caller]
     pub fn leave_group(&self, group: impl Into<IpAddr>) -> Deferred<()> {
@@ -229,7 +237,7 @@ impl DatagramPort {
     ///
     /// # Errors
     ///
-    /// As for [`DatagramPort::join_group`].
+    /// Fails as [`DatagramPort::join_group`] does.
     #[doc(alias = "leaveGroup")]
     #[track_caller]
     pub fn leave_group_on(
@@ -246,7 +254,7 @@ impl DatagramPort {
     ///
     /// # Errors
     ///
-    /// As for [`DatagramPort::set_broadcast`].
+    /// Fails as [`DatagramPort::set_broadcast`] does.
     #[doc(alias("setTTL", "IP_MULTICAST_TTL", "IPV6_MULTICAST_HOPS"))]
     #[track_caller]
     pub fn set_multicast_ttl(&self, ttl: u32) -> Result<(), Failure> {
@@ -257,7 +265,7 @@ impl DatagramPort {
     ///
     /// # Errors
     ///
-    /// As for [`DatagramPort::set_broadcast`].
+    /// Fails as [`DatagramPort::set_broadcast`] does.
     #[doc(alias = "getTTL")]
     #[track_caller]
     pub fn multicast_ttl(&self) -> Result<u32, Failure> {
@@ -269,7 +277,7 @@ impl DatagramPort {
     ///
     /// # Errors
     ///
-    /// As for [`DatagramPort::set_broadcast`].
+    /// Fails as [`DatagramPort::set_broadcast`] does.
     #[doc(alias("setLoopbackMode", "IP_MULTICAST_LOOP", "set_multicast_loop"))]
     #[track_caller]
     pub fn set_loopback_mode(&self, on: bool) -> Result<(), Failure> {
@@ -280,19 +288,19 @@ impl DatagramPort {
     ///
     /// # Errors
     ///
-    /// As for [`DatagramPort::set_broadcast`].
+    /// Fails as [`DatagramPort::set_broadcast`] does.
     #[doc(alias = "getLoopbackMode")]
     #[track_caller]
     pub fn loopback_mode(&self) -> Result<bool, Failure> {
         self.option(OptionName::Loopback).map(|yes| yes != 0)
     }
 
-    /// Sets the interface by which multicast datagrams are sent: for IPv4 its address, for IPv6 its
-    /// index.
+    /// Sets the interface by which multicast datagrams are sent: for IPv4 by its address, for IPv6
+    /// by its index. Default: [`Interface::Any`].
     ///
     /// # Errors
     ///
-    /// As for [`DatagramPort::set_broadcast`].
+    /// Fails as [`DatagramPort::set_broadcast`] does.
     #[doc(alias("setOutgoingInterface", "IP_MULTICAST_IF", "set_multicast_if"))]
     #[track_caller]
     pub fn set_outgoing_interface(&self, interface: impl Into<Interface>) -> Result<(), Failure> {
@@ -303,7 +311,7 @@ impl DatagramPort {
     ///
     /// # Errors
     ///
-    /// As for [`DatagramPort::set_broadcast`].
+    /// Fails as [`DatagramPort::set_broadcast`] does.
     #[doc(alias = "getOutgoingInterface")]
     #[track_caller]
     pub fn outgoing_interface(&self) -> Result<Interface, Failure> {

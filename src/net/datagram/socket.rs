@@ -7,7 +7,7 @@
 //! 2. An unread datagram costs two wakes; then the driver is not polled for it again until a task
 //!    receives.
 //! 3. All waiting tasks are woken, and one of them gets the datagram.
-//! 4. A task that never has to wait yields now and then.
+//! 4. A task that never has to wait yields when its budget is used up.
 //! 5. A dropped future leaves no waker behind, even if no datagram ever arrives.
 
 use std::cell::{Cell, RefCell};
@@ -36,14 +36,15 @@ use crate::task::{self, Wait, budget, own_waker};
 
 /// A UDP or UNIX datagram socket for async code.
 ///
-/// The methods take `&self`, so several tasks may share a socket. `UdpSocket` is a [`Stream`] of
-/// whole datagrams with their senders, and a [`Sink`] of datagrams with their destinations.
-/// Dropping it closes the port.
+/// The methods take `&self`, so several tasks may share a socket. `UdpSocket` is a
+/// [`Stream`](futures::Stream) of whole datagrams with their senders' addresses, and a
+/// [`Sink`](futures::Sink) of datagrams with their destinations. Dropping the socket closes its
+/// port.
 ///
 /// # Cancel safety
 ///
-/// Every method may be dropped while it waits: a datagram that was not returned is still in the
-/// socket, and a datagram whose send did not complete was not sent.
+/// The future of every method may be dropped while it waits: a datagram that was not returned is
+/// still in the socket, and a datagram whose send did not complete was not sent.
 ///
 /// # Examples
 ///
@@ -110,16 +111,18 @@ impl UdpSocket {
         Self { conn }
     }
 
-    /// Sends a datagram; waits until the system accepts it.
+    /// Sends a datagram, and waits until the system accepts it.
     ///
     /// # Order
     ///
-    /// The datagram is sent after those that were passed to the [`Sink`] before.
+    /// The datagram is sent after those that were passed to the [`Sink`](futures::Sink) before.
     ///
     /// # Errors
     ///
-    /// [`DatagramError::TooLong`], [`DatagramError::InvalidAddress`], [`DatagramError::Closed`],
-    /// and [`DatagramError::SendFailed`] for any other error of the system.
+    /// Fails with [`DatagramError::TooLong`]; with [`DatagramError::InvalidAddress`] for text that
+    /// is not a literal address and for an address of another family; with
+    /// [`DatagramError::Closed`]; and with [`DatagramError::SendFailed`] for any other error of the
+    /// system.
     #[track_caller]
     pub fn send_to(
         &self,
@@ -133,13 +136,14 @@ impl UdpSocket {
         })
     }
 
-    /// Sends a datagram to the address that the socket is connected to; waits until the system
+    /// Sends a datagram to the address that the socket is connected to, and waits until the system
     /// accepts it.
     ///
     /// # Errors
     ///
-    /// As for [`UdpSocket::send_to`]; also [`ConnectError::Refused`] when the peer refused an
-    /// earlier datagram: then this one was not sent.
+    /// Fails as [`UdpSocket::send_to`] does; with [`DatagramError::InvalidAddress`] when the socket
+    /// is not connected; and with [`ConnectError::Refused`] when the peer refused an earlier
+    /// datagram: then this one was not sent.
     #[track_caller]
     pub fn send(&self, data: &[u8]) -> impl Future<Output = Result<(), Failure>> {
         asked_at(Location::caller(), async move {
@@ -156,9 +160,10 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// [`DatagramError::Truncated`] when the datagram is longer than `buf`, which then holds its
-    /// first bytes; [`ConnectError::Refused`] when the socket is connected and nothing listens at
-    /// the peer's address (the socket stays usable); [`DatagramError::Closed`].
+    /// Fails with [`DatagramError::Truncated`] when the datagram is longer than `buf`, which then
+    /// holds its first bytes; with [`ConnectError::Refused`] when the socket is connected and
+    /// nothing listens at the peer's address (the socket stays usable); with
+    /// [`DatagramError::Closed`]; and with any other error of the system.
     #[track_caller]
     pub fn recv_from(
         &self,
@@ -181,19 +186,19 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// As for [`UdpSocket::recv_from`].
+    /// Fails as [`UdpSocket::recv_from`] does.
     #[track_caller]
     pub fn recv(&self, buf: &mut [u8]) -> impl Future<Output = Result<usize, Failure>> {
         let received = self.recv_from(buf);
         async { Ok(received.await?.0) }
     }
 
-    /// Connects the socket: from now on it receives from this address only, and reports when
-    /// nothing listens there.
+    /// Connects the socket: from now on it receives from this address only, and sending and
+    /// receiving fail with [`ConnectError::Refused`] when nothing listens there.
     ///
     /// # Errors
     ///
-    /// As for [`DatagramPort::connect`].
+    /// Fails as [`DatagramPort::connect`] does.
     #[track_caller]
     pub fn connect(&self, to: impl ToDatagramAddress) -> Result<(), Failure> {
         self.port().connect(to)
@@ -205,8 +210,8 @@ impl UdpSocket {
         self.conn.core().local_addr()
     }
 
-    /// Returns the port's inert handle, to configure the socket, to join groups, or to close it
-    /// from elsewhere.
+    /// Returns the port's inert handle, to configure the socket, to join multicast groups, or to
+    /// close the socket from other code.
     pub fn port(&self) -> DatagramPort {
         self.conn.port()
     }
