@@ -21,10 +21,11 @@ use crate::stream::Connection;
 
 /// A child process whose pipes are [`Connection`]s.
 ///
-/// [`Child::process`] returns the handle that sends signals and asks about the process.
+/// [`Child::process`] returns a handle to the process, for signals and for its state.
 ///
-/// Dropping it closes the pipes that have not been taken. The process continues, unless
-/// [`Command::kill_on_drop`] is set, and the loop waits for it.
+/// Dropping a `Child` closes the pipes that have not been taken. The process continues, unless
+/// [`Command::kill_on_drop`] is set, and the loop still waits for its exit, so it does not become a
+/// zombie.
 ///
 /// # Examples
 ///
@@ -71,10 +72,10 @@ impl Command {
         Ok(child)
     }
 
-    /// Starts the program and connects `protocol` to it as to a peer: the protocol receives the
-    /// program's standard output, and its writes are the program's standard input. Standard error
-    /// is inherited unless the command sets descriptor 2; the command must not set descriptors 0
-    /// and 1.
+    /// Starts the program and makes it the peer of `protocol`: the protocol receives the program's
+    /// standard output, and the bytes that it writes are the program's standard input. Standard
+    /// error is inherited unless the command sets descriptor 2; the command must not set
+    /// descriptors 0 and 1.
     ///
     /// `connection_made` is called in the loop's next batch. The end of the program's output is the
     /// end of file; [`Child::status`] returns how the program exited.
@@ -206,8 +207,8 @@ impl Child {
         self.take_pipe(2)
     }
 
-    /// Takes the pipe under the number `fd`. A terminal is under 0 as well as under 1, and is taken
-    /// once.
+    /// Takes the pipe of the program's descriptor `fd`. A terminal has the numbers 0 and 1, and can
+    /// be taken once.
     ///
     /// # Errors
     ///
@@ -225,14 +226,14 @@ impl Child {
         }
     }
 
-    /// Returns a Deferred that fires with the exit status when the process exits; at once when it
-    /// has exited already.
+    /// Returns a Deferred that fires with the exit status when the process exits. If the process
+    /// has exited already, the Deferred has fired.
     ///
-    /// It may be called any number of times, and a Deferred that is dropped without callbacks
-    /// leaves nothing behind.
+    /// The method may be called any number of times; dropping or cancelling the Deferred does not
+    /// affect the process.
     ///
-    /// A program that writes more than a pipe holds waits until the pipe is read: take its pipes,
-    /// or redirect them.
+    /// A program that writes more than fits into a pipe waits until the pipe is read, and does not
+    /// exit: read its output pipes, or redirect them with [`Command::child_fd`].
     ///
     /// # Errors
     ///
@@ -248,8 +249,8 @@ impl Child {
         }
     }
 
-    /// Asks the process to end, kills it when it has not ended after `grace`, and returns its exit
-    /// status. See [`Process::terminate_within`].
+    /// Sends SIGTERM, kills the process when it has not exited after `grace`, and returns a
+    /// Deferred that fires with its exit status. See [`Process::terminate_within`].
     ///
     /// # Errors
     ///
@@ -265,7 +266,7 @@ impl Child {
         self.process.pid()
     }
 
-    /// Sends the process a signal, as [`Process::signal_process`] does.
+    /// Sends a signal to the process, as [`Process::signal_process`] does.
     ///
     /// # Errors
     ///

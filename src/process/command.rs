@@ -9,12 +9,14 @@ use crate::driver::{ChildFd, Launch, Pty};
 /// A program to start, with its arguments, environment and descriptors.
 ///
 /// By default the program has this process's environment, directory, user and groups, and three
-/// descriptors, each a pipe: 0, which this process writes, and 1 and 2, which it reads. It has no
-/// other descriptors. No signal is blocked or ignored in it, whatever is so in this process.
+/// descriptors, each a pipe: descriptor 0, which this process writes, and 1 and 2, which this
+/// process reads. It has no other descriptors. The program starts with no signal blocked or
+/// ignored, whatever the state in this process. [`Command::status`] and [`Command::connect`] have
+/// other defaults for the descriptors.
 ///
-/// Twisted gives a program an empty environment by default; here it is this process's, as
-/// everywhere else, and [`Command::env_clear`], [`Command::env`] and [`Command::env_remove`] change
-/// it.
+/// Twisted gives a program an empty environment by default; here, as in `std`, the program has the
+/// environment of this process, which [`Command::env_clear`], [`Command::env`] and
+/// [`Command::env_remove`] change.
 ///
 /// The methods take the command and return it, unlike those of `std`:
 /// `command = command.arg("-l")`.
@@ -59,8 +61,8 @@ pub struct Command {
 }
 
 impl Command {
-    /// Describes a program: by its path when `program` contains a slash, otherwise by its name,
-    /// which is looked up along the `PATH` that the child will have.
+    /// Makes a command for a program: a path when `program` contains a slash, otherwise a name,
+    /// which is looked up in the directories of the `PATH` that the child will have.
     pub fn new(program: impl Into<OsString>) -> Self {
         Self {
             program: program.into(),
@@ -100,14 +102,15 @@ impl Command {
         self
     }
 
-    /// Sets the name that the program gets as its argument 0.
+    /// Sets the name that the program gets as its argument 0. Default: `program`, as passed to
+    /// [`Command::new`].
     #[doc(alias = "argv")]
     pub fn arg0(mut self, name: impl Into<OsString>) -> Self {
         self.arg0 = Some(name.into());
         self
     }
 
-    /// Sets an environment variable.
+    /// Sets an environment variable of the program.
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.push((name.into(), Some(value.into())));
         self
@@ -124,7 +127,7 @@ impl Command {
         self
     }
 
-    /// Removes an environment variable.
+    /// Removes a variable from the program's environment.
     pub fn env_remove(mut self, name: impl Into<OsString>) -> Self {
         self.env.push((name.into(), None));
         self
@@ -138,8 +141,8 @@ impl Command {
         self
     }
 
-    /// Sets the program's working directory. A relative path of the program that contains a slash
-    /// is resolved from there.
+    /// Sets the program's working directory. If the program is given as a relative path with a
+    /// slash, the path is resolved from this directory.
     #[doc(alias("cwd", "path", "chdir"))]
     pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = Some(directory.into());
@@ -168,20 +171,22 @@ impl Command {
         self
     }
 
-    /// Sets what the program has as descriptor `number`, in place of the default.
+    /// Sets the program's descriptor `number`, in place of the default: a [`ChildFd`], or an open
+    /// file, socket or other value that converts to an `OwnedFd`.
     pub fn child_fd(mut self, number: i32, fd: impl Into<ChildFd>) -> Self {
         self.fds.retain(|(other, _)| *other != number);
         self.fds.push((number, Some(fd.into())));
         self
     }
 
-    /// Closes descriptor `number` in the program.
+    /// Starts the program without descriptor `number`.
     pub fn no_child_fd(mut self, number: i32) -> Self {
         self.fds.retain(|(other, _)| *other != number);
         self
     }
 
-    /// Sets all descriptors of the program: Twisted's `childFDs`.
+    /// Sets all descriptors of the program, in place of the defaults and of earlier settings
+    /// (Twisted's `childFDs`).
     ///
     /// # Examples
     ///
@@ -200,11 +205,11 @@ impl Command {
             .fold(self, |this, (number, fd)| this.child_fd(number, fd))
     }
 
-    /// Runs the program in a session with a new terminal of 24 rows and 80 columns, which replaces
-    /// its descriptors 0, 1 and 2.
+    /// Runs the program in a new session with a new terminal of 24 rows and 80 columns, which
+    /// replaces its descriptors 0, 1 and 2.
     ///
-    /// Everything that the program writes arrives under the number 1. The terminal does what
-    /// terminals do: it echoes, and turns `\n` into `\r\n`.
+    /// Everything that the program writes to the terminal arrives as data of descriptor 1. The
+    /// terminal echoes its input, and turns `\n` into `\r\n`.
     #[doc(alias("usePTY", "openpty", "forkpty"))]
     pub fn pty(self) -> Self {
         self.pty_of_size(24, 80)
@@ -216,9 +221,9 @@ impl Command {
         self
     }
 
-    /// Makes the program the leader of a process group: processes that it starts can be killed with
-    /// it, and Ctrl-C at this process's terminal does not reach it. A program with a terminal leads
-    /// one in any case.
+    /// Makes the program the leader of a process group: the processes that it starts can be killed
+    /// with it, and Ctrl-C at this process's terminal does not reach it. A program with a terminal
+    /// ([`Command::pty`]) leads a group in any case.
     #[doc(alias("setpgid", "process_group", "start_new_session"))]
     pub fn lead_group(mut self) -> Self {
         self.leads_group = true;
@@ -226,7 +231,7 @@ impl Command {
     }
 
     /// Sets whether the program is killed when its [`Child`](super::Child) is dropped or the
-    /// reactor ends. Default: false.
+    /// reactor ends. Default: `false`.
     #[doc(alias = "killOnDrop")]
     pub fn kill_on_drop(mut self, kill: bool) -> Self {
         self.kills_on_drop = kill;
@@ -234,17 +239,19 @@ impl Command {
     }
 
     /// Sets the bytes that [`Command::output`] writes to the program's descriptor 0 before closing
-    /// it. Without them the descriptor is closed at once. No other method writes them, so with an
-    /// input every other method refuses to start the program; so does `output` when descriptor 0 is
-    /// neither a pipe nor a terminal.
+    /// it. Default: none, so the descriptor is closed at once. Only `output` writes them: with an
+    /// input, every other method fails with
+    /// [`ProcessError::NotStarted`](super::ProcessError::NotStarted); so does `output` when
+    /// descriptor 0 is neither a pipe nor a terminal.
     #[doc(alias("stdinBytes", "communicate"))]
     pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.input = Some(bytes.into());
         self
     }
 
-    /// Sets the number of bytes that [`Command::output`] keeps. When the program writes more, it is
-    /// killed, and `output` fails. Default: 64 MiB.
+    /// Sets the largest number of bytes of standard output and standard error together that
+    /// [`Command::output`] keeps. When the program writes more, it is killed, and `output` fails
+    /// with [`ProcessError::OutputTooLong`](super::ProcessError::OutputTooLong). Default: 64 MiB.
     pub fn output_limit(mut self, bytes: usize) -> Self {
         self.output_limit = bytes;
         self
@@ -260,7 +267,7 @@ impl Command {
         }
     }
 
-    /// Refuses settings that would be ignored.
+    /// Fails for settings that would be ignored.
     pub(super) fn check(&self) -> io::Result<()> {
         // A descriptor without a setting exists, and has the default kind.
         let is_unsaid = |number| {

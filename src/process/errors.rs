@@ -1,4 +1,4 @@
-//! Reasons why a process was not started, how one ended, and why an operation on one failed.
+//! The reason why a process was not started, how it ended, or why an operation on it failed.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -31,11 +31,11 @@ use crate::failure::{Failure, errors};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ProcessError {
-    /// The program could not be started. The attempt left nothing behind.
+    /// The program could not be started. No process, pipe or file is left of the attempt.
     NotStarted {
         /// The program, as the [`Command`](super::Command) names it.
         program: OsString,
-        /// What failed, such as `changing to its directory`.
+        /// The step that failed, such as `changing to its directory`.
         step: &'static str,
         /// The system's error: [`io::ErrorKind::NotFound`] for a program that does not exist, for
         /// instance. The source of this error.
@@ -59,10 +59,11 @@ pub enum ProcessError {
     /// The process wrote more than [`Command::output_limit`](super::Command::output_limit) allows.
     /// It has been killed.
     OutputTooLong {
-        /// Number of bytes that may be kept.
+        /// Largest number of bytes that are kept.
         limit: usize,
     },
-    /// The process has no open pipe of the wanted direction under this number.
+    /// The process has no open pipe with this number and the wanted direction, or the pipe was
+    /// taken.
     NoSuchPipe {
         /// Number of the pipe: the descriptor in the child.
         fd: i32,

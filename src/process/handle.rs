@@ -23,11 +23,11 @@ use crate::signal::Signal;
 use crate::spans::OwnSpan;
 use crate::transport::{ConnConfig, ConnectionError, DelayedClose, Transport};
 
-/// A handle to a child process, for writing to it, sending it signals and asking about it. Clones
-/// are handles to the same process.
+/// A handle to a child process, for writing to it, sending signals to it and reading its state.
+/// Clones are handles to the same process.
 ///
-/// Its methods run no user code: they record requests, which the loop carries out. Dropping a
-/// handle does nothing.
+/// Its methods run no user code: writing and closing record requests, which the loop carries out;
+/// signals are sent at once. Dropping a handle does nothing.
 #[doc(alias("IProcessTransport", "SubprocessTransport"))]
 #[derive(Clone)]
 pub struct Process(pub(super) Rc<Common>);
@@ -76,7 +76,7 @@ impl Process {
         self.0.body.borrow().as_ref().map(Body::pid)
     }
 
-    /// Returns how the process exited, or `None` while it runs and when that is not known.
+    /// Returns the exit status, or `None` while the process runs and when the status is not known.
     #[doc(alias("returncode", "exitCode", "poll"))]
     pub fn exit_status(&self) -> Option<ExitStatus> {
         self.0.exited()?.ok()
@@ -87,8 +87,8 @@ impl Process {
         self.pid().is_some()
     }
 
-    /// Queues bytes for the program's standard input, or its terminal. They are dropped when that
-    /// is closed, as in [`Transport::write`].
+    /// Queues bytes for the program's standard input, or its terminal. Like [`Transport::write`],
+    /// it drops them when that pipe is closed.
     pub fn write(&self, bytes: impl AsRef<[u8]>) {
         if let Some(stdin) = self.stdin() {
             stdin.write(bytes);
@@ -103,7 +103,7 @@ impl Process {
         }
     }
 
-    /// Queues bytes for a descriptor of the program.
+    /// Queues bytes for the program's descriptor `fd`.
     ///
     /// # Errors
     ///
@@ -121,14 +121,14 @@ impl Process {
         }
     }
 
-    /// Returns a pipe of the process as a transport, or `None` when there is none under that number
-    /// or it is closed: to ask how much is queued, to set limits, to register a producer. Bytes
-    /// written to a pipe that this process reads are lost.
+    /// Returns the pipe of the program's descriptor `fd` as a transport, for instance to set limits
+    /// or to register a producer; `None` when there is no such pipe, or it is closed. Bytes written
+    /// to a pipe that this process reads are dropped.
     pub fn pipe(&self, fd: i32) -> Option<Transport> {
         self.0.pipe(fd, |_| true)
     }
 
-    /// Returns the pipe to the program's standard input, or its terminal.
+    /// Returns the pipe to the program's standard input, or its terminal; `None` when it is closed.
     pub fn stdin(&self) -> Option<Transport> {
         match self.0.is_duplex {
             true => self.pipe(1),
@@ -137,7 +137,7 @@ impl Process {
     }
 
     /// Closes the program's standard input after the queued bytes have been written. A terminal
-    /// stays open: write `\x04` to it.
+    /// stays open: write `\x04` (Control-D) to end the input.
     #[doc(alias = "closeStdin")]
     pub fn close_stdin(&self) {
         self.close_child_fd(0);
@@ -156,8 +156,9 @@ impl Process {
         self.close_child_fd(2);
     }
 
-    /// Closes a pipe of the process: after the queued bytes have been written, or at once when this
-    /// process reads it. Does nothing for a number without a pipe, and for a terminal.
+    /// Closes the pipe of the program's descriptor `fd`: after the queued bytes have been written,
+    /// or at once when this process reads it. Does nothing when there is no such pipe, and for a
+    /// terminal.
     #[doc(alias = "closeChildFD")]
     pub fn close_child_fd(&self, fd: i32) {
         match fd {
@@ -185,7 +186,7 @@ impl Process {
         }
     }
 
-    /// Stops reading what the program writes.
+    /// Stops reading from all pipes of the process.
     #[doc(alias = "pauseProducing")]
     pub fn pause_producing(&self) {
         for pipe in self.0.all_pipes() {
@@ -193,7 +194,7 @@ impl Process {
         }
     }
 
-    /// Continues reading what the program writes.
+    /// Continues reading from all pipes of the process, after [`Process::pause_producing`].
     #[doc(alias = "resumeProducing")]
     pub fn resume_producing(&self) {
         for pipe in self.0.all_pipes() {
@@ -201,8 +202,8 @@ impl Process {
         }
     }
 
-    /// Sends a signal to the process, by name or by number: only to the process itself, also when
-    /// it leads a group.
+    /// Sends a signal to the process, given as a [`Signal`], by name (`"TERM"`) or by number. Only
+    /// the process itself gets it, also when it leads a group.
     ///
     /// # Errors
     ///
@@ -249,19 +250,19 @@ impl Process {
         self.0.send(signal, self.0.leads)
     }
 
-    /// Kills the process, and when it leads a process group or has a terminal, the whole group.
-    /// Does nothing when the process has exited.
+    /// Kills the process (SIGKILL), and when it leads a process group or has a terminal, the whole
+    /// group. Does nothing when the process has exited, or when it must not be signalled.
     pub fn kill(&self) {
         // A process that must not be killed stays; `is_running` shows that.
         let _ = self.0.send(Signal::KILL, self.0.leads);
     }
 
     /// Sends SIGTERM to the process, and kills it when it has not exited after `grace`, or when the
-    /// reactor ends before that. As with [`Process::kill`], both go to the whole group that the
-    /// process leads; but processes of the group that remain after their leader has ended upon
-    /// SIGTERM are left alone.
+    /// reactor ends before that. As with [`Process::kill`], both signals go to the whole group that
+    /// the process leads. Processes of the group that remain after their leader has ended upon
+    /// SIGTERM are not killed.
     ///
-    /// It may be called again; the process is killed when the first of the times has passed.
+    /// When it is called again, the process is killed at the earliest of the times.
     #[doc(alias("terminate", "kill_with_grace"))]
     #[track_caller]
     pub fn terminate_within(&self, grace: Duration) {

@@ -15,7 +15,7 @@ use crate::reactor::{Reactor, Stopped};
 /// The output of a program, and its exit status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
-    /// How the program exited.
+    /// The exit status: a code or a signal.
     pub status: ExitStatus,
     /// The bytes that the program wrote to its standard output, or to its terminal.
     pub out: Vec<u8>,
@@ -24,7 +24,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// Returns the output itself when the exit status is a success.
+    /// Returns the output itself when the exit code is 0.
     ///
     /// # Errors
     ///
@@ -45,12 +45,12 @@ impl Output {
 }
 
 impl Command {
-    /// Runs the program to its end and returns its output and exit status.
+    /// Runs the program to its end. The Deferred fires with its output and exit status.
     ///
     /// The program's standard input is [`Command::input`], or empty. On a terminal the end of the
     /// input is sent as Control-D. The Deferred fires when the program has exited *and* both of its
-    /// output pipes are closed: when the program has started another one that holds them open, not
-    /// before that one ends. Cancelling the Deferred kills the program.
+    /// output pipes are closed: if the program has started other programs that hold the pipes open,
+    /// it waits for those too. Cancelling the Deferred kills the program.
     ///
     /// # Errors
     ///
@@ -94,10 +94,10 @@ impl Command {
         self.collect(reactor, Some(collected), Answer::Output)
     }
 
-    /// Runs the program with this process's standard input, output and error, and returns how it
-    /// exited. Cancelling the Deferred kills the program.
+    /// Runs the program to its end, with this process's standard input, output and error. The
+    /// Deferred fires with the exit status. Cancelling the Deferred kills the program.
     ///
-    /// Descriptors that the command sets are used instead of the inherited ones.
+    /// Descriptors that the command sets ([`Command::child_fd`]) replace the inherited ones.
     ///
     /// # Errors
     ///

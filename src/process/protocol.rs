@@ -8,9 +8,11 @@ use crate::protocol::Context;
 
 /// The hooks of a child process: what a program does when something happens with it.
 ///
-/// Every hook does nothing unless it is overridden. [The module](crate::process) describes their
-/// order. A hook that panics is reported, and the pipe that it was called for is lost; after a
-/// panic in a hook that was called for no pipe, all pipes are.
+/// The default hooks do nothing, except [`child_data_received`](Self::child_data_received) and
+/// [`child_connection_lost`](Self::child_connection_lost), which call other hooks. [The
+/// module](crate::process) describes the order of the hooks. A hook that panics is reported, and
+/// the pipe for which it was called is lost; after a panic in a hook that concerns no pipe, all
+/// pipes are lost.
 ///
 /// # Examples
 ///
@@ -54,8 +56,8 @@ pub trait ProcessProtocol: Sized + 'static {
         let _ = cx;
     }
 
-    /// Called when the program has written to one of its descriptors, at least one byte. The
-    /// default passes bytes from 1 to [`out_received`](Self::out_received), from 2 to
+    /// Called when the program has written at least one byte to its descriptor `fd`. The default
+    /// passes bytes from descriptor 1 to [`out_received`](Self::out_received), from descriptor 2 to
     /// [`err_received`](Self::err_received), and drops those from other descriptors.
     #[doc(alias = "childDataReceived")]
     fn child_data_received(&mut self, cx: &mut Context<'_, Self, Process>, fd: i32, data: &[u8]) {
@@ -78,15 +80,17 @@ pub trait ProcessProtocol: Sized + 'static {
         let _ = (cx, data);
     }
 
-    /// Called when the queue of a pipe was full and no longer is, so that more may be written to
-    /// this descriptor.
+    /// Called when the queue of the pipe to descriptor `fd` was full and no longer is, so that more
+    /// may be written to it.
     #[doc(alias("resumeProducing", "registerProducer"))]
     fn write_ready(&mut self, cx: &mut Context<'_, Self, Process>, fd: i32) {
         let _ = (cx, fd);
     }
 
-    /// Called when a pipe has been closed, by the program or by this process. The default calls one
-    /// of the three hooks below, by the number.
+    /// Called when the pipe of descriptor `fd` has been closed, by the program or by this process.
+    /// The default calls [`in_connection_lost`](Self::in_connection_lost) for 0,
+    /// [`out_connection_lost`](Self::out_connection_lost) for 1, and
+    /// [`err_connection_lost`](Self::err_connection_lost) for 2.
     #[doc(alias = "childConnectionLost")]
     fn child_connection_lost(&mut self, cx: &mut Context<'_, Self, Process>, fd: i32) {
         match fd {
@@ -115,7 +119,8 @@ pub trait ProcessProtocol: Sized + 'static {
         let _ = cx;
     }
 
-    /// Called when the process has exited. There may be more to read: see the module's order.
+    /// Called when the process has exited. More data may follow: see [the order of the
+    /// hooks](crate::process#order).
     ///
     /// The failure, if there is one, is
     /// [`ProcessError::StatusTaken`](super::ProcessError::StatusTaken).
@@ -130,7 +135,7 @@ pub trait ProcessProtocol: Sized + 'static {
 
     /// Called when the process has exited and all its pipes are closed. No other hook is called
     /// after this, and the protocol is dropped when it returns. A protocol that gathers data passes
-    /// it on with a [`Resolver`](crate::Resolver), for instance.
+    /// the data on here, with a [`Resolver`](crate::Resolver) for instance.
     ///
     /// The failure, if there is one, is
     /// [`ProcessError::StatusTaken`](super::ProcessError::StatusTaken) or

@@ -44,10 +44,10 @@ impl Command {
     ///
     /// Fails with [`ProcessError::NotStarted`](super::ProcessError::NotStarted), which holds the
     /// system's error: the program does not exist or must not be run, its arguments are too long,
-    /// or no descriptors are left; [`InvalidInput`](std::io::ErrorKind::InvalidInput) for a
-    /// contradictory command. Nothing is left of the attempt. When the reactor has ended, the error
-    /// is an [`io::Error`](std::io::Error) that holds
-    /// [`ReactorError::NotRestartable`](crate::reactor::ReactorError::NotRestartable).
+    /// or this process can open no more descriptors; its kind is
+    /// [`InvalidInput`](std::io::ErrorKind::InvalidInput) for a command with contradictory
+    /// settings. When the reactor has ended, the error is an [`io::Error`](std::io::Error) that
+    /// holds [`ReactorError::NotRestartable`](crate::reactor::ReactorError::NotRestartable).
     ///
     /// # Examples
     ///
@@ -61,8 +61,8 @@ impl Command {
     ) -> Result<Handle<P, Process>, Failure> {
         let location = Location::caller();
         let (running, pipes) = Running::start(reactor, &self, protocol, false, location)?;
-        // In memory a pipe that this process writes reports by its end that it has no reader any
-        // more.
+        // In memory, a pipe that this process writes has an end of file when the program has closed
+        // it.
         let is_virtual = reactor.inner().driver().is_virtual();
         let config = running.common.config(reactor);
         let mut conns = Vec::new();

@@ -44,7 +44,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) leads_group: bool,
 }
 
-/// The file or pipe that a child process has as one of its descriptors.
+/// The file or pipe that a child process has as one of its descriptors. Every value that converts
+/// to an `OwnedFd`, such as a `File`, converts to [`ChildFd::Given`].
 #[doc(alias("childFDs", "pass_fds", "Stdio"))]
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -58,7 +59,7 @@ pub enum ChildFd {
     Null,
     /// This process's descriptor of the same number, such as its terminal.
     Inherit,
-    /// A descriptor of this process, whatever its number is here. It is closed here when the last
+    /// A descriptor of this process, with any number. It is closed in this process when the last
     /// clone of this value is dropped.
     Given(Arc<OwnedFd>),
 }
