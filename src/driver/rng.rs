@@ -21,7 +21,7 @@ use std::time::Duration;
 
 /// A generator of pseudo-random numbers: the same seed gives the same numbers, on every machine.
 ///
-/// Not for secrets: the numbers can be predicted.
+/// The numbers can be predicted: do not use them for secrets.
 ///
 /// # Examples
 ///
@@ -42,7 +42,7 @@ impl Random {
         Self(seed)
     }
 
-    /// Returns the next number, any `u64` with the same probability.
+    /// Returns the next number; all values of `u64` have the same probability.
     pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut bits = self.0;
@@ -51,15 +51,14 @@ impl Random {
         bits ^ (bits >> 31)
     }
 
-    /// Returns a number from 0 to `end`, excluding `end`, all with the same probability; 0 when
-    /// `end` is 0.
+    /// Returns a number from 0 to `end - 1`, all with the same probability; 0 when `end` is 0.
     #[cfg(any(doc, feature = "testing"))]
     pub fn below(&mut self, end: usize) -> usize {
         let wide = u128::from(self.next_u64()) * end as u128;
         (wide >> 64) as usize
     }
 
-    /// Returns `true` with this probability, from 0 (never) to 1 (always).
+    /// Returns `true` with this probability, which is from 0 (never) to 1 (always).
     #[cfg(any(doc, feature = "testing"))]
     pub fn gen_bool(&mut self, probability: f64) -> bool {
         self.fraction() < probability

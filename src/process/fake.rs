@@ -37,8 +37,8 @@ use crate::transport::ConnConfig;
 
 /// The fake programs of an in-memory reactor, for tests of code that starts child processes.
 ///
-/// A command finds a program by exactly the text it was given: `git` and `/usr/bin/git` are two
-/// programs. Starting any other program fails with
+/// A command finds a program by exactly the text that [`Command::new`](super::Command::new) got:
+/// `git` and `/usr/bin/git` are two programs. Starting any other program fails with
 /// [`ProcessError::NotStarted`].
 ///
 /// # Examples
@@ -132,10 +132,11 @@ impl Programs {
         Ok(Self(programs))
     }
 
-    /// Adds a program, or replaces one of the same name. `script` is what the program does, and
-    /// returns its exit code. A failure is exit code 1, and its text is written to the program's
-    /// standard error unless that has been taken. A panic is reported, which fails a test
-    /// ([`run_on`](crate::testing::run_on)), and ends the program as SIGABRT would.
+    /// Adds a program, or replaces the program of the same name. Each time that it is started,
+    /// `script` is called and returns the exit code. If `script` fails, the exit code is 1, and the
+    /// text of the failure is written to the program's standard error, unless that pipe has been
+    /// taken. A panic is reported, which fails a test ([`run_on`](crate::testing::run_on)), and
+    /// ends the program as SIGABRT would.
     pub fn add(
         &self,
         name: impl Into<OsString>,
@@ -161,19 +162,20 @@ impl Programs {
 }
 
 impl FakeProgram {
-    /// Returns the program's name and its arguments.
+    /// Returns the program's arguments; the first is its name.
     pub fn args(&self) -> &[OsString] {
         &self.args
     }
 
-    /// Returns a variable of the program's environment.
+    /// Returns a variable of the program's environment, if it is set.
     pub fn env(&self, name: impl AsRef<OsStr>) -> Option<&OsStr> {
         let mut all = self.env.iter();
         let (_, value) = all.find(|(other, _)| other == name.as_ref())?;
         Some(value)
     }
 
-    /// Returns the working directory that the command sets.
+    /// Returns the working directory that the command sets
+    /// ([`Command::current_dir`](super::Command::current_dir)), if it sets one.
     pub fn current_dir(&self) -> Option<&std::path::Path> {
         self.directory.as_deref()
     }
@@ -205,7 +207,7 @@ impl FakeProgram {
     ///
     /// # Errors
     ///
-    /// As for [`FakeProgram::take_stdin`].
+    /// Fails as [`FakeProgram::take_stdin`] does.
     pub fn take_stdout(&mut self) -> Result<Connection, Failure> {
         self.take_pipe(1)
     }
@@ -214,7 +216,7 @@ impl FakeProgram {
     ///
     /// # Errors
     ///
-    /// As for [`FakeProgram::take_stdin`].
+    /// Fails as [`FakeProgram::take_stdin`] does.
     pub fn take_stderr(&mut self) -> Result<Connection, Failure> {
         self.take_pipe(2)
     }
@@ -225,7 +227,7 @@ impl FakeProgram {
     ///
     /// # Errors
     ///
-    /// As for [`FakeProgram::take_stdin`].
+    /// Fails as [`FakeProgram::take_stdin`] does.
     #[track_caller]
     pub fn take_pipe(&mut self, fd: i32) -> Result<Connection, Failure> {
         let fd = match fd {
@@ -238,8 +240,8 @@ impl FakeProgram {
         }
     }
 
-    /// Returns a Deferred that fires upon the next such signal, which does not end the program
-    /// then. SIGKILL ends it in any case.
+    /// Returns a Deferred that fires when the program next gets `signal`, which then does not end
+    /// the program. SIGKILL cannot be caught.
     #[track_caller]
     pub fn catch(&self, signal: Signal) -> Deferred<()> {
         let (deferred, resolver) = Deferred::pair();

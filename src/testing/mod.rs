@@ -1,16 +1,21 @@
-//! Tests without waiting: a protocol without a socket, and a check that nothing is left behind.
+//! Tests in virtual time: protocols without sockets, whole programs on an in-memory network, and a
+//! check that a test leaves nothing behind.
 //!
 //! # The idea
 //!
-//! A reactor in memory ([`Reactor::in_memory`]) runs the same code as one on the machine, with an
-//! in-memory network and a clock that jumps. [`Wire`] connects a single protocol to such a network
-//! and gives the test the other end. [`run`] runs a whole test on such a reactor, and fails the
-//! test for everything that it leaves behind: a task, a timer, a connection, a port, or an
-//! unhandled failure, each with the line that made it. [`run_on`] does the same on any
-//! reactor, so one test can run on every driver. A test that expects a failure takes it with
-//! [`take_reports`]; one that expects a panic also calls [`expect_failures`] before it.
-//! [`WirePair`] connects two protocols to each other; [`success_of`], [`failure_of`] and
-//! [`pending`] look at a Deferred. [`Stdio`] stands in for the user of standard input and output.
+//! An in-memory reactor ([`Reactor::in_memory`]) runs the same code as one on the machine driver,
+//! with a network in memory and [virtual time](crate::guide::glossary#virtual-time).
+//!
+//! To test one protocol, a [`Wire`] connects it to the test; a [`WirePair`] connects two protocols
+//! to each other. To test a whole program, [`run`] runs an async function on an in-memory reactor,
+//! and fails the test for everything that it leaves behind: a task, a timer, a connection, a port,
+//! or an unhandled failure, each with the line that made it. [`run_on`] does the same on any
+//! reactor, so one test can run on every driver.
+//!
+//! A test that expects an unhandled failure takes it with [`take_reports`]; a test that expects a
+//! panic calls [`expect_failures`] before the panic, too. [`success_of`], [`failure_of`] and
+//! [`pending`] check the state of a Deferred. [`Stdio`] gives the test the user's end of standard
+//! input and output, and [`Programs`] replaces the programs that child processes run.
 //!
 //! An in-memory network can have faults: delays, split reads, broken connections, lost datagrams
 //! ([`NetworkFaults`]). One seed decides all faults, and [`each_seed`] runs a test for many of
@@ -51,13 +56,13 @@ use crate::signal::Signal;
 use crate::sync::ThreadBody;
 use crate::task::yield_now;
 
-/// Runs a test on a reactor in memory; see [`run_on`].
+/// Runs a test on an in-memory reactor; otherwise as [`run_on`] does.
 ///
-/// Time stands still while the reactor waits for work on its threads ([`Reactor::spawn_blocking`]).
-/// It does not for a Deferred that a thread of the test fires
-/// ([`RemoteResolver`](crate::reactor::RemoteResolver), [`Remote`](crate::Remote)): the reactor
-/// does not know that thread, so a time limit of such a Deferred expires at once, in real time. A
-/// test with such a limit uses `spawn_blocking`.
+/// Virtual time does not advance while work runs on the reactor's threads
+/// ([`Reactor::spawn_blocking`]). The reactor does not know the threads that a test starts itself:
+/// while a Deferred waits for such a thread ([`RemoteResolver`](crate::reactor::RemoteResolver),
+/// [`Remote`](crate::Remote)), virtual time jumps to the next timer, so a time limit of that
+/// Deferred expires at once. A test with such a limit uses `spawn_blocking`.
 ///
 /// # Panics
 ///
@@ -90,8 +95,8 @@ pub fn run(test: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) {
     );
 }
 
-/// Runs turns of a reactor until there is nothing left to do without waiting or advancing its
-/// clock.
+/// Runs turns of a reactor until nothing is left to do, without waiting and without advancing its
+/// clock. For reactors outside of [`run`]: inside, `await` lets the loop turn.
 ///
 /// # Panics
 ///
@@ -121,30 +126,32 @@ pub fn settle(reactor: &Reactor) {
 /// Runs a test on a reactor, and checks that it leaves nothing behind.
 ///
 /// After the test has returned, everything that it began may finish within a second (in memory:
-/// without time passing); what is left then fails the test. A test that takes a minute is ended.
+/// without time passing); everything that is left then fails the test. A test that has not returned
+/// after a minute of real time fails.
 ///
-/// In memory a test also fails at once when it cannot continue, because nothing is ready, no timer
-/// is set and no thread works for it. Other threads that have a [`Remote`](crate::Remote) may take
-/// ten seconds. When code outside the reactor has a waker of the test, or there are listeners to
-/// signals, two seconds are waited. The message then shows everything that is alive and which task
-/// waits for what ([`Reactor::dump`], in full in debug mode).
+/// In memory, a test also fails at once when it cannot continue, because nothing is ready, no timer
+/// is set and no thread of the reactor is at work. While other threads have a
+/// [`Remote`](crate::Remote), it fails after ten seconds; while code outside the reactor has a
+/// waker of the test, or there are listeners to signals, after two seconds. The message shows
+/// everything that is alive and for what each task waits ([`Reactor::dump`], in full in debug
+/// mode).
 ///
 /// # Panics
 ///
-/// Panics when the test fails or panics, when anything the reactor ran panicked, when a failure was
-/// not handled, and when something is left behind. Failures and panics that the test has taken with
-/// [`take_reports`] do not count.
+/// Panics when the test fails or panics, when any code that the reactor ran panicked, when a
+/// failure was not handled, and when something is left behind. Failures and panics that the test
+/// has taken with [`take_reports`] do not count.
 #[track_caller]
 pub fn run_on(reactor: Reactor, test: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) {
     let own = reactor.clone();
     run_boxed(reactor, Box::pin(async move { test(own).await }));
 }
 
-/// Puts each stream endpoint of the reactor in TLS that has no TLS of its own, so that a test of a
-/// protocol is run over TLS as well.
+/// Wraps all stream connections of the reactor in TLS, except those whose endpoint sets up TLS
+/// itself, so that a test of a protocol can be run over TLS without changes.
 ///
-/// The client's configuration needs [`server_name`](crate::tls::ClientConfig::server_name), if the
-/// tests connect to addresses that the certificate is not for.
+/// The client's configuration needs [`server_name`](crate::tls::ClientConfig::server_name) if the
+/// test connects to addresses for which the certificate is not valid.
 ///
 /// # Examples
 ///
@@ -233,12 +240,12 @@ fn run_boxed(reactor: Reactor, test: Test<'_>) {
     }
 }
 
-/// Something that is alive in a reactor.
+/// A task, timer, connection or other object that is alive in a reactor; see [`leftovers`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct Leftover {
     /// The kind: `"task"`, `"delayed call"`, `"sleep"`, `"connection"`, `"port"` and so on.
     pub kind: &'static str,
-    /// The line that made it.
+    /// The line that made the object.
     pub location: &'static Location<'static>,
 }
 
@@ -248,7 +255,8 @@ impl fmt::Debug for Leftover {
     }
 }
 
-/// Returns everything that is alive in a reactor: tasks, timers, connections, ports, descriptors.
+/// Returns everything that is alive in a reactor: tasks, timers, connections, ports, descriptors
+/// and so on. [`run_on`] calls it at the end of a test.
 pub fn leftovers(reactor: &Reactor) -> Vec<Leftover> {
     reactor
         .leftovers()
@@ -259,8 +267,8 @@ pub fn leftovers(reactor: &Reactor) -> Vec<Leftover> {
 
 /// Delivers a signal to this reactor alone, as if the system had sent it: its
 /// [listeners](crate::signals) get it in the next turn, and a reactor that [stops on
-/// signals](crate::ReactorBuilder::stops_on_signals) stops. There is no effect on the process.
-/// Returns whether there was a listener, or the reactor stops on the signal.
+/// signals](crate::ReactorBuilder::stops_on_signals) stops. The process itself gets no signal.
+/// Returns `false` when there was no listener and the reactor does not stop on the signal.
 ///
 /// # Examples
 ///
@@ -320,7 +328,8 @@ impl Drop for Guard {
     }
 }
 
-/// Waits until a test is over, or for so long. Returns whether the test is still running.
+/// Waits until a test is over, or until `limit` has passed. Returns whether the test is still
+/// running.
 fn still_runs_after(test: &Weak<()>, limit: Duration) -> bool {
     let begin = Instant::now();
     while test.strong_count() > 0 {
@@ -334,5 +343,5 @@ fn still_runs_after(test: &Weak<()>, limit: Duration) -> bool {
 
 const LEFTOVER_LIMIT: Duration = Duration::from_secs(1);
 const TEST_LIMIT: Duration = Duration::from_secs(60);
-/// Enough turns for everything to end that only has to be notified.
+/// Number of turns in which everything ends that only has to be notified.
 const TURNS: usize = 1000;

@@ -7,13 +7,12 @@ use super::wire::{Wire, in_memory};
 use crate::protocol::Protocol;
 use crate::reactor::Reactor;
 
-/// Two protocols connected to each other: each receives the bytes that the other writes. The test
-/// needs no loop of its own.
+/// Two protocols connected to each other: each receives the bytes that the other writes.
 ///
 /// Bytes move only inside [`pump`](Self::pump), which makes one step, and inside
-/// [`flush`](Self::flush), which makes steps until nothing moves any more. Both protocols run on
-/// one in-memory reactor, whose time moves only by [`advance`](Self::advance). Each end is a
-/// [`Wire`].
+/// [`flush`](Self::flush), which makes steps until nothing moves any more; both run the reactor's
+/// turns. Both protocols run on one in-memory reactor, whose time moves only by
+/// [`advance`](Self::advance). Each end is a [`Wire`].
 ///
 /// # Examples
 ///
@@ -76,8 +75,9 @@ impl<A: Protocol, B: Protocol> WirePair<A, B> {
     /// Moves the bytes written so far, in both directions, and after them the end of file or the
     /// reset. Returns whether anything moved.
     ///
-    /// Bytes that are written in answer wait for the next step. An end that accepts nothing,
-    /// because it is paused or full, receives nothing more, and its peer becomes full.
+    /// Bytes that are written in answer wait for the next step. While one end accepts nothing,
+    /// because it is paused or full, no bytes are moved to it, so the connection of the other end
+    /// becomes full.
     #[track_caller]
     pub fn pump(&mut self) -> bool {
         // An end may accept now what it did not accept before.
@@ -104,7 +104,8 @@ impl<A: Protocol, B: Protocol> WirePair<A, B> {
         panic!("after a million steps the two still have something to say to each other");
     }
 
-    /// Advances the clock of both by `step`. Bytes that they write then wait for the next step.
+    /// Advances the clock of both protocols by `step`, and runs everything that comes due. Bytes
+    /// that they write wait for the next step of [`pump`](Self::pump).
     #[track_caller]
     pub fn advance(&mut self, step: Duration) {
         self.reactor.advance(step);
@@ -120,7 +121,7 @@ impl<A: Protocol, B: Protocol> WirePair<A, B> {
         &mut self.right
     }
 
-    /// Returns the reactor that both run on.
+    /// Returns the reactor on which both protocols run.
     pub fn reactor(&self) -> &Reactor {
         &self.reactor
     }

@@ -6,12 +6,11 @@ use std::rc::Rc;
 use crate::reactor::{OnPanic, Reactor};
 use crate::report::Report;
 
-/// Returns the panics and unhandled failures reported so far in a test, and takes them off the list
-/// of those that fail it.
+/// Returns the panics and unhandled failures that were reported since the last call, and removes
+/// them from the list of reports that fail the test.
 ///
-/// Works in [`run`](super::run) and [`run_on`](super::run_on); on any other reactor the list is
-/// empty. Hooks added with
-/// [`Reactor::on_report`] are called as well.
+/// The list is kept in [`run`](super::run) and [`run_on`](super::run_on); for any other reactor it
+/// is empty. Hooks added with [`Reactor::on_report`] are called as well.
 ///
 /// # Examples
 ///
@@ -35,12 +34,11 @@ pub fn take_reports(reactor: &Reactor) -> Vec<Report> {
 }
 
 /// Lets the test continue after a panic in a callback, task, timer or hook: from now on panics are
-/// reported, as unhandled failures are, and [`take_reports`] returns them. Reports that are not
-/// taken fail the test at its end.
+/// reported, and [`take_reports`] returns them. Reports that are not taken fail the test at its
+/// end.
 ///
-/// Without this call a panic ends the test at once. It concerns panics only: an unhandled failure
-/// does not end the test, and a test that expects one needs [`take_reports`] alone. A test
-/// that expects a panic calls this before the panic, and `take_reports` after it.
+/// Without this call a panic ends the test at once. An unhandled failure never ends the test at
+/// once, so a test that expects a failure and no panic needs [`take_reports`] alone.
 ///
 /// # Examples
 ///

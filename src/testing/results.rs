@@ -1,4 +1,4 @@
-//! Looking at Deferreds in tests: [`success_of`], [`failure_of`], [`pending`], and waiting for a
+//! The state of Deferreds in tests: [`success_of`], [`failure_of`], [`pending`], and waiting for a
 //! condition.
 
 use std::borrow::BorrowMut;
@@ -11,10 +11,10 @@ use crate::failure::Failure;
 use crate::reactor::Reactor;
 use crate::task::yield_now;
 
-/// Returns the value of a Deferred that has succeeded.
+/// Returns the value of a Deferred that has succeeded, and panics otherwise.
 ///
-/// `deferred` is the Deferred itself or a `&mut` of it. No turn of a loop runs, so a result that
-/// only a turn brings is not there yet.
+/// `deferred` is the Deferred itself or a `&mut` of it. The function runs no turn of the loop: call
+/// [`settle`](super::settle) or `await` something before, if the result needs one.
 ///
 /// # Panics
 ///
@@ -46,11 +46,13 @@ pub fn success_of<T: 'static>(mut deferred: impl BorrowMut<Deferred<T>>) -> T {
     }
 }
 
-/// Returns the failure of a Deferred that has failed. The failure counts as handled.
+/// Returns the failure of a Deferred that has failed, and panics otherwise. The failure counts as
+/// handled.
 ///
 /// # Panics
 ///
-/// Panics, at the caller's line, when the Deferred is pending and when it succeeded.
+/// Panics, at the caller's line, when the Deferred is pending, when it succeeded, and when its
+/// result was taken before.
 ///
 /// # Examples
 ///
@@ -82,7 +84,7 @@ pub fn failure_of<T: 'static>(mut deferred: impl BorrowMut<Deferred<T>>) -> Fail
 ///
 /// # Panics
 ///
-/// Panics, at the caller's line, when the Deferred has a result, or had one.
+/// Panics, at the caller's line, when the Deferred has a result, or its result was taken before.
 ///
 /// # Examples
 ///
@@ -108,14 +110,15 @@ fn still_pending(location: Option<&Location<'_>>) -> String {
     }
 }
 
-/// Waits until `cond` returns true, for at most `limit`.
+/// Waits until `cond` returns `true`, for at most `limit` of the reactor's time.
 ///
-/// In memory, time advances only when nothing else is left to do, and then to the next deadline or
-/// arrival; `cond` is called in each turn. On the machine `cond` is called every millisecond.
+/// In memory, time advances only when nothing else is left to do, and then to the next timer or the
+/// next arrival of bytes; `cond` is called in each turn. On the machine driver, `cond` is called
+/// every millisecond.
 ///
 /// # Errors
 ///
-/// Fails with [`TimedOut`], made at the caller's line.
+/// Fails with [`TimedOut`], made at the caller's line, when `limit` has passed.
 ///
 /// # Cancel safety
 ///

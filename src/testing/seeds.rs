@@ -11,17 +11,18 @@ use crate::driver::NetworkFaults;
 use crate::failure::Failure;
 use crate::reactor::Reactor;
 
-/// Runs a test once for each of `count` seeds, on an in-memory network with the faults that
-/// `faults` derives from the seed.
+/// Runs a test once for each of the seeds 1 to `count`, on an in-memory network with the faults
+/// that `faults` returns for the seed.
 ///
-/// Each run is a [`run_on`], so the test may leave nothing behind. The test gets the seed as well,
-/// for its own random choices ([`Random`](super::Random)). The first seed that fails is printed,
-/// with the setting that runs exactly this seed again: the environment variable `TORSADE_SEED`. The
-/// variable `TORSADE_SEEDS` replaces `count`.
+/// Each run is a [`run_on`] on a new reactor, so the test must leave nothing behind. The test gets
+/// the seed as well, for its random choices ([`Random`](super::Random)). The first seed that fails
+/// ends the series; it is printed on standard error, with the command that runs only this seed
+/// again. That command sets the environment variable `TORSADE_SEED`; the variable `TORSADE_SEEDS`
+/// replaces `count`.
 ///
 /// # Panics
 ///
-/// Panics when the test fails for a seed, and when one of those variables is not a number.
+/// Panics as [`run_on`] does, and when one of these variables is not a number.
 ///
 /// # Examples
 ///

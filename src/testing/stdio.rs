@@ -12,7 +12,8 @@ use crate::reactor::Reactor;
 use crate::stream::Connection;
 use crate::transport::ConnConfig;
 
-/// The standard input and output of an in-memory reactor, for a test that acts as the user.
+/// The standard input and output of an in-memory reactor, for a test that acts as the user of a
+/// program that opens [`net::Stdio`](crate::net::Stdio).
 ///
 /// # Examples
 ///
@@ -52,8 +53,8 @@ impl Stdio {
     }
 
     /// Returns the user's end of standard input and output, once for each time that the program
-    /// opened them, in that order. Bytes written to it are the program's input, bytes read from it
-    /// are the program's output. Dropping it ends the input.
+    /// opened them, in that order. Bytes written to this connection are the program's input, bytes
+    /// read from it are the program's output. Dropping it ends the input.
     ///
     /// # Errors
     ///

@@ -16,8 +16,8 @@ use crate::transport::{Conn, ConnConfig, Transport};
 
 /// An in-memory connection with a protocol at one end and the test at the other.
 ///
-/// The reactor's turns run inside the wire's methods: [`send`](Self::send) delivers bytes, and
-/// everything that follows from them has run when it returns. Time moves only by
+/// The reactor's turns run inside the wire's methods: when [`send`](Self::send) returns, the bytes
+/// have been delivered and everything that follows from them has run. Time moves only by
 /// [`advance`](Self::advance).
 ///
 /// # Examples
@@ -25,10 +25,10 @@ use crate::transport::{Conn, ConnConfig, Transport};
 /// ```
 /// # use std::time::Duration;
 /// # use torsade::{Context, Protocol, testing::Wire};
-/// /// Says goodbye after ten seconds of silence.
-/// struct Impatient;
+/// /// Says goodbye after ten seconds.
+/// struct Brief;
 ///
-/// impl Protocol for Impatient {
+/// impl Protocol for Brief {
 ///     fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
 ///         cx.call_later(Duration::from_secs(10), |_me, cx| {
 ///             cx.write("bye");
@@ -40,7 +40,7 @@ use crate::transport::{Conn, ConnConfig, Transport};
 ///     }
 /// }
 ///
-/// let mut wire = Wire::new(Impatient);
+/// let mut wire = Wire::new(Brief);
 /// wire.send("hello");
 /// assert_eq!(wire.take_received(), b"hello");
 /// wire.advance(Duration::from_secs(9));
@@ -97,8 +97,8 @@ impl<P: Protocol> Wire<P> {
     ///
     /// # Panics
     ///
-    /// Panics when the system has no descriptor left. Like every method of a wire, panics when a
-    /// hook panics.
+    /// Panics when this process can open no more descriptors. Like every method of a wire, panics
+    /// when a hook panics.
     #[track_caller]
     pub fn new(protocol: P) -> Self {
         Self::on(in_memory(), protocol)
@@ -156,15 +156,16 @@ impl<P: Protocol> Wire<P> {
 }
 
 impl<P: Protocol> Wire<P> {
-    /// Sends bytes to the protocol. Bytes that it does not accept, because it is paused or full,
-    /// are sent when it does.
+    /// Sends bytes to the protocol. While it accepts none, because its connection is paused or
+    /// full, the rest is kept; later calls of the wire's methods send it. After the end of the
+    /// connection, no bytes are delivered.
     #[track_caller]
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.unsent.extend_from_slice(bytes.as_ref());
         self.settle();
     }
 
-    /// Sends the end of file to the protocol.
+    /// Sends the end of file to the protocol, after all bytes.
     #[doc(alias = "loseWriteConnection")]
     #[track_caller]
     pub fn send_eof(&mut self) {
@@ -172,8 +173,8 @@ impl<P: Protocol> Wire<P> {
         self.settle();
     }
 
-    /// Runs turns until nothing is left to do: carries out what was requested outside the wire's
-    /// methods, through a [`Handle`], a [`Transport`] or the [reactor](Self::reactor).
+    /// Runs turns until nothing is left to do. This carries out requests made outside the wire's
+    /// methods: through a [`Handle`], a [`Transport`] or the [reactor](Self::reactor).
     ///
     /// # Panics
     ///
@@ -191,7 +192,7 @@ impl<P: Protocol> Wire<P> {
     ///
     /// let mut wire = Wire::new(Quiet);
     /// wire.handle().lose_connection();
-    /// assert!(!wire.is_closed()); // a handle asks, and it happens in the next turn
+    /// assert!(!wire.is_closed()); // the request is carried out in the next turn
     /// wire.flush();
     /// assert!(wire.is_closed());
     /// ```
@@ -200,7 +201,8 @@ impl<P: Protocol> Wire<P> {
         self.settle();
     }
 
-    /// Breaks the connection, as a peer does that resets it.
+    /// Breaks the connection as a peer does that resets it: the protocol's `connection_lost` gets
+    /// [`ConnectionError::Lost`](crate::ConnectionError::Lost).
     ///
     /// # Panics
     ///
@@ -226,7 +228,7 @@ impl<P: Protocol> Wire<P> {
         self.reactor.settle();
     }
 
-    /// Advances the clock by `step`, and runs what comes due.
+    /// Advances the clock by `step`, and runs everything that comes due.
     #[track_caller]
     pub fn advance(&mut self, step: Duration) {
         self.reactor.advance(step);
@@ -241,12 +243,13 @@ impl<P: Protocol> Wire<P> {
         std::mem::take(&mut self.received)
     }
 
-    /// Calls `f` with the protocol and its context, as a hook is called; everything that follows
-    /// from it has run when this returns.
+    /// Calls `f` with the protocol and its context, as a hook is called, and returns its result.
+    /// Everything that follows from the call has run when this returns.
     ///
     /// # Panics
     ///
-    /// Panics as [`Wire::new`] does, and when the connection has ended or another protocol has it.
+    /// Panics as [`Wire::new`] does, and when the connection has ended or was handed to another
+    /// protocol.
     ///
     /// # Examples
     ///
@@ -283,7 +286,8 @@ impl<P: Protocol> Wire<P> {
         !self.handle.is_connected()
     }
 
-    /// Returns whether the protocol has sent the end of file.
+    /// Returns whether the protocol has sent the end of file, or a reset. The connection may still
+    /// be open: see [`is_closed`](Self::is_closed).
     pub fn is_ended(&self) -> bool {
         self.ended
     }
@@ -330,7 +334,8 @@ impl<P: Protocol> Wire<P> {
         self.unsent.is_empty()
     }
 
-    /// Takes what has to be moved to the other end of a pair, if that end accepts it.
+    /// Takes the bytes and the end that have to be moved to the other end of a pair, if that end
+    /// accepts them.
     #[track_caller]
     pub(super) fn take_outgoing(&mut self, is_taken: bool) -> Outgoing {
         self.is_held = !is_taken;
@@ -344,7 +349,8 @@ impl<P: Protocol> Wire<P> {
         Outgoing { bytes, end }
     }
 
-    /// Delivers what comes from the other end of a pair. Returns whether there was anything.
+    /// Delivers the bytes and the end that come from the other end of a pair. Returns whether there
+    /// were any.
     #[track_caller]
     pub(super) fn deliver(&mut self, outgoing: Outgoing) -> bool {
         let Outgoing { bytes, end } = outgoing;

@@ -6,12 +6,12 @@ use std::time::Duration;
 use super::end::CAPACITY;
 use crate::driver::rng::Random;
 
-/// The faults of an in-memory network, and their probabilities. One seed decides all of them.
+/// The faults of an in-memory network, and their probabilities. The seed decides when they happen.
 ///
 /// The same seed, faults and program give the same run exactly: the same bytes in the same pieces
-/// at the same virtual times. Probabilities are from 0, never, to 1, always. [`NetworkFaults::new`]
-/// has no faults; [`NetworkFaults::lossless`] and [`NetworkFaults::hostile`] choose faults by the
-/// seed, so that many seeds try many combinations.
+/// at the same virtual times. Probabilities are from 0 (never) to 1 (always).
+/// [`NetworkFaults::new`] has no faults, and the methods add some; [`NetworkFaults::lossless`] and
+/// [`NetworkFaults::hostile`] choose faults by the seed, so that many seeds try many combinations.
 ///
 /// # Examples
 ///
@@ -44,7 +44,7 @@ pub struct NetworkFaults {
 }
 
 impl NetworkFaults {
-    /// Makes a set without faults.
+    /// Makes a network without faults, to which the other methods add some.
     pub fn new(seed: u64) -> Self {
         Self {
             seed,
@@ -61,9 +61,10 @@ impl NetworkFaults {
         }
     }
 
-    /// Makes faults by which nothing is lost: delays (in three of four seeds: up to 1 ms, 50 ms or
-    /// 1 s), split reads and short writes (in three of four seeds each: of 1, up to 3 or up to 100
-    /// bytes), small buffers (in half of the seeds: 1 to 4096 bytes).
+    /// Makes faults by which nothing is lost, chosen by the seed: for three seeds of four, a delay
+    /// of at most 1 ms, 50 ms or 1 s; likewise for three of four, reads that return at most 1, 3 or
+    /// 100 bytes, and writes that accept at most as many; for half of the seeds, buffers of 1 to
+    /// 4096 bytes.
     pub fn lossless(seed: u64) -> Self {
         // A stream of numbers other than the network's.
         let mut random = Random::new(seed ^ SALT);
@@ -80,9 +81,9 @@ impl NetworkFaults {
             .buffer_size(buffer_size)
     }
 
-    /// Makes the faults of [`NetworkFaults::lossless`], and in half of the seeds each of these: up
-    /// to 30 % of the connections refused, up to half of them reset, up to half of them cut; and up
-    /// to 30 % of the datagrams lost, duplicated, late.
+    /// Makes the faults of [`NetworkFaults::lossless`], and, each for half of the seeds: at most 30
+    /// % of the connections refused, at most half of them reset, at most half of them cut; at most
+    /// 30 % of the datagrams lost, duplicated, or delivered late.
     pub fn hostile(seed: u64) -> Self {
         let mut random = Random::new(!seed ^ SALT);
         let mut upto = |most: usize| match random.gen_bool(0.5) {
@@ -104,8 +105,8 @@ impl NetworkFaults {
         self
     }
 
-    /// Sets the range of delays. Each piece that is sent is delayed separately; the pieces of one
-    /// connection stay in order.
+    /// Sets the range of delays. Each write is delayed separately; the bytes of one connection stay
+    /// in order. Default: no delay.
     #[doc(alias = "latency")]
     pub fn delay(mut self, range: RangeInclusive<Duration>) -> Self {
         self.delay = range;
@@ -113,14 +114,16 @@ impl NetworkFaults {
     }
 
     /// Sets the largest number of bytes of a read: each read of a connection returns from 1 to
-    /// `most` bytes, all with the same probability; with 0 it returns all that have arrived.
+    /// `most` bytes, all numbers with the same probability. Default: 0, with which a read returns
+    /// all bytes that have arrived.
     pub fn split_reads(mut self, most: usize) -> Self {
         self.split = most;
         self
     }
 
     /// Sets the largest number of bytes of a write: each write to a connection accepts from 1 to
-    /// `most` bytes, all with the same probability; with 0 it accepts all that fit.
+    /// `most` bytes, all numbers with the same probability. Default: 0, with which a write accepts
+    /// all bytes that fit.
     pub fn short_writes(mut self, most: usize) -> Self {
         self.short = most;
         self
@@ -133,23 +136,23 @@ impl NetworkFaults {
         self
     }
 
-    /// Sets the probability that a connection is reset at both ends after a number of bytes was
-    /// written to it. The number is from 0 to a power of two, which is one of 1 to 65,536, all
-    /// powers with the same probability. Bytes on their way then are lost.
+    /// Sets the probability that a connection is reset at both ends after a random number of bytes
+    /// was written to it: from 0 to a power of two, which is chosen from 1 to 65,536, so that small
+    /// numbers are frequent. Bytes that are then on their way are lost.
     pub fn reset(mut self, probability: f64) -> Self {
         self.reset = probability;
         self
     }
 
-    /// Sets the probability that a connection is cut after a number of bytes, chosen as for
+    /// Sets the probability that a connection is cut after a random number of bytes, chosen as for
     /// [`NetworkFaults::reset`]: nothing arrives any more, and after 30 seconds both ends fail with
-    /// a time-out.
+    /// [`io::ErrorKind::TimedOut`](std::io::ErrorKind::TimedOut).
     pub fn cut(mut self, probability: f64) -> Self {
         self.cut = probability;
         self
     }
 
-    /// Sets the probability that a datagram is lost. (UNIX sockets lose none.)
+    /// Sets the probability that a datagram is lost. (UNIX sockets lose no datagrams.)
     pub fn lose(mut self, probability: f64) -> Self {
         self.lose = probability;
         self
@@ -161,8 +164,8 @@ impl NetworkFaults {
         self
     }
 
-    /// Sets the probability that a datagram is delayed by up to 100 ms more, while others overtake
-    /// it.
+    /// Sets the probability that a datagram is delayed by up to 100 ms more than the others, which
+    /// overtake it.
     pub fn reorder(mut self, probability: f64) -> Self {
         self.reorder = probability;
         self
