@@ -2,21 +2,22 @@
 //!
 //! # What the crate does by itself
 //!
-//! Every connection queues the bytes that the peer has not accepted. Above the *high-water mark*
-//! ([`Limits::high`](crate::transport::Limits)) the connection stops reading from its own peer
-//! until the queue is down to the *low-water mark*, so a request/response server stays bounded
-//! without a line of code. A write that begins while more than the *hard limit* is queued aborts
-//! the connection. [Limits](super::limits) lists every bound.
+//! Every connection queues the bytes that the peer has not accepted. When more bytes are queued
+//! than the *high-water mark* ([`Limits::high`](crate::transport::Limits), 64 KiB by default), the
+//! connection is *full*: it stops reading from its peer until the queue is down to the *low-water
+//! mark* (16 KiB). So the queue of a server that only answers requests stays bounded without
+//! further code. A write that begins while more bytes are queued than the *hard limit* (16 MiB)
+//! aborts the connection. The page [limits](super::limits) lists every bound.
 //!
 //! # Async code
 //!
-//! `write_all` waits while the queue is above the high-water mark. Code that reads and writes in
-//! turn needs nothing else.
+//! [`write_all`](crate::Connection::write_all) waits while the connection is full. Code that reads
+//! and writes in turn needs nothing else.
 //!
 //! # Protocols
 //!
-//! A protocol that sends without being asked looks at
-//! [`Transport::is_full`](crate::Transport::is_full) and goes on in
+//! A protocol that sends more than answers stops when
+//! [`Transport::is_full`](crate::Transport::is_full) returns `true`, and continues in
 //! [`Protocol::write_ready`](crate::Protocol::write_ready):
 //!
 //! ```
@@ -60,10 +61,14 @@
 //! assert_eq!(bytes, (0..100_000).map(|n: u32| n.to_string().len() + 1).sum::<usize>());
 //! ```
 //!
-//! Twisted's shape, `register_producer` with [`Producer`](crate::transport::Producer), is there as
-//! well; a proxy registers each side as the producer of the other (example `proxy`).
+//! Twisted's interface exists as well:
+//! [`Transport::register_producer`](crate::Transport::register_producer) with a
+//! [`Producer`](crate::transport::Producer). A proxy registers each connection as the producer of
+//! the other (example `proxy`).
 //!
 //! # All connections together
 //!
-//! [`ReactorBuilder::buffer_budget`](crate::ReactorBuilder::buffer_budget) bounds the sum, and
-//! [`Port::set_max_connections`](crate::Port::set_max_connections) the number.
+//! [`ReactorBuilder::buffer_budget`](crate::ReactorBuilder::buffer_budget) limits the number of
+//! bytes that all connections together hold;
+//! [`Port::set_max_connections`](crate::Port::set_max_connections) limits the number of connections
+//! of a port. Neither has a limit by default.

@@ -1,11 +1,11 @@
 //! Debugging a stuck program (feature `debug`).
 //!
-//! # What is alive, and what waits for what
+//! # Tasks, connections and timers that are alive
 //!
 //! [`Reactor::dump`](crate::Reactor::dump) returns the tree of tasks, Deferreds, timers,
-//! connections and ports, each with the line that made it and below it what it waits for.
-//! [`ReactorBuilder::dumps_on_signal`](crate::ReactorBuilder::dumps_on_signal) makes SIGUSR1 write
-//! it to standard error.
+//! connections and ports: each with the line that made it, and below each task the things for which
+//! it waits. With [`ReactorBuilder::dumps_on_signal`](crate::ReactorBuilder::dumps_on_signal),
+//! SIGUSR1 makes the reactor write this tree to standard error.
 //!
 //! ```
 //! use std::time::Duration;
@@ -26,33 +26,35 @@
 //! # }
 //! ```
 //!
-//! # What blocks the loop
+//! # Code that blocks the loop
 //!
-//! The watchdog names each callback or task that keeps the loop for longer than a limit
-//! ([`ReactorBuilder::watchdog`](crate::ReactorBuilder::watchdog)): by default 100 ms in debug
-//! mode. Work that blocks belongs in [`spawn_blocking`](crate::Reactor::spawn_blocking).
+//! The watchdog reports each callback or task that runs for longer than a limit without returning
+//! to the loop ([`ReactorBuilder::watchdog`](crate::ReactorBuilder::watchdog)): by default 100 ms
+//! in debug mode, and no limit otherwise. Work that blocks belongs in
+//! [`spawn_blocking`](crate::Reactor::spawn_blocking).
 //!
-//! # Where a failure came from
+//! # The origin of a failure
 //!
-//! In debug mode `{failure:?}` shows the trace: the callbacks, Deferreds and tasks that the failure
-//! went through. Debug mode is on in debug builds that have the feature; the environment variable
-//! `TORSADE_DEBUG` (`1` or `0`) overrides that.
+//! In debug mode, `{failure:?}` shows the trace of the failure: the callbacks, Deferreds and tasks
+//! through which it passed. Debug mode is on in debug builds that have the feature `debug`; the
+//! environment variable `TORSADE_DEBUG` (`1` or `0`) overrides that, and
+//! [`ReactorBuilder::debug`](crate::ReactorBuilder::debug) overrides both.
 //!
 //! # Logs
 //!
-//! Everything is logged through `tracing`, under targets that begin with `torsade`; bytes of peers
-//! are escaped.
+//! The crate logs through `tracing`, under targets that begin with `torsade`. Bytes from peers are
+//! escaped in log lines.
 //!
 //! # Spans
 //!
-//! The spans of `tracing` follow what is made inside them, while a subscriber is interested:
+//! While a `tracing` subscriber is interested, code runs in these spans:
 //!
 //! | code | runs in |
 //! |---|---|
 //! | a task, a child of a scope | the span in which it was spawned |
-//! | a callback of a Deferred, `call_later`, `call_soon`, [`Remote::call`](crate::Remote::call), work for a thread pool | the span in which it was made |
-//! | the hooks of a protocol on a connection, its timers, results and posted closures; the handler of [`serve`](crate::Reactor::serve) | the connection's span |
-//! | the same of a protocol on a datagram port or of a process | the span of the port or the process |
+//! | a callback of a Deferred, `call_later`, `call_soon`, [`Remote::call`](crate::Remote::call), work for a thread pool | the span in which it was added or requested |
+//! | the hooks, timers, results and posted closures of a protocol on a connection; the handler of [`serve`](crate::Reactor::serve) | the connection's span |
+//! | the hooks, timers, results and posted closures of a protocol on a datagram port or of a process | the span of the port or the process |
 //!
 //! | span | level | target | fields |
 //! |---|---|---|---|
@@ -61,9 +63,9 @@
 //! | `process` | `INFO` | `torsade::process` | `program`, `pid` |
 //!
 //! The span of a connection lasts as long as the connection, also when the connection gets another
-//! handler. A failure of a task, a call or a hook is reported
-//! inside the span of that code, that of a Deferred inside the span in which the failure was made.
-//! Without a subscriber all this costs nothing.
+//! handler. A failure of a task, a call or a hook is reported inside the span of that code; an
+//! unhandled failure of a Deferred is reported inside the span in which the failure was made.
+//! Without a subscriber, no span is made.
 //!
 //! ```
 //! use torsade::spawn;

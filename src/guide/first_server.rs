@@ -1,12 +1,15 @@
-//! A first server, both ways.
+//! A first server, as a protocol and as an async function.
 //!
-//! A server that remembers one word for each connection: `set WORD` stores it, `get` returns it.
+//! The server remembers one word for each connection: the line `set WORD` stores the word, the line
+//! `get` returns it, and any other line closes the connection.
 //!
 //! # As a protocol
 //!
-//! A [`LineProtocol`](crate::protocols::LineProtocol) is a value with hooks.
-//! [`Lines`](crate::protocols::Lines) finds the lines in the bytes and calls `line_received` for
-//! each. The reactor calls one hook at a time, so `&mut self` is all the state needs.
+//! A [`LineProtocol`](crate::protocols::LineProtocol) is a value with
+//! [hooks](super::glossary#hook), one value for each connection. [`Lines`](crate::protocols::Lines)
+//! finds the lines in the received bytes and calls the hook `line_received` for each. The reactor
+//! calls one hook at a time, with `&mut self`, so the state needs no lock and no `RefCell`. The
+//! test below runs the protocol with a [`Wire`](crate::testing::Wire), an in-memory connection.
 //!
 //! ```
 //! use torsade::prelude::*;
@@ -34,7 +37,7 @@
 //!
 //! # As an async function
 //!
-//! The same conversation, read from the top to the bottom. The future is the state.
+//! The same conversation as sequential code. Its state is in local variables.
 //!
 //! ```
 //! use torsade::prelude::*;
@@ -65,8 +68,8 @@
 //!
 //! A protocol fits where the peer decides what happens next, where connections act on each other
 //! ([`Group`](crate::Group)), and where each message must cost as little as possible. An async
-//! function fits where the program decides: a login, then a transfer, then a goodbye. Both may be
-//! mixed: an async handler can hand its connection to a protocol
+//! function fits where the program decides what happens next: a login, then a transfer, then a
+//! goodbye. Both may be mixed: an async function can hand its connection to a protocol
 //! ([`Connection::become_protocol`](crate::Connection::become_protocol)), and a hook can
 //! [`spawn`](crate::spawn()) a task.
 //!

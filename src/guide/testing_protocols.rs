@@ -1,11 +1,12 @@
-//! A protocol and its tests, without a network (feature `testing`).
+//! Testing protocols and programs without a network (feature `testing`).
 //!
 //! # One connection: `Wire`
 //!
 //! [`Wire`](crate::testing::Wire) connects a protocol to the test.
 //! [`Wire::send`](crate::testing::Wire::send) delivers bytes,
 //! [`Wire::take_received`](crate::testing::Wire::take_received) returns what the protocol wrote,
-//! and [`Wire::advance`](crate::testing::Wire::advance) moves the clock. Nothing waits.
+//! and [`Wire::advance`](crate::testing::Wire::advance) advances the clock. The test is an ordinary
+//! function and takes no real time.
 //!
 //! ```
 //! use std::time::Duration;
@@ -62,19 +63,21 @@
 //! });
 //! ```
 //!
-//! Inside an async test the time moves by `reactor.sleep(step).await`. A test that is not async
+//! Inside an async test, `reactor.sleep(step).await` advances the time. A test that is not async
 //! drives the reactor with [`testing::settle`](crate::testing::settle) and
-//! [`Reactor::advance`](crate::Reactor::advance). A test that stops its reactor waits for
-//! [`stopped`](crate::Reactor::stopped) in its own future:
-//! `futures::try_join!(server(reactor.clone()), async { …; Ok(reactor.stop()?) })?`.
+//! [`Reactor::advance`](crate::Reactor::advance). A server function that runs until
+//! [`Reactor::stopped`](crate::Reactor::stopped) is tested together with the code that stops the
+//! reactor: `futures::try_join!(server(reactor.clone()), async { …; Ok(reactor.stop()?) })?`.
 //!
 //! # A bad network: faults from a seed
 //!
-//! [`NetworkFaults`](crate::testing::NetworkFaults) delays, splits, resets and loses.
-//! [`each_seed`](crate::testing::each_seed) runs a test once for each of many seeds, and names the
-//! seed that failed.
+//! [`NetworkFaults`](crate::testing::NetworkFaults) delays and splits the bytes of connections,
+//! resets connections, and loses datagrams. [`each_seed`](crate::testing::each_seed) runs a test
+//! once for each of many seeds, and prints the seed that failed.
 //!
 //! # The same test on the machine
 //!
-//! [`testing::run_on`](crate::testing::run_on) takes any reactor. A test that passes in memory and
-//! fails on the machine has found a defect of the crate.
+//! [`testing::run_on`](crate::testing::run_on) runs the same test on any reactor, such as
+//! `Reactor::new()?`, with the sockets and the clock of the machine. If a test passes in memory and
+//! fails on the machine, and depends on neither real time nor the machine's settings, report a
+//! defect of the crate.

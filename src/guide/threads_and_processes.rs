@@ -3,8 +3,9 @@
 //! # Work in a thread
 //!
 //! [`Reactor::spawn_blocking`](crate::Reactor::spawn_blocking) runs a closure on a thread of the
-//! reactor's pool and returns its result as a Deferred. Work that takes long asks its
-//! [`CancelToken`](crate::threads::CancelToken) now and then.
+//! reactor's pool, and returns a Deferred that fires with its result. Long work checks its
+//! [`CancelToken::current`](crate::threads::CancelToken::current) from time to time, so that
+//! cancelling the Deferred ends it.
 //!
 //! ```
 //! use torsade::prelude::*;
@@ -20,17 +21,17 @@
 //! # Calls from a thread
 //!
 //! [`Reactor::remote`](crate::Reactor::remote) returns a handle that is `Send`:
-//! [`Remote::call`](crate::Remote::call) runs a closure in the loop,
+//! [`Remote::call`](crate::Remote::call) runs a closure on the loop's thread,
 //! [`Remote::spawn`](crate::Remote::spawn) starts a task there, and
-//! [`Remote::blocking_call`](crate::Remote::blocking_call) waits for a result. The closure must be
-//! `Send`, so it cannot hold a transport or a connection: send values through
-//! `futures::channel::mpsc` to the task that has it.
+//! [`Remote::blocking_call`](crate::Remote::blocking_call) blocks the calling thread until the
+//! closure's result is there. The closure must be `Send`, so it cannot hold a transport or a
+//! connection: send values through `futures::channel::mpsc` to the task that has the connection.
 //!
 //! # Child processes
 //!
-//! A [`Command`](crate::process::Command) runs to its end (`output`, `status`), with pipes for
-//! async code (`spawn`), or with a protocol (`spawn_protocol`, or `connect` when its output is a
-//! stream that a protocol reads).
+//! A [`Command`](crate::process::Command) runs a program to its end (`output`, `status`), with
+//! pipes for async code (`spawn`), with the hooks of a `ProcessProtocol` (`spawn_protocol`), or as
+//! the peer of an ordinary protocol (`connect`).
 //!
 //! ```
 //! # #[cfg(unix)]
