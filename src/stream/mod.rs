@@ -65,9 +65,10 @@ use crate::transport::{Addresses, Conn, ConnConfig, ConnectionError, Handed, Tra
 /// # Errors
 ///
 /// Methods that fail "with the reason for which the connection broke" return the system's error
-/// where there is one. Otherwise the [`io::Error`](std::io::Error) holds a [`ConnectionError`]; its
-/// kind is `TimedOut` for a time limit, and `ConnectionAborted` after `abort_connection`. After an
-/// end in good order, reading returns the end of file.
+/// where there is one. Otherwise the [`io::Error`](std::io::Error) holds a
+/// [`ConnectionError::Lost`] whose cause is the reason; its kind is `TimedOut` for a time limit,
+/// and `ConnectionAborted` after `abort_connection`. After an end in good order, reading returns
+/// the end of file.
 ///
 /// # Cancel safety
 ///

@@ -73,7 +73,7 @@ pub trait Producer: 'static {
 /// The side that decides when a producer writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
-    /// The producer writes when it likes, except while it is paused (Twisted's `streaming=True`).
+    /// The producer writes at any time, except while it is paused (Twisted's `streaming=True`).
     Push,
     /// The producer writes one piece each time [`Producer::resume_producing`] is called (Twisted's
     /// `streaming=False`).
