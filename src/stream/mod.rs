@@ -74,8 +74,8 @@ use crate::transport::{Addresses, Conn, ConnConfig, ConnectionError, Handed, Tra
 ///
 /// `read`, `read_with`, `read_line` and `write` lose nothing when the future is dropped while it
 /// waits: bytes that were not returned can still be read, and nothing was written. `read_exact`,
-/// `read_to_end` and `write_all` take several steps: bytes read before the future was dropped may
-/// be lost, and a part may have been written.
+/// `read_to_end` and `write_all` take several steps: when their future is dropped, a part may have
+/// been read into the buffer, or written.
 ///
 /// # Examples
 ///
