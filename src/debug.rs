@@ -1,20 +1,20 @@
-//! Debug mode, and the watchdog that reports what blocks the loop.
+//! Debug mode, and the watchdog that reports calls which block the loop.
 //!
 //! # The idea
 //!
-//! Recording what made, fired and awaited what costs time and memory, so it is done only where a
-//! reactor in debug mode exists: [`is_on`] says so for this thread, and is one load if there is no
-//! such reactor on any thread. The *watchdog* measures every call of user code (in
-//! `report::catch`), and reports the one that kept the loop from everything else for longer than a
-//! limit. A thread of its own detects a call that has not returned at all.
+//! Recording the lines that make, fire and await Deferreds costs time and memory, so it is done
+//! only where a reactor in debug mode exists: [`is_on`] says so for this thread, and is one load if
+//! there is no such reactor on any thread. The *watchdog* measures every call of user code (in
+//! `report::catch`), and reports a call that blocked the loop for longer than a limit. A separate
+//! thread detects a call that has not returned at all.
 //!
 //! # Invariants
 //!
 //! 1. Without a reactor in debug mode nothing is recorded, measured or allocated.
-//! 2. The innermost call is reported: the time that an inner call is reported for does not count
-//!    for its caller.
-//! 3. Only this module, above the driver, reads the machine's time: what the watchdog reports never
-//!    changes what runs.
+//! 2. The innermost call is reported: the time of an inner call that is reported does not count for
+//!    its caller.
+//! 3. Of the modules above the driver, only this one reads the machine's time. The watchdog's
+//!    measurements never change the order in which code runs.
 
 #![cfg_attr(
     not(any(doc, feature = "debug")),

@@ -92,7 +92,7 @@
 //! | look-ups at a time | 8 threads, 500 waiting | [`LookupError`] with [`LookupErrorKind::TooMany`] |
 //! | one attempt to connect | 30 s ([`ConnectOptions::timeout`]) | [`ConnectError::TimedOut`] |
 //! | threads of the pool | 10 ([`ThreadPool::adjust`]) | work waits |
-//! | the wait for threads when a reactor ends | 500 ms ([`Grace::threads`]) | the threads are detached; their Deferreds fail with [`StillRunning`] |
+//! | the wait for threads when a reactor ends | 500 ms ([`Grace::threads`]) | the threads continue, and a report has [`StillRunning`]; the Deferreds that wait for them fail with [`Stopped`](crate::reactor::Stopped) |
 //! | output of a process that is collected | 64 MiB | the process is killed, [`OutputTooLong`](crate::process::ProcessError::OutputTooLong) |
 //!
 //! # Hostile peers

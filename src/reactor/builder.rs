@@ -92,13 +92,14 @@ impl ReactorBuilder {
     }
 
     /// Sets the time after which a callback or task that blocks the loop is reported, in debug mode
-    /// or not. `None` turns the watchdog off.
+    /// or not; `None` turns the watchdog off.
     ///
-    /// A callback that returns late is reported with its duration. A callback that has not returned
-    /// is reported by the watchdog's thread, which exists while the reactor runs. The default in
-    /// debug mode is 100 ms, except on reactors with manual or virtual time. Reports go to
-    /// `tracing` (target `torsade::watchdog`) or to standard error, or to
-    /// [`ReactorBuilder::on_blocked`].
+    /// Default: 100 ms in debug mode on reactors whose time is real time; otherwise `None`.
+    ///
+    /// A call that returns late is reported with its duration. A call that has not returned is
+    /// reported by the watchdog's thread, which exists while the reactor runs. Reports go to
+    /// `tracing` (target `torsade::watchdog`) or, without a subscriber, to standard error.
+    /// [`ReactorBuilder::on_blocked`] receives the first kind instead.
     #[doc(alias = "slow_callback_duration")]
     #[cfg(any(doc, feature = "debug"))]
     #[cfg_attr(docsrs, doc(cfg(feature = "debug")))]
@@ -107,8 +108,9 @@ impl ReactorBuilder {
         self
     }
 
-    /// Sets the function that is called with each callback or task that blocked the loop, after it
-    /// has returned. The function runs on the loop's thread.
+    /// Sets the function that receives a [`Blocked`] for each callback or task that blocked the
+    /// loop, after the call has returned. The function runs on the loop's thread. Default: the call
+    /// is logged, as [`ReactorBuilder::watchdog`] says.
     #[cfg(any(doc, feature = "debug"))]
     #[cfg_attr(docsrs, doc(cfg(feature = "debug")))]
     #[track_caller]

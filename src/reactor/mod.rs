@@ -152,7 +152,7 @@ use crate::task::{Executor, Task, TaskInfo};
 /// `Ok`.
 ///
 /// The `main` of a server awaits [`Reactor::stopped`] last. If `main` returns earlier, its ports
-/// are closed, and a warning is logged when no peer has connected by then.
+/// are closed; within the first second, a warning names each port that had no connection.
 ///
 /// After Ctrl-C this function returns `Ok`, so the exit status of most programs is 0 then. With
 /// [`ReactorBuilder::ends_by_signal`] the process ends by the signal instead, as a shell expects.
