@@ -144,7 +144,12 @@ impl TlsSocket {
     }
 
     /// Sends what the session has to say; returns whether that is done.
+    #[inline]
     fn send_output(&self, session: &mut Session) -> io::Result<bool> {
+        // Mostly there is nothing.
+        if session.output().is_empty() {
+            return Ok(true);
+        }
         self.send_output_by(session, |below, bytes| below.write(bytes))
     }
 
@@ -194,7 +199,9 @@ impl TlsSocket {
             };
             let encrypted = session.encrypt(&bytes[start..], &mut scratch.records, send);
             result = result.and_then(|()| encrypted.map_err(as_io_error));
-            session.queue_output(&unsent);
+            if !unsent.is_empty() {
+                session.queue_output(&unsent);
+            }
             scratch.records.clear();
             self.scratch.set(Some(scratch));
         }
@@ -225,6 +232,9 @@ impl TlsSocket {
             Err(error) if is_for_later(&error) => 0,
             Err(error) => return Err(error),
         };
+        if left == pieces[0].len() + pieces[1].len() {
+            return Ok(0);
+        }
         let mut content = 0;
         for piece in pieces {
             let whole = left.min(piece.len());

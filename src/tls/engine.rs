@@ -7,7 +7,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncryptError, UnbufferedStatus, WriteTraffic,
+};
 use rustls::{CommonState, Error, ProtocolVersion};
 
 use super::records::Records;
@@ -78,68 +80,33 @@ impl Engine {
         output: &mut Vec<u8>,
         send: &mut dyn FnMut(&Records, usize) -> bool,
     ) -> Result<(), Error> {
-        let encrypt = |traffic: &mut dyn Encrypts, bytes: &[u8], records: &mut Vec<u8>| loop {
-            match traffic.encrypt(bytes, records) {
-                Ok(count) => return Ok(count),
-                Err(EncryptError::InsufficientSize(needed)) => {
-                    records.resize(needed.required_size, 0);
-                }
-                Err(EncryptError::EncryptExhausted) => return Err(Error::EncryptError),
-            }
-        };
-        let write = |traffic: &mut dyn Encrypts, output: &mut Vec<u8>| {
-            for piece in bytes.chunks(RECORD) {
-                records.taking(piece.len(), |records| encrypt(traffic, piece, records))?;
-                // What the library had to say before, such as an update of the keys.
-                records.put_first(output);
-                if !send(records, piece.len()) {
-                    break;
-                }
-            }
-            Ok(())
-        };
-        self.when_ready(input, output, write)
+        self.when_ready(input, output, Write::Content(bytes, records, send))
     }
 
     /// Puts `close_notify` into `output`.
     pub(super) fn close(&mut self, input: &mut [u8], output: &mut Vec<u8>) -> Result<(), Error> {
-        let mut record = vec![0; 256];
-        let write = |traffic: &mut dyn Encrypts, _: &mut Vec<u8>| {
-            let count = traffic.close(&mut record).unwrap_or(0);
-            record.truncate(count);
-            Ok(())
-        };
-        self.when_ready(input, output, write)?;
-        output.append(&mut record);
-        Ok(())
+        self.when_ready(input, output, Write::Close)
     }
 
-    /// Calls `write` once the machine is ready to send, after the machine's own messages.
-    fn when_ready<W>(
+    /// Writes once the machine is ready to send, after it has had its own say.
+    fn when_ready(
         &mut self,
         input: &mut [u8],
         output: &mut Vec<u8>,
-        mut write: W,
-    ) -> Result<(), Error>
-    where
-        W: FnMut(&mut dyn Encrypts, &mut Vec<u8>) -> Result<(), Error>,
-    {
+        mut write: Write<'_>,
+    ) -> Result<(), Error> {
         let mut nothing = Vec::new();
         for _ in 0..STEPS {
             let mut sink = Sink::new(&mut [], &mut nothing);
-            let is_done = either!(self, connection => {
+            let next = either!(self, connection => {
                 let mut status = connection.process_tls_records(input);
-                match &mut status.state {
-                    Ok(ConnectionState::WriteTraffic(traffic)) => Some(write(traffic, output)),
-                    _ => match step(status, output, &mut sink).1 {
-                        Ok(Next::Wait) => Some(Err(Error::HandshakeNotComplete)),
-                        Ok(_) => None,
-                        Err(error) => Some(Err(error)),
-                    },
+                if let Ok(ConnectionState::WriteTraffic(traffic)) = &mut status.state {
+                    return write.to(traffic, output);
                 }
+                step(status, output, &mut sink).1
             });
-            if let Some(result) = is_done {
-                return result;
+            if let Next::Wait = next? {
+                return Err(Error::HandshakeNotComplete);
             }
         }
         Err(Error::General("the session makes no progress".into()))
@@ -181,23 +148,63 @@ impl<'a> Sink<'a> {
         };
         self.into[self.count..self.count + fits].copy_from_slice(&bytes[..fits]);
         self.count += fits;
-        self.rest.extend_from_slice(&bytes[fits..]);
+        if fits < bytes.len() {
+            self.rest.extend_from_slice(&bytes[fits..]);
+        }
     }
 }
 
-/// The state in which the machine of either side encrypts.
-trait Encrypts {
-    fn encrypt(&mut self, bytes: &[u8], records: &mut [u8]) -> Result<usize, EncryptError>;
-    fn close(&mut self, record: &mut [u8]) -> Result<usize, EncryptError>;
+/// What a program writes.
+enum Write<'a> {
+    /// Bytes, the buffers for their records, and the function that sends these.
+    Content(
+        &'a [u8],
+        &'a mut Records,
+        &'a mut dyn FnMut(&Records, usize) -> bool,
+    ),
+    /// The end.
+    Close,
 }
 
-impl<Data> Encrypts for rustls::unbuffered::WriteTraffic<'_, Data> {
-    fn encrypt(&mut self, bytes: &[u8], records: &mut [u8]) -> Result<usize, EncryptError> {
-        self.encrypt(bytes, records)
+impl Write<'_> {
+    fn to<Data>(
+        &mut self,
+        traffic: &mut WriteTraffic<'_, Data>,
+        output: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        let Self::Content(bytes, records, send) = self else {
+            let start = output.len();
+            output.resize(start + ALERT, 0);
+            let count = traffic.queue_close_notify(&mut output[start..]);
+            output.truncate(start + count.unwrap_or(0));
+            return Ok(());
+        };
+        for piece in bytes.chunks(RECORD) {
+            records.make(piece.len(), |records| encrypt(traffic, piece, records))?;
+            // What the library had to say before, such as an update of the keys.
+            records.put_first(output);
+            if !send(records, piece.len()) {
+                break;
+            }
+        }
+        Ok(())
     }
+}
 
-    fn close(&mut self, record: &mut [u8]) -> Result<usize, EncryptError> {
-        self.queue_close_notify(record)
+/// Encrypts the content of a record; returns how many bytes it has written.
+fn encrypt<Data>(
+    traffic: &mut WriteTraffic<'_, Data>,
+    content: &[u8],
+    records: &mut Vec<u8>,
+) -> Result<usize, Error> {
+    loop {
+        match traffic.encrypt(content, records) {
+            Ok(count) => return Ok(count),
+            Err(EncryptError::InsufficientSize(needed)) => {
+                records.resize(needed.required_size, 0);
+            }
+            Err(EncryptError::EncryptExhausted) => return Err(Error::EncryptError),
+        }
     }
 }
 
@@ -250,5 +257,7 @@ fn step<Data>(
 
 /// The most bytes in a record (RFC 8446, section 5.1).
 pub(super) const RECORD: usize = 16 * 1024;
+/// The most bytes in the record of an alert.
+const ALERT: usize = 256;
 /// The most steps before the machine is ready to send.
 const STEPS: usize = 64;

@@ -4,15 +4,17 @@
 //!
 //! The library makes each record in a new buffer and copies it into that of its caller: a
 //! twentieth of the work where much is sent. So the encrypters of this crate's algorithms wrap
-//! those of the library: within [`Records::taking`] a record of content is put aside, and the
+//! those of the library: within [`Records::make`] a record of content is put aside, and the
 //! library gets an empty one in its place, of which it copies the header.
 //!
 //! # Invariants
 //!
-//! 1. One record is put aside within [`Records::taking`], and none elsewhere, so each is sent once,
+//! 1. One record is put aside within [`Records::make`], and none elsewhere, so each is sent once,
 //!    in the order of the library's numbers.
 //! 2. A configuration that the program has made with the library has other algorithms: there
 //!    nothing is put aside.
+
+use std::mem;
 
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::cipher::{
@@ -46,7 +48,7 @@ impl Records {
     /// Moves the records of `others` in front of these.
     pub(super) fn put_first(&mut self, others: &mut Vec<u8>) {
         if !others.is_empty() {
-            let mut all = std::mem::take(others);
+            let mut all = mem::take(others);
             all.extend_from_slice(&self.buffer[..self.first]);
             (self.first, self.buffer) = (all.len(), all);
         }
@@ -59,11 +61,11 @@ impl Records {
 
     /// Calls `encrypt`, which encrypts the `content` bytes of one record into the buffer, and
     /// returns the number of bytes written. If the content is long, its record is put aside.
-    pub(super) fn taking<E>(
+    pub(super) fn make(
         &mut self,
         content: usize,
-        encrypt: impl FnOnce(&mut Vec<u8>) -> Result<usize, E>,
-    ) -> Result<(), E> {
+        encrypt: impl FnOnce(&mut Vec<u8>) -> Result<usize, Error>,
+    ) -> Result<(), Error> {
         self.clear();
         // Of a record that is put aside, only the header comes here.
         let length = OVERHEAD + if content < BIG { content } else { 0 };
@@ -96,17 +98,23 @@ impl Taking {
 
     /// Returns the record.
     fn end(self) -> Vec<u8> {
-        context::with(|thread| thread.record.replace(None)).unwrap_or_default()
+        mem::forget(self);
+        take().unwrap_or_default()
     }
 }
 
 impl Drop for Taking {
     fn drop(&mut self) {
-        context::with(|thread| {
-            thread.takes_record.set(false);
-            drop(thread.record.replace(None));
-        });
+        drop(take());
     }
+}
+
+/// Takes the record that was put aside. No more are.
+fn take() -> Option<Vec<u8>> {
+    context::with(|thread| {
+        thread.takes_record.set(false);
+        thread.record.replace(None)
+    })
 }
 
 fn takes_record() -> bool {

@@ -171,6 +171,9 @@ impl Session {
 
     /// Takes decrypted bytes out; returns how many.
     pub(crate) fn take_plain(&mut self, into: &mut [u8]) -> usize {
+        if self.taken == self.plain.len() {
+            return 0;
+        }
         let count = into.len().min(self.plain.len() - self.taken);
         into[..count].copy_from_slice(&self.plain[self.taken..self.taken + count]);
         self.taken += count;
@@ -217,6 +220,10 @@ impl Session {
     /// Puts the rest of the input at the front of `buffer`, and returns its length. Received bytes
     /// follow it.
     pub(crate) fn begin_receiving(&mut self, buffer: &mut [u8]) -> usize {
+        // Mostly there is none.
+        if self.input.is_empty() {
+            return 0;
+        }
         let input = mem::take(&mut self.input);
         buffer[..input.len()].copy_from_slice(&input);
         input.len()
@@ -246,7 +253,8 @@ impl Session {
             count += 1;
         }
         // The last record, which is not complete, counts with its whole length.
-        self.appetite = (end / count.max(1) * Self::RECORDS).clamp(LEAST, Self::MOST);
+        let each = if count > 1 { end / count } else { end };
+        self.appetite = (each * Self::RECORDS).clamp(LEAST, Self::MOST);
         count
     }
 
@@ -338,7 +346,9 @@ impl Session {
             return Err(TlsError::Violation { problem });
         }
         // Most often there is nothing, and no memory is kept for it.
-        self.input = bytes.to_vec();
+        if !(bytes.is_empty() && self.input.is_empty()) {
+            self.input = bytes.to_vec();
+        }
         Ok(())
     }
 
