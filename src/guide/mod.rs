@@ -1,7 +1,7 @@
 //! The guide: how to write programs with this crate, page by page.
 //!
 //! Every program on these pages is compiled and run with the tests. Begin with
-//! [a first server](first_server); the [glossary](glossary) explains the words.
+//! [a first server](first_server); the [glossary] explains the words.
 //!
 //! How to do things:
 //!

@@ -12,7 +12,7 @@ pub(super) type Hook = Rc<dyn Fn(&Report)>;
 /// # Reports
 impl Reactor {
     /// Calls `hook` with every panic and unhandled failure. Without a hook, the reactor writes them
-    /// to `tracing` or standard error (see [`report`](crate::report)).
+    /// to `tracing` or standard error (see [`report`]).
     ///
     /// Each call adds a hook; all hooks are called, in the order in which they were added, until
     /// the reactor ends. When a hook panics, the report and the panic are written as without a
