@@ -13,8 +13,8 @@ use crate::report::{self, Origin};
 impl<T: 'static> Deferred<T> {
     /// Fires another Deferred's resolver with the result, value or failure, as the last callback.
     ///
-    /// Cancelling the other Deferred does not cancel this one: its result is then dropped. A chain
-    /// of any length uses a constant amount of stack.
+    /// Cancelling the other Deferred does not cancel this one, whose result is then dropped. A
+    /// chain of any length uses a constant amount of stack.
     ///
     /// # Examples
     ///
@@ -77,8 +77,8 @@ impl<T: 'static> Deferred<T> {
 
     /// Sends the result, value or failure, to a channel, whose receiver may be moved to any thread.
     ///
-    /// If the receiver was dropped, a failure is reported as if it had never been sent. Dropping
-    /// the receiver does not cancel the Deferred.
+    /// If the receiver was dropped, a value is dropped, and a failure is [reported](crate::report).
+    /// Dropping the receiver does not cancel the Deferred.
     ///
     /// # Examples
     ///

@@ -54,7 +54,8 @@ use crate::report;
 
 /// Waits for every result, and returns them in the members' order. Never fails.
 ///
-/// Cancelling it cancels the members, and returns their results.
+/// Cancelling the returned Deferred cancels the members that are not done, and returns the results
+/// of all. The rules of [`DeferredList`] hold.
 ///
 /// # Examples
 ///
@@ -81,8 +82,8 @@ where
 ///
 /// # Errors
 ///
-/// [`FirstError`], with the index and the failure of the member; [`Failure::find`] searches the
-/// member's failure too.
+/// Fails with [`FirstError`], which has the index and the failure of the member; [`Failure::find`]
+/// searches the member's failure too. The rules of [`DeferredList`] hold.
 ///
 /// # Examples
 ///
@@ -119,13 +120,16 @@ where
     DeferredList::new(members).gather()
 }
 
-/// Returns the first value with the index of its member, and cancels the remaining members.
+/// Waits for the first value, returns it with the index of its member, and cancels the remaining
+/// members.
 ///
-/// Failures before the first value are ignored, and returned only if all members fail.
+/// Failures before the first value are dropped without a report, and are returned only if all
+/// members fail. The rules of [`DeferredList`] hold.
 ///
 /// # Errors
 ///
-/// [`FailureGroup`] when all members have failed, [`DeferredError::Empty`] when there are none.
+/// Fails with [`FailureGroup`] when all members have failed, and with [`DeferredError::Empty`] when
+/// there are no members.
 ///
 /// # Examples
 ///
@@ -147,12 +151,12 @@ where
     DeferredList::new(members).race()
 }
 
-/// Returns the first result, value or failure, with the index of its member, and cancels the
-/// remaining members.
+/// Waits for the first result, value or failure, returns it with the index of its member, and
+/// cancels the remaining members. The rules of [`DeferredList`] hold.
 ///
 /// # Errors
 ///
-/// [`DeferredError::Empty`] when there are no members.
+/// Fails with [`DeferredError::Empty`] when there are no members.
 ///
 /// # Examples
 ///
@@ -175,11 +179,24 @@ where
     DeferredList::new(members).first()
 }
 
-/// A set of Deferreds to be waited for together, with the choice of what happens to members whose
-/// results are no longer needed.
+/// A set of Deferreds, its *members*, to be waited for together: what is behind [`list`],
+/// [`gather`], [`race`] and [`first`], with the choice of what happens to members whose results are
+/// not needed.
 ///
-/// Twisted's `fireOnOneCallback` is `let_rest_run().race()`; its `fireOnOneErrback` is
-/// `let_rest_run().gather()`.
+/// # Rules
+///
+/// 1. When the outcome is decided before all members are done, the remaining members are cancelled,
+///    in their order, before the callbacks of the outcome run. After
+///    [`let_rest_run`](Self::let_rest_run) they continue instead.
+/// 2. Cancelling the returned Deferred cancels every member that is not done. The results of the
+///    members then decide the outcome as usual; but a [`Cancelled`] that a member has only for this
+///    reason is returned as it is, not inside a [`FirstError`] or [`FailureGroup`].
+/// 3. A failure that is part of the outcome, or that came before a race was won, counts as handled.
+///    A later failure is [reported](crate::report), except the [`Cancelled`] of rule 1.
+/// 4. Members that are done already count in their order.
+///
+/// Twisted's `DeferredList` is `let_rest_run().all()`; with `fireOnOneCallback` it is
+/// `let_rest_run().race()`, and with `fireOnOneErrback` it is `let_rest_run().gather()`.
 ///
 /// # Examples
 ///
@@ -189,7 +206,7 @@ where
 ///
 /// let (slow, resolver) = Deferred::pair();
 /// let slow = slow.add_callback(|n| {
-///     println!("still here"); // and so it prints that
+///     println!("was not cancelled"); // is printed
 ///     Ok(n)
 /// });
 /// DeferredList::new([slow, Deferred::succeed(2)])
@@ -207,7 +224,7 @@ pub struct DeferredList<T: 'static> {
 }
 
 impl<T: 'static> DeferredList<T> {
-    /// Takes the members. Futures that are not Deferreds are started now, as by
+    /// Makes a set of these members. A future that is not a Deferred is started now, as by
     /// [`Deferred::from_future`].
     ///
     /// # Panics

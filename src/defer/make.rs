@@ -12,7 +12,8 @@ use crate::report;
 
 /// Calls `f` at once and returns its result as a Deferred. A panic becomes a failure.
 ///
-/// A Deferred that `f` returns as its value stays a value; [`maybe_deferred`] waits for it.
+/// `f` must return a `Result`. [`maybe_deferred`] also takes a function that returns a Deferred or
+/// an async block, and waits for its result.
 ///
 /// # Examples
 ///
@@ -32,8 +33,11 @@ pub fn execute<T: 'static>(f: impl FnOnce() -> Result<T, Failure>) -> Deferred<T
     Deferred::settled(result, location)
 }
 
-/// Calls `f` at once; `f` may return what a callback may: nothing, `Ok`/`Err`, a Deferred (which is
-/// returned as it is) or an async block. A panic becomes a failure.
+/// Calls `f` at once and returns its result as a Deferred, also if that result is still to come. A
+/// panic becomes a failure.
+///
+/// `f` may return what a callback may return: nothing, `Ok`/`Err`, a Deferred (which is returned
+/// unchanged) or an async block (which is run as by [`Deferred::from_future`]).
 ///
 /// # Examples
 ///

@@ -2,19 +2,22 @@
 //!
 //! # The idea
 //!
-//! A `Deferred<T>` is a result that will be there later. It has one consumer, which either adds
-//! callbacks or awaits the Deferred, which is a future. Callbacks run when the result comes, in the
-//! order they were added; each gets the result of the one before. A `Resolver<T>` provides the
-//! result, once.
+//! A `Deferred<T>` is a `Result<T, Failure>` that will be there later, and a future of that result.
+//! It has one consumer, which adds callbacks or awaits the Deferred. Callbacks run when the result
+//! comes, in the order in which they were added; each gets the result of the one before. The
+//! *source* of the Deferred (a [`Resolver`], a future, a lock, other Deferreds) sets the result,
+//! once.
 //!
 //! Callbacks and `await` can be mixed: a callback may return an async block, and a future becomes a
 //! Deferred with [`Deferred::from_future`].
 //!
-//! | from | by |
+//! | to make a Deferred of | use |
 //! |---|---|
+//! | a result that other code will set | [`Deferred::pair`] |
+//! | a value, a failure | [`Deferred::succeed`], [`Deferred::fail`] |
 //! | several Deferreds or other futures | [`list`], [`gather`], [`race`], [`first`], [`DeferredList`] |
-//! | a function | [`execute`], [`maybe_deferred`] |
-//! | a future, of whichever kind | [`ensure`], [`Deferred::from_future`] |
+//! | the result of a function | [`execute`], [`maybe_deferred`] |
+//! | a future | [`Deferred::from_future`]; [`ensure`] if it may be a Deferred |
 //! | a channel, a stream | [`Deferred::from_oneshot`], [`Deferred::from_stream`] |
 //!
 //! In the other direction, [`Deferred::shared`] gives one result to many consumers,
@@ -30,34 +33,36 @@
 //! 3. **One consumer.** Adding a callback consumes the Deferred and returns it with its new type.
 //! 4. **Firing consumes the resolver**, so firing twice does not compile; a resolver that is
 //!    dropped fires [`DeferredError::Abandoned`].
-//! 5. **Dropping** a Deferred that was never polled lets it run; dropping one that was polled (an
-//!    `await` that was given up) cancels it. A Deferred without callbacks that only waits for an
-//!    event, a lock, an item or the end of something is cancelled in any case: nothing is left to
-//!    run.
+//! 5. **Dropping** a Deferred that was never polled lets it continue: its callbacks run when the
+//!    result comes. Dropping one that was polled (an `await` that was given up) cancels it. A
+//!    Deferred without callbacks that only waits (for a lock, an item of a queue, an event, the end
+//!    of a connection or service) is cancelled when it is dropped, polled or not: no code is left
+//!    to run.
 //! 6. **A failure at the end** of a dropped chain is reported at that moment, with the line where
 //!    the Deferred was made.
 //! 7. **Cancelling** asks the source to stop: the canceller runs, and the chain gets [`Cancelled`]
-//!    unless the canceller provided another result. A Deferred that waits for another one passes
-//!    the request on. A result that comes after that is dropped silently.
-//! 8. **A panic** in a callback becomes its failure. At the end of a dropped chain the panic is
-//!    reported like any other failure, if a reactor runs on the thread. If none does, as in a plain
-//!    test, the panic continues out of the call that fired, cancelled or dropped the Deferred,
-//!    after everything else has run. So an assertion in a callback fails the test.
+//!    unless the canceller provided another result. A Deferred whose callback has returned another
+//!    Deferred passes the request on to that one. A result that the source sets after a cancel is
+//!    dropped, and not reported.
+//! 8. **A panic** in a callback becomes its result, a failure that holds a [`Panicked`]. At the end
+//!    of a dropped chain the panic is reported like any other failure, if a reactor runs on the
+//!    thread. If none does, as in a test without a reactor, the panic continues out of the call
+//!    that fired, cancelled or dropped the Deferred, after everything else has run. So an assertion
+//!    in a callback fails the test.
 //!
 //! [`Cancelled`]: crate::Cancelled
-//!
-//! # Ownership
-//!
-//! `core` holds the state machine and its invariants, `callback_queue` the callbacks; this file
-//! holds the typed ends. A Deferred that has fired and has nothing to wait for stores its result
-//! itself and needs no core. `list` decides the outcome of several Deferreds, `shared` gives one
-//! result to many consumers. A Deferred of a lock or a queue that is only awaited has no core
-//! either (`queued`).
+//! [`Panicked`]: crate::failure::Panicked
 //!
 //! The [glossary](crate::guide::glossary) defines the terms:
 //! [Deferred](crate::guide::glossary#deferred), [resolver](crate::guide::glossary#resolver),
 //! [firing](crate::guide::glossary#firing), [callback and
 //! errback](crate::guide::glossary#callback), [canceller](crate::guide::glossary#canceller).
+
+// Ownership: `core` holds the state machine and its invariants, `callback_queue` the callbacks;
+// this file holds the typed ends. A Deferred that has fired and has nothing to wait for stores its
+// result itself and needs no core. `list` decides the outcome of several Deferreds, `shared` gives
+// one result to many consumers. A Deferred of a lock or a queue that is only awaited has no core
+// either (`queued`).
 
 mod callback_queue;
 mod convert;
@@ -106,8 +111,8 @@ use crate::spans;
 ///
 /// # Cancel safety
 ///
-/// Dropping an await of `&mut deferred` loses nothing. Dropping a Deferred that has been polled
-/// cancels it.
+/// Dropping an await of `&mut deferred` loses nothing: the Deferred can be awaited again. Dropping
+/// a Deferred that has been polled cancels it.
 ///
 /// # Examples
 ///
@@ -119,7 +124,7 @@ use crate::spans;
 /// deferred
 ///     .add_callback(|word: &str| Ok(word.parse::<u32>()?))
 ///     .add_errback(|failure| {
-///         failure.trap::<ParseIntError>()?; // others go on down the chain
+///         failure.trap::<ParseIntError>()?; // passes on any other failure
 ///         Ok(0)
 ///     })
 ///     .map(|n| n + 1)
@@ -152,14 +157,17 @@ enum State<T: 'static> {
 
 /// The end of a [`Deferred`] that provides the result.
 ///
-/// Each of the three methods that fire it consumes it. Dropping it fires
-/// [`DeferredError::Abandoned`].
+/// [`callback`](Self::callback), [`errback`](Self::errback) and [`resolve`](Self::resolve) fire the
+/// Deferred and consume the resolver. Dropping the resolver fires [`DeferredError::Abandoned`]. If
+/// the Deferred was cancelled, it has its result already, and the result of the resolver is
+/// dropped.
 ///
 /// # Order
 ///
 /// Firing runs every callback that can run before it returns, and so does dropping. The exception
 /// is a resolver that is dropped inside another resolver's drop (by a callback or a destructor that
-/// runs there): its callbacks run after that, and before the outermost drop returns.
+/// runs there): the callbacks of its Deferred run after the code that dropped it, and before the
+/// outermost drop returns.
 ///
 /// # Threads
 ///
@@ -191,7 +199,8 @@ pub struct Resolver<T: 'static> {
     result: PhantomData<fn(T)>,
 }
 
-/// Holds back the callbacks of a [`Deferred`] until it is dropped; see [`Deferred::pause`].
+/// A guard that holds back the callbacks of a [`Deferred`] until the guard is dropped; see
+/// [`Deferred::pause`].
 #[must_use = "dropping a pause lets the Deferred continue"]
 pub struct Pause {
     core: Option<Rc<Core>>,
@@ -219,8 +228,9 @@ impl<T: 'static> Deferred<T> {
     /// Runs a future on this thread's reactor and returns its result as a Deferred.
     ///
     /// Cancelling the Deferred cancels the Deferred that the future awaits; the future sees the
-    /// outcome there, and may clean up, continue, or succeed. A future that awaits no Deferred is
-    /// dropped.
+    /// outcome (usually [`Cancelled`](crate::Cancelled)) at its `await`, and may clean up,
+    /// continue, or succeed. A future that awaits no Deferred at that moment (but a task or a
+    /// sleep, for instance) is dropped.
     ///
     /// # Order
     ///
@@ -260,6 +270,9 @@ impl<T: 'static> Deferred<T> {
     }
 
     /// Adds a callback for the failure; a value skips it. The result of `f` replaces the failure.
+    ///
+    /// `f` returns what a callback may return (see [`add_callback`](Self::add_callback)); its value
+    /// must be a `T`, like the value that skips it.
     #[doc(alias = "addErrback")]
     #[track_caller]
     pub fn add_errback<V, R: IntoOutcome<V, Value = T>>(
@@ -323,17 +336,23 @@ impl<T: 'static> Deferred<T> {
     }
 
     /// Sets the canceller: the function that is called when the Deferred is cancelled before its
-    /// source has fired.
+    /// [source](crate::defer) has set the result.
     ///
-    /// `f` runs at most once, and may fire the resolver with a result of its own; otherwise the
-    /// chain gets [`Cancelled`](crate::Cancelled), also if `f` drops the resolver. If `f` panics,
-    /// the chain gets that panic as its failure.
+    /// `f` is called at most once, and may fire the resolver with any result. If it does not, or
+    /// drops the resolver, the chain gets [`Cancelled`](crate::Cancelled). If `f` panics, the chain
+    /// gets that panic as its failure.
     ///
-    /// Replaces any earlier canceller, including the one that `from_future` installs; the future
-    /// then keeps running. A Deferred that waits for something of [`locks`](crate::locks) leaves
-    /// the wait queue in any case. `f` is dropped at once when the source has fired, when the
-    /// Deferred waits for one that a callback returned (a cancel goes to that one), and when the
-    /// source is a list of other Deferreds (a cancel goes to those).
+    /// Replaces any earlier canceller, including the one that `from_future` installs: a cancel then
+    /// does not stop the future. A cancelled Deferred of [`locks`](crate::locks) leaves the wait
+    /// queue whatever `f` does.
+    ///
+    /// `f` is dropped at once, and never called,
+    ///
+    /// * when the source has set the result already;
+    /// * when this Deferred waits for one that a callback has returned: a cancel is passed on to
+    ///   that Deferred;
+    /// * when the source is a group of other Deferreds, as for [`gather`]: a cancel is passed on to
+    ///   those.
     #[doc(alias = "canceller")]
     pub fn on_cancel(self, f: impl FnOnce() + 'static) -> Self {
         if let Some(core) = self.core() {
@@ -369,10 +388,11 @@ impl<T: 'static> Deferred<T> {
         self
     }
 
-    /// Asks the source to stop (rule 7). Does nothing once the result is there.
+    /// Asks the source to stop (rule 7 of the [module](crate::defer)). Does nothing once the result
+    /// is there.
     ///
-    /// A cancel is a request: a canceller may provide a value instead, and a coroutine may
-    /// continue.
+    /// A cancel is a request: a canceller may provide a value instead, and a future that was given
+    /// to [`from_future`](Self::from_future) may continue.
     #[track_caller]
     pub fn cancel(&self) {
         if let Some(core) = self.core() {
@@ -385,9 +405,9 @@ impl<T: 'static> Deferred<T> {
     /// Holds back every callback, and every task that awaits, until the [`Pause`] is dropped.
     /// Several pauses add up.
     ///
-    /// If a callback was added when the result was there already and that callback returned another
-    /// Deferred, the pause holds back that Deferred's callbacks as well, because both are one from
-    /// then on.
+    /// A callback that is added when the result is there already runs at once; if it returns a
+    /// Deferred, `add_callback` returns that same Deferred. A pause of the returned Deferred
+    /// therefore also holds back the callbacks that were added to it before.
     ///
     /// # Examples
     ///
@@ -449,7 +469,8 @@ impl<T: 'static> Deferred<T> {
         }
     }
 
-    /// Returns whether the result is there and can be taken.
+    /// Returns whether the result is there and can be taken: no callback is left to run, no
+    /// [`Pause`] holds it back, and it was not taken before.
     #[doc(alias = "called")]
     pub fn is_settled(&self) -> bool {
         match &self.state {
@@ -664,7 +685,7 @@ impl<T: 'static> Resolver<T> {
         (core, resolver)
     }
 
-    /// Fires the Deferred with a value and runs what can run.
+    /// Fires the Deferred with a value: runs its callbacks, or wakes the task that awaits it.
     #[track_caller]
     pub fn callback(mut self, value: T) {
         if let Some(core) = self.core.take() {
@@ -672,14 +693,14 @@ impl<T: 'static> Resolver<T> {
         }
     }
 
-    /// Fires the Deferred with a failure and runs what can run.
+    /// Fires the Deferred with a failure: runs its callbacks, or wakes the task that awaits it.
     #[track_caller]
     pub fn errback(self, failure: impl Into<Failure>) {
         self.resolve_at(Err(failure.into()), Location::caller());
     }
 
-    /// Fires the Deferred with a result and runs what can run. Drops the result if the Deferred was
-    /// cancelled before.
+    /// Fires the Deferred with a result, as [`callback`](Self::callback) and
+    /// [`errback`](Self::errback) do.
     #[track_caller]
     pub fn resolve(self, result: Result<T, Failure>) {
         self.resolve_at(result, Location::caller());

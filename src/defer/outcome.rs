@@ -6,7 +6,8 @@ use super::Deferred;
 use super::make::ensure_at;
 use crate::failure::Failure;
 
-/// A type that a callback may return: `()`, `Result`, [`Deferred`], or an async block.
+/// A type that a callback may return: `()`, `Result<T, Failure>`, [`Deferred`], or another future
+/// of such a result, as an async block is.
 ///
 /// For a plain value use [`Deferred::map`], or return `Ok(value)`. The parameter `Via` only guides
 /// type inference.

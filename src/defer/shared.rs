@@ -42,7 +42,7 @@ use crate::slots::Ordered;
 ///
 /// # Cancel safety
 ///
-/// Dropping an await of the handle cancels that waiter: see [`Deferred::shared`].
+/// Dropping an await of the handle cancels this one consumer: see [`Deferred::shared`].
 pub struct Shared<T: Clone + 'static> {
     sharing: Rc<Sharing<T>>,
 }
@@ -50,9 +50,10 @@ pub struct Shared<T: Clone + 'static> {
 impl<T: Clone + 'static> Deferred<T> {
     /// Converts the Deferred into a handle from which any number of consumers can get the result.
     ///
-    /// Cancelling one consumer concerns that one only. When the last handle is dropped and the last
-    /// consumer has given up, the Deferred itself is cancelled. A failure goes to each consumer;
-    /// without consumers it is reported once.
+    /// Cancelling the Deferred of one consumer does not affect the others. The Deferred itself is
+    /// cancelled when all handles are dropped and every consumer's Deferred was cancelled. Each
+    /// consumer gets a clone of the value or of the failure. A failure that no consumer handles is
+    /// reported once.
     ///
     /// # Examples
     ///
@@ -103,7 +104,7 @@ impl<T: Clone + 'static> Shared<T> {
     /// Returns a Deferred of the result for one consumer.
     ///
     /// If cloning the value panics, the panic is this consumer's failure. Dropping the Deferred
-    /// without callbacks gives it up.
+    /// cancels it, unless it has callbacks and was never polled.
     #[track_caller]
     pub fn wait(&self) -> Deferred<T> {
         let location = Location::caller();

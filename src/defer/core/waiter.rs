@@ -205,11 +205,11 @@ impl Core {
     pub(in crate::defer) fn only_waits(self: &Rc<Self>) -> bool {
         let may_wait = self.offer_state.get() != OfferState::No
             || matches!(self.stage.get(), Stage::Waiting | Stage::Gathering);
-        may_wait && self.leads_to_lines()
+        may_wait && self.leads_to_queues()
     }
 
     #[cold]
-    fn leads_to_lines(self: &Rc<Self>) -> bool {
+    fn leads_to_queues(self: &Rc<Self>) -> bool {
         let mut left = vec![self.clone()];
         while let Some(core) = left.pop() {
             let only_waits = match core.stage.get() {
