@@ -25,9 +25,10 @@ use super::Failure;
 
 /// A [`Failure`] as an [`Error`], for `anyhow`, `eyre` and other code that takes errors only.
 ///
-/// [`Failure::into_error`] makes one, and so does the conversion of a shared `Failure` into a box.
-/// `Display` names the line where the failure was made; the source is the error in the failure.
-/// Converting it into a `Failure` again (`?`, [`Failure::new`]) returns the original failure.
+/// [`Failure::into_error`] makes one, and so does the conversion of a `Failure` into a box while it
+/// has clones. `Display` names the line where the failure was made and not the error, which
+/// [`source`](Error::source) returns. Converting it into a `Failure` again (`?`, [`Failure::new`])
+/// returns the original failure.
 ///
 /// # Examples
 ///
@@ -55,7 +56,7 @@ impl FailureError {
 }
 
 impl Failure {
-    /// Makes a failure of an error, a string, or a boxed error, made at the caller's line.
+    /// Makes a failure of an error, a string, or a boxed error. Its location is the caller's line.
     ///
     /// `?` and `into()` do the same. A [`FailureError`], boxed or not, becomes the failure it
     /// holds.

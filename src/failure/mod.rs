@@ -8,10 +8,9 @@
 //! converts an error into a `Failure` records its own line. In debug mode it also records a trace
 //! ([`Failure::trace`]).
 //!
-//! # Ownership
-//!
-//! The error is shared and never changes. It can be inspected ([`Failure::downcast_ref`],
-//! [`Failure::find`]) or passed on ([`Failure::trap`]), but not taken out of a shared failure.
+//! The error is shared by all clones and never changes. It can be inspected
+//! ([`Failure::downcast_ref`], [`Failure::find`]) or passed on ([`Failure::trap`]), but only the
+//! conversion of a failure without clones into a `Box<dyn Error>` moves it out.
 //!
 //! # Invariants
 //!
@@ -51,26 +50,27 @@ use crate::spans;
 
 /// Any error, with the line where the failure was made.
 ///
-/// `Display` shows the error; `{:#}` shows its causes as well; `Debug` adds the location, and a
-/// line "made at ..." for each other line in which a level below was made, as far as that level
-/// stores it: the levels of [`context`](Failure::context) and [`fail!`](crate::fail), and a
-/// [`FailureError`].
+/// `Display` shows the error; `{:#}` shows its causes as well. `Debug` shows both and the location;
+/// then, for each cause that stores where it was made, a line "made at ...": a failure below a
+/// [`context`](Failure::context), the text of a [`fail!`](crate::fail), a [`FailureError`].
 ///
 /// # Conversions
 ///
-/// `?` and `into()` convert into a `Failure` every error, `&str`, `String`, `Box<dyn Error + Send +
-/// Sync>`, and the errors of `anyhow` and `eyre`; [`fail!`](crate::fail) makes a failure of a
-/// formatted text. They convert a `Failure` into `Box<dyn Error>` and `Box<dyn Error + Send +
-/// Sync>`, and with the cargo features `anyhow` and `eyre` into `anyhow::Error` and `eyre::Report`
-/// (without these features: [`Failure::into_error`]).
+/// `?` and `into()` convert into a `Failure` every error, `&str`, `String`,
+/// `Box<dyn Error + Send + Sync>`, and the errors of `anyhow` and `eyre`; [`fail!`](crate::fail)
+/// makes a failure of a formatted text. `?` and `into()` also convert a `Failure` into
+/// `Box<dyn Error>` and `Box<dyn Error + Send + Sync>`, and with the cargo features `anyhow` and
+/// `eyre` into `anyhow::Error` and `eyre::Report` (without these features:
+/// [`Failure::into_error`]).
 ///
 /// `Failure` is not an [`Error`] itself; it dereferences to the error in it, which
 /// [`Failure::error`] returns too. With `thiserror` it can be a `#[from]` or a `#[source]`.
 ///
 /// A `Failure` is not [`Unpin`], and neither is a type that holds one by value. This matters in two
-/// cases. `?` converts such an error into a `Failure` only if the type declares `impl Unpin for
-/// NetworkFailed {}` (safe, and correct for every type that is not a future that pins its fields).
-/// And a hand-written future that holds a `Failure` needs the same line to use `Pin::get_mut`.
+/// cases. `?` converts an error that holds a `Failure` into a `Failure` only if its type declares
+/// `impl Unpin for NetworkFailed {}` (safe, and correct for every type that is not a future that
+/// pins its fields). And a hand-written future that holds a `Failure` needs the same line to use
+/// `Pin::get_mut`.
 ///
 /// ```
 /// use torsade::{Failure, fail};
@@ -250,7 +250,7 @@ impl Failure {
         is_news
     }
 
-    /// Returns whether the error is an `E`.
+    /// Returns whether the error is an `E`. Its causes are not searched.
     pub fn is<E: Error + 'static>(&self) -> bool {
         self.downcast_ref::<E>().is_some()
     }
@@ -264,7 +264,7 @@ impl Failure {
     ///
     /// # Errors
     ///
-    /// The failure itself when it holds any other error.
+    /// Fails with a clone of the failure when its error is not an `E`.
     ///
     /// # Examples
     ///
@@ -272,7 +272,7 @@ impl Failure {
     /// # use std::num::ParseIntError;
     /// # use torsade::Failure;
     /// fn forgive(failure: Failure) -> Result<u32, Failure> {
-    ///     failure.trap::<ParseIntError>()?; // anything else goes on up
+    ///     failure.trap::<ParseIntError>()?; // returns any other failure
     ///     Ok(0)
     /// }
     /// assert!(forgive(Failure::new("x".parse::<u32>().unwrap_err())).is_ok());
@@ -282,11 +282,12 @@ impl Failure {
         self.downcast_ref().ok_or_else(|| self.clone())
     }
 
-    /// Returns the index of the first type in a tuple of error types that the error is of.
+    /// Returns the index, counted from 0, of the first type in the tuple `Set` that is the type of
+    /// the error.
     ///
     /// # Errors
     ///
-    /// The failure itself when its error is of none of the types.
+    /// Fails with a clone of the failure when its error has none of the types.
     ///
     /// # Examples
     ///
@@ -306,7 +307,7 @@ impl Failure {
         self.chain().find_map(|error| error.downcast_ref())
     }
 
-    /// Returns the error, its cause, the cause of that, and so on.
+    /// Returns an iterator over the error, its cause, the cause of that, and so on.
     pub fn chain(&self) -> impl Iterator<Item = &(dyn Error + 'static)> {
         let first: &(dyn Error + 'static) = self.error();
         std::iter::successors(Some(first), |error: &&(dyn Error + 'static)| {
@@ -314,7 +315,7 @@ impl Failure {
         })
     }
 
-    /// Returns the error.
+    /// Returns the error in the failure, to which a `Failure` also dereferences.
     #[doc(alias("value", "getErrorMessage", "raiseException"))]
     pub fn error(&self) -> &(dyn Error + Send + Sync + 'static) {
         match &self.owner().error {
@@ -325,7 +326,7 @@ impl Failure {
     }
 
     /// Returns the line where the failure was made: the `?`, the call of [`Failure::new`], or the
-    /// registration of the callback that panicked. (Twisted has a traceback here.)
+    /// line that added the callback that panicked. (Twisted has a traceback instead.)
     #[doc(alias("getTraceback", "printTraceback"))]
     pub fn location(&self) -> &'static Location<'static> {
         self.0.location
@@ -369,7 +370,7 @@ impl Failure {
         self.is::<Panicked>()
     }
 
-    /// Returns whether both hold the same error, which is so when one was cloned from the other.
+    /// Returns whether one failure was cloned from the other, so that both share one error.
     pub fn ptr_eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(self.owner(), other.owner())
     }

@@ -7,10 +7,11 @@ use super::Executor;
 use super::waiting::{AwaitedWork, WorkWaker};
 use crate::sync;
 
-/// Blocks the thread, which must have no reactor, until a future is done.
+/// Blocks the thread until a future is ready, and returns its output.
 ///
-/// The thread sleeps meanwhile. For futures that other threads wake; futures that need a reactor
-/// (sockets, timers) need [`Reactor::run_until`](crate::Reactor::run_until).
+/// The thread sleeps meanwhile. Use this on a thread without a reactor, for a future that other
+/// threads wake. A future that needs a reactor (for sockets or timers) is run by
+/// [`Reactor::run_until`](crate::Reactor::run_until).
 ///
 /// # Panics
 ///

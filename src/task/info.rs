@@ -231,8 +231,12 @@ impl Drop for Entered {
     }
 }
 
-/// Returns the name and the location of the task that is being polled. `None` outside of a task,
-/// and for a task without a name unless debug mode is on or locals are set.
+/// Returns the name and the location of the task that is being polled.
+///
+/// Returns `None` outside of a task. A task without a name has a location here only if it was
+/// spawned in debug mode, in a span of `tracing`, or where task-locals were set; otherwise the
+/// answer is `None` as well. In a child of a [`scope`](crate::scope) the location is that of the
+/// child.
 #[doc(alias("current_task", "task::id"))]
 pub fn current() -> Option<TaskName> {
     current_info().map(|info| info.title.clone())

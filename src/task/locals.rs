@@ -7,14 +7,6 @@
 //! and to nothing else. The values that are set form an immutable list that grows at the front, so
 //! capturing them costs one pointer.
 //!
-//! | code | sees |
-//! |---|---|
-//! | the future given to `TaskLocal::scope` | the value, wherever it is polled |
-//! | a task | what was set where it was spawned |
-//! | a callback, a timer, a posted closure | what is set where it is *called*; with [`carry`], where it was *made* |
-//! | work given to a thread pool | what was set where it was submitted, if it is [`shared`](TaskLocal::shared) |
-//! | other code on another thread | nothing; with [`Locals::for_threads`] the shared ones |
-//!
 //! # Invariants
 //!
 //! 1. A value is unset when its scope is left, by a panic as well.
@@ -36,6 +28,17 @@ use crate::report;
 
 /// A value that is visible to a piece of work and to the tasks that it spawns.
 ///
+/// A request's number, for instance, or the user for whom work is done: such a value need not be
+/// passed as an argument through every function.
+///
+/// | code | sees the values that are set |
+/// |---|---|
+/// | the future given to [`scope`](Self::scope) | in that scope, wherever the future is polled |
+/// | a task | where it was spawned |
+/// | a callback, a timer, a posted closure | where it is *called*; with [`carry`], where it was *made* |
+/// | work given to a thread pool | where it was submitted, of [`shared`](Self::shared) task-locals |
+/// | other code on another thread | nowhere; with [`Locals::for_threads`], where those were captured, of `shared` task-locals |
+///
 /// # Examples
 ///
 /// ```
@@ -51,8 +54,8 @@ use crate::report;
 /// }
 ///
 /// torsade::testing::run(async |_reactor| {
-///     let logged = REQUEST.scope(7, async { spawn(async { log("a task of it") }).await });
-///     assert_eq!(logged.await?, "[7] a task of it");
+///     let logged = REQUEST.scope(7, async { spawn(async { log("in a task") }).await });
+///     assert_eq!(logged.await?, "[7] in a task");
 ///     assert_eq!(log("outside"), "outside");
 ///     Ok(())
 /// });
@@ -141,7 +144,8 @@ impl<T: 'static> fmt::Debug for TaskLocal<T> {
     }
 }
 
-/// All task-locals that are set at some point, captured to be set elsewhere; see [`carry`].
+/// The values of all task-locals that are set where [`capture`](Self::capture) is called, to be set
+/// again elsewhere; see [`carry`].
 #[derive(Clone, Default)]
 #[doc(alias("copy_context", "contextvars"))]
 pub struct Locals(Option<Rc<Node>>);
@@ -160,10 +164,11 @@ enum Value {
     Shared(Arc<dyn Any + Send + Sync>),
 }
 
-/// Wraps `f` so that it sees the task-locals that are set here, wherever and whenever it is called.
+/// Wraps `f` so that it sees the task-locals that are set now, wherever and whenever it is called.
 ///
-/// For timers and posted closures, which otherwise see what is set where they are called. A task
-/// does not need it. For a callback with an argument, use [`carry_with`].
+/// Use it for timers and posted closures, which otherwise see the values that are set where they
+/// are called. A task does not need it: it sees the values that were set where it was spawned. For
+/// a callback with an argument, use [`carry_with`].
 ///
 /// # Examples
 ///
@@ -221,13 +226,14 @@ impl Locals {
         context::with(|thread| thread.locals.is_set())
     }
 
-    /// Calls `f` with these set, and no others.
+    /// Calls `f` with these values set, and those of no other task-local.
     pub fn run<R>(&self, f: impl FnOnce() -> R) -> R {
         let _set = self.clone().set();
         f()
     }
 
-    /// Returns those that were declared with [`TaskLocal::shared`], to be sent to another thread.
+    /// Returns the values of the task-locals that were declared with [`TaskLocal::shared`], to be
+    /// sent to another thread.
     ///
     /// # Examples
     ///
@@ -255,7 +261,7 @@ impl Locals {
         SharedLocals(values)
     }
 
-    /// Returns whether none is set.
+    /// Returns whether no task-local was set.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
@@ -314,17 +320,17 @@ impl Drop for Node {
     }
 }
 
-/// Task-locals that can be sent to another thread; see [`Locals::for_threads`].
+/// Values of task-locals that can be sent to another thread; see [`Locals::for_threads`].
 #[derive(Clone)]
 pub struct SharedLocals(Vec<(usize, Arc<dyn Any + Send + Sync>)>);
 
 impl SharedLocals {
-    /// Returns whether none is set.
+    /// Returns whether no task-local was set.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Calls `f` with these set, and no others.
+    /// Calls `f` with these values set, and those of no other task-local.
     pub fn run<R>(&self, f: impl FnOnce() -> R) -> R {
         let mut locals = Locals::default();
         for (key, value) in self.0.iter().rev() {
@@ -341,7 +347,8 @@ impl fmt::Debug for SharedLocals {
 }
 
 pin_project! {
-    /// A future in whose polls a value is set; see [`TaskLocal::scope`].
+    /// The future of [`TaskLocal::scope`]: the value is set while it is polled and while it is
+    /// dropped.
     #[must_use = "futures do nothing unless awaited"]
     pub struct Scoped<F> {
         // `None` once it was dropped, with the value still set.

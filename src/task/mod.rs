@@ -2,41 +2,58 @@
 //!
 //! # The idea
 //!
-//! Each reactor owns one *executor*: a queue of what is ready (woken tasks, and calls), an *inbox*
-//! for messages of other threads, and a list of the waiting tasks. A task is one allocation, made
-//! by `async-task`. Waking a task on the loop's own thread while its loop runs appends to a plain
-//! queue; any other wake goes through the inbox. Nothing here knows of sockets, timers or
-//! Deferreds.
+//! A task is a future that the reactor polls until it is ready. [`spawn`] starts one and returns a
+//! [`Task`], the handle with which the result is awaited or the task is cancelled. All tasks of a
+//! reactor run on its thread, one at a time: the reactor's *executor* runs the woken tasks and the
+//! requested calls in batches, in each turn of the loop. A [`Deferred`](crate::Deferred) runs
+//! callbacks without a task; [`scope`](crate::scope) has tasks that may borrow.
+//!
+//! | to wait for a future | use |
+//! |---|---|
+//! | in an async function | `.await` |
+//! | while other code runs | [`spawn`]; before the reactor runs, [`Reactor::spawn`] |
+//! | as a Deferred, to which callbacks can be added | [`Deferred::from_future`] |
+//! | on a thread without a reactor | [`block_on`] |
+//!
+//! [`Reactor::spawn`]: crate::Reactor::spawn
+//! [`Deferred::from_future`]: crate::Deferred::from_future
 //!
 //! # Budgets
 //!
 //! A task whose operations are always ready would run forever. So each operation of this crate that
 //! can be ready (reading, writing, awaiting a [`Deferred`](crate::Deferred), a lock, a queue,
 //! another task) takes its cost out of the task's *budget*, and after 128 operations or 256 KiB in
-//! a row the next one is ready only in the loop's next turn. Bytes that are read from a socket
-//! count twice; bytes that are written in pieces of 16 KiB or more count one eighth. Before a write
-//! of 256 KiB or more the other ready tasks run once: the copy of so many bytes pushes what all of
-//! them use out of the processor's caches. Futures of other crates and computations have no cost:
-//! see [`yield_now`] and [`Pace`](crate::repeat::Pace).
+//! a row the next operation is ready only when the loop polls the task again, after the other ready
+//! tasks. The budget is full again at each poll. Bytes that are read from a socket count twice;
+//! bytes that are written in pieces of 16 KiB or more count one eighth. Before a write of 256 KiB
+//! or more the other ready tasks run once: the copy of so many bytes displaces what they use from
+//! the processor's caches.
 //!
-//! # Ownership
-//!
-//! A ready task belongs to the queue it is in, a waiting task to its wakers and to the executor's
-//! list. A thread local holds the executor that runs on the thread, for the length of a turn.
+//! Futures of other crates and computations have no cost: a long loop around those calls
+//! [`yield_now`], or [`Pace::step`](crate::repeat::Pace::step).
 //!
 //! # Invariants
 //!
 //! 1. Ready work runs first come, first served. What becomes ready during a batch waits for the
 //!    next batch.
 //! 2. A future is polled and dropped on the loop's thread only, and no panic unwinds out of either.
-//! 3. After `Executor::shut_down` no future of the executor is alive, and none can be added: what
-//!    is spawned later is dropped at once. Without a shutdown an executor that still has tasks is
-//!    never freed, because it and they own each other.
+//! 3. When the reactor has ended, none of its futures is alive, and a future that is spawned later
+//!    is dropped at once.
 //! 4. No queue or list is borrowed while user code or a user's destructor runs.
 //!
 //! The [glossary](crate::guide::glossary) defines the terms: [task](crate::guide::glossary#task),
 //! [batch](crate::guide::glossary#batch), [budget](crate::guide::glossary#budget),
 //! [detach](crate::guide::glossary#detach), [cancel safety](crate::guide::glossary#cancel-safety).
+
+// An executor has a queue of what is ready, an inbox for messages of other threads, and a list of
+// the waiting tasks. A task is one allocation, made by `async-task`. Waking a task on the loop's
+// own thread while its loop runs appends to a plain queue; any other wake goes through the inbox.
+// Nothing here knows of sockets, timers or Deferreds.
+//
+// Ownership: a ready task belongs to the queue it is in, a waiting task to its wakers and to the
+// executor's list. A thread local holds the executor that runs on the thread, for the length of a
+// turn. Without `Executor::shut_down` an executor that still has tasks is never freed, because it
+// and they own each other.
 
 mod block_on;
 pub(crate) mod budget;
@@ -79,17 +96,18 @@ pub(crate) use self::info::{TaskInfo, Wait, awaited, current_info, note_wait};
 pub use self::locals::{Locals, Scoped, SharedLocals, TaskLocal, carry, carry_with};
 pub(crate) use self::remote_call::RemoteCall;
 use self::root::Outcome;
-/// A value that claims to be [`Send`], and checks that it is used on the thread on which it was
-/// made: for libraries that ask for `Send` although everything runs on one thread.
+/// A wrapper that is [`Send`] whatever it holds, and panics if it is used on another thread than
+/// the one that made it: for libraries that ask for `Send` although everything runs on one thread.
 ///
-/// It is that of the crate `send_wrapper`. A wrapped future is a future: `SendWrapper::new(async {
-/// … })` makes a handler of `axum` or a service of `tower` of code that is not `Send`.
+/// The type is that of the crate `send_wrapper`. A wrapped future is a future:
+/// `SendWrapper::new(async { … })` makes a handler of `axum` or a service of `tower` of code that
+/// is not `Send`.
 ///
 /// # Panics
 ///
-/// Used, polled or dropped on another thread, it panics; the value is leaked then, not dropped.
-/// (Dropping a value without a destructor never panics.) A library that drops its futures or
-/// services on a thread of its own is not to be given such a value.
+/// Panics when it is used, polled or dropped on another thread; the value is then leaked, not
+/// dropped. (Dropping a value without a destructor never panics.) Do not give such a value to a
+/// library that drops futures or services on another thread.
 ///
 /// # Examples
 ///
@@ -133,7 +151,8 @@ use crate::failure::{Cancelled, Failure, TaskName, TraceFrame};
 ///
 /// # Panics
 ///
-/// Panics when no reactor runs on this thread. `Reactor::spawn` works before the run as well.
+/// Panics when no reactor runs on this thread. [`Reactor::spawn`](crate::Reactor::spawn) works
+/// before the reactor runs as well.
 ///
 /// # Examples
 ///
@@ -191,7 +210,7 @@ fn running() -> Rc<Executor> {
     executor
 }
 
-/// Lets everything else that is ready run first. Makes no system call.
+/// Lets the other tasks and calls that are ready run first. Makes no system call.
 ///
 /// # Cancel safety
 ///
@@ -223,7 +242,9 @@ impl Future for YieldNow {
 
 /// The handle to a spawned future, and to its result.
 ///
-/// Awaiting it returns the result: `Err` holds the task's panic, or [`Cancelled`].
+/// Awaiting it returns `Ok` with the output of the future, or `Err` with the task's panic
+/// ([`Panicked`](crate::failure::Panicked)), or with [`Cancelled`] if the reactor ended before the
+/// task did.
 ///
 /// The handle follows the rule of every result in this crate: **dropped before it was ever polled,
 /// it lets the task run on**, as [`Task::detach`] does explicitly; **dropped after it was polled**
@@ -232,9 +253,10 @@ impl Future for YieldNow {
 /// # Results that are not taken
 ///
 /// A panic is always reported if no handle takes it. An `Err` is reported when the task ends in
-/// `Result<(), E>` (or `Result<Infallible, E>`), where `E` is [`Failure`], [`std::io::Error`],
-/// [`std::fmt::Error`], `Box<dyn Error>`, `Box<dyn Error + Send + Sync>`, or, with the cargo
-/// feature of that name, `anyhow::Error` or `eyre::Report`.
+/// `Result<(), E>` (or `Result<Infallible, E>`), where `E` is [`Failure`],
+/// [`FailureError`](crate::failure::FailureError), [`std::io::Error`], [`std::fmt::Error`],
+/// `Box<dyn Error>`, `Box<dyn Error + Send + Sync>`, or, with the cargo feature of that name,
+/// `anyhow::Error` or `eyre::Report`.
 ///
 /// **A result of any other type is dropped silently**, even if it holds an error: `Result<u32,
 /// Failure>` and `Result<(), AppError>` are such types. For a task that is to be detached, use `?`
@@ -264,7 +286,11 @@ impl Future for YieldNow {
 ///
 /// # Cancel safety
 ///
-/// Dropping an await of `&mut task` loses nothing.
+/// Dropping an await of `&mut task` loses nothing: the task can be awaited again.
+///
+/// # Panics
+///
+/// Panics when it is polled after it has returned its result.
 ///
 /// # Examples
 ///
@@ -295,7 +321,7 @@ pub struct Task<T: 'static> {
 type Inner<T> = async_task::Task<Outcome<T>, Shell>;
 
 impl<T: 'static> Task<T> {
-    /// Lets the task run on by itself.
+    /// Lets the task run on without its handle; its output is dropped.
     ///
     /// A panic is reported, and so is an error in `Result<(), Failure>` and the other types that
     /// [`Task`] lists. Errors in results of other types are dropped silently: end the future with
@@ -310,8 +336,9 @@ impl<T: 'static> Task<T> {
 
     /// Cancels the task: its future is dropped in the loop's next batch and never polled again.
     ///
-    /// The returned future is ready when that has happened, and gives the result if the task had
-    /// finished before; it need not be awaited.
+    /// The returned future is ready when that has happened. Its output is `Some` with the output of
+    /// a task that had finished before, and `None` otherwise; the panic of such a task is reported.
+    /// The returned future need not be awaited.
     #[doc(alias("abort", "abort_handle"))]
     pub fn cancel(mut self) -> Cancelling<T> {
         let inner = self.take().map(|(inner, info)| {
@@ -327,7 +354,7 @@ impl<T: 'static> Task<T> {
         cancelling
     }
 
-    /// Returns whether the task has ended, in whatever way.
+    /// Returns whether the task has ended: is ready, has panicked, or was dropped.
     pub fn is_finished(&self) -> bool {
         self.inner
             .as_ref()
@@ -458,7 +485,7 @@ impl<T: 'static> fmt::Debug for Task<T> {
     }
 }
 
-/// A task that is being cancelled; see [`Task::cancel`].
+/// The future of [`Task::cancel`]: waits until the cancelled task was dropped.
 pub struct Cancelling<T: 'static> {
     /// `None` once it has returned its result.
     inner: Option<Ending<T>>,
@@ -478,7 +505,7 @@ impl<T: 'static> Cancelling<T> {
 }
 
 impl<T: 'static> Future for Cancelling<T> {
-    /// The result of a task that had finished already and did not panic.
+    /// The output of a task that had finished before it was cancelled and did not panic.
     type Output = Option<T>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
