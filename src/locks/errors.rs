@@ -14,8 +14,8 @@ use crate::failure::errors;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LockError {
-    /// [`DeferredSemaphore::close`](super::DeferredSemaphore::close) was called: no permit is given
-    /// out any more.
+    /// [`DeferredSemaphore::close`](super::DeferredSemaphore::close) was called: no permit is
+    /// granted any more.
     SemaphoreClosed,
     /// [`DeferredSemaphore::new`](super::DeferredSemaphore::new) was called with 0 permits.
     NoPermits,
@@ -26,7 +26,7 @@ pub enum LockError {
         /// The number of Deferreds that wait, which is the queue's limit.
         waiting: usize,
     },
-    /// A Deferred of the same handle waits for the lock file already.
+    /// A Deferred of the same handle, or of a clone of it, waits for the lock file already.
     AlreadyWaiting,
     /// Something other than a lock file is at the path.
     NotALock {
@@ -42,8 +42,8 @@ pub enum LockError {
     },
 }
 
-/// The error of [`DeferredQueue::put`](super::DeferredQueue::put) on a full queue. It gives the
-/// item back.
+/// The error of [`DeferredQueue::put`](super::DeferredQueue::put) on a full queue. The field is the
+/// item.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct QueueOverflow<T>(pub T);
 

@@ -8,8 +8,8 @@ use crate::defer::{Deferred, Listeners};
 
 /// A flag that any number of Deferreds can wait for.
 ///
-/// A handle: clones are the same event. An event gives out nothing, so a waiter that is not polled
-/// blocks no other waiter.
+/// Clones are handles to the same event. An event stays set until [`clear`](Event::clear), and all
+/// its waiters fire at once.
 ///
 /// # Examples
 ///
@@ -49,7 +49,7 @@ impl Event {
     /// # Order
     ///
     /// Waiters fire in the order in which they began to wait; callbacks run inside this call. All
-    /// that waited when the event was set are fired, whatever the callbacks of the others do.
+    /// Deferreds that waited when the event was set are fired, even if a callback clears the event.
     #[doc(alias("notify_waiters", "notify_all"))]
     pub fn set(&self) {
         self.inner.is_set.set(true);
@@ -68,7 +68,7 @@ impl Event {
         self.inner.is_set.get()
     }
 
-    /// Waits until the event is set; settled at once if it is.
+    /// Waits until the event is set. The Deferred is settled at once if the event is set already.
     ///
     /// # Cancel safety
     ///
@@ -77,7 +77,7 @@ impl Event {
     /// # Errors
     ///
     /// [`DeferredError::Abandoned`](crate::defer::DeferredError::Abandoned) when the last handle is
-    /// dropped.
+    /// dropped and the event was not set.
     #[doc(alias = "notified")]
     #[track_caller]
     pub fn wait(&self) -> Deferred<()> {

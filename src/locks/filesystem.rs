@@ -20,13 +20,16 @@ use crate::failure::Failure;
 use crate::report::{self, Origin};
 use crate::task::Wait;
 
-/// A lock that processes share by its path.
+/// A lock between processes, which they share by the path of its lock file.
 ///
-/// The lock is compatible with Twisted's `DeferredFilesystemLock` and `FilesystemLock`, and
-/// survives the death of its holder. A handle: clones are the same lock. It excludes other
-/// processes, not other code in the same process, which [`DeferredLock`](super::DeferredLock) does.
-/// A process id that is reused, as in a container that is started again, makes a stale lock look
-/// held.
+/// The lock file is a symbolic link whose target is the process id of the holder. Twisted's
+/// `DeferredFilesystemLock` and `FilesystemLock` use the same lock file. A lock whose holder has
+/// died is *stale*, and can be taken; but while another process has the same process id, as in a
+/// container that is started again, a stale lock looks held.
+///
+/// Clones are handles to the same lock. The lock excludes other processes; within a process, code
+/// that holds no lock may release it by [`unlock`](Self::unlock), so use a
+/// [`DeferredLock`](super::DeferredLock) there.
 ///
 /// # Examples
 ///
@@ -105,12 +108,12 @@ impl DeferredFilesystemLock {
     /// Tries to take the lock, and returns whether it did: `false` if another process, or this one,
     /// holds it.
     ///
-    /// A stale lock, of a process that is dead, is removed first.
+    /// A stale lock is replaced.
     ///
     /// # Errors
     ///
-    /// The inner error is [`LockError::NotALock`] when something else is at the path;
-    /// other errors are those of the file system.
+    /// Fails with an error whose inner error is [`LockError::NotALock`] when something other than a
+    /// lock file is at the path, and with the errors of the file system.
     pub fn lock(&self) -> io::Result<bool> {
         self.inner.lock()
     }
@@ -126,8 +129,8 @@ impl DeferredFilesystemLock {
     ///
     /// # Errors
     ///
-    /// The inner error is [`LockError::NotHeld`] when another process holds the lock; the
-    /// kind is `NotFound` when no process does.
+    /// Fails with an error whose inner error is [`LockError::NotHeld`] when another process holds
+    /// the lock, and with an error of the kind `NotFound` when no process does.
     pub fn unlock(&self) -> io::Result<()> {
         unlock(&self.inner.path)
     }
@@ -142,7 +145,8 @@ impl DeferredFilesystemLock {
         lock_file::is_locked(path.as_ref())
     }
 
-    /// Takes the lock as soon as possible: tries at once, and then every second.
+    /// Takes the lock as soon as possible: tries at once, and then every second, for at most
+    /// `limit`; `None` is no limit.
     ///
     /// # Order
     ///
@@ -151,16 +155,16 @@ impl DeferredFilesystemLock {
     ///
     /// # Cancel safety
     ///
-    /// Cancelling removes the timers and does not try again (Twisted tries once more); so does
-    /// dropping the Deferred without callbacks. If the Deferred is dropped when it has the lock,
-    /// the lock is released.
+    /// Cancelling the Deferred ends the attempts at once (Twisted tries once more); so does
+    /// dropping it, if it has no callbacks. If the Deferred is dropped when it has the lock, the
+    /// lock is released.
     ///
     /// # Errors
     ///
-    /// [`LockError::AlreadyWaiting`] while another Deferred of this handle or its clones
+    /// Fails with [`LockError::AlreadyWaiting`] while another Deferred of this handle or its clones
     /// waits, [`TimedOut`](crate::clock::TimedOut) when the limit is over,
     /// [`DeferredError::Abandoned`](crate::defer::DeferredError::Abandoned) when the clock stops,
-    /// and the errors of [`lock`](DeferredFilesystemLock::lock).
+    /// and with the errors of [`lock`](DeferredFilesystemLock::lock).
     #[doc(alias = "deferUntilLocked")]
     #[track_caller]
     pub fn defer_until_locked(

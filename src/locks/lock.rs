@@ -14,8 +14,8 @@ use crate::failure::Failure;
 
 /// A lock that is held over several turns of the loop; first come, first served.
 ///
-/// A handle: clones are the same lock. The lock may guard a value, which the [`LockGuard`] then
-/// holds; a lock without a value guards what its users agree on. The [module docs](super) say how a
+/// Clones are handles to the same lock. The lock may guard a value, which the [`LockGuard`] then
+/// holds; what a lock without a value guards is up to its users. The [module docs](super) say how a
 /// waiter gets the lock.
 ///
 /// There is no poisoning: when the holder panics, the value goes back in its present state to the
@@ -86,13 +86,14 @@ impl<T: 'static> DeferredLock<T> {
     /// # Order
     ///
     /// First come, first served, counted from this call. The next waiter's callback runs inside the
-    /// drop of the guard; if that drop happens inside another waiter's callback, it runs after that
-    /// callback. A waiting task is woken, and takes the guard when it is polled.
+    /// drop of the guard; if that drop happens inside another waiter's callback, the next waiter's
+    /// callback runs after that callback. A waiting task is woken, and takes the guard when it is
+    /// polled.
     ///
     /// # Cancel safety
     ///
-    /// Cancelling or dropping a waiting Deferred leaves the queue, and does not affect other
-    /// waiters.
+    /// Cancelling or dropping a waiting Deferred removes it from the queue, and does not affect
+    /// other waiters.
     ///
     /// # Examples
     ///
@@ -111,7 +112,7 @@ impl<T: 'static> DeferredLock<T> {
         grant_queue::join(&self.inner, 1, Location::caller())
     }
 
-    /// Returns the guard if the lock is free and no waiter is next.
+    /// Returns the guard if the lock is free and is not offered to a waiter.
     ///
     /// # Examples
     ///
@@ -128,12 +129,13 @@ impl<T: 'static> DeferredLock<T> {
         grant_queue::try_take(&self.inner, 1)
     }
 
-    /// Acquires the lock, calls `f` with the value, and releases the lock when everything that `f`
-    /// began is done.
+    /// Acquires the lock, calls `f` with the value, and releases the lock when the result of `f` is
+    /// there.
     ///
-    /// `f` may return what a callback may; a Deferred or an async block is waited for. Its result,
-    /// or its panic, is passed on. [`run_async`](DeferredLock::run_async) is for async code that
-    /// uses the value until it ends.
+    /// `f` may return what a callback may; the lock is held until a returned Deferred or async
+    /// block is done. The returned Deferred has the result, or the panic, of `f`. A Deferred or
+    /// async block cannot borrow the value: [`run_async`](DeferredLock::run_async) is for async
+    /// code that uses it.
     ///
     /// # Order
     ///
@@ -141,8 +143,9 @@ impl<T: 'static> DeferredLock<T> {
     ///
     /// # Cancel safety
     ///
-    /// Cancelling the Deferred while it waits leaves the queue, and `f` is never called; later it
-    /// cancels what `f` returned, and releases the lock when that is done.
+    /// Cancelling the Deferred while it waits for the lock removes it from the queue, and `f` is
+    /// never called. Cancelling it later cancels what `f` returned; the lock is released when that
+    /// is done.
     ///
     /// # Examples
     ///
@@ -173,8 +176,8 @@ impl<T: 'static> DeferredLock<T> {
         }
     }
 
-    /// Acquires the lock and runs an async closure that has the value until it ends; otherwise as
-    /// [`run`](DeferredLock::run).
+    /// Acquires the lock, runs an async closure that may use the value until it ends, and releases
+    /// the lock; otherwise like [`run`](DeferredLock::run).
     ///
     /// # Errors
     ///
@@ -208,7 +211,7 @@ impl<T: 'static> DeferredLock<T> {
         })
     }
 
-    /// Returns whether the lock is held, or offered to a waiter that is next.
+    /// Returns whether the lock is held, or is offered to a waiter.
     ///
     /// A free lock stays free until the Deferred of an [`acquire`](DeferredLock::acquire) is
     /// awaited or gets a callback.

@@ -3,10 +3,19 @@
 //!
 //! # The idea
 //!
-//! Code on one thread needs no lock for what happens between two awaits. It needs one to exclude
-//! others over several turns of the loop: two tasks that write to one connection, a cache that is
-//! filled once, at most ten requests at a time. All types here return Deferreds, so callbacks and
-//! tasks wait in one queue, first come, first served.
+//! Code on one thread needs no lock for what happens between two awaits. It needs a lock to exclude
+//! other code over several turns of the loop: two tasks that write to one connection, a cache that
+//! is filled once, at most ten requests at a time. All types here return Deferreds, so callbacks
+//! and tasks wait in one queue, first come, first served.
+//!
+//! | to | use |
+//! |---|---|
+//! | let one task or callback at a time use a value | [`DeferredLock`] |
+//! | limit the number of tasks that do something at a time | [`DeferredSemaphore`] |
+//! | pass items from producers to readers | [`DeferredQueue`] |
+//! | wait until something has happened | [`Event`] |
+//! | follow the newest state of a value | [`Watched`] |
+//! | exclude other processes | `DeferredFilesystemLock` (cargo feature `fs-lock`) |
 //!
 //! # A waiter that is not polled blocks no other
 //!
@@ -16,36 +25,39 @@
 //! the same lock again. So a lock, a permit or an item **is never stored in a Deferred from which
 //! it has not been taken**:
 //!
-//! - A waiter with a callback gets it at once, inside the release. So does a Deferred that was
-//!   returned from a callback, if another callback follows.
+//! - A Deferred with a callback gets the lock, permit or item at once, inside the call that
+//!   releases it. So does a Deferred that was returned from a callback, if another callback
+//!   follows.
 //! - Any other waiter is only *offered* what it waits for. The awaiting task is woken, and takes
-//!   the offer when it polls; a callback takes it when it is added. Until then nothing has changed
-//!   hands: a lock is not held, an item is in its queue.
-//! - A waiter that was offered something has one batch of the loop to take it; a woken task has
-//!   been polled by then. After that it is offered to the next waiter, and when all have had their
-//!   offer, the first to ask gets it. Outside of a loop there is no such time: it is offered to all
-//!   at once.
-//! - A waiter that asks later gets what is there by then. If that is too little, it waits again, in
-//!   its old position in the queue.
+//!   the offer when it polls; a callback takes it when it is added. Until then the lock is not
+//!   held, and the item is in its queue.
+//! - A waiter has until the end of the loop's next batch to take an offer; a woken task has been
+//!   polled by then. After that the next waiter gets the offer, and when every waiter has had one,
+//!   the first that asks gets the lock, permit or item. Outside of a turn, as in a test without a
+//!   reactor, all waiters get the offer at once.
+//! - A waiter that is polled only after its offer has ended gets what is free by then. If that is
+//!   too little, it waits again, in its old position in the queue.
 //!
-//! The same holds for an `acquire` that finds the lock free, and a `get` that finds an item: they
-//! take it when they are awaited or get a callback. Dropping them before that loses nothing.
+//! The same holds for an `acquire` that finds the lock free, and a `get` that finds an item: their
+//! Deferreds take it when they are awaited or get a callback. Dropping them before that loses
+//! nothing.
 //!
-//! The limit: what a callback was given is the callback's. A callback that returns a guard leaves
-//! it in its Deferred, until that is taken or dropped; the same goes for a paused Deferred. And a
-//! waiter that asked for several permits blocks those behind it until there are enough; it is
-//! passed over only if it has missed its offer.
+//! There are three exceptions. A callback that returns a guard leaves the guard in its Deferred
+//! until the result is taken or the Deferred is dropped. A paused Deferred with callbacks holds
+//! what it was given until the pause ends. And a waiter that asked for several permits blocks those
+//! behind it until there are enough; it is passed over only if it has missed its offer.
 //!
 //! # Rules
 //!
 //! 1. **The position in the queue** is that of the call (`acquire`, `get`), not of the first poll.
-//! 2. **Leaving** the queue, by a cancel or by dropping the Deferred, takes nothing out. A Deferred
-//!    that has callbacks stays in the queue when it is dropped, as every Deferred with callbacks
-//!    runs on.
+//! 2. **Leaving** the queue, by a cancel or by dropping the Deferred, loses no lock, permit or
+//!    item. A Deferred that has callbacks stays in the queue when it is dropped, as every Deferred
+//!    with callbacks runs on.
 //! 3. **Releasing is a call**: the next waiter's callback runs inside it. A release inside such a
 //!    callback serves the next waiter after that callback has returned, so a queue of any length
 //!    uses a constant amount of stack.
-//! 4. **Guards own.** They can be stored anywhere; dropping one releases, also in a panic.
+//! 4. **Guards borrow nothing**, so they can be stored anywhere. Dropping one releases, also during
+//!    a panic.
 //! 5. Waiters that nothing can serve any more, because all handles and guards are dropped, fail
 //!    with [`DeferredError::Abandoned`](crate::defer::DeferredError::Abandoned).
 //!
@@ -53,20 +65,19 @@
 //!
 //! In [debug mode](crate::reactor::ReactorBuilder::debug) the holders are recorded. The
 //! [dump](crate::Reactor::dump) and the `Debug` of a waiting Deferred then name the line where the
-//! lock or semaphore was made, its holder, and the line that acquired it. A guard belongs to its
-//! task, or to the chain whose callback got it, as far as that can be followed; of a guard that a
-//! callback has stored elsewhere, only the line is known. In the dump holders stand below those who
-//! wait for them, so two tasks that wait for each other are shown as a cycle.
-//!
-//! # Ownership
-//!
-//! `grant_queue` is the queue of waiters, common to everything that is handed out one by one;
-//! `defer` describes how a Deferred waits in it. `grants` records the holders; a guard owns its
-//! entry there. `event` fires all waiters at once, and needs none of this.
+//! lock or semaphore was made, its holder, and the line that acquired it. The holder is the task
+//! that awaited the guard, or the chain whose callback got it; for a guard that a callback has
+//! stored elsewhere, only the line is shown. The dump lists holders below the tasks that wait for
+//! them, so two tasks that wait for each other are shown as a cycle.
 //!
 //! The [glossary](crate::guide::glossary) defines the terms: [lock
 //! guard](crate::guide::glossary#lock-guard), [offer](crate::guide::glossary#offer),
-//! [event](crate::guide::glossary#event), [cancel safety](crate::guide::glossary#cancel-safety).
+//! [batch](crate::guide::glossary#batch), [event](crate::guide::glossary#event), [cancel
+//! safety](crate::guide::glossary#cancel-safety).
+
+// Ownership: `grant_queue` is the queue of waiters, common to everything that is granted to one
+// waiter after the other; `defer` describes how a Deferred waits in it. `grants` records the
+// holders; a guard owns its entry there. `event` fires all waiters at once, and needs none of this.
 
 mod errors;
 mod event;

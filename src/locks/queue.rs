@@ -22,8 +22,9 @@ use crate::task::Wait;
 
 /// A queue of items; both items and readers are first come, first served.
 ///
-/// A handle: clones are the same queue. When the last handle is dropped, waiting Deferreds are
-/// abandoned, and the [`stream`](DeferredQueue::stream)s end behind the last item.
+/// Clones are handles to the same queue. When the last handle is dropped, waiting Deferreds fail
+/// with [`DeferredError::Abandoned`](crate::defer::DeferredError::Abandoned), and the
+/// [`stream`](DeferredQueue::stream)s end after the last item.
 ///
 /// # Examples
 ///
@@ -77,7 +78,7 @@ struct Handle<T: 'static>(Rc<Shared<T>>);
 struct Shared<T: 'static> {
     queue: GrantQueue<Self>,
     items: RefCell<VecDeque<T>>,
-    /// The Deferreds that wait for room.
+    /// The Deferreds that wait for space.
     putters: RefCell<Indexed<(T, Resolver<()>)>>,
     next_putter: Cell<u64>,
     admitting: Cell<bool>,
@@ -97,7 +98,7 @@ impl<T: 'static> DeferredQueue<T> {
     }
 
     /// Makes a queue that stores at most `size` items and lets at most `backlog` Deferreds wait for
-    /// one; `None` is no limit.
+    /// an item; `None` is no limit.
     ///
     /// With a size of 0, an item can be put only while a Deferred waits for one.
     ///
@@ -131,12 +132,13 @@ impl<T: 'static> DeferredQueue<T> {
     ///
     /// # Order
     ///
-    /// If a callback waits for an item, it runs inside this call. A waiting task is woken; the item
-    /// stays in the queue until the task fetches it.
+    /// If a Deferred with a callback is next, its callback runs inside this call, with the item. A
+    /// waiting task is woken; the item stays in the queue until the task takes it.
     ///
     /// # Errors
     ///
-    /// [`QueueOverflow`], with the item, when the queue is full.
+    /// Fails with [`QueueOverflow`], which has the item, when the queue is full or a Deferred of
+    /// [`put_when_room`](DeferredQueue::put_when_room) waits.
     #[doc(alias("put_nowait", "try_send"))]
     pub fn put(&self, item: T) -> Result<(), QueueOverflow<T>> {
         let shared = self.shared();
@@ -149,23 +151,23 @@ impl<T: 'static> DeferredQueue<T> {
         Ok(())
     }
 
-    /// Puts an item at the end of the queue as soon as there is room; the Deferred fires when that
-    /// has happened.
+    /// Puts an item at the end of the queue as soon as there is space; the Deferred fires when the
+    /// item is in the queue.
     ///
     /// # Order
     ///
-    /// First come, first served. While a Deferred waits for room, there is none for
-    /// [`put`](DeferredQueue::put).
+    /// First come, first served. While a Deferred waits for space, [`put`](DeferredQueue::put)
+    /// fails.
     ///
     /// # Cancel safety
     ///
-    /// The item is dropped with a Deferred that is cancelled before it went in. A Deferred that was
-    /// never polled may be dropped; the item goes in all the same.
+    /// Cancelling the Deferred before the item is in the queue drops the item. Dropping a Deferred
+    /// that was never polled does not: the item is put into the queue all the same.
     ///
     /// # Errors
     ///
-    /// [`DeferredError::Abandoned`](crate::defer::DeferredError::Abandoned) when no handle is left
-    /// that could make room.
+    /// [`DeferredError::Abandoned`](crate::defer::DeferredError::Abandoned) when the last handle of
+    /// the queue is dropped.
     ///
     /// # Examples
     ///
@@ -208,13 +210,14 @@ impl<T: 'static> DeferredQueue<T> {
     ///
     /// # Order
     ///
-    /// Waiters are served in the order of these calls. A waiter that had no callback and was not
-    /// polled when it could have had an item keeps its position for the next one.
+    /// Waiters are served in the order of these calls. A waiter that has missed its
+    /// [offer](crate::locks) keeps its position for the next item.
     ///
     /// # Cancel safety
     ///
-    /// No item is lost: it leaves the queue when the Deferred returns it, or calls back. A Deferred
-    /// that is dropped or cancelled before leaves it in the queue.
+    /// No item is lost: an item leaves the queue only when the Deferred returns it or calls a
+    /// callback with it. A Deferred that is dropped or cancelled before that leaves the item in the
+    /// queue.
     ///
     /// # Errors
     ///
@@ -252,11 +255,12 @@ impl<T: 'static> DeferredQueue<T> {
         Some(item)
     }
 
-    /// Returns the items as a stream, which takes each item from the queue when it is polled for
-    /// it.
+    /// Returns a stream of the items, which takes an item from the queue each time it is polled and
+    /// one is there.
     ///
-    /// Streams and Deferreds wait in the same queue. A stream is no handle: it ends when the last
-    /// handle is dropped and the queue is empty. It does not count for the `backlog`.
+    /// Streams and Deferreds wait in the same queue. A stream does not keep the queue open: it ends
+    /// when the last handle is dropped and the queue is empty. It does not count towards the
+    /// `backlog`.
     ///
     /// # Examples
     ///

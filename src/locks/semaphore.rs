@@ -13,7 +13,7 @@ use crate::defer::{Deferred, IntoOutcome};
 
 /// A number of permits, acquired first come, first served.
 ///
-/// A handle: clones are the same semaphore. The [module docs](super) say how a waiter gets its
+/// Clones are handles to the same semaphore. The [module docs](super) say how a waiter gets its
 /// permit.
 ///
 /// # Examples
@@ -91,8 +91,8 @@ impl DeferredSemaphore {
     ///
     /// # Cancel safety
     ///
-    /// Cancelling or dropping a waiting Deferred leaves the queue, and does not affect other
-    /// waiters.
+    /// Cancelling or dropping a waiting Deferred removes it from the queue, and does not affect
+    /// other waiters.
     ///
     /// # Errors
     ///
@@ -152,8 +152,7 @@ impl DeferredSemaphore {
         grant_queue::try_take(&self.inner, count)
     }
 
-    /// Waits for a permit, calls `f`, and returns the permit when everything that `f` began is
-    /// done.
+    /// Waits for a permit, calls `f`, and gives the permit back when the result of `f` is there.
     ///
     /// Order and cancel safety are those of [`DeferredLock::run`](super::DeferredLock::run).
     ///
@@ -181,7 +180,7 @@ impl DeferredSemaphore {
         }
     }
 
-    /// Adds permits.
+    /// Adds permits to the semaphore, beyond those it was made with, and serves waiters with them.
     ///
     /// # Panics
     ///
@@ -194,8 +193,8 @@ impl DeferredSemaphore {
         self.inner.give_back(count);
     }
 
-    /// Closes the semaphore: all waiting ends with [`LockError::SemaphoreClosed`], and so does
-    /// every later request. Permits that are held stay valid.
+    /// Closes the semaphore: the Deferreds that wait fail with [`LockError::SemaphoreClosed`], and
+    /// so do later requests. Permits that are held stay valid.
     ///
     /// # Examples
     ///
@@ -222,7 +221,7 @@ impl DeferredSemaphore {
         self.inner.is_closed.get()
     }
 
-    /// Returns the number of permits that are free.
+    /// Returns the number of permits that are not held; some of them may be offered to waiters.
     #[doc(alias("tokens", "available_permits"))]
     pub fn available(&self) -> usize {
         self.inner.available.get()

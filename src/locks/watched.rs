@@ -11,8 +11,8 @@ use crate::report;
 
 /// A value that can be watched; watchers see the newest value, not each one.
 ///
-/// A handle: clones are the same value. When the last handle is dropped, the watchers' Deferreds
-/// fail with [`LockError::WatchEnded`].
+/// Clones are handles to the same value. When the last handle is dropped, the Deferreds of
+/// [`Watcher::changed`] fail with [`LockError::WatchEnded`].
 ///
 /// # Examples
 ///
@@ -47,7 +47,7 @@ pub struct Watched<T: 'static> {
 
 /// A watcher of a [`Watched`] value, which remembers the last value it has seen.
 ///
-/// A clone has seen the same value.
+/// A clone begins with the same value seen.
 pub struct Watcher<T: 'static> {
     inner: Rc<Inner<T>>,
     seen: u64,
@@ -94,20 +94,20 @@ impl<T: 'static> Watched<T> {
         }
     }
 
-    /// Sets the value that `f` makes of the old one, and notifies the watchers.
+    /// Calls `f` with the present value, sets the value that it returns, and notifies the watchers.
     #[doc(alias = "send_modify")]
     #[track_caller]
     pub fn update(&self, f: impl FnOnce(&T) -> T) {
         self.set(f(&self.get()));
     }
 
-    /// Returns the present value. It is shared, and does not change when another value is set.
+    /// Returns the present value. The returned `Rc` keeps this value when another one is set.
     #[doc(alias = "borrow")]
     pub fn get(&self) -> Rc<T> {
         self.owner.0.value.borrow().clone()
     }
 
-    /// Returns a watcher that has seen the present value.
+    /// Returns a watcher that counts the present value as seen.
     #[doc(alias = "subscribe")]
     pub fn watch(&self) -> Watcher<T> {
         let inner = self.owner.0.clone();
@@ -119,7 +119,8 @@ impl<T: 'static> Watched<T> {
 impl<T: 'static> Watcher<T> {
     /// Waits for a value that this watcher has not seen.
     ///
-    /// Only [`get`](Watcher::get) marks a value as seen; until then this returns at once.
+    /// Only [`get`](Watcher::get) marks a value as seen. While there is a value that was not seen,
+    /// the returned Deferred is settled at once.
     ///
     /// # Cancel safety
     ///
