@@ -17,7 +17,7 @@ use crate::task::{self, Locals, TaskInfo, Wait, own_waker};
 
 /// The handle to a child of a scope; see [`Scope::spawn`](super::Scope::spawn).
 ///
-/// A child need not be awaited: it runs, and its failure ends the scope, in any case. Awaiting the
+/// A child that is not awaited runs all the same, and its failure ends the scope. Awaiting the
 /// handle returns the value, a clone of the failure, or [`Cancelled`] when the child was dropped
 /// before it was done.
 ///
@@ -50,7 +50,7 @@ struct ChildSlot<T> {
 }
 
 impl<T> Child<'_, T> {
-    /// Returns whether the child has ended, in whatever way.
+    /// Returns whether the child has ended: is ready, has panicked, or was dropped.
     pub fn is_finished(&self) -> bool {
         self.0.is_done.get()
     }

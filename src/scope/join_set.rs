@@ -11,10 +11,10 @@ use crate::failure::Failure;
 use crate::index;
 use crate::task::{Task, own_waker, spawn, spawn_named};
 
-/// A set of tasks; waits for the next one that is done, or for all; dropping the set cancels them.
+/// A set of tasks, which are joined in the order in which they end. Dropping the set cancels them.
 ///
-/// The tasks are tasks of the running reactor; for children that borrow, see
-/// [`scope`](super::scope).
+/// The tasks run on this thread's reactor. The children of a [`scope`](super::scope()) may borrow,
+/// which tasks may not.
 ///
 /// # Examples
 ///
@@ -80,7 +80,7 @@ impl<T: 'static> JoinSet<T> {
         self.push(spawn_named(name, future));
     }
 
-    /// Adds a task.
+    /// Adds a task that was spawned before.
     pub fn push(&mut self, task: Task<T>) {
         let number = self.count;
         self.count += 1;
@@ -121,7 +121,7 @@ impl<T: 'static> JoinSet<T> {
     }
 
     /// Cancels all tasks in the order in which they were added, and waits until their futures are
-    /// dropped; results of tasks that were done are dropped.
+    /// dropped. The results of tasks that were done are dropped.
     pub async fn shutdown(mut self) {
         let ending: Vec<_> = self.in_order().map(Task::cancel).collect();
         for task in ending {
@@ -129,14 +129,15 @@ impl<T: 'static> JoinSet<T> {
         }
     }
 
-    /// Detaches all tasks, which run on. The set is empty then.
+    /// Detaches all tasks, which run on; see [`Task::detach`]. The set is empty then.
     pub fn detach_all(&mut self) {
         for task in self.in_order() {
             task.detach();
         }
     }
 
-    /// Returns the number of tasks whose results were not taken.
+    /// Returns the number of tasks in the set, including those that have ended and were not joined
+    /// yet.
     pub fn len(&self) -> usize {
         self.tasks.len()
     }

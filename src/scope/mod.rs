@@ -1,13 +1,19 @@
-//! Structured concurrency: work that has ended when its scope has.
+//! Structured concurrency: a scope ends when all work that was started in it has ended.
 //!
 //! # The idea
 //!
 //! [`scope`] runs a body and the children that it spawns inside the one future that it returns. So
 //! no child outlives the scope, every failure has a receiver, and a child may borrow what outlives
-//! the scope. That is sound without unsafe code, because the scope's future *owns* its children:
-//! forgetting that future forgets the children too. In return all of them take turns in one task,
-//! and a child cannot be detached. [`JoinSet`] is for tasks of their own, and [`shield`] for work
-//! that must finish whatever happens to the code that requested it.
+//! the scope. In return the body and all children take turns in one task, and a child cannot be
+//! detached.
+//!
+//! | for | use |
+//! |---|---|
+//! | children that may borrow, and end with their scope | [`scope`] |
+//! | tasks whose number and order of ending are not known; they may be detached | [`JoinSet`] |
+//! | a fixed group of results | [`gather`](crate::defer::gather()), [`list`](crate::defer::list()) |
+//! | work that must finish whatever happens to the code that requested it | [`shield`] |
+//! | work that gets time to clean up when it is cancelled | [`cancel_within`] |
 //!
 //! # Life of a scope
 //!
@@ -26,10 +32,11 @@
 //!
 //! With a grace, *cancelled* means: [`Scope::cancelled`] is ready, and the Deferreds that the body
 //! and the children await are cancelled, so that they see [`Cancelled`] at their `await` and may
-//! clean up; what is left after the grace is dropped. This is done once, and to Deferreds only: a
-//! child that awaits a sleep, a task or a connection continues with that, unless it waits for
-//! [`Scope::cancelled`] as well. Without a grace they are dropped at once. Both happen in the order
-//! of spawning. A *shielded* child is neither cancelled nor dropped: the scope waits for it.
+//! clean up; what is left after the grace is dropped. Only Deferreds are cancelled, and only once:
+//! a child that awaits a sleep, a task or a connection continues with that, unless it waits for
+//! [`Scope::cancelled`] as well. Without a grace the body and the children are dropped at once.
+//! They are cancelled and dropped in the order in which they were spawned. A *shielded* child is
+//! neither cancelled nor dropped: the scope waits for it.
 //!
 //! # Invariants
 //!
@@ -71,9 +78,10 @@ use crate::task::own_waker;
 
 /// Runs `body` and the children that it spawns, until all of them are done.
 ///
-/// The children take turns with the body and may borrow what outlives the scope. The first failure,
-/// of the body or of a child, ends the others and is the failure of the scope. [`ScopeBuilder`]
-/// adds a deadline, or a grace for those that are ended.
+/// The children take turns with the body, in the task that awaits the scope, and may borrow what
+/// outlives the scope. The first failure, of the body or of a child, ends the body and the other
+/// children, and is the failure of the scope. [`ScopeBuilder`] adds a deadline, or a grace in which
+/// the body and the children may clean up.
 ///
 /// # Cancel safety
 ///
@@ -81,7 +89,8 @@ use crate::task::own_waker;
 ///
 /// # Errors
 ///
-/// The first failure; [`Cancelled`] after [`Scope::cancel`], if the body had not returned a value.
+/// Fails with the first failure, and with [`Cancelled`] after [`Scope::cancel`] if the body had not
+/// returned a value.
 ///
 /// # Examples
 ///
@@ -232,8 +241,8 @@ impl fmt::Debug for ScopeBuilder {
     }
 }
 
-/// The handle to a running scope; see [`scope`]. Clones refer to the same scope, for children that
-/// spawn as well.
+/// The handle to a running scope; see [`scope`]. Clones are handles to the same scope: a child that
+/// spawns other children owns one.
 pub struct Scope<'env>(Rc<Inner<'env>>);
 
 struct Inner<'env> {
@@ -258,10 +267,11 @@ enum Stage {
 }
 
 impl<'env> Scope<'env> {
-    /// Spawns a child. The child is first polled when the scope is, never inside this call.
+    /// Spawns a child. The child is first polled when the future of the scope is, never inside this
+    /// call.
     ///
-    /// The child's failure ends the scope. Its result can be awaited with the handle; dropping the
-    /// handle changes nothing. When the scope is ending, the child is dropped at once.
+    /// The child's failure ends the scope. The returned handle awaits the child's result; dropping
+    /// the handle changes nothing. If the scope is ending already, the child is dropped at once.
     #[doc(alias("start_soon", "create_task"))]
     #[track_caller]
     pub fn spawn<T: 'env>(
@@ -271,8 +281,8 @@ impl<'env> Scope<'env> {
         self.add(future, false)
     }
 
-    /// Spawns a child that must finish: it is neither cancelled nor dropped when the scope ends,
-    /// but waited for.
+    /// Spawns a child that must finish: when the scope ends, the child is neither cancelled nor
+    /// dropped, and the scope waits for it.
     #[doc(alias = "shield")]
     #[track_caller]
     pub fn spawn_shielded<T: 'env>(
@@ -282,7 +292,8 @@ impl<'env> Scope<'env> {
         self.add(future, true)
     }
 
-    /// Ends the scope: cancels the body, if it is not done, and all children.
+    /// Ends the scope: the body, if it is not done, and all children are cancelled, as the [module
+    /// docs](crate::scope) say.
     pub fn cancel(&self) {
         if self.0.stage.get() == Stage::Open {
             self.0.stage.set(Stage::Cancelled);
@@ -295,7 +306,8 @@ impl<'env> Scope<'env> {
         self.0.stage.get() != Stage::Open
     }
 
-    /// Waits until the scope is ending: for children that react to it while they do other work.
+    /// Waits until the scope is ending. A child that awaits this beside its work, in a `select`,
+    /// can end in good order.
     ///
     /// # Cancel safety
     ///

@@ -7,11 +7,17 @@ use crate::clock::Clock;
 use crate::defer::Deferred;
 use crate::failure::Failure;
 
-/// Protects `future` from being cancelled by those that wait for it.
+/// Runs `future` so that code that waits for its result cannot cancel it.
 ///
-/// The future runs as a task of its own. Cancelling or dropping the returned Deferred fails it with
-/// [`Cancelled`](crate::Cancelled) at once; the future continues, and its value is then dropped,
-/// its failure reported.
+/// The future runs as a task. Cancelling or dropping the returned Deferred fails that Deferred with
+/// [`Cancelled`](crate::Cancelled) at once; the future continues. Its value is then dropped, and
+/// its failure is [reported](crate::report).
+///
+/// # Errors
+///
+/// Fails with the failure of `future`, with [`Cancelled`](crate::Cancelled) after a cancel, and
+/// with [`DeferredError::NoReactor`](crate::defer::DeferredError::NoReactor) when no reactor runs
+/// on this thread.
 ///
 /// # Examples
 ///
@@ -47,8 +53,7 @@ pub fn shield<T: 'static>(
     shielded
 }
 
-/// Cancels a Deferred gracefully: requests a stop, gives it `grace` to end, and then drops what it
-/// waits for.
+/// Cancels a Deferred, gives it the time `grace` to end, and then drops what it waits for.
 ///
 /// A Deferred made of a future is cancelled by cancelling what that future awaits; after the grace
 /// the future is dropped. What it returns within the grace, even a value, is the result of the
