@@ -24,16 +24,16 @@ use crate::clock::{Clock, Timers};
 use crate::defer::{Deferred, IntoOutcome};
 use crate::failure::{Cancelled, Failure};
 
-/// Runs long work in small steps, so that I/O, timers and other work get their turns in between; a
-/// cheap handle.
+/// Runs long work in small steps, so that I/O, timers and other work get their turns in between.
 ///
 /// Work is an iterator, and each `next` is a step. The yielded value decides how it continues:
-/// after `()` or `Ok` the task continues in its next turn; a Deferred or an async block is waited
+/// after `()` or `Ok` the task goes to the end of the queue; a Deferred or an async block is waited
 /// for first; an `Err` ends the task. Several tasks take turns, one step each, in *slices* of 10 ms
 /// or 1,000 steps by default ([`Slice`]).
 ///
-/// Dropping the handles changes nothing: the work continues. Use [`Pace`](super::Pace) for a long
-/// loop in `async` code, and a thread for work that cannot be divided into steps.
+/// Clones are handles to the same cooperator. Dropping the handles changes nothing: the work
+/// continues. Use [`Pace`](super::Pace) for a long loop in `async` code, and a thread for work that
+/// cannot be divided into steps.
 ///
 /// # Order
 ///
@@ -60,7 +60,7 @@ use crate::failure::{Cancelled, Failure};
 pub struct Cooperator(Rc<Handle>);
 
 impl Cooperator {
-    /// Makes a cooperator that runs.
+    /// Makes a cooperator that runs, with the default [`Slice`].
     #[track_caller]
     pub fn new(clock: &impl Clock) -> Self {
         Self::with_slice(clock, Slice::default())
@@ -110,14 +110,16 @@ impl Cooperator {
         CooperativeTask::of(self.shared().add(Box::new(steps), false, location))
     }
 
-    /// Runs the steps of `work`; the Deferred returns the iterator when it is exhausted.
+    /// Runs the steps of `work`, and returns the iterator with a Deferred when it is exhausted.
     ///
-    /// Cancelling the Deferred stops the work.
+    /// Cancelling the Deferred stops the work. [`cooperate`](Cooperator::cooperate) returns a
+    /// handle that can also pause it.
     ///
     /// # Errors
     ///
-    /// The Deferred fails with the first `Err` that is yielded, a panic of the iterator, or
-    /// [`CooperateError::SchedulerStopped`](super::CooperateError::SchedulerStopped).
+    /// The Deferred fails with the first `Err` that is yielded, with a panic of the iterator, with
+    /// [`CooperateError::SchedulerStopped`](super::CooperateError::SchedulerStopped), and with
+    /// [`ClockStopped`](crate::clock::ClockStopped).
     ///
     /// # Examples
     ///
@@ -158,8 +160,9 @@ impl Cooperator {
     }
 
     /// Ends all tasks, also those that are paused, with
-    /// [`CooperateError::SchedulerStopped`](super::CooperateError::SchedulerStopped), and refuses
-    /// new ones.
+    /// [`CooperateError::SchedulerStopped`](super::CooperateError::SchedulerStopped), until
+    /// [`start`](Cooperator::start) is called. A task that is added meanwhile ends at once with the
+    /// same error.
     ///
     /// # Order
     ///

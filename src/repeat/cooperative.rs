@@ -49,7 +49,7 @@ use crate::failure::Failure;
 #[derive(Clone)]
 pub struct CooperativeTask(Rc<CoopTask>);
 
-/// Holds back a task until it is dropped; see [`CooperativeTask::pause`].
+/// A guard that holds back a task until the guard is dropped; see [`CooperativeTask::pause`].
 #[doc(alias = "NotPaused")]
 #[must_use = "dropping a pause lets the task continue"]
 pub struct TaskPause(Rc<CoopTask>);
@@ -60,10 +60,12 @@ impl CooperativeTask {
     ///
     /// # Errors
     ///
-    /// If the task has ended, how: [`CooperateError::TaskDone`](super::CooperateError::TaskDone),
+    /// Fails when the task has ended: with
+    /// [`CooperateError::TaskDone`](super::CooperateError::TaskDone),
     /// [`CooperateError::TaskFailed`](super::CooperateError::TaskFailed),
-    /// [`CooperateError::TaskStopped`], or
-    /// [`CooperateError::SchedulerStopped`](super::CooperateError::SchedulerStopped).
+    /// [`CooperateError::TaskStopped`],
+    /// [`CooperateError::SchedulerStopped`](super::CooperateError::SchedulerStopped) or
+    /// [`ClockStopped`](crate::clock::ClockStopped).
     #[track_caller]
     pub fn pause(&self) -> Result<TaskPause, Failure> {
         self.0.check(Location::caller())?;
@@ -71,10 +73,10 @@ impl CooperativeTask {
         Ok(TaskPause(self.0.clone()))
     }
 
-    /// Stops the task with [`CooperateError::TaskStopped`]: drops the iterator, and cancels a
-    /// Deferred that the task waits for.
+    /// Ends the task: drops the iterator, and cancels a Deferred that the task waits for.
+    /// [`when_done`](CooperativeTask::when_done) then fails with [`CooperateError::TaskStopped`].
     ///
-    /// Called from inside the iterator's own `next`, this drops the iterator when `next` has
+    /// If the iterator's `next` calls this method, the iterator is dropped when `next` has
     /// returned.
     ///
     /// # Errors
@@ -97,16 +99,17 @@ impl CooperativeTask {
     ///
     /// # Errors
     ///
-    /// The Deferred fails with what the iterator yielded or panicked with, with
-    /// [`CooperateError::TaskStopped`], or with
-    /// [`CooperateError::SchedulerStopped`](super::CooperateError::SchedulerStopped).
+    /// The Deferred fails with the failure that the iterator yielded, or with its panic; with
+    /// [`CooperateError::TaskStopped`]; with
+    /// [`CooperateError::SchedulerStopped`](super::CooperateError::SchedulerStopped); and with
+    /// [`ClockStopped`](crate::clock::ClockStopped).
     #[doc(alias = "whenDone")]
     #[track_caller]
     pub fn when_done(&self) -> Deferred<()> {
         self.0.when_done()
     }
 
-    /// Returns whether the task has ended, in whatever way.
+    /// Returns whether the task has ended: is done, has failed, or was stopped.
     pub fn is_finished(&self) -> bool {
         self.0.end.borrow().is_some()
     }

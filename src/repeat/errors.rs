@@ -2,8 +2,7 @@
 
 use crate::failure::{Failure, errors};
 
-/// The reason for which a [`CooperativeTask`](super::CooperativeTask) has ended, and so cannot be
-/// paused, resumed or stopped.
+/// The error of a [`CooperativeTask`](super::CooperativeTask) that has ended: how it ended.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 #[doc(alias("TaskFinished"))]

@@ -22,8 +22,8 @@ use crate::failure::Failure;
 /// Makes an [`Interval`] that ticks at once, and then once every `period`.
 ///
 /// [`Interval::starting_at`] sets another time for the first tick, and [`Interval::missed_ticks`]
-/// what happens to late ticks. To call a function periodically instead of waiting in `async` code,
-/// use [`LoopingCall`](super::LoopingCall).
+/// sets what happens after missed ticks. To call a function periodically instead of waiting in
+/// `async` code, use [`LoopingCall`](super::LoopingCall).
 ///
 /// An interval with a period of zero ticks once in each turn.
 ///
@@ -60,7 +60,8 @@ pub fn interval(clock: &impl Clock, period: Duration) -> Interval {
 
 /// Periodic ticks to wait for; see [`interval`].
 ///
-/// It is also a `Stream` of what [`tick`](Interval::tick) returns; an error is its last item.
+/// An interval is also a `Stream` of what [`tick`](Interval::tick) returns; an error is its last
+/// item.
 #[derive(Debug)]
 #[must_use = "an interval does nothing unless its ticks are awaited"]
 pub struct Interval {
@@ -72,7 +73,7 @@ pub struct Interval {
     over: bool,
 }
 
-/// The behaviour of an [`Interval`] when ticks were missed because the code was busy.
+/// What an [`Interval`] does after ticks were missed because the code was busy.
 ///
 /// For a period of 1 s, when the tick of 1 s is taken at 3.5 s:
 ///
@@ -90,8 +91,8 @@ pub enum MissedTicks {
     Burst,
     /// Begins a new grid at the late tick, so that the next tick is a whole period away.
     ///
-    /// A tick counts as late when it is late by more than 5 ms, or by a whole period: timers are
-    /// late by less than that.
+    /// A tick that is taken at most 5 ms late, and less than a period late, counts as on time: it
+    /// does not begin a new grid.
     Delay,
     /// Skips the missed ticks; the next tick is the next point of the same grid.
     Skip,
@@ -107,7 +108,7 @@ impl Interval {
         self
     }
 
-    /// Sets what happens to missed ticks; [`MissedTicks::Burst`] by default.
+    /// Sets what happens after missed ticks; [`MissedTicks::Burst`] by default.
     pub fn missed_ticks(mut self, missed: MissedTicks) -> Self {
         self.missed = missed;
         self
@@ -122,8 +123,8 @@ impl Interval {
     ///
     /// # Errors
     ///
-    /// [`ClockStopped`](crate::clock::ClockStopped) when the clock has stopped, at every call from
-    /// then on.
+    /// Fails with [`ClockStopped`](crate::clock::ClockStopped) when the clock has stopped, and at
+    /// every later call.
     pub async fn tick(&mut self) -> Result<Instant, Failure> {
         poll_fn(|cx| self.poll_tick(cx)).await
     }

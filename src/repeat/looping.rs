@@ -40,10 +40,10 @@ use crate::report::{self, Origin};
 /// A function to be called periodically, at the points of a time grid.
 ///
 /// The function is called at `start + k · interval`, however long the calls take: after a call that
-/// ends late comes the next point of the grid, and the points in between are skipped. The function
-/// may return nothing, `Ok`/`Err`, a Deferred or an async block; the next call waits for it. With
-/// an interval of zero the function is called once in each turn; on a virtual clock time then
-/// stands still until the loop is stopped.
+/// ends late, the next call is due at the next point of the grid, and the points in between are
+/// skipped. The function may return nothing, `Ok`/`Err`, a Deferred or an async block; the next
+/// call waits for it. With an interval of zero the function is called once in each turn; on a
+/// virtual clock time then stands still until the loop is stopped.
 ///
 /// In `async` code an [`interval`](super::interval) is often simpler.
 ///
@@ -164,8 +164,8 @@ impl LoopingCall {
 
     /// Starts the loop, with the first call in the next turn of the reactor.
     ///
-    /// The Deferred fires with the `LoopingCall` when the loop was stopped and nothing of it runs
-    /// any more. Cancelling it stops the loop, and cancels what a call is waiting for.
+    /// The Deferred fires with the `LoopingCall` when the loop was stopped and no call runs any
+    /// more. Cancelling it stops the loop, and cancels what a call is waiting for.
     ///
     /// # Errors
     ///
@@ -231,10 +231,10 @@ impl LoopingCall {
 }
 
 impl Looping {
-    /// Stops the loop. Returns `false` if it has ended or is being stopped already.
+    /// Stops the loop. Returns `false` if the loop has ended or is being stopped already.
     ///
     /// The loop's Deferred fires before this method returns; if a call is running or waits for its
-    /// Deferred, it fires when that call has ended.
+    /// Deferred, the loop's Deferred fires when that call has ended.
     pub fn stop(&self) -> bool {
         let looping = self.looping.upgrade();
         looping.is_some_and(|looping| looping.stop())

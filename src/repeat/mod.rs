@@ -11,14 +11,11 @@
 //! * [`Cooperator`] runs long work in small steps, and [`Pace`] breaks up a long loop in `async`
 //!   code.
 //!
-//! Periodic work has a grid of times with an origin and a period. Its points are `origin + k ·
-//! period`, computed anew each time, so that lateness never adds up.
+//! Periodic work has a *grid* of times with an origin and a period. Its points are
+//! `origin + k · period`, computed anew each time, so that delays do not add up.
 //!
-//! # Ownership
-//!
-//! What waits for a time belongs to its timer; what waits for a Deferred belongs to that Deferred.
-//! The handles ([`Looping`], [`CooperativeTask`]) only refer to it: dropping them changes nothing.
-//! When its clock stops, all of it ends with [`ClockStopped`](crate::clock::ClockStopped).
+//! Dropping a handle ([`Looping`], [`CooperativeTask`], [`Cooperator`]) does not end the work. When
+//! the clock stops, all work on it ends with [`ClockStopped`](crate::clock::ClockStopped).
 //!
 //! # Invariants
 //!
@@ -30,6 +27,9 @@
 //!
 //! The [glossary](crate::guide::glossary) defines the terms: [clock](crate::guide::glossary#clock),
 //! [slice](crate::guide::glossary#slice).
+
+// Ownership: what waits for a time belongs to its timer; what waits for a Deferred belongs to that
+// Deferred. The handles only refer to it.
 
 mod cooperate;
 mod cooperative;

@@ -11,8 +11,8 @@ use crate::task::yield_now;
 ///
 /// A slice ends when either is used up, and has at least one step. The time is measured on clocks
 /// whose time passes by itself; on a virtual clock only the steps count, so that a slice always
-/// does the same. There, endless work needs a `rest`, or time will never move, because something is
-/// always ready.
+/// does the same. On a virtual clock, endless work needs a `rest`, or time never moves, because
+/// something is always ready.
 ///
 /// # Examples
 ///
@@ -44,8 +44,8 @@ impl Default for Slice {
 
 /// Interrupts a long loop in `async` code, so that other work gets its turn.
 ///
-/// It lets the loop turn whenever a [`Slice`] is over, and costs next to nothing otherwise.
-/// [`yield_now`] gives way every time.
+/// A pace lets other code run whenever a [`Slice`] is over, and costs next to nothing otherwise.
+/// [`yield_now`] lets other code run at every call.
 ///
 /// # Examples
 ///
@@ -102,9 +102,10 @@ impl Pace {
         }
     }
 
-    /// Counts a step, and gives way to other work if the slice is over.
+    /// Counts a step. If the slice is over, lets other code run, and waits for the slice's
+    /// [`rest`](Slice::rest).
     ///
-    /// On a clock that has stopped there is no rest, only a turn of the loop.
+    /// On a clock that has stopped, lets other code run without a rest.
     ///
     /// # Cancel safety
     ///
