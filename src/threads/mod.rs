@@ -1,47 +1,47 @@
-//! Work on other threads: [`ThreadPool`], and the [`CancelToken`] by which work learns that its
-//! result is no longer needed.
+//! Work on other threads: a [`ThreadPool`] runs it, and a [`CancelToken`] says that its result is
+//! no longer needed.
 //!
 //! # The idea
 //!
-//! What blocks (a file, a database's library, a long sum) would hold up the loop, so it is given to
-//! a thread. A pool has no thread until there is work, starts one for each piece of work that finds
-//! no idle thread, up to its maximum, and lets idle ones end after a while. Work that finds all
-//! threads busy waits in a queue, first come, first served.
+//! Code that blocks (it reads a file, queries a database, computes for long) would stop the loop,
+//! so it runs on another thread. A pool has no thread until there is work, starts one for each
+//! piece of work that finds no idle thread, up to its maximum, and lets a thread end that was idle
+//! for ten seconds ([`ThreadPoolBuilder::idle_after`]). Work that finds all threads busy waits in a
+//! queue, first come, first served.
 //!
-//! Most programs never name a pool: each reactor has one of its own for
-//! [`Reactor::spawn_blocking`](crate::Reactor::spawn_blocking), which brings the result back to the
-//! loop. A separate pool ([`ThreadPool::new`]) keeps one kind of work from delaying another.
-//! A pool knows nothing of reactors.
+//! Most programs need only [`Reactor::spawn_blocking`](crate::Reactor::spawn_blocking), which uses
+//! the reactor's pool and returns a Deferred of the result. A second pool ([`ThreadPool::new`])
+//! keeps one kind of work from delaying another; its [`spawn_blocking`](ThreadPool::spawn_blocking)
+//! returns results to a reactor as well. A pool needs no reactor for
+//! [`call_in_thread`](ThreadPool::call_in_thread).
 //!
 //! Work sees the [task-locals](crate::task::TaskLocal) that were set where it was submitted, if
 //! they were declared with [`TaskLocal::shared`](crate::task::TaskLocal::shared).
-//!
-//! # Ownership
-//!
-//! Queued work belongs to the queue; the thread that takes it out, to run it or to cancel it, owns
-//! it, so it runs at most once. A busy thread takes work from the queue without the pool's lock.
-//! The lock guards the list of idle threads, and the number and limits of threads: it is held to
-//! submit work, while a thread is started for it, and by a thread that finds no work.
 //!
 //! # States of a thread
 //!
 //! | state   | transitions                                                                      |
 //! |---------|----------------------------------------------------------------------------------|
-//! | looking | takes work (running); finds none (idle); is one too many or the pool closes (over) |
-//! | running | the work has come to its end, or has panicked (looking)                          |
-//! | idle    | is called for new work (looking); has waited long enough, above the minimum (over) |
+//! | looking | takes work (running); finds none (idle); finds more than `max` threads, or a closed pool without work (over) |
+//! | running | the work has returned, or has panicked (looking)                                 |
+//! | idle    | is woken for new work (looking); has waited as long as `idle_after`, and more than `min` threads stay (over) |
 //!
 //! # Invariants
 //!
 //! 1. Submitted work is run once, cancelled once, or dropped once by [`ThreadPool::stop`].
 //! 2. While work waits, either the maximum number of threads is busy, or a thread was woken or
 //!    started for it.
-//! 3. A thread that was woken looks into the queue before it ends, even if its time is over; or it
-//!    is surplus, and then the others look, none of which is idle.
+//! 3. A thread that was woken looks into the queue before it ends, even if its idle time is over;
+//!    or it is surplus, and then the other threads look, none of which is idle.
 //! 4. The work's own panic does not end its thread. No lock is held while work runs or is dropped.
 //! 5. When the pool is closed and its queue is empty, all its threads end.
 //! 6. When the system starts no thread, the submitted work is refused, unless another thread of the
 //!    pool has taken it.
+
+// Ownership: queued work belongs to the queue; the thread that takes it out, to run it or to cancel
+// it, owns it, so it runs at most once. A busy thread takes work from the queue without the pool's
+// lock. The lock guards the list of idle threads, and the number and limits of threads: it is held
+// to submit work, while a thread is started for it, and by a thread that finds no work.
 
 mod pool;
 mod queue;
@@ -68,8 +68,8 @@ use crate::task::Locals;
 
 /// A pool of threads for blocking calls.
 ///
-/// Clones are handles to the same pool. When the last one is dropped the pool closes: queued calls
-/// still run, then the threads end.
+/// Clones are handles to the same pool. When the last handle is dropped the pool closes: queued
+/// calls still run, then the threads end.
 ///
 /// # Examples
 ///
@@ -104,14 +104,16 @@ pub struct ThreadPool {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnfinishedWork {
-    /// The lines that submitted the work that is still running. Its threads end when it does.
+    /// The lines that submitted the work that is still running. Each thread ends with the work that
+    /// it runs.
     pub running: Vec<&'static Location<'static>>,
     /// The lines that submitted the work that never began, and was dropped.
     pub dropped: Vec<&'static Location<'static>>,
 }
 
 impl ThreadPool {
-    /// Makes a pool of at most `max` threads that keeps `min` of those it has started.
+    /// Makes a pool of at most `max` threads, of which `min` stay once they have been started, even
+    /// if they are idle.
     ///
     /// # Panics
     ///
@@ -127,7 +129,7 @@ impl ThreadPool {
         ThreadPoolBuilder::new()
     }
 
-    /// Runs `f` on one of the threads. A panic in it is reported.
+    /// Runs `f` on one of the threads. A panic of `f` is [reported](crate::report).
     ///
     /// # Order
     ///
@@ -137,7 +139,7 @@ impl ThreadPool {
     /// # Errors
     ///
     /// Fails with [`PoolError`] when the pool is closed, its queue is full, or the system refuses a
-    /// thread; `f` is dropped here.
+    /// thread; `f` is then dropped by this call.
     #[doc(alias("callInThread", "callInThreadWithCallback", "callMultipleInThread"))]
     #[track_caller]
     pub fn call_in_thread(&self, f: impl FnOnce() + Send + 'static) -> Result<(), PoolError> {
@@ -145,8 +147,8 @@ impl ThreadPool {
         self.give(location, Box::new(move || run_reported(location, f)))
     }
 
-    /// Changes the largest number of threads, and the number of those that stay. Surplus threads
-    /// end when they have nothing to do.
+    /// Changes the maximum number of threads, and the number of threads that stay though they are
+    /// idle. Surplus threads end after the call that they run.
     ///
     /// # Panics
     ///
@@ -158,15 +160,16 @@ impl ThreadPool {
         Pool::adjust(&self.pool, min, max);
     }
 
-    /// Returns how many threads and calls the pool has.
+    /// Returns the numbers of threads and calls of the pool.
     pub fn statistics(&self) -> PoolStatistics {
         self.pool.statistics()
     }
 
     /// Closes the pool, and blocks this thread until all submitted calls have finished, for at most
-    /// `patience`. Calls that are still queued then are dropped here.
+    /// `patience`. Calls that are still queued after that are dropped by this call.
     ///
-    /// Work of the pool that calls this waits for itself, until `patience` has passed.
+    /// If a call that runs in the pool calls this method, it waits for itself until `patience` has
+    /// passed.
     #[must_use = "only the returned value reports unfinished work"]
     pub fn stop(&self, patience: Duration) -> UnfinishedWork {
         let (dropped, running) = self.pool.stop(patience);

@@ -35,24 +35,24 @@ pub struct PoolStatistics {
     pub finished: u64,
     /// Number of finished calls that panicked.
     pub panicked: u64,
-    /// Largest number of threads.
+    /// Maximum number of threads.
     pub max: usize,
 }
 
-/// Why a thread pool did not run work that was given to it.
+/// The reason why a thread pool did not run work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PoolError {
     /// The pool has been stopped.
     #[doc(alias = "AlreadyQuit")]
     Closed,
-    /// As much work is queued as
+    /// As many calls are queued as
     /// [`ThreadPoolBuilder::queue_limit`](super::ThreadPoolBuilder::queue_limit) allows.
     Full {
-        /// Number of calls that are queued.
+        /// The limit: the maximum number of queued calls.
         limit: usize,
     },
-    /// The system refused to start a thread, and the pool has no other.
+    /// The system refused to start a thread, and the pool has no other thread.
     NoThread,
     /// The pool was stopped before the work began.
     NeverBegun,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// The settings of a [`ThreadPool`](super::ThreadPool) that is to be made; see
+/// A builder for a [`ThreadPool`](super::ThreadPool); see
 /// [`ThreadPool::builder`](super::ThreadPool::builder).
 ///
 /// # Examples
@@ -40,37 +40,40 @@ impl ThreadPoolBuilder {
         }
     }
 
-    /// Sets the name of the threads, each of which gets a number behind it. Default:
+    /// Sets the name of the threads, to which a number is appended for each thread. Default:
     /// `torsade-pool`. (The system may show no more than the first fifteen bytes.)
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// Sets how many threads stay once they have been started. Default: 0.
+    /// Sets the number of threads that stay once they have been started, even if they are idle.
+    /// Default: 0.
     pub fn min(mut self, min: usize) -> Self {
         self.min = min;
         self
     }
 
-    /// Sets the largest number of threads. Default: 10.
+    /// Sets the maximum number of threads. Default: 10.
     pub fn max(mut self, max: usize) -> Self {
         self.max = max;
         self
     }
 
-    /// Sets how many calls may wait in the queue; a call beyond that fails. Default: no limit.
+    /// Sets the maximum number of calls that wait in the queue for a thread. Default: no limit.
     ///
-    /// Calls for which there may be a thread do not count as waiting, also when the system refuses
-    /// threads. A call counts until its thread has finished with it, which is a moment after its
-    /// result is available: code that awaits one call and submits the next may find the place
-    /// taken.
+    /// A call is refused with [`PoolError::Full`](super::PoolError::Full) while as many calls as
+    /// [`max`](Self::max) and this limit together are queued or running, even if the system has
+    /// refused to start some of the threads. A call counts until its thread is ready for another
+    /// one, which is a moment after its result is available: code that awaits one call and submits
+    /// the next may be refused.
     pub fn queue_limit(mut self, limit: usize) -> Self {
         self.queue_limit = Some(limit);
         self
     }
 
-    /// Sets how long an idle thread stays. Default: ten seconds.
+    /// Sets the time after which an idle thread ends, unless it is one of [`min`](Self::min)
+    /// threads. Default: ten seconds.
     pub fn idle_after(mut self, idle: Duration) -> Self {
         self.idle_after = idle;
         self

@@ -90,7 +90,7 @@ impl CancelToken {
         f()
     }
 
-    /// Cancels the token and all its clones, for good.
+    /// Cancels the token and all its clones. A token stays cancelled.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Release);
     }
