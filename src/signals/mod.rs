@@ -3,60 +3,58 @@
 //!
 //! # The idea
 //!
-//! A signal may arrive between any two instructions, on any thread, and a handler may do hardly
-//! anything. The handler therefore only records the signal and wakes the loop, and listeners run in
-//! a turn, like all other code. Any number of listeners, in any number of reactors and on any
-//! threads, may listen to the same signal: all of them get it.
+//! A signal may arrive between any two instructions, on any thread, and a signal handler may call
+//! very few functions. The handler of this crate therefore only records the signal and wakes the
+//! loop, and listeners run in a turn, like all other code. Any number of listeners, in any number
+//! of reactors and on any threads, may listen to the same signal: all of them get it. A *listener*
+//! is a waiting Deferred of [`Signal::wait`], or a [`Signals`] stream.
 //!
 //! The earlier action of a signal (ending the process, being ignored as with `nohup`, a handler) is
-//! replaced while there are listeners, and restored when the last one is gone. An action that other
-//! code sets after that is left alone.
+//! replaced while there are listeners, and restored when the last one is gone. If other code sets
+//! an action while there are listeners, that action stays.
 //!
-//! # What is not promised
-//!
-//! The number of deliveries. As with pending POSIX signals, repeats that arrive before the loop
-//! runs are merged into one.
+//! As with pending POSIX signals, repeats that arrive before the loop runs are merged into one.
 //!
 //! # In memory
 //!
-//! Signals belong to the process, so an in-memory reactor gets the same ones; its time does not
-//! wait for them. [`testing::deliver_signal`](crate::testing::deliver_signal) delivers a signal to
-//! a single reactor, without an effect on the process.
+//! Signals belong to the process, so an in-memory reactor gets them as well; its virtual time moves
+//! on while it waits for one. [`testing::deliver_signal`](crate::testing::deliver_signal) delivers
+//! a signal to a single reactor, without an effect on the process.
 //!
 //! # Stopping
 //!
 //! [`run`](crate::run()) stops its reactor upon SIGINT and SIGTERM, and on Windows upon SIGBREAK
 //! ([`ReactorBuilder::stops_on_signals`](crate::ReactorBuilder::stops_on_signals)). A stop signal
-//! that a reactor's listener gets does not stop *that* reactor. So a program may end in its own
-//! way,
+//! that a reactor's listener gets does not stop *that* reactor. So a program that listens decides
+//! what a stop signal does:
 //!
-//! - with a Deferred, once: after that the next signal stops the reactor, and the one after that
-//!   ends the process;
-//! - with a stream, every time, until the stream is dropped or the reactor is
-//!   [stopped](Reactor::stop).
+//! - A Deferred ([`Signal::wait`]) gets one signal. After that the next stop signal stops the
+//!   reactor, and the one after that ends the process.
+//! - A stream ([`Reactor::signals`]) gets each signal, until the stream is dropped or the reactor
+//!   is [stopped](Reactor::stop).
 //!
 //! | a stop signal arrives while                    | listeners | the reactor         | the process         |
 //! |------------------------------------------------|-----------|---------------------|---------------------|
 //! | there is no listener                           | –         | stops               | continues           |
 //! | there are listeners                            | get it    | continues           | continues           |
-//! | the reactor is stopping, for the first time    | get it    | continues to stop   | continues           |
+//! | the reactor is stopping, no stop signal before | get it    | continues to stop   | continues           |
 //! | the reactor is stopping because of a signal    | –         | –                   | ends by the signal  |
 //!
-//! The kernel ends the first process of a container by no signal whose action is the default. There
-//! the second stop signal makes the process exit with 128 plus the signal's number.
+//! A signal with its default action does not end the first process of a container (process id 1).
+//! There the second stop signal makes the process exit with 128 plus the signal's number.
 //!
 //! # Which signals
 //!
-//! All but those that cannot wait for an event loop: see [`SignalError`]. Listening to SIGCHLD
-//! takes no child away from other code. A signal that stops the process (SIGTSTP) does not stop it
-//! while there is a listener.
+//! A program can listen to all signals except those that [`SignalError`] names. Listening to
+//! SIGCHLD reaps no child process of other code. A signal that suspends the process (SIGTSTP) does
+//! not suspend it while there is a listener.
 //!
 //! # On Windows
 //!
-//! Ctrl-C is SIGINT there, Ctrl-Break SIGBREAK. SIGBREAK also arrives when the console is closed,
-//! the user logs off, or the system or its container shuts down; then the system grants some
-//! seconds before the end, whether anything is stopped or not. Only the process itself can send
-//! SIGTERM and SIGABRT ([`Signal::raise`], C's `raise`). There are no other signals.
+//! Ctrl-C is SIGINT, and Ctrl-Break is SIGBREAK. SIGBREAK also arrives when the console is closed,
+//! the user logs off, or the system or its container shuts down; the system then ends the process
+//! after some seconds, whether it has stopped or not. Only the process itself can send SIGTERM and
+//! SIGABRT ([`Signal::raise`], C's `raise`). Windows has no other signals.
 //!
 //! A process that ends by SIGINT or SIGBREAK exits with `STATUS_CONTROL_C_EXIT` (`0xC000013A`), by
 //! another signal with 3. A process that was started in a new process group gets no Ctrl-C, only
@@ -66,8 +64,8 @@
 //!
 //! 1. A listener is called in a turn, never inside the handler, and after the listeners that began
 //!    before it.
-//! 2. Listening begins when the call returns: signals that arrive from then on are delivered,
-//!    earlier ones are not.
+//! 2. Listening begins when `wait` or `signals` returns: signals that arrive from then on are
+//!    delivered, earlier ones are not.
 //! 3. Each way of ending (a Deferred that has fired, was cancelled or dropped; a stream that was
 //!    dropped; the reactor's end) ends the listening at once.
 
@@ -89,7 +87,7 @@ use crate::signal::{Signal, SignalSet};
 /// # Signals
 impl Reactor {
     /// Returns a stream of these signals, as they arrive from now on, until the stream is dropped
-    /// or the reactor ends. With no signals it only waits for that end.
+    /// or the reactor ends. A stream of no signals waits for the end of the reactor.
     ///
     /// # Errors
     ///

@@ -14,11 +14,12 @@ use crate::task::budget;
 
 /// A stream of signals; see [`Reactor::signals`](crate::Reactor::signals).
 ///
-/// It is a `Stream` as well, which ends with the reactor. Dropping it ends the listening.
+/// `Signals` is also a `Stream`, which ends with the reactor. Dropping it ends the listening.
 ///
 /// # Order
 ///
-/// Signals that have arrived since the last one are returned by number, each once.
+/// Of the signals that have arrived and were not returned yet, the one with the smallest number is
+/// returned first, and each only once.
 #[must_use = "it listens only as long as it is there"]
 pub struct Signals {
     listener: Rc<Listener>,
