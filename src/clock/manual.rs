@@ -22,11 +22,11 @@ use super::sealed::HasTimers;
 use super::{Clock, Due, Timers};
 use crate::report;
 
-/// A clock for tests whose time moves only by [`advance`](VirtualClock::advance); a cheap handle.
+/// A clock for tests, whose time moves only by [`advance`](VirtualClock::advance).
 ///
-/// When the last handle is dropped the clock stops: pending closures are dropped, sleepers get
-/// [`ClockStopped`](super::ClockStopped). A pending closure that owns a handle keeps its clock
-/// alive.
+/// Clones are handles to the same clock. When the last handle is dropped the clock stops: pending
+/// closures are dropped, and sleeps fail with [`ClockStopped`](super::ClockStopped). A pending
+/// closure that owns a handle keeps its clock alive.
 ///
 /// # Examples
 ///
@@ -59,20 +59,21 @@ impl VirtualClock {
     /// Moves the time by `step`, and runs the calls that come due on the way.
     ///
     /// Each call sees its own deadline as the present time. Calls that it requests run too, if they
-    /// are due within the step. Sleeping tasks are woken when they are due; their executor polls
-    /// them later.
+    /// are due within the step. Sleeping tasks are woken when they are due, and polled later, by
+    /// the code that runs them.
     ///
     /// # Order
     ///
-    /// By deadline; equal deadlines in the order in which they were requested.
+    /// Calls run in the order of their deadlines; calls with equal deadlines run in the order in
+    /// which they were requested.
     ///
     /// # Panics
     ///
     /// Panics if it is called from one of the calls it runs; and if calls keep requesting calls
-    /// without delay (100,000 passes at one instant), naming the line of the last request. A panic
-    /// of a call goes through, and so does a panic in a callback of a Deferred that is not handled
-    /// as that Deferred's failure: the time is then that of the call, and the calls behind it stay
-    /// for the next `advance`.
+    /// with a delay of zero (100,000 times at one instant), with a message that names the line of
+    /// the last request. Passes on a panic of a call, and the panic of a Deferred's callback that
+    /// no errback handles: the time is then that of the call, and the later calls remain for the
+    /// next `advance`.
     #[track_caller]
     pub fn advance(&self, step: Duration) {
         let moving = Moving::begin(&self.0.moving);

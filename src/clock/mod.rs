@@ -1,35 +1,46 @@
 //! Time: delayed calls, sleeps, time limits, and a virtual clock for tests.
 //!
-//! A [`Clock`] makes timers. The reactor is one, with the machine's monotonic time; a
-//! [`VirtualClock`] is another, whose time moves on request only. Code that takes `&impl Clock`
-//! runs on both.
+//! A [`Clock`] makes timers. The reactor is a clock with the machine's monotonic time; a
+//! [`VirtualClock`] is a clock whose time moves on request only. Code that takes `&impl Clock` runs
+//! on both.
 //!
-//! There are two kinds of timer, both stored in the clock's table (the private module `table`): a
-//! [`DelayedCall`] owns a closure; a [`Sleep`] is a future whose waker is stored in the table, so
-//! that sleeping allocates nothing. The clock's owner runs what is due, once a turn; the handles
-//! here only record requests.
+//! | to | use |
+//! |---|---|
+//! | call a function later | [`Clock::call_later`], which returns a [`DelayedCall`]; for a result [`defer_later`](crate::defer_later) |
+//! | wait in async code | [`Clock::sleep`] |
+//! | limit the time of a future | [`Clock::timeout`] |
+//! | limit the time of a Deferred | [`Deferred::timeout`](crate::Deferred::timeout) |
+//! | do something periodically | [`repeat`](crate::repeat) |
+//!
+//! The reactor runs the timers that are due once in each turn, and [`VirtualClock::advance`] runs
+//! those of a virtual clock. The handles only record requests.
 //!
 //! A delay counts from the call that requests it: the machine's clock is read for each timer that
 //! is made or reset, and by [`Clock::now`]. So nothing fires early, however long the loop has been
-//! busy. Virtual and manual time stands still until it is moved. No duration or instant is out of
-//! range: a time that has passed is due in the next turn, and a time more than some five hundred
-//! years away never comes.
+//! busy. Virtual time, and the time of a reactor [with manual
+//! time](crate::reactor::ReactorBuilder::with_manual_time), stands still until it is moved. No
+//! duration or instant is out of range: a time that has passed is due in the next turn, and a time
+//! more than some five hundred years away never comes.
 //!
 //! # Invariants
 //!
 //! 1. No timer runs inside the call that requests it, whatever its deadline.
-//! 2. Timers run by deadline; equal deadlines in the order in which they were requested. Delaying,
-//!    bringing forward and resetting count as new requests.
+//! 2. Timers run by deadline; equal deadlines in the order in which they were requested. A timer
+//!    that is moved to another deadline counts as a new request.
 //! 3. A call is no longer pending when it begins to run: inside it, all methods of its own handle
 //!    return `false`.
 //! 4. What a closure owns is dropped when the call is cancelled, not when it would have been due.
 //! 5. Dropping a [`DelayedCall`] changes nothing; dropping a [`Sleep`] ends it.
-//! 6. When the clock stops (at shutdown), pending closures are dropped without running, sleeping
-//!    tasks get [`ClockStopped`], and a closure of a later request is dropped at once.
+//! 6. When the clock stops (at the end of its reactor, or with the last handle of a
+//!    [`VirtualClock`]), pending closures are dropped without running, sleeping tasks get
+//!    [`ClockStopped`], and a closure of a later request is dropped at once.
 //!
 //! The [glossary](crate::guide::glossary) defines the terms: [clock](crate::guide::glossary#clock),
 //! [delayed call](crate::guide::glossary#delayed-call), [turn](crate::guide::glossary#turn),
 //! [virtual time](crate::guide::glossary#virtual-time).
+
+// Both kinds of timer are stored in the clock's table (`table`): a `DelayedCall` owns a closure; a
+// `Sleep` is a future whose waker is stored in the table, so that sleeping allocates nothing.
 
 mod heap;
 mod limit_timer;
@@ -91,7 +102,8 @@ pub trait Clock: sealed::HasTimers {
     /// Returns the present time.
     ///
     /// A reactor on the machine's clock reads that clock at each call. Virtual and manual time
-    /// moves on request only or, in memory, when the loop waits. The time never goes back.
+    /// moves on request only; that of an in-memory reactor also moves when the loop waits. The time
+    /// never goes back.
     #[doc(alias = "seconds")]
     fn now(&self) -> Instant {
         self.timers().now()
@@ -103,9 +115,9 @@ pub trait Clock: sealed::HasTimers {
     ///
     /// # Order
     ///
-    /// Calls run on the loop's thread, by deadline, which is the time of this call plus `delay`;
-    /// equal deadlines in the order in which they were requested. A call without delay runs in the
-    /// next turn, never inside this function.
+    /// Calls run on the loop's thread, in the order of their deadlines (the time of this call plus
+    /// `delay`); calls with equal deadlines run in the order in which they were requested. A call
+    /// with a delay of zero runs in the next turn, never inside this function.
     ///
     /// # Examples
     ///
@@ -136,8 +148,8 @@ pub trait Clock: sealed::HasTimers {
 
     /// Waits for `delay`, counted from this call and not from the first poll.
     ///
-    /// Without delay the sleep ends in the next turn, so a loop of such sleeps starves no other
-    /// work.
+    /// A sleep with a delay of zero ends in the next turn, so a loop of such sleeps does not keep
+    /// other code from running.
     ///
     /// # Cancel safety
     ///
@@ -160,21 +172,21 @@ pub trait Clock: sealed::HasTimers {
 
     /// Runs a future, and drops it if it takes longer than `limit` from now.
     ///
-    /// The future may borrow, and may have any output; a `Result` as output becomes a result inside
-    /// a result. The returned future must be awaited.
-    /// [`Deferred::timeout`](crate::Deferred::timeout) limits a Deferred that runs by itself, and
+    /// The future may borrow, and may have any output: an output `Result<T, E>` is returned as
+    /// `Result<Result<T, E>, Failure>`. The returned future must be awaited.
+    /// [`Deferred::timeout`](crate::Deferred::timeout) limits a Deferred without an await, and
     /// returns a Deferred.
     ///
     /// # Order
     ///
     /// On a reactor a result that came in time wins, also when the loop was busy or the process was
-    /// stopped meanwhile: before a limit takes effect, the reactor polls I/O and runs the tasks
-    /// which that wakes. The same holds for every time limit of this crate.
+    /// suspended meanwhile: before a limit takes effect, the reactor polls I/O and runs the tasks
+    /// that this wakes. The same holds for every time limit of this crate.
     ///
     /// # Errors
     ///
-    /// [`TimedOut`], made at the caller's line, when the limit is over; [`ClockStopped`] when the
-    /// clock stops before that.
+    /// Fails with [`TimedOut`] when the limit is over, with the caller's line as location, and with
+    /// [`ClockStopped`] when the clock stops before that.
     ///
     /// # Cancel safety
     ///
@@ -215,7 +227,8 @@ pub trait Clock: sealed::HasTimers {
         Timeout::new(future.into_future(), sleep, limit, location)
     }
 
-    /// Returns the pending calls, in the order in which they will run.
+    /// Returns the pending calls, those of time limits included, in the order in which they will
+    /// run. Sleeps are not among them.
     #[doc(alias = "getDelayedCalls")]
     fn delayed_calls(&self) -> Vec<DelayedCall> {
         self.timers().list()
@@ -266,15 +279,15 @@ impl DelayedCall {
         self.timers.cancel(self.key)
     }
 
-    /// Moves the call to `from_now` after this call, sooner or later than before. Returns `false`
-    /// if it is not pending.
+    /// Moves the call's deadline to `from_now` after the present time, sooner or later than before.
+    /// Returns `false` if it is not pending.
     pub fn reset(&self, from_now: Duration) -> bool {
         let deadline = self.timers.after(from_now);
         self.timers.reset(self.key, |_| deadline)
     }
 
-    /// Moves the call to `deadline`, sooner or later than before. Returns `false` if it is not
-    /// pending.
+    /// Moves the call's deadline to `deadline`, sooner or later than before. Returns `false` if it
+    /// is not pending.
     pub fn reset_at(&self, deadline: Instant) -> bool {
         self.timers.reset(self.key, |_| deadline)
     }
@@ -291,9 +304,9 @@ impl DelayedCall {
         self.timers.deadline(self.key).is_some()
     }
 
-    /// Returns when the call will run, if it is pending.
+    /// Returns the time at which the call is due, if it is pending.
     ///
-    /// For a call too far in the future ever to run, some instant centuries away.
+    /// For a call too far in the future ever to run, returns an instant centuries away.
     #[doc(alias = "getTime")]
     pub fn deadline(&self) -> Option<Instant> {
         self.timers.deadline(self.key)

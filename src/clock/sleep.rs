@@ -40,8 +40,8 @@ type Slept = Result<(), ClockStopped>;
 
 /// A future that is ready at its deadline; see [`Clock::sleep`](super::Clock::sleep).
 ///
-/// A sleep can be moved, and polled in turn with other futures; polled after it was ready, it is
-/// ready again.
+/// A sleep is [`Unpin`]: it can be kept in a variable and polled again and again, as in a loop of
+/// `select`s. Polled after it was ready, it is ready again.
 ///
 /// # Cancel safety
 ///
@@ -49,7 +49,8 @@ type Slept = Result<(), ClockStopped>;
 ///
 /// # Errors
 ///
-/// [`ClockStopped`] if the clock stops before the deadline, or had stopped before the first poll.
+/// Fails with [`ClockStopped`] if the clock stops before the deadline, or had stopped before the
+/// first poll.
 ///
 /// # Examples
 ///
@@ -137,12 +138,12 @@ impl Timers {
 impl Sleep {
     /// Moves the deadline, sooner or later than before, also of a sleep that has ended.
     ///
-    /// If the sleep was polled, its task is woken by the new deadline; a sleep that had ended must
-    /// be polled again.
+    /// If the sleep was polled and had not ended, its task is woken at the new deadline. A sleep
+    /// that had ended must be polled again.
     ///
     /// # Order
     ///
-    /// Counts as a new request.
+    /// Counts as a new request among sleeps with equal deadlines.
     pub fn reset(&mut self, deadline: Instant) {
         self.deadline = deadline;
         let State::Waiting(key, _) = self.state else {
@@ -165,7 +166,7 @@ impl Sleep {
 
     /// Returns the deadline.
     ///
-    /// For a deadline too far in the future ever to come, some instant centuries away.
+    /// For a deadline too far in the future ever to come, returns an instant centuries away.
     pub fn deadline(&self) -> Instant {
         self.deadline
     }
@@ -196,7 +197,7 @@ impl Sleep {
     }
 }
 
-/// The clock stopped before the deadline.
+/// The error of a wait whose clock stopped before the deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockStopped;
 

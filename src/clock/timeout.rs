@@ -20,9 +20,9 @@ impl<T: 'static> Deferred<T> {
     /// Cancels the Deferred if it takes longer than `limit` from now; it then fails with
     /// [`TimedOut`].
     ///
-    /// The limit covers everything that was added to the Deferred before, including the Deferreds
-    /// that its callbacks return, and nothing that is added after. If the cancelled Deferred has
-    /// another result than [`Cancelled`], that result is passed on unchanged.
+    /// The limit covers the callbacks that were added before, including the Deferreds that they
+    /// return, and not the callbacks that are added later. If the cancelled Deferred has another
+    /// result than [`Cancelled`], that result is passed on unchanged.
     ///
     /// [`Clock::timeout`] limits a future that is awaited; this method does not require an await.
     ///
@@ -58,7 +58,7 @@ impl<T: 'static> Deferred<T> {
 
     /// Sets a time limit as [`timeout`](Self::timeout) does, and lets `translate` decide the
     /// result: when the limit is over, `translate` gets the result of the cancelled Deferred, even
-    /// if that is a value.
+    /// if that is a value, and `limit`. It is not called for a result that comes in time.
     #[doc(alias = "onTimeoutCancel")]
     #[track_caller]
     pub fn timeout_with(
@@ -126,7 +126,7 @@ impl<F> fmt::Debug for Timeout<F> {
     }
 }
 
-/// The error of work that took longer than its time limit, which is the field.
+/// The error of work that took longer than its time limit. The field is the limit.
 #[doc(alias = "TimeoutError")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimedOut(pub Duration);
