@@ -27,8 +27,10 @@ use crate::protocol::{Handle, IntoProtocol, Protocol};
 use crate::reactor::Reactor;
 use crate::report::{self, Origin};
 
-/// A service that stays connected: it connects when it is started, and again, after a [`Backoff`],
-/// whenever the connection is lost or cannot be made. Clones are handles to the same service.
+/// A service that stays connected.
+///
+/// It connects when it is started, and again, after the delay of a [`Backoff`], whenever the
+/// connection is lost or cannot be made. Clones are handles to the same service.
 ///
 /// ```text
 ///            start                        prepared
@@ -41,7 +43,7 @@ use crate::report::{self, Origin};
 ///                  if it is started meanwhile, it connects again after that
 /// ```
 ///
-/// It runs until it is stopped, even if all handles are dropped.
+/// The service runs until it is stopped, even if all handles are dropped.
 ///
 /// # Examples
 ///
@@ -96,15 +98,16 @@ type Build<P> = dyn FnMut() -> Option<P>;
 type Prepare<P> = dyn FnMut(Handle<P>) -> Deferred<()>;
 
 impl<P: Protocol> ClientService<P> {
-    /// Creates a service that connects to `endpoint`. `build` makes the protocol of each
-    /// connection; returning `None` counts as a failure to connect. So does a panic, which is
-    /// reported unless a Deferred of [`when_connected_within`](Self::when_connected_within) fails
-    /// with it.
+    /// Creates a service that connects to `endpoint` when it is started.
+    ///
+    /// `build` makes the protocol of each connection; if it returns `None`, that counts as a
+    /// failure to connect. So does a panic, which is reported unless a Deferred of
+    /// [`when_connected_within`](Self::when_connected_within) fails with it.
     ///
     /// # Errors
     ///
-    /// [`EndpointError::Endpoint`](crate::net::EndpointError::Endpoint) for text that cannot be
-    /// parsed.
+    /// Fails with [`EndpointError::Endpoint`](crate::net::EndpointError::Endpoint) for text that
+    /// cannot be parsed.
     #[track_caller]
     pub fn new<R: IntoProtocol<Protocol = P>>(
         reactor: &Reactor,
@@ -133,15 +136,16 @@ impl<P: Protocol> ClientService<P> {
         })
     }
 
-    /// Sets the delays before it connects again.
+    /// Sets the delays before the service connects again. Default: [`Backoff::default`].
     #[doc(alias = "retryPolicy")]
     pub fn backoff(self, policy: Backoff) -> Self {
         self.inner.retry.policy.set(policy);
         self
     }
 
-    /// Sets a function that is called with each new connection before `when_connected` returns it.
-    /// If the function fails, the connection is closed, which counts as a failure to connect.
+    /// Sets a function that is called with each new connection, and whose result is awaited, before
+    /// `when_connected` returns the connection. If the function fails, the connection is closed,
+    /// which counts as a failure to connect.
     #[doc(alias = "prepareConnection")]
     #[track_caller]
     pub fn prepare<V: 'static, R: IntoOutcome<V>>(
@@ -154,7 +158,7 @@ impl<P: Protocol> ClientService<P> {
         self
     }
 
-    /// Returns the connection; waits until there is one.
+    /// Waits until there is a connection, and returns its handle.
     ///
     /// # Errors
     ///
@@ -165,19 +169,20 @@ impl<P: Protocol> ClientService<P> {
         self.wait(None)
     }
 
-    /// Returns the connection; waits until there is one, but for at most this number of failures to
-    /// connect.
+    /// Waits until there is a connection, but for at most this number of failures to connect, and
+    /// returns its handle. A number of 0 counts as 1.
     ///
     /// # Errors
     ///
-    /// As for [`when_connected`](Self::when_connected); also the error of the last failure.
+    /// The Deferred fails as that of [`when_connected`](Self::when_connected) does, and with the
+    /// error of the last failure to connect.
     #[doc(alias = "failAfterFailures")]
     #[track_caller]
     pub fn when_connected_within(&self, failures: u32) -> Deferred<Handle<P>> {
         self.wait(Some(failures.max(1)))
     }
 
-    /// Returns the number of consecutive failures to connect.
+    /// Returns the number of failures to connect since the service was last connected or started.
     pub fn failures(&self) -> u32 {
         self.inner.failures.get()
     }

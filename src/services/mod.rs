@@ -4,8 +4,8 @@
 //!
 //! A [`Service`] can be started and stopped; stopping may take time. A [`MultiService`] starts its
 //! members in order and stops them in reverse order. [`attach`] ties a service to a reactor: the
-//! service starts at once, and the reactor's shutdown waits until it has stopped, before
-//! connections are lost.
+//! service starts at once, and when the reactor shuts down, it stops the service first, and closes
+//! connections when the service has stopped.
 //!
 //! | service | while it runs |
 //! |---|---|
@@ -49,7 +49,7 @@ pub trait Service {
     ///
     /// # Errors
     ///
-    /// The reason why the service does not run.
+    /// Fails with the reason why the service does not start.
     #[doc(alias("startService", "privilegedStartService"))]
     fn start(&self) -> Result<(), Failure>;
 
@@ -57,16 +57,16 @@ pub trait Service {
     #[doc(alias = "stopService")]
     fn stop(&self) -> Deferred<()>;
 
-    /// Returns whether the service was started and not stopped since.
+    /// Returns whether the service was started and [`stop`](Self::stop) was not called since.
     #[doc(alias = "running")]
     fn is_running(&self) -> bool;
 
     /// Returns the service as a [`MultiService`], if it is one. The default is `None`.
     ///
-    /// A [`MultiService`] walks the members of the returned service itself, and calls neither
-    /// [`start`](Self::start) nor [`stop`](Self::stop) of this one; so services can be nested to
-    /// any depth without recursion. A wrapper that only forwards to a `MultiService` overrides this
-    /// method.
+    /// A [`MultiService`] with this service as a member starts and stops the members of the
+    /// returned service itself, and calls neither [`start`](Self::start) nor [`stop`](Self::stop)
+    /// of this one; so services can be nested to any depth without recursion. A wrapper that only
+    /// forwards to a `MultiService` overrides this method.
     fn as_multi(&self) -> Option<&MultiService> {
         None
     }
@@ -81,7 +81,8 @@ pub enum ServiceError {
         /// The name.
         name: String,
     },
-    /// The function that makes a [`ClientService`]'s protocols returned none for a connection.
+    /// The function that makes the protocols of a [`ClientService`] returned `None` for a
+    /// connection.
     NoProtocol,
 }
 
@@ -128,11 +129,13 @@ impl<S: Service + ?Sized> Service for Rc<S> {
     }
 }
 
-/// Starts a service, and stops it before the reactor shuts down.
+/// Starts a service, and stops it when the reactor shuts down.
+///
+/// The shutdown waits until the service has stopped, before it closes connections and ports.
 ///
 /// # Errors
 ///
-/// The reason why the service does not start; then the reactor does not stop it either.
+/// Fails with the reason why the service does not start. The reactor then does not stop it either.
 ///
 /// # Examples
 ///

@@ -10,9 +10,11 @@ use crate::defer::{Deferred, Resolver, maybe_deferred_at};
 use crate::failure::Failure;
 use crate::report;
 
-/// A service that consists of other services. They start in the order in which they were added, and
-/// stop in reverse order, each once the one after it has stopped. Clones are handles to the same
-/// service.
+/// A service that consists of other services, its members.
+///
+/// The members start in the order in which they were added. If one does not start, those before it
+/// are stopped again, and [`start`](Service::start) fails with its error. Members stop in reverse
+/// order, each when the member added after it has stopped. Clones are handles to the same service.
 ///
 /// Members may be `MultiService`s, nested to any depth without recursion: see
 /// [`Service::as_multi`].
@@ -72,7 +74,7 @@ impl MultiService {
     ///
     /// # Errors
     ///
-    /// The reason why the added service does not start; then it is not added.
+    /// Fails with the reason why the added service does not start. It is then not added.
     #[track_caller]
     pub fn add(&self, service: impl Service + 'static) -> Result<(), Failure> {
         self.insert(None, Rc::new(service))
@@ -82,8 +84,8 @@ impl MultiService {
     ///
     /// # Errors
     ///
-    /// [`ServiceError::NameTaken`]; or the reason why the added service does not start. Then it is
-    /// not added.
+    /// Fails with [`ServiceError::NameTaken`], or with the reason why the added service does not
+    /// start. It is then not added.
     #[track_caller]
     pub fn add_named(&self, name: &str, service: impl Service + 'static) -> Result<(), Failure> {
         if self.get(name).is_some() {
@@ -92,7 +94,7 @@ impl MultiService {
         self.insert(Some(name.into()), Rc::new(service))
     }
 
-    /// Returns the service of this name.
+    /// Returns the member of this name.
     #[doc(alias = "getServiceNamed")]
     pub fn get(&self, name: &str) -> Option<Rc<dyn Service>> {
         let members = self.0.members.borrow();
@@ -102,8 +104,8 @@ impl MultiService {
         found.map(|member| member.service.clone())
     }
 
-    /// Removes the service of this name, and stops it. The Deferred fires when the service has
-    /// stopped, or at once if there is none.
+    /// Removes the member of this name, and stops it. The Deferred fires when the member has
+    /// stopped, or at once if there is no such member.
     #[doc(alias("removeService", "disownServiceParent"))]
     pub fn remove(&self, name: &str) -> Deferred<()> {
         let mut members = self.0.members.borrow_mut();

@@ -13,9 +13,10 @@ use crate::net::datagram::DatagramPort;
 use crate::reactor::Reactor;
 use crate::report;
 
-/// A service that opens a port when it is started, and closes the port when it is stopped. Accepted
-/// connections stay open. Clones are handles to the same service. `open` decides the kind of port:
-/// see [`ServicePort`].
+/// A service that opens a port when it is started, and closes the port when it is stopped.
+///
+/// Accepted connections stay open. The function that is given to [`new`](Self::new) decides the
+/// kind of port: see [`ServicePort`]. Clones are handles to the same service.
 ///
 /// # Examples
 ///
@@ -70,8 +71,7 @@ pub struct PortService<K: ServicePort = Port>(Rc<Inner<K>>);
 
 /// A port that a [`PortService`] can close: a [`Port`] or a [`DatagramPort`].
 pub trait ServicePort: Clone + 'static {
-    /// Closes the port. The Deferred fires when the port is closed; so does that of each later
-    /// call.
+    /// Closes the port. The Deferred of each call fires when the port is closed.
     fn close(&self) -> Deferred<()>;
 
     /// Returns whether the port is open and not closing.

@@ -13,12 +13,13 @@ use crate::failure::Failure;
 use crate::repeat::{Looping, LoopingCall};
 
 /// A service that calls a function when it is started, and after each interval until it is stopped.
+///
 /// As with a [`LoopingCall`], the next call waits for the Deferred or future that the function
 /// returns.
 ///
 /// If the function fails, the failure is reported and the calls end; the service counts as running
-/// until it is stopped. Stopping waits for a call that is under way. Clones are handles to the same
-/// service.
+/// until it is stopped. The Deferred of `stop` waits for a call that is running. Clones are handles
+/// to the same service.
 ///
 /// # Examples
 ///
