@@ -6,7 +6,7 @@
 /// setting has its name, and stores a value that is made of what it accepts: `type => value`. A
 /// limit of time accepts `None`, which is no limit. Settings without methods come last.
 ///
-/// ```ignore
+/// ```text
 /// settings! {
 ///     /// How a robot moves.
 ///     #[derive(Clone)]

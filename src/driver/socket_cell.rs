@@ -87,10 +87,27 @@ impl SocketCell {
     /// Returns whether the socket is a plain TCP socket.
     #[inline(always)]
     pub(crate) fn is_plain(&self) -> bool {
-        // SAFETY: as in `read`; there is no call at all.
-        unsafe { &*self.0.get() }
-            .as_ref()
-            .is_some_and(Socket::is_plain)
+        self.ask(Socket::is_plain)
+    }
+
+    /// Returns whether there are bytes to read that no event reports.
+    #[inline]
+    pub(crate) fn has_unread(&self) -> bool {
+        self.ask(Socket::has_unread)
+    }
+
+    /// Returns whether there are received descriptors.
+    #[inline]
+    pub(crate) fn has_descriptors(&self) -> bool {
+        self.ask(Socket::has_descriptors)
+    }
+
+    /// Asks the socket; without one, the answer is no. (A function, not a closure: the questions
+    /// are those above, which run no code that could reach the cell.)
+    #[inline(always)]
+    fn ask(&self, question: fn(&Socket) -> bool) -> bool {
+        // SAFETY: as in `read`.
+        unsafe { &*self.0.get() }.as_ref().is_some_and(question)
     }
 }
 

@@ -8,12 +8,11 @@ use super::flags::Flag;
 use super::link::ConnCore;
 #[cfg(unix)]
 use crate::driver::Passing;
-use crate::driver::Socket;
 
 impl ConnCore {
     #[inline(never)]
     pub(super) fn note_descriptors(&self) {
-        let have_come = self.with_socket(Socket::has_descriptors).unwrap_or(false);
+        let have_come = self.socket.has_descriptors();
         if have_come != self.flags.has(Flag::DESCRIPTORS) {
             self.flags.set(Flag::DESCRIPTORS, have_come);
         }

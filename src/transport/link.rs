@@ -637,8 +637,7 @@ impl ConnCore {
 
     /// Records whether there are bytes to read that no event reports.
     pub(super) fn note_unread(&self) {
-        let has_unread = self.with_socket(Socket::has_unread).unwrap_or(false);
-        self.flags.set(Flag::UNREAD, has_unread);
+        self.flags.set(Flag::UNREAD, self.socket.has_unread());
     }
 
     /// Returns whether there are bytes to read that no event reports.
