@@ -4,15 +4,19 @@
 //!
 //! Dropping a [`Task`](crate::Task) that was never polled lets the task run on, as
 //! [`Task::detach`](crate::Task::detach) does; dropping one that was polled (an `await` that was
-//! given up) cancels the task. [`Task::cancel`](crate::Task::cancel) drops its future in the loop's
-//! next batch. A future that is dropped stops where it waits: *Cancel safety* in the docs of
-//! [`Connection`](crate::Connection), and of the methods that differ, says what is lost then.
+//! given up) cancels the task. [`Task::cancel`](crate::Task::cancel) drops the task's future in the
+//! loop's next batch. A future that is dropped stops where it waits: the section *Cancel safety* in
+//! the docs of a method, or of its type (as of [`Connection`](crate::Connection)), says what is
+//! lost then.
 //!
 //! # Deferreds
 //!
 //! [`Deferred::cancel`](crate::Deferred::cancel) calls the canceller, and the chain fails with
-//! [`Cancelled`](crate::Cancelled) unless the canceller fired it with something else. Dropping a
-//! Deferred that was awaited cancels it; dropping one that was never polled lets it run on.
+//! [`Cancelled`](crate::Cancelled) unless the canceller fired the resolver with another result. An
+//! async function that runs as a Deferred ([`Deferred::from_future`](crate::Deferred::from_future))
+//! sees [`Cancelled`](crate::Cancelled) at its `await`, and may clean up;
+//! [`cancel_within`](crate::scope::cancel_within) limits the time for that. Dropping a Deferred
+//! that was awaited cancels it; dropping one that was never polled lets it run on.
 //!
 //! # Time limits
 //!
@@ -38,8 +42,8 @@
 //! # Groups of tasks
 //!
 //! A [`scope`](crate::scope::scope) ends when all of its children have ended; the first failure
-//! cancels the others, and a deadline covers all of them. What must finish although it was
-//! cancelled (a rollback, a farewell) goes into a [`shield`](crate::scope::shield).
+//! ends the others, and a deadline covers all of them. Work that must finish although its caller
+//! was cancelled (a rollback, a last message) is run by [`shield`](crate::scope::shield).
 //!
 //! ```
 //! use std::time::Duration;

@@ -22,11 +22,11 @@
 //! });
 //! ```
 //!
-//! Four things differ from a future.
+//! A Deferred differs from other futures in four ways.
 //!
 //! **It is hot.** A future does nothing until it is polled. The work behind a Deferred is in
-//! progress whether the Deferred is polled or not. So starting two things and then awaiting them is
-//! already concurrent:
+//! progress whether the Deferred is polled or not. So two operations that are started one after the
+//! other run at the same time:
 //!
 //! ```
 //! use torsade::{Clock, defer_later};
@@ -43,9 +43,9 @@
 //! ```
 //!
 //! **Firing is a call.** When [`Resolver::callback`](crate::Resolver::callback) returns, every
-//! callback that could run has run, on this stack. Nothing is queued, so nothing can come in
-//! between. A task that *awaits* is only woken, as usual, and runs in its turn. Everything that
-//! fires a Deferred is such a call: dropping a resolver or a lock's guard,
+//! callback that could run has run, inside this call. No callback is put into a queue, so no other
+//! code runs in between. A task that *awaits* is only woken, as usual, and runs in its turn.
+//! Everything that fires a Deferred is such a call: dropping a resolver or a lock's guard,
 //! [`Event::set`](crate::locks::Event::set), [`Watched::set`](crate::locks::Watched::set),
 //! [`DeferredQueue::put`](crate::locks::DeferredQueue::put),
 //! [`Looping::stop`](crate::repeat::Looping::stop), and a cancel. Every other call only records a
@@ -65,7 +65,7 @@
 //!
 //! let (answer, resolver) = Deferred::<u32>::pair();
 //! let answer = answer.add_errback(|failure| {
-//!     failure.trap::<Cancelled>()?; // other failures go on
+//!     failure.trap::<Cancelled>()?; // passes on any other failure
 //!     Ok(0)
 //! });
 //! answer.cancel();
@@ -76,32 +76,33 @@
 //!
 //! # What dropping does
 //!
-//! | dropped | what happens to the work |
+//! | dropped | the work |
 //! |---|---|
-//! | a future | it stops where it was |
-//! | a Deferred that was never polled | it runs on; its callbacks run; a failure at its end is reported |
-//! | a Deferred that was polled | it is cancelled: its await was given up |
-//! | a [`Task`](crate::Task) | as a Deferred: runs on if it was never awaited, else it is cancelled |
-//! | a [`Resolver`](crate::Resolver) | the Deferred fails with [`DeferredError::Abandoned`](crate::defer::DeferredError::Abandoned) |
+//! | a future | stops where it was |
+//! | a Deferred that was never polled | continues; the callbacks run; a failure at the end of the chain is reported |
+//! | a Deferred that was polled | is cancelled, since its await was given up |
+//! | a [`Task`](crate::Task) | continues if the handle was never polled; otherwise is cancelled |
+//! | a [`Resolver`](crate::Resolver) | ends: the Deferred fails with [`DeferredError::Abandoned`](crate::defer::DeferredError::Abandoned) |
 //!
-//! So `race`, time limits and `select` of other crates work as you expect, because giving up an
-//! await cancels; and "fire and forget" works as Twisted users expect. To keep waiting for the same
-//! Deferred in a loop of selects, await `&mut deferred`. For work that must finish even if its
-//! waiter gives up, there is [`shield`](crate::scope::shield).
+//! So `race`, time limits and `select` of other crates work as with other futures, because giving
+//! up an await cancels; and a Deferred that is made and dropped ("fire and forget") continues, as
+//! in Twisted. To keep waiting for the same Deferred in a loop of selects, await `&mut deferred`.
+//! For work that must finish even if its waiter gives up, there is
+//! [`shield`](crate::scope::shield).
 //!
 //! # When to use callbacks
 //!
-//! Use `await` most of the time. A callback is better
+//! Use `await` most of the time. A callback is better:
 //!
-//! * where there is no `async` context: in a protocol's method, a timer, a destructor;
-//! * where something must happen *at* the firing and not one turn later, so that the order is
-//!   exact;
-//! * where thousands of results each need a line or two: a chain of ten callbacks takes three
+//! * where code is not async: in a protocol's method, a timer, a destructor;
+//! * where code must run *inside* the call that fires, and not when a woken task is polled, so that
+//!   the order is exact;
+//! * where thousands of results each need a little code: a chain of ten callbacks takes three
 //!   allocations and no task.
 //!
-//! The two can be mixed. A callback may return an async block, and the chain waits for it; any
-//! future becomes a Deferred with [`ensure`](crate::defer::ensure) or, as a task of its own, with
-//! [`spawn`](crate::spawn):
+//! The two can be mixed. A callback may return an async block, and the chain waits for it;
+//! [`ensure`](crate::defer::ensure) makes a Deferred of any future, and [`spawn`](crate::spawn)
+//! makes a task of it:
 //!
 //! ```
 //! use torsade::{Clock, Deferred, Failure, Reactor};
@@ -123,7 +124,7 @@
 //!
 //! # Names in other crates and here
 //!
-//! | future crates | torsade |
+//! | crates of futures | torsade |
 //! |---|---|
 //! | `oneshot::channel()` | [`Deferred::pair`](crate::Deferred::pair) |
 //! | `future::ready(Ok(v))`, `ready(Err(e))` | [`Deferred::succeed`](crate::Deferred::succeed), [`Deferred::fail`](crate::Deferred::fail) |
@@ -132,7 +133,7 @@
 //! | `try_join_all`, `join_all` | [`gather`](crate::defer::gather), [`list`](crate::defer::list) |
 //! | `select_ok`, `select_all` | [`race`](crate::defer::race), [`first`](crate::defer::first) |
 //! | `Shared` | [`Deferred::shared`](crate::Deferred::shared) |
-//! | `timeout` | [`Clock::timeout`](crate::Clock::timeout), of what borrows too; [`Deferred::timeout`](crate::Deferred::timeout) |
+//! | `timeout` | [`Clock::timeout`](crate::Clock::timeout), whose future may borrow; [`Deferred::timeout`](crate::Deferred::timeout) |
 //! | `process::Command`, `Child` | [`process::Command`](crate::process::Command), [`Command::spawn`](crate::process::Command::spawn), [`Command::output`](crate::process::Command::output) |
 //! | `TcpListener`, `TcpStream`, `UdpSocket` | [`Reactor::serve`](crate::Reactor::serve), [`Reactor::connect_stream`](crate::Reactor::connect_stream), [`Reactor::bind_datagram`](crate::Reactor::bind_datagram) |
 //! | `spawn`, `JoinHandle`, `JoinSet` | [`spawn`](crate::spawn), [`Task`](crate::Task), [`JoinSet`](crate::scope::JoinSet) |
@@ -148,12 +149,12 @@
 //!
 //! * `Send`, `Sync`, `Arc<Mutex<_>>`: there is one thread. Share with `Rc` and `Cell`; only a
 //!   [`Remote`](crate::Remote) goes to other threads.
-//! * Care for a lock whose holder is not polled: the locks here are given only to a waiter that is
-//!   there to take them ([`locks`](crate::locks) says how).
-//! * A search for failures that were not handled: a Deferred's failure and a panic are reported
-//!   once, with the line where the Deferred or task was made. The error of a task that is not
-//!   awaited is reported if the task ends in `Result<(), Failure>` or one of the few types that
-//!   [`Task`](crate::Task) lists; in any other type (`Result<u32, Failure>`, `Result<(),
-//!   AppError>`) it is dropped silently, so end the task with `Ok::<(), Failure>(())` or use
-//!   [`Deferred::from_future`](crate::Deferred::from_future). In debug mode a failure shows its
-//!   trace, and [`Reactor::dump`](crate::Reactor::dump) shows which task waits for what.
+//! * Care for a lock whose future has got it and is not polled: a lock here is taken by the waiter
+//!   that is polled or has a callback ([`locks`](crate::locks) says how).
+//! * A search for failures that were lost: a Deferred's failure and a panic are reported once, with
+//!   the line where the Deferred or task was made. The error of a task that is not awaited is
+//!   reported if the task ends in `Result<(), Failure>` or one of the few types that
+//!   [`Task`](crate::Task) lists; in any other type (`Result<u32, Failure>`,
+//!   `Result<(), AppError>`) it is dropped silently, so end the task with `Ok::<(), Failure>(())`
+//!   or use [`Deferred::from_future`](crate::Deferred::from_future). In debug mode a failure shows
+//!   its trace, and [`Reactor::dump`](crate::Reactor::dump) shows which task waits for what.

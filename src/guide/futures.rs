@@ -5,12 +5,12 @@
 //!
 //! # What a future is
 //!
-//! An `async fn` is `inlineCallbacks` that the compiler understands: `await` stands where `yield`
-//! stood, a value is returned with `return`, and there is no decorator. Calling it returns a
+//! An `async fn` does what a function with `inlineCallbacks` does: `await` stands in the place of
+//! `yield`, a value is returned with `return`, and there is no decorator. Calling it returns a
 //! *future*: a value which holds the function's local variables and the point at which it stopped.
 //!
-//! The main difference: **calling an `async fn` runs nothing.** In Twisted `d = fetch()` has
-//! started something. In Rust `let f = fetch();` only makes a future, which runs while it is
+//! The main difference: **calling an `async fn` runs none of its code.** In Twisted `d = fetch()`
+//! has started the work. In Rust `let f = fetch();` only makes a future, which runs while it is
 //! awaited, or when it is given to the reactor as a task:
 //!
 //! ```
@@ -46,11 +46,11 @@
 //!
 //! # Failures
 //!
-//! The code after a `?` corresponds to a callback, and the `?` itself skips it in case of a
-//! failure. A function that may fail returns `Result<T, Failure>`; `?` after an expression gives
-//! its value, or returns the failure to the caller, as a chain passes a failure by all callbacks to
-//! the next errback. `failure.trap(SomeError)` still exists, with its type in angle brackets; it
-//! returns the failures that it does not trap, for `?` to pass on:
+//! A function that may fail returns `Result<T, Failure>`. `?` after an expression gives its value,
+//! or returns the failure to the caller, as a chain passes a failure on to the next errback; the
+//! code after the `?` corresponds to a callback. `failure.trap(SomeError)` is
+//! `failure.trap::<SomeError>()` here; it returns any other failure as an `Err`, which `?` passes
+//! on:
 //!
 //! ```
 //! use std::num::ParseIntError;
@@ -80,8 +80,8 @@
 //! });
 //! ```
 //!
-//! A panic is not an exception to catch but a defect; yet as in Twisted, a defect in one callback
-//! does not end the loop: the panic is reported, and becomes a failure.
+//! A panic is a defect and not an exception to catch. But as in Twisted, a defect in one callback
+//! does not end the loop: the panic becomes a failure, which is reported if no errback handles it.
 //!
 //! # Ownership in place of references
 //!
@@ -97,12 +97,12 @@
 //!   an `Rc<RefCell<_>>`. A [`Protocol`](crate::Protocol) seldom needs one: the closures of
 //!   `cx.when(deferred, |me, cx, result| ..)` and `cx.call_later(..)` get `&mut self`.
 //! * **Do not keep a `RefCell` borrowed across an `await`.** Other tasks run meanwhile, and their
-//!   borrow would panic. Take what you need out, then await.
+//!   borrow would panic. Clone or take what you need out of the cell, then await.
 //! * **An unhandled failure is reported when the Deferred's chain ends**, as soon as the Deferred
-//!   is dropped; there is no garbage collector that might come later. Of a task that is not awaited
-//!   ([`spawn`](crate::spawn)) only a panic and an error in `Result<(), Failure>` or the other
-//!   types that [`Task`](crate::Task) lists are reported; in place of `ensureDeferred` use
-//!   [`Deferred::from_future`](crate::Deferred::from_future), whose failure always is.
+//!   is dropped; it does not wait for a garbage collector. Of a task that is not awaited
+//!   ([`spawn`](crate::spawn)), only a panic, and an error in `Result<(), Failure>` or the other
+//!   types that [`Task`](crate::Task) lists, are reported. In place of `ensureDeferred` use
+//!   [`Deferred::from_future`](crate::Deferred::from_future), whose failure is always reported.
 //!
 //! # Cancelling
 //!
@@ -145,7 +145,7 @@
 //! | `Deferred(canceller)` | [`on_cancel`](crate::Deferred::on_cancel) |
 //! | `d.called` | [`is_settled`](crate::Deferred::is_settled) |
 //! | `d.addTimeout(5, reactor)` | [`d.timeout(limit, &reactor)`](crate::Deferred::timeout) |
-//! | `d.asFuture`, `Deferred.fromFuture` | it *is* one; [`from_future`](crate::Deferred::from_future) |
+//! | `d.asFuture`, `Deferred.fromFuture` | a Deferred *is* a future; [`from_future`](crate::Deferred::from_future) |
 //! | `@inlineCallbacks`, `returnValue` | `async fn`, `return Ok(..)` |
 //! | `yield d` | `d.await?` |
 //! | `DeferredList`, `gatherResults`, `race` | [`list`](crate::defer::list), [`gather`](crate::defer::gather), [`race`](crate::defer::race) |
@@ -163,7 +163,7 @@
 //! | `serverFromString`, `clientFromString` | [`net::ServerEndpoint`](crate::net::ServerEndpoint), [`net::ClientEndpoint`](crate::net::ClientEndpoint) |
 //! | `signal.signal(SIGHUP, f)` | [`Signal::wait`](crate::Signal::wait), [`Reactor::signals`](crate::Reactor::signals) |
 //! | `connectProtocol`, `ClientCreator` | [`connect`](crate::Reactor::connect) |
-//! | `TimeoutMixin` | [`Context::call_later`](crate::Context::call_later), kept and `reset` |
+//! | `TimeoutMixin` | [`Context::call_later`](crate::Context::call_later), whose handle the protocol keeps, and `reset`s |
 //! | `setRawMode` | [`become_protocol`](crate::Context::become_protocol) |
 //! | `reactor.iterate` | [`iterate`](crate::Reactor::iterate) |
 //! | `flushLoggedErrors` | [`testing::take_reports`](crate::testing::take_reports) |
@@ -175,8 +175,9 @@
 //!
 //! # What Twisted does not have
 //!
-//! * **Tasks.** A future of its own on the reactor, with a [name](crate::task::spawn_named), ended
-//!   by dropping its handle after it was polled, or by [`cancel`](crate::Task::cancel).
+//! * **Tasks.** A task is a future that the reactor polls. It may have a
+//!   [name](crate::task::spawn_named), and is cancelled by [`cancel`](crate::Task::cancel), or by
+//!   dropping a handle that was polled.
 //! * **Scopes.** [`scope`](crate::scope::scope) runs children that may borrow your local variables
 //!   and cannot outlive them; the first failure ends the others.
 //! * **Streams of bytes.** [`Connection`](crate::Connection) reads and writes in the order of the

@@ -136,7 +136,7 @@ impl<P: Protocol> ClientService<P> {
         })
     }
 
-    /// Sets the delays before the service connects again. Default: [`Backoff::default`].
+    /// Sets the delays before the service connects again. Default: [`Backoff::new`].
     #[doc(alias = "retryPolicy")]
     pub fn backoff(self, policy: Backoff) -> Self {
         self.inner.retry.policy.set(policy);
