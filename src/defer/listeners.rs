@@ -19,7 +19,7 @@ use std::rc::Rc;
 use super::{Deferred, Resolver};
 use crate::slots::Ordered;
 
-/// The listeners in the order in which they joined, each with a value of its own.
+/// The listeners in the order in which they joined, each with a value.
 pub(crate) struct Listeners<T: 'static, X: 'static = ()> {
     members: Rc<RefCell<Entries<T, X>>>,
 }

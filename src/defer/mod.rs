@@ -42,8 +42,8 @@
 //!    the Deferred was made.
 //! 7. **Cancelling** asks the source to stop: the canceller runs, and the chain gets [`Cancelled`]
 //!    unless the canceller provided another result. A Deferred whose callback has returned another
-//!    Deferred passes the request on to that one. A result that the source sets after a cancel is
-//!    dropped, and not reported.
+//!    Deferred passes the request on to that Deferred. A result that the source sets after a cancel
+//!    is dropped, and not reported.
 //! 8. **A panic** in a callback becomes its result, a failure that holds a [`Panicked`]. At the end
 //!    of a dropped chain the panic is reported like any other failure, if a reactor runs on the
 //!    thread. If none does, as in a test without a reactor, the panic continues out of the call

@@ -3,7 +3,7 @@
 //! # The idea
 //!
 //! A Deferred has one consumer. [`Deferred::shared`] makes a handle of it that can be cloned, and
-//! that gives each consumer a Deferred of its own, a *waiter*, with its own callbacks.
+//! that gives each consumer another Deferred, a *waiter*, to which the consumer adds callbacks.
 //!
 //! # Rules
 //!

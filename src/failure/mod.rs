@@ -19,7 +19,7 @@
 //! 3. A panic's payload is kept until it is taken; dropping it never panics.
 //! 4. Dropping failures that hold each other, as levels of [`Failure::context`] or in any errors,
 //!    uses a constant amount of stack.
-//! 5. Each receiver of a failure has a trace of its own: a clone shares the error, and the frames
+//! 5. Each clone of a failure has a separate trace: it shares the error, and the frames that were
 //!    recorded before it was cloned.
 //! 6. A failure that is never handled is reported once, however many clones of it, or errors made
 //!    from it, exist.
@@ -338,7 +338,7 @@ impl Failure {
     ///
     /// Traces are recorded in debug mode only (see
     /// [`ReactorBuilder::debug`](crate::reactor::ReactorBuilder::debug)); a trace keeps its first
-    /// 100 frames. A clone has a trace of its own from the moment it is made. `Debug` shows the
+    /// 100 frames. A clone has a separate trace from the moment it is made. `Debug` shows the
     /// trace.
     #[doc(alias("traceback", "stack"))]
     pub fn trace(&self) -> Vec<TraceFrame> {

@@ -416,13 +416,13 @@ impl<T: 'static> Shared<T> {
         deferred
     }
 
-    /// Returns whether there is room for one more item, in the queue or with a waiter.
+    /// Returns whether there is space for one more item, in the queue or with a waiter.
     fn has_room(&self) -> bool {
         self.size
             .is_none_or(|size| self.left() < size.saturating_add(grant_queue::expected(self)))
     }
 
-    /// Stores items that wait for room.
+    /// Stores items that wait for space.
     #[inline]
     fn admit(self: &Rc<Self>) {
         if !self.putters.borrow().is_empty() {

@@ -3,7 +3,7 @@
 //! # The idea
 //!
 //! A test is finished when nothing is ready and no code is left that could wake it. A waker does
-//! not tell how many clones it has. So such a test polls with a waker of its own kind, an [`Arc`]
+//! not tell how many clones it has. So such a test polls with another kind of waker, an [`Arc`]
 //! that has a count. Wakers that this crate stores need no counting: it stores the task's own
 //! waker, which [`own_waker`] finds. Wakers that are still counted after the poll belong to foreign
 //! code: to a channel, for instance, at whose other end there may be a thread.
@@ -73,7 +73,7 @@ impl CountedWakers {
     }
 }
 
-/// Polls a child future, which has a waker of its own in `cx`, with a counted waker.
+/// Polls a child future, for which `cx` has a separate waker, with a counted waker.
 pub(crate) fn poll_with_counted_waker<R>(
     cx: &mut Context<'_>,
     poll: impl FnOnce(&mut Context<'_>) -> R,

@@ -73,8 +73,8 @@ pub(super) fn location(waker: &Waker) -> Caller {
     task.metadata().location
 }
 
-/// Makes `executor` the one that queues new tasks on this thread, and its own tasks directly.
-/// Returns the previous one.
+/// Makes `executor` this thread's current executor, which queues new tasks, and queues its woken
+/// tasks directly. Returns the previous one.
 pub(super) fn make_current(executor: Option<Rc<Executor>>) -> Option<Rc<Executor>> {
     let inbox = executor.as_ref();
     let inbox = inbox.map_or(null(), |executor| Shared::as_ptr(executor.inbox()).cast());

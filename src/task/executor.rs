@@ -398,7 +398,8 @@ impl Executor {
         done
     }
 
-    /// Returns how many jobs the next batch has, or what is left of an interrupted one.
+    /// Returns the number of items of the next batch, or of those that are left of an interrupted
+    /// batch.
     pub(crate) fn batch_len(&self) -> usize {
         match self.left.get() {
             0 => self.ready.len(),

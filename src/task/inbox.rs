@@ -67,8 +67,8 @@ pub(crate) struct Inbox {
     /// Set while the loop knows that there are messages, or is about to check. Written only under
     /// the queue's lock.
     is_notified: AtomicBool,
-    /// The number of references that are counted and that nobody holds. Only the loop's thread uses
-    /// it, so the models do not explore it.
+    /// The number of references that are counted and that no code holds. Only the loop's thread
+    /// uses it, so the models do not explore it.
     spare: AtomicUsize,
     /// The loop's thread.
     host_thread: ThreadId,

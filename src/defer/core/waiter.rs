@@ -134,7 +134,7 @@ impl<T: 'static> Resolver<T> {
         }
     }
 
-    /// Gives the value to a core that has asked, and which then continues by itself.
+    /// Gives the value to a core that has asked; the code that asked continues with that core.
     pub(crate) fn give(mut self, value: T) {
         if let Some(core) = self.core.take() {
             core.put(Ok(value));
