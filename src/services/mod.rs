@@ -131,7 +131,7 @@ impl<S: Service + ?Sized> Service for Rc<S> {
 
 /// Starts a service, and stops it when the reactor shuts down.
 ///
-/// The shutdown waits until the service has stopped, before it closes connections and ports.
+/// The shutdown waits until the service has stopped, before it closes connections.
 ///
 /// # Errors
 ///

@@ -233,10 +233,9 @@ impl Drop for Entered {
 
 /// Returns the name and the location of the task that is being polled.
 ///
-/// Returns `None` outside of a task. A task without a name has a location here only if it was
-/// spawned in debug mode, in a span of `tracing`, or where task-locals were set; otherwise the
-/// answer is `None` as well. In a child of a [`scope`](crate::scope) the location is that of the
-/// child.
+/// Returns `None` outside of a task, and in a task that has no name, unless it was spawned in debug
+/// mode, in a span of `tracing`, or where task-locals were set. A child of a
+/// [`scope`](crate::scope) that was spawned under one of these three conditions counts as a task.
 #[doc(alias("current_task", "task::id"))]
 pub fn current() -> Option<TaskName> {
     current_info().map(|info| info.title.clone())
