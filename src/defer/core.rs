@@ -7,6 +7,9 @@
 //! step takes the result out of the previous step, so passing a result on needs no allocation for
 //! the value and none for the step (see `callback_queue`).
 //!
+//! A Deferred that has fired and has nothing to wait for stores its result itself and needs no
+//! core, and neither does a Deferred of a lock or a queue that is only awaited (see `queued`).
+//!
 //! # Stages
 //!
 //! ```text

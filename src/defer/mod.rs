@@ -45,10 +45,9 @@
 //!    Deferred passes the request on to that Deferred. A result that the source sets after a cancel
 //!    is dropped, and not reported.
 //! 8. **A panic** in a callback becomes its result, a failure that holds a [`Panicked`]. At the end
-//!    of a dropped chain the panic is reported like any other failure, if a reactor runs on the
-//!    thread. If none does, as in a test without a reactor, the panic continues out of the call
-//!    that fired, cancelled or dropped the Deferred, after everything else has run. So an assertion
-//!    in a callback fails the test.
+//!    of a dropped chain the panic is reported like any other failure. If no reactor runs on the
+//!    thread, as in a plain test, the panic continues out of the call that fired, cancelled or
+//!    dropped the Deferred, after everything else has run: a failed assertion fails the test.
 //!
 //! [`Cancelled`]: crate::Cancelled
 //! [`Panicked`]: crate::failure::Panicked
@@ -57,12 +56,6 @@
 //! [Deferred](crate::guide::glossary#deferred), [resolver](crate::guide::glossary#resolver),
 //! [firing](crate::guide::glossary#firing), [callback and
 //! errback](crate::guide::glossary#callback), [canceller](crate::guide::glossary#canceller).
-
-// Ownership: `core` holds the state machine and its invariants, `callback_queue` the callbacks;
-// this file holds the typed ends. A Deferred that has fired and has nothing to wait for stores its
-// result itself and needs no core. `list` decides the outcome of several Deferreds, `shared` gives
-// one result to many consumers. A Deferred of a lock or a queue that is only awaited has no core
-// either (`queued`).
 
 mod callback_queue;
 mod convert;
@@ -158,9 +151,8 @@ enum State<T: 'static> {
 /// The end of a [`Deferred`] that provides the result.
 ///
 /// [`callback`](Self::callback), [`errback`](Self::errback) and [`resolve`](Self::resolve) fire the
-/// Deferred and consume the resolver. Dropping the resolver fires [`DeferredError::Abandoned`]. If
-/// the Deferred was cancelled, it has its result already, and the result of the resolver is
-/// dropped.
+/// Deferred and consume the resolver. Dropping the resolver fires [`DeferredError::Abandoned`]. A
+/// result for a cancelled Deferred is dropped.
 ///
 /// # Order
 ///
@@ -229,8 +221,8 @@ impl<T: 'static> Deferred<T> {
     ///
     /// Cancelling the Deferred cancels the Deferred that the future awaits; the future sees the
     /// outcome (usually [`Cancelled`](crate::Cancelled)) at its `await`, and may clean up,
-    /// continue, or succeed. A future that awaits no Deferred at that moment (but a task or a
-    /// sleep, for instance) is dropped.
+    /// continue, or succeed. A future that awaits no Deferred (but a task or a sleep, for instance)
+    /// is dropped.
     ///
     /// # Order
     ///
@@ -269,10 +261,8 @@ impl<T: 'static> Deferred<T> {
         })
     }
 
-    /// Adds a callback for the failure; a value skips it. The result of `f` replaces the failure.
-    ///
-    /// `f` returns what a callback may return (see [`add_callback`](Self::add_callback)); its value
-    /// must be a `T`, like the value that skips it.
+    /// Adds a callback for the failure; a value skips it. The result of `f`, whose value must be a
+    /// `T` like the value that skips it, replaces the failure.
     #[doc(alias = "addErrback")]
     #[track_caller]
     pub fn add_errback<V, R: IntoOutcome<V, Value = T>>(
@@ -346,13 +336,9 @@ impl<T: 'static> Deferred<T> {
     /// does not stop the future. A cancelled Deferred of [`locks`](crate::locks) leaves the wait
     /// queue whatever `f` does.
     ///
-    /// `f` is dropped at once, and never called,
-    ///
-    /// * when the source has set the result already;
-    /// * when this Deferred waits for one that a callback has returned: a cancel is passed on to
-    ///   that Deferred;
-    /// * when the source is a group of other Deferreds, as for [`gather`]: a cancel is passed on to
-    ///   those.
+    /// `f` is dropped at once, and not called, if the source has set the result already, and if the
+    /// Deferred waits for others, to which a cancel is passed on: for one that a callback has
+    /// returned, or for a group as that of [`gather`].
     #[doc(alias = "canceller")]
     pub fn on_cancel(self, f: impl FnOnce() + 'static) -> Self {
         if let Some(core) = self.core() {
@@ -699,8 +685,7 @@ impl<T: 'static> Resolver<T> {
         self.resolve_at(Err(failure.into()), Location::caller());
     }
 
-    /// Fires the Deferred with a result, as [`callback`](Self::callback) and
-    /// [`errback`](Self::errback) do.
+    /// Fires the Deferred with a result, a value or a failure.
     #[track_caller]
     pub fn resolve(self, result: Result<T, Failure>) {
         self.resolve_at(result, Location::caller());

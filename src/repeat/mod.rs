@@ -14,8 +14,8 @@
 //! Periodic work has a *grid* of times with an origin and a period. Its points are
 //! `origin + k · period`, computed anew each time, so that delays do not add up.
 //!
-//! Dropping a handle ([`Looping`], [`CooperativeTask`], [`Cooperator`]) does not end the work. When
-//! the clock stops, all work on it ends with [`ClockStopped`](crate::clock::ClockStopped).
+//! Dropping a handle ([`Looping`], [`CooperativeTask`]) does not end the work. When the clock
+//! stops, all work on it ends with [`ClockStopped`](crate::clock::ClockStopped).
 //!
 //! # Invariants
 //!

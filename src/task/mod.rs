@@ -1,4 +1,4 @@
-//! Futures that run by themselves on one thread: [`spawn`], [`Task`], [`yield_now`].
+//! Tasks: futures that a reactor runs, beside each other, on one thread.
 //!
 //! # The idea
 //!
@@ -6,7 +6,8 @@
 //! [`Task`], the handle with which the result is awaited or the task is cancelled. All tasks of a
 //! reactor run on its thread, one at a time: the reactor's *executor* runs the woken tasks and the
 //! requested calls in batches, in each turn of the loop. A [`Deferred`](crate::Deferred) runs
-//! callbacks without a task; [`scope`](crate::scope) has tasks that may borrow.
+//! callbacks without a task; a [`scope`](crate::scope) runs children, which may borrow, inside one
+//! task.
 //!
 //! | to wait for a future | use |
 //! |---|---|
@@ -29,8 +30,8 @@
 //! or more the other ready tasks run once: the copy of so many bytes displaces what they use from
 //! the processor's caches.
 //!
-//! Futures of other crates and computations have no cost: a long loop around those calls
-//! [`yield_now`], or [`Pace::step`](crate::repeat::Pace::step).
+//! Futures of other crates and computations have no cost. In a long loop of these, call
+//! [`yield_now`] or [`Pace::step`](crate::repeat::Pace::step).
 //!
 //! # Invariants
 //!
