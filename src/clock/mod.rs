@@ -272,7 +272,7 @@ pub struct DelayedCall {
 }
 
 impl DelayedCall {
-    /// Cancels the call. Returns `false` if it ran, is running, or was cancelled before.
+    /// Cancels the call. Returns `false` if the call has run, is running, or was cancelled before.
     ///
     /// The closure is dropped at once, with what it owns.
     pub fn cancel(&self) -> bool {
@@ -280,19 +280,19 @@ impl DelayedCall {
     }
 
     /// Moves the call's deadline to `from_now` after the present time, sooner or later than before.
-    /// Returns `false` if it is not pending.
+    /// Returns `false` if the call is not pending.
     pub fn reset(&self, from_now: Duration) -> bool {
         let deadline = self.timers.after(from_now);
         self.timers.reset(self.key, |_| deadline)
     }
 
-    /// Moves the call's deadline to `deadline`, sooner or later than before. Returns `false` if it
-    /// is not pending.
+    /// Moves the call's deadline to `deadline`, sooner or later than before. Returns `false` if the
+    /// call is not pending.
     pub fn reset_at(&self, deadline: Instant) -> bool {
         self.timers.reset(self.key, |_| deadline)
     }
 
-    /// Delays the call by `extra`, added to its deadline. Returns `false` if it is not pending.
+    /// Adds `extra` to the call's deadline. Returns `false` if the call is not pending.
     pub fn delay(&self, extra: Duration) -> bool {
         let later = |old| self.timers.later(old, extra);
         self.timers.reset(self.key, later)

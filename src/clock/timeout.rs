@@ -25,6 +25,7 @@ impl<T: 'static> Deferred<T> {
     /// result than [`Cancelled`], that result is passed on unchanged.
     ///
     /// [`Clock::timeout`] limits a future that is awaited; this method does not require an await.
+    /// If the clock stops before the limit is over, the Deferred is not cancelled.
     ///
     /// # Order
     ///

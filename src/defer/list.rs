@@ -195,8 +195,8 @@ where
 ///    A later failure is [reported](crate::report), except the [`Cancelled`] of rule 1.
 /// 4. Members that are done already count in their order.
 ///
-/// Twisted's `DeferredList` is `let_rest_run().all()`; with `fireOnOneCallback` it is
-/// `let_rest_run().race()`, and with `fireOnOneErrback` it is `let_rest_run().gather()`.
+/// Twisted's `DeferredList` is `all()`; with `fireOnOneCallback` it is `let_rest_run().race()`, and
+/// with `fireOnOneErrback` it is `let_rest_run().gather()`.
 ///
 /// # Examples
 ///

@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_is_cancelled_leaves_the_crowd_whatever_the_user_wants_to_happen() {
+    fn a_cancelled_waiter_leaves_the_event_whatever_canceller_the_user_has_set() {
         let event = Event::new();
         let count = Rc::new(Cell::new(0));
         for n in 1..=3 {

@@ -226,9 +226,9 @@ pub(super) fn serve<S: Resource>(resource: &Rc<S>) {
     }
     queue.serving.set(true);
     let end = Executor::end_of_round();
-    let nobody_waits = || queue.state.borrow().waiting_slots.is_empty();
+    let none_waits = || queue.state.borrow().waiting_slots.is_empty();
     while serve_one(resource, end) || is_free_again(resource, end) {
-        if end.is_some() && nobody_waits() {
+        if end.is_some() && none_waits() {
             break;
         }
     }

@@ -160,7 +160,7 @@ mod tests {
     use crate::repeat::Cooperator;
 
     #[test]
-    fn whoever_asks_again_and_again_and_gives_up_leaves_nothing_behind() {
+    fn waiters_that_are_dropped_again_and_again_leave_nothing_behind() {
         let clock = VirtualClock::new();
         let task = Cooperator::new(&clock).cooperate(std::iter::repeat(()));
         let kept = task.when_done();

@@ -35,8 +35,9 @@
 //! clean up; what is left after the grace is dropped. Only Deferreds are cancelled, and only once:
 //! a child that awaits a sleep, a task or a connection continues with that, unless it waits for
 //! [`Scope::cancelled`] as well. Without a grace the body and the children are dropped at once.
-//! They are cancelled and dropped in the order in which they were spawned. A *shielded* child is
-//! neither cancelled nor dropped: the scope waits for it.
+//! Children are cancelled, and dropped, in the order in which they were spawned; the body is
+//! cancelled after them, and dropped before them. A *shielded* child is neither cancelled nor
+//! dropped: the scope waits for it.
 //!
 //! # Invariants
 //!
@@ -338,11 +339,11 @@ impl<'env> Scope<'env> {
     ) -> Child<'env, T> {
         let location = Location::caller();
         let number = self.0.next_child.replace(self.0.next_child.get() + 1);
-        let (kid, child) = ChildTask::new(number, future, is_shielded, location);
+        let (task, child) = ChildTask::new(number, future, is_shielded, location);
         if self.is_cancelled() {
-            drop(kid);
+            drop(task);
         } else {
-            self.0.fresh.borrow_mut().push(kid);
+            self.0.fresh.borrow_mut().push(task);
             self.0.wake();
         }
         child
@@ -517,9 +518,9 @@ impl Running<'_> {
     /// Takes over the new children.
     fn adopt(&mut self) {
         let fresh = self.scope.0.fresh.take();
-        for kid in fresh {
-            kid.note();
-            self.children.push(kid);
+        for task in fresh {
+            task.note();
+            self.children.push(task);
         }
     }
 
@@ -569,9 +570,9 @@ impl Running<'_> {
             Some(grace) => {
                 self.grace_left = Some(grace());
                 let mut children: Vec<_> = self.children.iter().collect();
-                index::sort(&mut children, |kid| kid.number().into());
-                for kid in children {
-                    kid.ask();
+                index::sort(&mut children, |task| task.number().into());
+                for task in children {
+                    task.ask();
                 }
                 self.stopper.ask(self.location);
             }
@@ -583,7 +584,7 @@ impl Running<'_> {
         self.drop_body(body);
         let children = std::mem::take(&mut self.children);
         let mut children: Vec<_> = children.into_iter().collect();
-        index::sort(&mut children, |kid| kid.number().into());
+        index::sort(&mut children, |task| task.number().into());
         let (kept, dropped): (Vec<_>, Vec<_>) =
             children.into_iter().partition(ChildTask::is_shielded);
         drop(dropped);

@@ -37,7 +37,7 @@
 //! |------------------------------------------------|-----------|---------------------|---------------------|
 //! | there is no listener                           | –         | stops               | continues           |
 //! | there are listeners                            | get it    | continues           | continues           |
-//! | the reactor is stopping, no stop signal before | get it    | continues to stop   | continues           |
+//! | the reactor is stopping, and none came before  | get it    | continues to stop   | continues           |
 //! | the reactor is stopping because of a signal    | –         | –                   | ends by the signal  |
 //!
 //! A signal with its default action does not end the first process of a container (process id 1).
