@@ -317,17 +317,20 @@ impl Pool {
             // As many as the pool keeps wait without a limit.
             let is_limited = state.workers.len() > state.min;
             drop(state);
-            let is_over = is_limited && !parker.park_timeout(self.idle_after);
-            if !is_limited {
-                parker.park();
-            }
+            let was_woken = match is_limited {
+                true => parker.park_timeout(self.idle_after),
+                false => {
+                    parker.park();
+                    true
+                }
+            };
             let mut state = self.lock();
             let location = state.idle.iter().position(|(other, _)| *other == id);
             // A thread that is no longer in the list was woken, and looks into the queue (invariant
             // 3).
             let Some(location) = location else { continue };
             state.idle.remove(location);
-            if is_over && state.workers.len() > state.min && self.queue.is_empty() {
+            if !was_woken && state.workers.len() > state.min && self.queue.is_empty() {
                 return self.end_thread(&mut state, worker);
             }
         }
