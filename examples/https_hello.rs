@@ -48,7 +48,7 @@ fn demonstrate() -> Result<(), Box<dyn Error>> {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
     let identity = Identity::from_pem(made.cert.pem() + &made.signing_key.serialize_pem())?;
     let endpoint = endpoint("127.0.0.1:0", identity)?;
-    let client = ClientConfig::new().roots(Roots::none().pem(made.cert.pem())?);
+    let client = ClientConfig::new().roots(Roots::empty().pem(made.cert.pem())?);
     torsade::run(async |_reactor| {
         let port = http::serve(endpoint, hello)?;
         println!("serving at https://{}/", port.local_addr());

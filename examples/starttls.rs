@@ -55,7 +55,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
     let identity = Identity::from_pem(made.cert.pem() + &made.signing_key.serialize_pem())?;
     let server = ServerConfig::new(identity);
-    let client = ClientConfig::new().roots(Roots::none().pem(made.cert.pem())?);
+    let client = ClientConfig::new().roots(Roots::empty().pem(made.cert.pem())?);
     let address = env::args().nth(1);
     torsade::run(async |reactor| {
         let is_server = address.is_some();

@@ -44,7 +44,7 @@ fn demonstrate() -> Result<(), Box<dyn Error>> {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
     let identity = Identity::from_pem(made.cert.pem() + &made.signing_key.serialize_pem())?;
     let endpoint = ServerEndpoint::parse("127.0.0.1:0")?.tls(ServerConfig::new(identity));
-    let client = ClientConfig::new().roots(Roots::none().pem(made.cert.pem())?);
+    let client = ClientConfig::new().roots(Roots::empty().pem(made.cert.pem())?);
     torsade::run(async |reactor| {
         let port = reactor.listen(endpoint, |_peer| Echo)?;
         println!("listening on {}", port.local_addr());

@@ -226,7 +226,7 @@ impl Downloader {
 
     /// Fetches the rules for robots of the site that a page belongs to.
     async fn robots(&self, page: &Uri) -> Option<String> {
-        let url = http::resolve(page, "/robots.txt").ok()?;
+        let url = http::resolve_url(page, "/robots.txt").ok()?;
         let page = self.page(&url, 0).await.ok()?;
         Some(String::from_utf8_lossy(&page.body).into_owned())
     }

@@ -56,7 +56,7 @@ impl Response {
                 .attributes
                 .get(&b"href"[..])
                 .filter(|_| *tag.name == b"a")?;
-            let url = http::resolve(&self.url, &target[..]).ok()?;
+            let url = http::resolve_url(&self.url, &target[..]).ok()?;
             let depth = self.depth + 1;
             Some(Request {
                 depth,

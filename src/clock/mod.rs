@@ -18,7 +18,7 @@
 //! A delay counts from the call that requests it: the machine's clock is read for each timer that
 //! is made or reset, and by [`Clock::now`]. So nothing fires early, however long the loop has been
 //! busy. Virtual time, and the time of a reactor [with manual
-//! time](crate::reactor::ReactorBuilder::with_manual_time), stands still until it is moved. No
+//! time](crate::reactor::ReactorBuilder::manual_time), stands still until it is moved. No
 //! duration or instant is out of range: a time that has passed is due in the next turn, and a time
 //! more than some five hundred years away never comes.
 //!

@@ -13,7 +13,7 @@
 //!
 //! 1. **Keys are the caller's** and are returned unchanged. The two highest are reserved.
 //! 2. **Level-triggered**: every wait reports a source that is ready for its interest.
-//! 3. **[`Interest::Nothing`] reports at most one hang-up** each time it is set, so a peer that has
+//! 3. **[`Interest::None`] reports at most one hang-up** each time it is set, so a peer that has
 //!    closed cannot keep the loop turning.
 //! 4. **No wake is lost**: a wake ends the present wait, or else the next one; several count as
 //!    one.

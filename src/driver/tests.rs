@@ -47,11 +47,11 @@ fn only_readiness_of_the_interest_is_reported() {
             let flags = |event: &Event| (event.readable(), event.writable());
             events.first().map(flags)
         };
-        assert_eq!(readiness(Interest::Nothing), None);
+        assert_eq!(readiness(Interest::None), None);
         assert_eq!(readiness(Interest::Write), Some((false, true)));
         assert_eq!(readiness(Interest::Both), Some((true, true)));
         assert_eq!(readiness(Interest::Read), Some((true, false)));
-        assert_eq!(readiness(Interest::Nothing), None);
+        assert_eq!(readiness(Interest::None), None);
         driver.set_interest(&server, 9, Interest::Read).unwrap();
         assert_eq!(one(driver).key, 9);
         driver.remove(&server).unwrap();
@@ -82,7 +82,7 @@ fn adding_a_source_twice_or_changing_an_unknown_source_fails() {
 fn a_source_without_interest_reports_its_hang_up_at_most_once() {
     each(|driver| {
         let (client, server) = pair(driver);
-        driver.add(&server, 3, Interest::Nothing).unwrap();
+        driver.add(&server, 3, Interest::None).unwrap();
         client.reset_on_close().unwrap();
         drop(client);
         until(driver, || server.peer_addr().err());
@@ -91,7 +91,7 @@ fn a_source_without_interest_reports_its_hang_up_at_most_once() {
             (0..50).map(|_| look(driver).len()).sum::<usize>()
         };
         assert!((0..50).map(|_| look(driver).len()).sum::<usize>() <= 1);
-        assert!(readiness(Interest::Nothing) <= 1);
+        assert!(readiness(Interest::None) <= 1);
         assert_eq!(readiness(Interest::Write), 50);
         driver.set_interest(&server, 3, Interest::Read).unwrap();
         let event = one(driver);

@@ -108,7 +108,7 @@
 //! * [`Agent::with_connection`](crate::http::Agent::with_connection) sends all requests over one
 //!   connection of any origin: also through an HTTP proxy, by `CONNECT`, as the example there
 //!   shows. The example [`socks`](crate::guide::examples#socks) is a SOCKS proxy.
-//! * [`Agent::over`](crate::http::Agent::over) connects to an endpoint such as
+//! * [`Agent::connect_to`](crate::http::Agent::connect_to) connects to an endpoint such as
 //!   `unix:/run/docker.sock`, whichever server the URL names.
 //!
 //! # A server

@@ -96,7 +96,7 @@
 //! let made = rcgen::generate_simple_self_signed(["shop.test".to_owned()])?;
 //! let identity = Identity::from_pem(made.cert.pem() + &made.signing_key.serialize_pem())?;
 //! let server = ServerConfig::new(identity);
-//! let client = ClientConfig::new().roots(Roots::none().pem(made.cert.pem())?);
+//! let client = ClientConfig::new().roots(Roots::empty().pem(made.cert.pem())?);
 //!
 //! torsade::testing::run(async move |reactor| {
 //!     let endpoint = ServerEndpoint::parse("127.0.0.1:0")?.tls(server);

@@ -176,7 +176,7 @@ pub(super) struct Config of Agent, |agent| Rc::make_mut(&mut agent.config);
     // Whether HTTP/2 is spoken; `None` if the server agrees on it by ALPN.
     http2: Option<bool> = None;
     // The endpoint to connect to, in place of the server of a URL.
-    over: Option<ClientEndpoint> = None;
+    connect_to: Option<ClientEndpoint> = None;
     // The TLS settings for both versions of HTTP, and for HTTP/1 only.
     #[cfg(feature = "tls")]
     tls: [ClientConfig; 2] = with_alpn(ClientConfig::new());
@@ -233,16 +233,16 @@ impl Agent {
     ///
     /// # fn main() -> Result<(), torsade::Failure> {
     /// torsade::run(async |_reactor| {
-    ///     let docker = Agent::new().over(ClientEndpoint::parse("unix:/run/docker.sock")?);
+    ///     let docker = Agent::new().connect_to(ClientEndpoint::parse("unix:/run/docker.sock")?);
     ///     println!("{:?}", docker.get_page("http://docker/version").await?);
     ///     Ok(())
     /// })
     /// # }
     /// ```
     #[doc(alias("usingEndpointFactory", "unix_socket"))]
-    pub fn over(self, endpoint: ClientEndpoint) -> Self {
+    pub fn connect_to(self, endpoint: ClientEndpoint) -> Self {
         let this = self.with_new_pool();
-        this.set(|config| config.over = Some(endpoint))
+        this.set(|config| config.connect_to = Some(endpoint))
     }
 
     /// Sets the TLS configuration of `https` URLs. If it has no ALPN protocols, those of HTTP are

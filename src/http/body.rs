@@ -135,7 +135,7 @@ impl Body {
     /// Creates a body and the writer that writes it piece by piece.
     ///
     /// The body ends when the writer's [`finish`](BodyWriter::finish) is called. It breaks off with
-    /// [`HttpError::Unfinished`] when the writer is dropped before that.
+    /// [`HttpError::WriterDropped`] when the writer is dropped before that.
     #[doc(alias("pipe", "startProducing"))]
     pub fn channel() -> (BodyWriter, Self) {
         let (sender, receiver) = mpsc::unbounded();
@@ -294,7 +294,7 @@ impl Stream for Body {
 
 fn broken(error: hyper::Error) -> Failure {
     let cause = Failure::from(error);
-    HttpError::Broken { cause }.into()
+    HttpError::BodyBroken { cause }.into()
 }
 
 /// Reads the next piece of a file. One that has become shorter is an error.
@@ -423,7 +423,7 @@ impl BodyWriter {
     ///
     /// # Errors
     ///
-    /// Fails with [`HttpError::NotRead`] when the body has been dropped.
+    /// Fails with [`HttpError::BodyDropped`] when the body has been dropped.
     pub async fn send(&self, bytes: impl Into<Bytes>) -> Result<(), Failure> {
         self.ready().await?;
         self.write(bytes);
@@ -434,13 +434,13 @@ impl BodyWriter {
     ///
     /// # Errors
     ///
-    /// Fails with [`HttpError::NotRead`] when the body has been dropped.
+    /// Fails with [`HttpError::BodyDropped`] when the body has been dropped.
     #[doc(alias("write_ready", "poll_ready"))]
     pub async fn ready(&self) -> Result<(), Failure> {
         poll_fn(|cx| {
             self.shared.writer.set(Some(cx.waker().clone()));
             match self.is_full() {
-                _ if self.is_closed() => Poll::Ready(Err(HttpError::NotRead.into())),
+                _ if self.is_closed() => Poll::Ready(Err(HttpError::BodyDropped.into())),
                 true => Poll::Pending,
                 false => Poll::Ready(Ok(())),
             }
@@ -481,7 +481,7 @@ const HIGH_WATER: usize = 64 * 1024;
 impl Drop for BodyWriter {
     fn drop(&mut self) {
         // After what ends the body, this is not sent or not read.
-        self.send_now(Err(HttpError::Unfinished.into()));
+        self.send_now(Err(HttpError::WriterDropped.into()));
     }
 }
 

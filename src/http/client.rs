@@ -147,7 +147,7 @@ impl Agent {
                 return Err("the only connection has ended".into());
             }
             let server = || ClientEndpoint::host(&origin.host, origin.port);
-            let endpoint = config.over.clone().unwrap_or_else(server);
+            let endpoint = config.connect_to.clone().unwrap_or_else(server);
             // Only the limit of the agent counts.
             let limit = config.connect_timeout.unwrap_or(Duration::MAX);
             let options = ConnectOptions::new().timeout(limit.saturating_mul(2));

@@ -41,7 +41,7 @@ pub enum HttpError {
         phase: Phase,
         /// The URL that was requested; after redirects, the last one.
         url: String,
-        /// The cause: an error of connecting or of the connection, `Broken`, or `TooLarge`.
+        /// The cause: an error of connecting or of the connection, `BodyBroken`, or `TooLarge`.
         cause: Failure,
     },
     /// A time limit of the [`Agent`](super::Agent) or [`Server`](super::Server) passed.
@@ -84,15 +84,15 @@ pub enum HttpError {
     },
     /// The body of a message from the peer ended too early, or is malformed.
     #[doc(alias("PartialDownloadError", "PotentialDataLoss"))]
-    Broken {
+    BodyBroken {
         /// The error of hyper.
         cause: Failure,
     },
     /// Reading a body failed because its [`BodyWriter`](super::BodyWriter) was dropped before
     /// [`finish`](super::BodyWriter::finish).
-    Unfinished,
+    WriterDropped,
     /// Writing to a body failed because the body was dropped.
-    NotRead,
+    BodyDropped,
     /// [`upgrade`](super::upgrade) failed: the request does not ask for another protocol over
     /// HTTP/1, or its upgrade was taken already.
     NoUpgrade,
@@ -153,9 +153,9 @@ errors! {
         Status { url, status }: "the status of {url} is {status}";
         Redirect { url, problem }: "the redirect of {url} is not followed: {problem}";
         TooLarge { limit }: "the body is larger than {limit} bytes";
-        Broken: "the body of the message broke off", source cause;
-        Unfinished: "the body was not finished by its writer";
-        NotRead: "the body is not read any more";
+        BodyBroken: "the body of the message broke off", source cause;
+        WriterDropped: "the body was not finished by its writer";
+        BodyDropped: "the body is not read any more";
         NoUpgrade: "the request does not ask for another protocol";
     }
 }

@@ -44,7 +44,7 @@ settings! {
 /// | [`max_head`](Self::max_head) | 32 KiB | gets 431 |
 /// | [`max_headers`](Self::max_headers) | 100 | gets 431 |
 /// | [`max_body`](Self::max_body) | 16 MiB | gets 413 |
-/// | [`max_streams`](Self::max_streams) | 100 | waits |
+/// | [`max_concurrent_streams`](Self::max_concurrent_streams) | 100 | waits |
 /// | [`max_connections`](Self::max_connections) | 10,000 | waits |
 ///
 /// A peer that *waits* can send a further request, or connect, when another request or connection
@@ -97,8 +97,7 @@ pub struct Server of Server, |server| server;
     max_body: u64 = 16 << 20, u64 => max_body;
 
     /// Sets the maximum number of requests that are open at the same time on one HTTP/2 connection.
-    #[doc(alias = "max_concurrent_streams")]
-    max_streams: u32 = 100, u32 => max_streams;
+    max_concurrent_streams: u32 = 100, u32 => max_concurrent_streams;
 
     /// Sets the maximum number of connections, unless the endpoint's
     /// [`ListenOptions`](crate::net::ListenOptions::max_connections) set it.

@@ -34,4 +34,4 @@ pub use self::files::files;
 pub use self::requests::{download_page, get_page};
 pub use self::serve::{HttpPort, IntoResponse, SendBody, serve, service};
 
-pub use self::url::resolve;
+pub use self::url::resolve_url;

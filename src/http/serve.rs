@@ -122,7 +122,7 @@ impl Server {
         let mut http2 = http2::Builder::new(Executor);
         let max_head = self.max_head.try_into().unwrap_or(u32::MAX);
         http2.timer(Timer).max_header_list_size(max_head);
-        http2.max_concurrent_streams(self.max_streams);
+        http2.max_concurrent_streams(self.max_concurrent_streams);
         let connections = Rc::new(Connections::default());
         let serving = Rc::new(Serving {
             http1,
@@ -261,7 +261,7 @@ fn failed(failure: Failure, method: &Method, path: Option<&PathAndQuery>) -> Res
     let status = match failure.downcast_ref() {
         Some(HttpError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
         Some(HttpError::TimedOut { .. }) => StatusCode::REQUEST_TIMEOUT,
-        Some(HttpError::Broken { .. }) => StatusCode::BAD_REQUEST,
+        Some(HttpError::BodyBroken { .. }) => StatusCode::BAD_REQUEST,
         _ => {
             let path = path.map_or("", |path| path.path()).escape_debug();
             failure.report(format_args!("in the handler of {method} {path}"));

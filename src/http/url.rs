@@ -82,11 +82,11 @@ pub(super) fn get(url: impl Display) -> Result<Request<Body>, HttpError> {
 /// use torsade::http::{self, Uri};
 ///
 /// let page = Uri::from_static("http://example.org/shop/index.html");
-/// assert_eq!(http::resolve(&page, "../about us")?, "http://example.org/about%20us");
+/// assert_eq!(http::resolve_url(&page, "../about us")?, "http://example.org/about%20us");
 /// # Ok::<(), http::HttpError>(())
 /// ```
 #[doc(alias("urljoin", "join"))]
-pub fn resolve(base: &Uri, link: impl AsRef<[u8]>) -> Result<Uri, HttpError> {
+pub fn resolve_url(base: &Uri, link: impl AsRef<[u8]>) -> Result<Uri, HttpError> {
     let link = link.as_ref();
     join(base, link).map_err(|error| HttpError::url(String::from_utf8_lossy(link), error))
 }

@@ -123,7 +123,7 @@ pub enum ListenError {
     /// The adopted socket was used before, by this endpoint or a clone of it.
     AlreadyAdopted,
     /// The process was started without the descriptor.
-    NotGiven {
+    NotInherited {
         /// The descriptor, as an endpoint names it: `fd:5`, `systemd:index=2`, `systemd:name=web`.
         descriptor: String,
         /// The number of descriptors that the supervisor passed (`LISTEN_FDS`).
@@ -209,7 +209,7 @@ errors! {
             "cannot adopt the descriptor as {expected}{}",
             with which_is(found.as_deref()), source error;
         AlreadyAdopted: "the adopted socket was used before";
-        NotGiven { descriptor, count }:
+        NotInherited { descriptor, count }:
             "this process was started without {descriptor} (its supervisor passed {count} descriptors)";
         StdioInUse: "standard input and output are in use already";
     }

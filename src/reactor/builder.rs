@@ -265,7 +265,7 @@ impl ReactorBuilder {
     /// Gives the reactor a clock that moves only by [`Reactor::advance`]. Its sockets are the
     /// operating system's: for tests that need real ones. Other tests use
     /// [`in_memory`](Self::in_memory).
-    pub fn with_manual_time(mut self) -> Self {
+    pub fn manual_time(mut self) -> Self {
         self.time = Time::Manual;
         self
     }

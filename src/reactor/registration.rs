@@ -49,7 +49,7 @@ impl Registration {
         Self {
             key,
             requests: reactor.inner().requests.clone(),
-            interest: Cell::new(Interest::Nothing),
+            interest: Cell::new(Interest::None),
             attention: Cell::new(IDLE),
         }
     }

@@ -160,12 +160,12 @@ impl Remote {
 
     /// Returns whether the calling thread is the reactor's.
     #[doc(alias = "isInIOThread")]
-    pub fn is_here(&self) -> bool {
+    pub fn is_on_reactor_thread(&self) -> bool {
         self.inbox.is_host()
     }
 
     fn may_wait(&self) -> Result<(), ReactorError> {
-        match self.is_here() || Executor::is_in_turn() {
+        match self.is_on_reactor_thread() || Executor::is_in_turn() {
             true => Err(ReactorError::WouldDeadlock),
             false => Ok(()),
         }

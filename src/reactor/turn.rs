@@ -112,7 +112,7 @@ impl Reactor {
         );
         assert!(
             inner.manual.is_some() || inner.driver.is_virtual(),
-            "time moves by itself on this reactor: use `Reactor::in_memory` or `ReactorBuilder::with_manual_time`"
+            "time moves by itself on this reactor: use `Reactor::in_memory` or `ReactorBuilder::manual_time`"
         );
         let end = inner.clock_now() + step;
         loop {

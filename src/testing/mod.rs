@@ -13,7 +13,7 @@
 //! reactor, so one test can run on every driver.
 //!
 //! A test that expects an unhandled failure takes it with [`take_reports`]; a test that expects a
-//! panic calls [`expect_failures`] before the panic, too. [`success_of`], [`failure_of`] and
+//! panic calls [`expect_panics`] before the panic, too. [`success_of`], [`failure_of`] and
 //! [`pending`] check the state of a Deferred. [`Stdio`] gives the test the user's end of standard
 //! input and output, and [`Programs`] replaces the programs that child processes run.
 //!
@@ -37,7 +37,7 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 pub use self::pair::WirePair;
-pub use self::reports::{expect_failures, take_reports};
+pub use self::reports::{expect_panics, take_reports};
 pub use self::results::{failure_of, pending, success_of, wait_until};
 pub use self::seeds::each_seed;
 #[cfg(unix)]
@@ -170,7 +170,7 @@ pub fn run_on(reactor: Reactor, test: impl AsyncFnOnce(Reactor) -> Result<(), Fa
 /// let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
 /// let pem = made.cert.pem() + &made.signing_key.serialize_pem();
 /// let server = tls::ServerConfig::new(tls::Identity::from_pem(&pem)?);
-/// let client = tls::ClientConfig::new().roots(tls::Roots::none().pem(&pem)?);
+/// let client = tls::ClientConfig::new().roots(tls::Roots::empty().pem(&pem)?);
 ///
 /// testing::run(test);
 /// testing::run(async |reactor| {

@@ -1,4 +1,4 @@
-//! Access to the reports of a test's reactor: [`take_reports`], [`expect_failures`].
+//! Access to the reports of a test's reactor: [`take_reports`], [`expect_panics`].
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -46,7 +46,7 @@ pub fn take_reports(reactor: &Reactor) -> Vec<Report> {
 /// use torsade::testing;
 ///
 /// testing::run(async |reactor| {
-///     testing::expect_failures(&reactor);
+///     testing::expect_panics(&reactor);
 ///     reactor.call_soon(|| panic!("broken"));
 ///     torsade::yield_now().await;
 ///     let reports = testing::take_reports(&reactor);
@@ -55,7 +55,7 @@ pub fn take_reports(reactor: &Reactor) -> Vec<Report> {
 ///     Ok(())
 /// });
 /// ```
-pub fn expect_failures(reactor: &Reactor) {
+pub fn expect_panics(reactor: &Reactor) {
     reactor.set_on_panic(OnPanic::Report);
 }
 

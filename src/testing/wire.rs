@@ -286,9 +286,9 @@ impl<P: Protocol> Wire<P> {
         !self.handle.is_connected()
     }
 
-    /// Returns whether the protocol has sent the end of file, or a reset. The connection may still
-    /// be open: see [`is_closed`](Self::is_closed).
-    pub fn is_ended(&self) -> bool {
+    /// Returns whether the peer has received the end of file, or a reset, from the protocol. The
+    /// connection may still be open: see [`is_closed`](Self::is_closed).
+    pub fn has_received_eof(&self) -> bool {
         self.ended
     }
 

@@ -35,7 +35,7 @@ use super::{HANDSHAKE, Version};
 /// # let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
 /// # let pem = made.cert.pem() + &made.signing_key.serialize_pem();
 /// let server = ServerConfig::new(Identity::from_pem(&pem)?);
-/// let client = ClientConfig::new().roots(Roots::none().pem(&pem)?);
+/// let client = ClientConfig::new().roots(Roots::empty().pem(&pem)?);
 /// torsade::testing::run(async move |reactor| {
 ///     let endpoint = ServerEndpoint::parse("127.0.0.1:0")?.tls(server);
 ///     let port = reactor.serve(endpoint, async |mut conn| {

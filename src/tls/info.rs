@@ -18,7 +18,7 @@ pub struct TlsInfo {
     /// At a server, the name that the client has requested (SNI), if any; at a client, `None`.
     pub server_name: Option<String>,
     /// Whether an earlier session was resumed. `peer_certificates` are then those of its handshake.
-    pub resumed: bool,
+    pub is_resumed: bool,
     /// The peer's certificates in DER: first its own, then those of its issuers. Empty if the peer
     /// is a client that has sent none.
     pub peer_certificates: Vec<Vec<u8>>,

@@ -26,7 +26,7 @@ use crate::failure::Failure;
 /// # let made = rcgen::generate_simple_self_signed(["db.internal".to_owned()])?;
 /// # let pem = made.cert.pem();
 /// // Only the authority of a company:
-/// let config = ClientConfig::new().roots(Roots::none().pem(&pem)?);
+/// let config = ClientConfig::new().roots(Roots::empty().pem(&pem)?);
 ///
 /// // The same authority, and those that browsers trust:
 /// let config = ClientConfig::new().roots(Roots::webpki().pem(&pem)?);
@@ -45,7 +45,7 @@ pub struct Roots(Arc<RootCertStore>);
 
 impl Roots {
     /// Returns an empty set, to which authorities are added by [`pem`](Self::pem) and others.
-    pub fn none() -> Self {
+    pub fn empty() -> Self {
         Self(Arc::new(RootCertStore::empty()))
     }
 

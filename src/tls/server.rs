@@ -35,7 +35,7 @@ use crate::failure::Failure;
 /// # let made = rcgen::generate_simple_self_signed(["db.internal".to_owned()])?;
 /// # let pem = made.cert.pem() + &made.signing_key.serialize_pem();
 /// let config = ServerConfig::new(Identity::from_pem(&pem)?)
-///     .client_auth(ClientAuth::Required(Roots::none().pem(&pem)?))
+///     .client_auth(ClientAuth::Required(Roots::empty().pem(&pem)?))
 ///     .alpn(["postgresql"]);
 /// # let _ = config;
 /// # Ok(())

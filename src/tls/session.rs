@@ -492,7 +492,7 @@ impl Session {
             cipher_suite: format!("{:?}", suite.suite()),
             alpn: state.alpn_protocol().map(<[u8]>::to_vec),
             server_name: self.sni.as_deref().map(str::to_owned),
-            resumed: state.handshake_kind() == Some(HandshakeKind::Resumed),
+            is_resumed: state.handshake_kind() == Some(HandshakeKind::Resumed),
             peer_certificates: certificates.iter().map(|one| one.to_vec()).collect(),
         })
     }

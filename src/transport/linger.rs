@@ -123,7 +123,7 @@ impl Handler for Lingering {
         let result = match is_enough && more.is_some() {
             true => {
                 let registration = &self.registration;
-                registration.set_interest(reactor, &socket, Interest::Nothing)
+                registration.set_interest(reactor, &socket, Interest::None)
             }
             false => Ok(()),
         };

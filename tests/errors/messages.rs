@@ -262,14 +262,14 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
         FrameError::BadNetstring = FrameError::BadNetstring { found: b'x', expected: "a comma" };
         FrameError::ContainsDelimiter = FrameError::ContainsDelimiter { position: 7 };
         FrameError::Incomplete = FrameError::Incomplete { received: 5 };
-        HttpError::Broken = HttpError::Broken { cause: Failure::new(WHY) };
+        HttpError::BodyBroken = HttpError::BodyBroken { cause: Failure::new(WHY) };
         HttpError::Failed = HttpError::Failed {
             phase: Phase::Connecting,
             url: "http://a/".into(),
             cause: Failure::new(WHY),
         };
         HttpError::NoUpgrade;
-        HttpError::NotRead;
+        HttpError::BodyDropped;
         HttpError::Redirect = HttpError::Redirect {
             url: "http://a/".into(),
             problem: "there were 20 before".into(),
@@ -286,7 +286,7 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
             limit: MS,
         };
         HttpError::TooLarge = HttpError::TooLarge { limit: 5 };
-        HttpError::Unfinished;
+        HttpError::WriterDropped;
         HttpError::Url = HttpError::Url {
             url: "a".into(),
             problem: "it has no scheme".into(),
@@ -450,7 +450,10 @@ fn errors_of_unix() -> Vec<(&'static str, Failure)> {
             ProcessError::NoSuchPipe { fd: 1 }.into(),
         ),
         ("LockError::NotALock", no_lock.into()),
-        ("ListenError::NotGiven", activation::take(99).unwrap_err()),
+        (
+            "ListenError::NotInherited",
+            activation::take(99).unwrap_err(),
+        ),
         ("LockError::NotHeld", not_ours.into()),
         ("ProcessError::NotStarted", not_started),
         (

@@ -250,7 +250,7 @@ thread_local! {
     static TLS: ([ClientConfig; 2], ServerConfig) = {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let identity = Identity::from_pem(made.cert.pem() + &made.signing_key.serialize_pem());
-        let client = ClientConfig::new().roots(Roots::none().pem(made.cert.pem()).unwrap());
+        let client = ClientConfig::new().roots(Roots::empty().pem(made.cert.pem()).unwrap());
         let mut roots = rustls::RootCertStore::empty();
         roots.add(made.cert.der().clone()).unwrap();
         let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());

@@ -257,7 +257,7 @@ on_both! {
     async fn an_agent_may_use_another_endpoint_than_the_url_names(reactor) {
         let (port, _) = server(&reactor, async |line| ok(&line))?;
         let endpoint = ClientEndpoint::new(port.local_addr());
-        let agent = Agent::new().over(endpoint);
+        let agent = Agent::new().connect_to(endpoint);
         assert_eq!(agent.get_page("http://service/x").await?, "GET /x HTTP/1.1");
         drop(agent);
         port.stop().await?;

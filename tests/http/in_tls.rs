@@ -19,7 +19,7 @@ fn server(alpn: &[&str]) -> Result<(http::HttpPort, String, ClientConfig), Failu
         Ok(format!("{:?} {host} {}", request.version(), request.uri()))
     })?;
     let number = port.local_addr().inet().unwrap().port();
-    let roots = Roots::none().pem(&pem)?;
+    let roots = Roots::empty().pem(&pem)?;
     let url = format!("https://localhost:{number}/x");
     Ok((port, url, ClientConfig::new().roots(roots)))
 }
@@ -69,7 +69,7 @@ on_both! {
         let failure = agent.get(url.replace("localhost", "127.0.0.1")).await.unwrap_err();
         assert_failure!(failure, HttpError::Failed { phase: Phase::Connecting, .. });
         // The name of the URL counts, not that of the endpoint.
-        let over = agent.over(ClientEndpoint::new(port.local_addr()));
+        let over = agent.connect_to(ClientEndpoint::new(port.local_addr()));
         let page = over.get_page("https://localhost/y").await?;
         assert_eq!(page, "HTTP/2.0 no host https://localhost/y");
         drop(over);

@@ -38,7 +38,7 @@ fn whole(response: Deferred<Response<Body>>) -> Deferred<usize> {
 fn looking_up_a_name_and_connecting_have_a_limit() {
     testing::run(async |reactor| {
         let hosts = HostsTable::new();
-        hosts.keep_silent("silent");
+        hosts.never_answer("silent");
         reactor.set_resolver(hosts);
         let agent = Agent::new();
         let found = limit(&reactor, agent.get("http://silent/")).await;

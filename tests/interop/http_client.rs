@@ -133,7 +133,7 @@ fn pages_come_from_nginx_over_both_versions() -> Result<(), Failure> {
     fs::write(folder.path("large"), large())?;
     let (_program, plain, secure) = nginx(&folder);
     torsade::run(async |reactor| {
-        let roots = Roots::none().pem_file(folder.path("cert.pem"))?;
+        let roots = Roots::empty().pem_file(folder.path("cert.pem"))?;
         let agent = Agent::new().tls(ClientConfig::new().roots(roots));
         let (http, https) = (
             format!("http://{plain}"),
@@ -167,7 +167,7 @@ fn pages_come_from_nginx_over_both_versions() -> Result<(), Failure> {
         }
         assert_eq!(agent.get_page(format!("{https}/gone")).await?, "HTTP/1.1");
         let socket = ClientEndpoint::parse(&format!("unix:{}", folder.path("socket").display()))?;
-        let local = Agent::new().over(socket);
+        let local = Agent::new().connect_to(socket);
         assert_eq!(local.get_page("http://any/page.txt").await?, "hello");
         Ok(())
     })

@@ -8,14 +8,14 @@ use crate::noting::{Client as Wired, connect, sent, signed_on};
 use support::HERE;
 use torsade::Reactor;
 use torsade::protocols::irc::{
-    Client, Event, Irc, IrcClient, IrcError, IrcProtocol, Message, Sender, Settings, Text,
+    Client, Event, Irc, IrcClient, IrcError, IrcProtocol, IrcSender, Message, Settings, Text,
 };
 use torsade::testing::{Random, Wire};
 
 const SECOND: Duration = Duration::from_secs(1);
 const NOTHING: [&str; 0] = [];
 
-fn sender(wire: &mut Wired) -> Sender {
+fn sender(wire: &mut Wired) -> IrcSender {
     wire.with_protocol(|client, _cx| client.sender())
 }
 
@@ -23,7 +23,7 @@ fn sender(wire: &mut Wired) -> Sender {
 fn each_command_is_one_line() {
     let (mut wire, _log) = signed_on(Settings::new("me"));
     let irc = sender(&mut wire);
-    type Act = fn(&Sender) -> Result<(), IrcError>;
+    type Act = fn(&IrcSender) -> Result<(), IrcError>;
     let table: [(Act, &str); 31] = [
         (|irc| irc.join("rust"), "JOIN #rust"),
         (|irc| irc.join("&rust"), "JOIN &rust"),
@@ -131,8 +131,8 @@ fn nothing_that_a_peer_says_makes_a_command_two_lines() {
             .filter(|line| !line.trim_matches(' ').is_empty())
             .count();
         for (act, is_wrapped) in [
-            (Sender::say as fn(&_, _, _) -> _, false),
-            (Sender::describe, true),
+            (IrcSender::say as fn(&_, _, _) -> _, false),
+            (IrcSender::describe, true),
         ] {
             let result: Result<(), IrcError> = act(&irc, "#c", &text[..]);
             let lines = wire.take_received();

@@ -176,7 +176,7 @@ on_all! {
     }
 
     async fn a_panic_in_a_hook_does_not_skip_the_other_hooks(reactor) {
-        torsade::testing::expect_failures(&reactor);
+        torsade::testing::expect_panics(&reactor);
         let log = Log::new();
         let factory = Telling::new(&log)
             .at_begin(|_| panic!("at the beginning"))

@@ -415,7 +415,7 @@ fn cancelling_during_the_look_up_leaves_nothing_behind() {
         let hosts = HostsTable::new();
         hosts.add("host.example", [[127, 0, 0, 1]]);
         hosts.set_delay(SECOND);
-        hosts.keep_silent("silent.example");
+        hosts.never_answer("silent.example");
         reactor.set_resolver(hosts);
         for host in ["host.example:80", "silent.example:80"] {
             let log = Log::new();
@@ -506,7 +506,7 @@ fn a_thousand_addresses_are_tried() {
 fn stopping_the_reactor_fails_races_and_look_ups() {
     let reactor = Reactor::in_memory().unwrap();
     let hosts = HostsTable::new();
-    hosts.keep_silent("silent.example");
+    hosts.never_answer("silent.example");
     reactor.set_resolver(hosts);
     let log = Log::new();
     let all = [addr(SILENT_4), addr(SILENT_6)];

@@ -241,7 +241,7 @@ fn in_memory_only_the_table_answers_after_its_delay() {
             failure.to_string(),
             "cannot look up \"broken.example\": no answer is available now"
         );
-        hosts.keep_silent("silent.example");
+        hosts.never_answer("silent.example");
         let late = reactor
             .resolve("silent.example")
             .timeout(Duration::from_secs(5), &reactor);

@@ -128,7 +128,7 @@ fn a_child_with_kill_on_drop_is_killed_when_it_is_dropped() {
 
 #[test]
 fn a_process_that_ends_upon_the_request_is_not_killed() {
-    let reactor = Reactor::builder().with_manual_time().build().unwrap();
+    let reactor = Reactor::builder().manual_time().build().unwrap();
     let log = Log::new();
     let script = "trap 'exit 3' TERM; echo up; while :; do read x; done";
     let handle = sh(script)
@@ -145,7 +145,7 @@ fn a_process_that_ends_upon_the_request_is_not_killed() {
 
 #[test]
 fn one_that_does_not_end_is_killed_when_its_time_is_over() {
-    let reactor = Reactor::builder().with_manual_time().build().unwrap();
+    let reactor = Reactor::builder().manual_time().build().unwrap();
     let log = Log::new();
     let script = "trap '' TERM; echo up; exec sleep 1000";
     let handle = sh(script)
@@ -263,7 +263,7 @@ fn an_output_that_is_cancelled_kills_the_program() {
 
 #[test]
 fn an_output_that_takes_too_long_ends_and_the_program_is_killed() {
-    let reactor = Reactor::builder().with_manual_time().build().unwrap();
+    let reactor = Reactor::builder().manual_time().build().unwrap();
     let output = Command::new("sleep").arg("1000").output(&reactor);
     let output = output.timeout(GRACE, &reactor);
     let log = Log::new();

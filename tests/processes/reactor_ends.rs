@@ -50,7 +50,7 @@ fn turn_until(reactor: &Reactor, mut cond: impl FnMut() -> bool) {
 #[test]
 fn a_second_request_to_end_keeps_the_shorter_time() {
     for (first, second) in [(2, 60), (60, 1)] {
-        let reactor = Reactor::builder().with_manual_time().build().unwrap();
+        let reactor = Reactor::builder().manual_time().build().unwrap();
         let log = Log::new();
         let handle = stubborn()
             .spawn_protocol(&reactor, Noted::new(&log))

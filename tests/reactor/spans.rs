@@ -456,7 +456,7 @@ on_both! {
         let (_spans, _guard) = Spans::install();
         let log = Log::new();
         let notes = log.clone();
-        testing::expect_failures(&reactor);
+        testing::expect_panics(&reactor);
         reactor.on_report(move |report| notes.note(format!("{} in {}", report.failure(), here())));
         info_span!("outer").in_scope(|| {
             spawn(async { Err::<(), _>(fail!("task")) }).detach();

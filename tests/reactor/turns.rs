@@ -200,7 +200,7 @@ on_both! {
     }
 
     async fn a_hook_for_reports_may_panic(reactor) {
-        testing::expect_failures(&reactor);
+        testing::expect_panics(&reactor);
         reactor.on_report(|_| panic!("worse"));
         reactor.call_soon(|| panic!("bad"));
         spawn(async { panic!("bad") }).detach();
@@ -277,7 +277,7 @@ mod reports_and_limits {
         }
 
         async fn a_panic_in_a_hook_names_the_connection(reactor) {
-            testing::expect_failures(&reactor);
+            testing::expect_panics(&reactor);
             let protocol = Spy::new(&Log::new()).on_data(|_, _| panic!("bad byte"));
             let port = reactor.listen(HERE, once(protocol))?;
             let mut conn = reactor.connect_stream(port.local_addr()).await?;
@@ -341,7 +341,7 @@ fn a_hook_for_reports_does_not_replace_the_check_of_a_test() {
 #[should_panic(expected = "the test did not handle")]
 fn a_panic_that_was_expected_and_not_taken_fails_a_test() {
     testing::run(async |reactor| {
-        testing::expect_failures(&reactor);
+        testing::expect_panics(&reactor);
         reactor.call_soon(|| panic!("unhandled"));
         yield_now().await;
         Ok(())
@@ -667,7 +667,7 @@ fn time_in_memory_jumps_only_when_there_is_nothing_to_do() {
 
 #[test]
 fn time_that_is_manual_moves_by_advance_only() {
-    let reactor = Reactor::builder().with_manual_time().build().unwrap();
+    let reactor = Reactor::builder().manual_time().build().unwrap();
     let log = Log::new();
     for n in [3, 1, 2] {
         let (to, clock) = (log.clone(), reactor.clone());

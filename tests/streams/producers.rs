@@ -195,7 +195,7 @@ on_all! {
     }
 
     async fn a_producer_that_panics_loses_the_connection_with_that(reactor) {
-        torsade::testing::expect_failures(&reactor);
+        torsade::testing::expect_panics(&reactor);
         let (log, calls) = (Log::new(), Log::new());
         let (transport, conn) = pair(&reactor, &log).await?;
         transport.register_producer(Telling::new(&calls, |_| panic!("dry")), Flow::Pull)?;

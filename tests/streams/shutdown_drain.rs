@@ -617,7 +617,7 @@ fn peer_that_sends_and_then_reads(
 
 #[test]
 fn the_total_grace_covers_sending_and_lingering_together() -> Result<(), Failure> {
-    let reactor = Reactor::builder().with_manual_time().build()?;
+    let reactor = Reactor::builder().manual_time().build()?;
     let total = Duration::from_secs(5);
     reactor.set_grace(Grace {
         stalled: total * 10,

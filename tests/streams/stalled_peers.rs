@@ -330,7 +330,7 @@ fn a_peer_that_reads_slowly_is_not_cut_off() {
 /// A limit that has passed proves nothing when the loop was late: writing is tried once more.
 #[test]
 fn a_peer_that_made_space_before_the_loop_checked_is_not_cut_off() {
-    let reactor = Reactor::builder().with_manual_time().build().unwrap();
+    let reactor = Reactor::builder().manual_time().build().unwrap();
     let listener = TcpListener::bind(HERE).unwrap();
     let options = ConnectOptions::new().send_timeout(SECOND * 10);
     let ends = Ends::default();

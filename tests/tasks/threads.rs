@@ -511,11 +511,11 @@ on_both_by_hand! {
         thread_local!(static LOG: RefCell<Vec<&'static str>> = const { RefCell::new(Vec::new()) });
         LOG.take();
         let note = |what| LOG.with(|log| log.borrow_mut().push(what));
-        assert!(remote.is_here());
+        assert!(remote.is_on_reactor_thread());
         let there = remote.clone();
         let far = thread::spawn(move || {
             there.call(move || note("from elsewhere")).unwrap();
-            there.is_here()
+            there.is_on_reactor_thread()
         });
         assert!(!far.join().unwrap());
         let again = remote.clone();

@@ -360,7 +360,7 @@ fn in_memory_bytes_that_arrive_at_the_moment_of_the_limit_are_in_time() {
 
 #[test]
 fn with_manual_time_bytes_present_when_the_time_moves_are_in_time() -> Result<(), Failure> {
-    let reactor = Reactor::builder().with_manual_time().build()?;
+    let reactor = Reactor::builder().manual_time().build()?;
     let listener = TcpListener::bind(HERE)?;
     let connecting = reactor.connect_stream(listener.local_addr()?);
     let result = Rc::new(Cell::new(None));

@@ -234,7 +234,7 @@ fn compare(seed: u64, is_exact: bool) -> Option<String> {
     let script = Script::new(seed);
     let play = |reactor| Played::new(reactor, &script, seed, is_exact);
     let memory = play(Reactor::in_memory().unwrap());
-    let machine = play(Reactor::builder().with_manual_time().build().unwrap());
+    let machine = play(Reactor::builder().manual_time().build().unwrap());
     for (number, step) in script.steps.iter().enumerate() {
         for (end, op) in step {
             memory.step(*end, *op);

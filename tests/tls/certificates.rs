@@ -249,7 +249,7 @@ fn what_cannot_be_used_is_named() {
             "/nowhere/c.pem: No such file",
         ),
         (
-            Roots::none()
+            Roots::empty()
                 .pem_dir(format!("{path}/empty"))
                 .unwrap_err()
                 .to_string(),
@@ -263,7 +263,7 @@ fn what_cannot_be_used_is_named() {
             "empty: no file's name ends in .pem",
         ),
         (
-            Roots::none().pem("nothing").unwrap_err().to_string(),
+            Roots::empty().pem("nothing").unwrap_err().to_string(),
             "the PEM text has no certificate",
         ),
     ] {
@@ -274,6 +274,6 @@ fn what_cannot_be_used_is_named() {
         assert!(found.contains(expected), "{found}");
     }
     Identities::new().set_from_dir(&path).unwrap();
-    let roots = Roots::none().pem_dir(&path).unwrap();
+    let roots = Roots::empty().pem_dir(&path).unwrap();
     assert!(format!("{roots:?}").contains('1'));
 }

@@ -34,7 +34,7 @@ impl Authority {
     }
 
     pub(crate) fn roots(&self) -> Roots {
-        Roots::none().pem(self.pem()).unwrap()
+        Roots::empty().pem(self.pem()).unwrap()
     }
 
     /// Issues a certificate for a name, or for none; `change` may spoil it. Returns it with its key

@@ -36,7 +36,7 @@ on_both! {
         let tls = conn.transport().tls().unwrap();
         assert_eq!(tls.version, Version::Tls13);
         assert_eq!(tls.peer_certificates.len(), 1);
-        assert!(!tls.resumed && tls.cipher_suite.starts_with("TLS13_"), "{tls:?}");
+        assert!(!tls.is_resumed && tls.cipher_suite.starts_with("TLS13_"), "{tls:?}");
         let mut got = [0; 5];
         conn.read_exact(&mut got).await?;
         assert_eq!(&got, b"hello");
@@ -83,7 +83,7 @@ on_both! {
             let mut resumed = Vec::new();
             for _ in 0..2 {
                 let mut conn = reactor.connect_stream(to(&port).tls(client.clone())).await?;
-                resumed.push(conn.transport().tls().unwrap().resumed);
+                resumed.push(conn.transport().tls().unwrap().is_resumed);
                 // The ticket comes with the first bytes.
                 conn.read_exact(&mut [0]).await?;
             }
@@ -102,7 +102,7 @@ on_both! {
         let client = pair().1;
         for round in 0..6 {
             let mut conn = reactor.connect_stream(to(&port).tls(client.clone())).await?;
-            assert_eq!(conn.transport().tls().unwrap().resumed, round > 0, "{round}");
+            assert_eq!(conn.transport().tls().unwrap().is_resumed, round > 0, "{round}");
             conn.read_exact(&mut [0]).await?;
         }
         port.stop().await?;

@@ -395,7 +395,7 @@ impl End {
 
     fn interest(&self, direction: Direction, wanted: bool) -> Interest {
         match (self, direction) {
-            _ if !wanted => Interest::Nothing,
+            _ if !wanted => Interest::None,
             (Self::Thread(_), _) | (_, Direction::In) => Interest::Read,
             (_, Direction::Out) => Interest::Write,
         }
@@ -569,7 +569,7 @@ mod tests {
     fn an_end_without_interest_reports_its_hang_up_at_most_once() {
         each(|driver| {
             let (pair, typing, reader_end) = watched(driver);
-            driver.set_interest(&pair, 7, Interest::Nothing).unwrap();
+            driver.set_interest(&pair, 7, Interest::None).unwrap();
             drop((typing, reader_end));
             look(driver);
             assert_eq!(look(driver), []);

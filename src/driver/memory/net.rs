@@ -460,7 +460,7 @@ impl Net {
             if watch.is_reported || !(event.readable() || event.writable()) {
                 return false;
             }
-            watch.is_reported = watch.interest == Interest::Nothing;
+            watch.is_reported = watch.interest == Interest::None;
             events.push(event);
             !watch.is_reported
         });

@@ -57,7 +57,7 @@ impl Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interest {
     /// Neither reading nor writing. A hang-up is reported at most once.
-    Nothing,
+    None,
     /// Reading: a read will not block.
     Read,
     /// Writing: a write will not block.
@@ -70,7 +70,7 @@ impl Interest {
     /// Returns the interest in reading, writing, or both.
     pub(crate) fn of(read: bool, write: bool) -> Self {
         match (read, write) {
-            (false, false) => Self::Nothing,
+            (false, false) => Self::None,
             (true, false) => Self::Read,
             (false, true) => Self::Write,
             (true, true) => Self::Both,

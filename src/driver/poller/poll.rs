@@ -1,6 +1,6 @@
 //! poll(2): for a Unix, or a sandbox, without a better call.
 //!
-//! The system gets only the sources with an interest; a source with [`Interest::Nothing`] stays in
+//! The system gets only the sources with an interest; a source with [`Interest::None`] stays in
 //! the table until it has reported a hang-up, which poll(2) reports unasked. A source is removed
 //! from the table before it closes, so the system never polls another file under its number.
 //!

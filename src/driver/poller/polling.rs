@@ -1,6 +1,6 @@
 //! The system's own poller: a `polling::Poller`, and on Linux a shorter way to wait on it.
 //!
-//! Registrations always go through the poller. [`Interest::Nothing`] is a one-shot registration
+//! Registrations always go through the poller. [`Interest::None`] is a one-shot registration
 //! without readiness: a level-triggered one would report a hang-up for ever, as the kernel cannot
 //! be asked not to (invariant 3 of `driver`). Where there is no level-triggered mode, all sources
 //! are one-shot and are armed again when the next wait begins.
@@ -249,7 +249,7 @@ impl Polling {
     }
 
     fn mode(&self, interest: Interest) -> PollMode {
-        if interest == Interest::Nothing || self.rearm.is_some() {
+        if interest == Interest::None || self.rearm.is_some() {
             PollMode::Oneshot
         } else {
             PollMode::Level

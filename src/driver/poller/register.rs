@@ -65,7 +65,7 @@ impl Rearm {
         let raw = raw(source);
         let mut armed = self.armed.borrow_mut();
         armed.retain(|(_, other, _)| *other != raw);
-        if interest != Interest::Nothing {
+        if interest != Interest::None {
             let at = armed.partition_point(|(other, ..)| *other <= key);
             armed.insert(at, (key, raw, interest));
         }

@@ -104,7 +104,7 @@ impl Table {
             let Some(Some(entry)) = self.entries.get(number as usize) else {
                 continue;
             };
-            if entry.interest == Interest::Nothing || flags.contains(PollFlags::NVAL) {
+            if entry.interest == Interest::None || flags.contains(PollFlags::NVAL) {
                 quiet.push((number, flags));
             }
             if !flags.contains(PollFlags::NVAL) {

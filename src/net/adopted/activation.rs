@@ -48,7 +48,7 @@ pub fn names() -> &'static [String] {
 ///
 /// # Errors
 ///
-/// Fails with [`ListenError::NotGiven`] when the list has no such descriptor; with
+/// Fails with [`ListenError::NotInherited`] when the list has no such descriptor; with
 /// [`ListenError::AlreadyAdopted`] when it was taken before, here or by an endpoint; and with the
 /// system's error when the descriptor cannot be duplicated.
 #[track_caller]
@@ -93,7 +93,7 @@ pub(super) fn take_given(which: &InheritedFd) -> Result<(i32, OwnedFd), Failure>
     let names = names();
     let location = Location::caller();
     let missing = || {
-        let error = ListenError::NotGiven {
+        let error = ListenError::NotInherited {
             descriptor: which.to_string(),
             count: names.len(),
         };

@@ -78,7 +78,7 @@ impl HostsTable {
     }
 
     /// Makes look-ups of a name wait until they are cancelled, for example by a time limit.
-    pub fn keep_silent(&self, name: &str) {
+    pub fn never_answer(&self, name: &str) {
         self.put(name, Entry::Silence);
     }
 

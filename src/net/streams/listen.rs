@@ -35,8 +35,8 @@ impl Reactor {
     /// [`ListenError::NoAddress`] for an empty list;
     /// [`EndpointError::Endpoint`](crate::net::EndpointError::Endpoint) for text that cannot be
     /// parsed; for an adopted or inherited socket [`ListenError::NotAdoptable`],
-    /// [`ListenError::AlreadyAdopted`] or [`ListenError::NotGiven`]; [`ListenError::StdioInUse`]
-    /// for `stdio:`.
+    /// [`ListenError::AlreadyAdopted`] or [`ListenError::NotInherited`];
+    /// [`ListenError::StdioInUse`] for `stdio:`.
     ///
     /// # Examples
     ///

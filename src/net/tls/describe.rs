@@ -32,7 +32,7 @@ pub(in crate::net) fn client(fields: &mut EndpointFields<'_>) -> Result<ClientCo
         .take("trustRoots")
         .or_else(|| fields.take("caCertsDir"))
     {
-        let roots = Roots::none();
+        let roots = Roots::empty();
         config = config.roots(match Path::new(&path).is_dir() {
             true => roots.pem_dir(path)?,
             false => roots.pem_file(path)?,

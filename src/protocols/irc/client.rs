@@ -7,13 +7,13 @@ use std::ops::Deref;
 
 use futures::FutureExt;
 
-use super::{Event, IrcCodec, IrcError, Sender, Settings, Text, Whois};
+use super::{Event, IrcCodec, IrcError, IrcSender, Settings, Text, Whois};
 use crate::failure::Failure;
 use crate::stream::{Connection, Framed};
 use crate::transport::ConnectionError;
 
-/// An IRC client for async code, over any connection: a smart pointer to its [`Sender`], so it has
-/// the commands as methods.
+/// An IRC client for async code, over any connection: a smart pointer to its [`IrcSender`], so it
+/// has the commands as methods.
 ///
 /// The client answers the server only while one of its async methods is awaited, so a program keeps
 /// awaiting [`next_event`](Self::next_event): a client that is not awaited does not see the answer
@@ -52,7 +52,7 @@ use crate::transport::ConnectionError;
 #[doc(alias = "IRCClient")]
 pub struct Client {
     framed: Framed<IrcCodec>,
-    sender: Sender,
+    sender: IrcSender,
     /// The events that came while the client waited for another result.
     events: VecDeque<Event>,
     /// The result, when the connection is over.
@@ -69,7 +69,7 @@ impl Client {
     /// with the reason for which the connection broke, or with [`IrcError::QueueFull`] when more
     /// than 4096 events come before the result.
     pub async fn connect(conn: Connection, settings: Settings) -> Result<Self, Failure> {
-        let sender = Sender::new(settings);
+        let sender = IrcSender::new(settings);
         sender.attach(conn.transport());
         let mut client = Self {
             framed: conn.framed(IrcCodec::new()),
@@ -89,7 +89,7 @@ impl Client {
     }
 
     /// Waits for the next event. Returns `None` when the connection has ended after
-    /// [`quit`](Sender::quit).
+    /// [`quit`](IrcSender::quit).
     ///
     /// # Errors
     ///
@@ -116,8 +116,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Fails with [`IrcError::NoSuchNick`], with an error of the command (see [`Sender`]), and as
-    /// [`connect`](Self::connect) does.
+    /// Fails with [`IrcError::NoSuchNick`], with an error of the command (see [`IrcSender`]), and
+    /// as [`connect`](Self::connect) does.
     ///
     /// # Cancel safety
     ///
@@ -133,12 +133,12 @@ impl Client {
         }
     }
 
-    /// Quits as [`Sender::quit`] does, and waits until the connection is closed. Events until then
-    /// are dropped.
+    /// Quits as [`IrcSender::quit`] does, and waits until the connection is closed. Events until
+    /// then are dropped.
     ///
     /// # Errors
     ///
-    /// As for [`Sender::quit`]; and fails when the connection breaks before its end.
+    /// As for [`IrcSender::quit`]; and fails when the connection breaks before its end.
     pub async fn close(mut self, reason: impl AsRef<[u8]>) -> Result<(), Failure> {
         self.sender.quit(reason)?;
         while self.next_event().await?.is_some() {}
@@ -146,7 +146,7 @@ impl Client {
     }
 
     /// Returns the client's handle, for other code to send commands.
-    pub fn sender(&self) -> Sender {
+    pub fn sender(&self) -> IrcSender {
         self.sender.clone()
     }
 
@@ -212,9 +212,9 @@ fn bad_message(error: &io::Error) -> Option<IrcError> {
 }
 
 impl Deref for Client {
-    type Target = Sender;
+    type Target = IrcSender;
 
-    fn deref(&self) -> &Sender {
+    fn deref(&self) -> &IrcSender {
         &self.sender
     }
 }

@@ -118,7 +118,7 @@ pub enum Event {
         nick: Text,
     },
     /// A channel's topic: after a change, after the client has joined, or as the answer to
-    /// [`ask_topic`](super::Sender::ask_topic).
+    /// [`ask_topic`](super::IrcSender::ask_topic).
     #[doc(alias = "topicUpdated")]
     TopicUpdated {
         /// The user who has changed the topic; otherwise the server.
@@ -150,7 +150,7 @@ pub enum Event {
         channel: Text,
     },
     /// The names of a channel's members: after the client has joined, or as the answer to
-    /// [`names`](super::Sender::names).
+    /// [`names`](super::IrcSender::names).
     Names {
         /// The channel.
         channel: Text,
@@ -186,8 +186,8 @@ pub enum Event {
         /// The modes of channels.
         channel_modes: Text,
     },
-    /// Features and limits of the server (reply 005); [`Sender::support`](super::Sender::support)
-    /// returns those of all replies.
+    /// Features and limits of the server (reply 005);
+    /// [`IrcSender::support`](super::IrcSender::support) returns those of all replies.
     Isupport {
         /// The tokens of this reply.
         tokens: Vec<Text>,
@@ -209,7 +209,7 @@ pub enum Event {
         /// The server's text.
         text: Text,
     },
-    /// The answer to a [`ping`](super::Sender::ping).
+    /// The answer to a [`ping`](super::IrcSender::ping).
     Pong {
         /// The user who answers.
         user: Prefix,
@@ -255,7 +255,7 @@ pub enum Event {
     Other(Message),
 }
 
-/// The server's answer to [`Sender::whois`](super::Sender::whois) about a user.
+/// The server's answer to [`IrcSender::whois`](super::IrcSender::whois) about a user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Whois {

@@ -6,7 +6,7 @@
 //! [`IrcClient`] makes a protocol of it, for
 //! [`ClientService`](crate::services::ClientService) and everything else that takes a protocol. A
 //! [`Client`] is for async code: [`Client::next_event`] returns each [`Event`]. Both send commands
-//! through a [`Sender`], which any code on the reactor's thread may keep.
+//! through an [`IrcSender`], which any code on the reactor's thread may keep.
 //!
 //! The library registers the client at the server (nickname, user, password, capabilities), answers
 //! `PING` and CTCP queries, closes the connection of a server that does not answer, splits long
@@ -18,8 +18,8 @@
 //! 1. A line that is not a message is reported ([`Event::BadMessage`]) and does not end the
 //!    connection; text that is not UTF-8 is kept ([`Text`]).
 //! 2. A parameter cannot add a line: a command fails if a parameter contains the end of a line. In
-//!    [`say`](Sender::say), [`msg`](Sender::msg), [`notice`](Sender::notice) and
-//!    [`describe`](Sender::describe) each line of the text becomes a message.
+//!    [`say`](IrcSender::say), [`msg`](IrcSender::msg), [`notice`](IrcSender::notice) and
+//!    [`describe`](IrcSender::describe) each line of the text becomes a message.
 //! 3. Of the names of channel members, of the message of the day, and of the channels of a
 //!    [`Whois`], at most 4 MiB each are stored; more is dropped. CTCP queries are answered four
 //!    times at once, then once in four seconds; others get no answer.
@@ -95,7 +95,7 @@ pub use self::event::{Event, Whois};
 pub use self::message::{Message, Prefix};
 pub use self::modes::Mode;
 pub use self::protocol::{Irc, IrcProtocol};
-pub use self::sender::Sender;
+pub use self::sender::IrcSender;
 pub use self::settings::Settings;
 pub use self::support::{ChannelModes, Support};
 pub use self::text::{CaseMapping, Text};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::time::Duration;
 
-use super::{Event, IrcError, Message, Mode, Prefix, Sender, Text};
+use super::{Event, IrcError, IrcSender, Message, Mode, Prefix, Text};
 use crate::clock::DelayedCall;
 use crate::failure::Failure;
 use crate::protocol::Context;
@@ -153,8 +153,8 @@ pub trait IrcProtocol: Sized + 'static {
     }
 
     /// Called with the topic of a channel: after a change, when the client has joined, and as the
-    /// answer to [`ask_topic`](Sender::ask_topic). The topic may be empty. `user` is the user who
-    /// has changed the topic; otherwise the server.
+    /// answer to [`ask_topic`](IrcSender::ask_topic). The topic may be empty. `user` is the user
+    /// who has changed the topic; otherwise the server.
     #[doc(alias = "topicUpdated")]
     fn topic_updated(
         &mut self,
@@ -187,7 +187,7 @@ pub trait IrcProtocol: Sized + 'static {
     }
 
     /// Called with the members of a channel, with the marks of their ranks: when the client has
-    /// joined, and as the answer to [`names`](Sender::names).
+    /// joined, and as the answer to [`names`](IrcSender::names).
     #[doc(alias = "irc_RPL_NAMREPLY")]
     fn names(&mut self, irc: &mut Irc<'_, Self>, channel: &Text, names: &[Text]) {
         let _ = (irc, channel, names);
@@ -223,8 +223,8 @@ pub trait IrcProtocol: Sized + 'static {
         let _ = (irc, server, version, user_modes, channel_modes);
     }
 
-    /// Called with features and limits of the server (reply 005); [`Sender::support`] returns those
-    /// of all replies.
+    /// Called with features and limits of the server (reply 005); [`IrcSender::support`] returns
+    /// those of all replies.
     fn isupport(&mut self, irc: &mut Irc<'_, Self>, tokens: &[Text]) {
         let _ = (irc, tokens);
     }
@@ -241,7 +241,7 @@ pub trait IrcProtocol: Sized + 'static {
         let _ = (irc, reply, count, text);
     }
 
-    /// Called with the answer to a [`ping`](Sender::ping), and the time that it took.
+    /// Called with the answer to a [`ping`](IrcSender::ping), and the time that it took.
     fn pong(&mut self, irc: &mut Irc<'_, Self>, user: &Prefix, delay: Duration) {
         let _ = (irc, user, delay);
     }
@@ -366,20 +366,20 @@ pub(super) fn deliver<P: IrcProtocol>(protocol: &mut P, irc: &mut Irc<'_, P>, ev
     }
 }
 
-/// The connection of an [`IrcProtocol`], as its hooks get it: a smart pointer to its [`Sender`], so
-/// it has the commands as methods.
+/// The connection of an [`IrcProtocol`], as its hooks get it: a smart pointer to its [`IrcSender`],
+/// so it has the commands as methods.
 pub struct Irc<'a, P: 'static> {
     cx: &'a Context<'a, P>,
-    sender: &'a Sender,
+    sender: &'a IrcSender,
 }
 
 impl<'a, P: 'static> Irc<'a, P> {
-    pub(super) fn new(cx: &'a Context<'a, P>, sender: &'a Sender) -> Self {
+    pub(super) fn new(cx: &'a Context<'a, P>, sender: &'a IrcSender) -> Self {
         Self { cx, sender }
     }
 
     /// Returns the client's handle, which can be kept after the hook.
-    pub fn sender(&self) -> Sender {
+    pub fn sender(&self) -> IrcSender {
         self.sender.clone()
     }
 
@@ -404,9 +404,9 @@ impl<'a, P: 'static> Irc<'a, P> {
 }
 
 impl<P: 'static> Deref for Irc<'_, P> {
-    type Target = Sender;
+    type Target = IrcSender;
 
-    fn deref(&self) -> &Sender {
+    fn deref(&self) -> &IrcSender {
         self.sender
     }
 }

@@ -1,4 +1,4 @@
-//! The commands of a client: [`Sender`].
+//! The commands of a client: [`IrcSender`].
 //!
 //! # Invariants
 //!
@@ -64,7 +64,7 @@ use crate::transport::Transport;
 /// # Ok::<(), IrcError>(())
 /// ```
 #[derive(Clone)]
-pub struct Sender(Rc<Shared>);
+pub struct IrcSender(Rc<Shared>);
 
 struct Shared {
     session: RefCell<Session>,
@@ -75,12 +75,12 @@ struct Shared {
     waiting: RefCell<Vec<(Text, Resolver<Whois>)>>,
 }
 
-impl Sender {
+impl IrcSender {
     /// Sends any message.
     ///
     /// # Errors
     ///
-    /// See [`Sender`].
+    /// See [`IrcSender`].
     #[doc(alias("sendLine", "sendMessage", "sendCommand"))]
     pub fn send(&self, message: &Message) -> Result<(), IrcError> {
         self.act(|session, now| session.send(message, now))
@@ -90,7 +90,7 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// See [`Sender`].
+    /// See [`IrcSender`].
     pub fn join(&self, channel: impl AsRef<[u8]>) -> Result<(), IrcError> {
         let channels = channel.as_ref().split(|byte| *byte == b',');
         let channels = channels.map(|name| self.channel(name).into_bytes());
@@ -102,7 +102,7 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// See [`Sender`].
+    /// See [`IrcSender`].
     pub fn join_with_key(
         &self,
         channel: impl AsRef<[u8]>,
@@ -118,7 +118,7 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// See [`Sender`].
+    /// See [`IrcSender`].
     #[doc(alias = "part")]
     pub fn leave(
         &self,
@@ -132,7 +132,7 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// See [`Sender`].
+    /// See [`IrcSender`].
     pub fn kick(
         &self,
         channel: impl AsRef<[u8]>,
@@ -147,7 +147,7 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// See [`Sender`].
+    /// See [`IrcSender`].
     pub fn invite(
         &self,
         nick: impl AsRef<[u8]>,
@@ -161,7 +161,7 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// See [`Sender`].
+    /// See [`IrcSender`].
     pub fn topic(
         &self,
         channel: impl AsRef<[u8]>,
@@ -175,7 +175,7 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// See [`Sender`].
+    /// See [`IrcSender`].
     pub fn ask_topic(&self, channel: impl AsRef<[u8]>) -> Result<(), IrcError> {
         self.command("TOPIC", [self.channel(channel.as_ref())])
     }
@@ -184,7 +184,7 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// See [`Sender`].
+    /// See [`IrcSender`].
     pub fn names(&self, channel: impl AsRef<[u8]>) -> Result<(), IrcError> {
         self.command("NAMES", [self.channel(channel.as_ref())])
     }
@@ -195,7 +195,7 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// See [`Sender`].
+    /// See [`IrcSender`].
     pub fn mode<T: AsRef<[u8]>>(
         &self,
         target: impl AsRef<[u8]>,
@@ -212,7 +212,7 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// See [`Sender`].
+    /// See [`IrcSender`].
     pub fn say(&self, channel: impl AsRef<[u8]>, text: impl AsRef<[u8]>) -> Result<(), IrcError> {
         self.msg(self.channel(channel.as_ref()), text)
     }
@@ -226,7 +226,7 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// See [`Sender`].
+    /// See [`IrcSender`].
     pub fn msg(&self, target: impl AsRef<[u8]>, text: impl AsRef<[u8]>) -> Result<(), IrcError> {
         let (target, text) = (target.as_ref(), text.as_ref());
         self.act(|session, now| session.say("PRIVMSG", target, text, now))
@@ -236,7 +236,7 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// See [`Sender`].
+    /// See [`IrcSender`].
     pub fn notice(&self, target: impl AsRef<[u8]>, text: impl AsRef<[u8]>) -> Result<(), IrcError> {
         let (target, text) = (target.as_ref(), text.as_ref());
         self.act(|session, now| session.say("NOTICE", target, text, now))
@@ -246,7 +246,7 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// See [`Sender`].
+    /// See [`IrcSender`].
     #[doc(alias = "me")]
     pub fn describe(
         &self,
@@ -261,7 +261,7 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// See [`Sender`].
+    /// See [`IrcSender`].
     #[doc(alias = "ctcpMakeQuery")]
     pub fn ctcp_query(
         &self,
@@ -277,7 +277,7 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// See [`Sender`].
+    /// See [`IrcSender`].
     #[doc(alias = "ctcpMakeReply")]
     pub fn ctcp_reply(
         &self,
@@ -294,7 +294,7 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// See [`Sender`].
+    /// See [`IrcSender`].
     pub fn ping(&self, user: impl AsRef<[u8]>) -> Result<(), IrcError> {
         let user = user.as_ref();
         self.act(|session, now| session.ping(user, now))
@@ -305,7 +305,7 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// See [`Sender`].
+    /// See [`IrcSender`].
     #[doc(alias = "setNick")]
     pub fn set_nick(&self, nick: impl Into<Text>) -> Result<(), IrcError> {
         let nick = nick.into();
@@ -316,7 +316,7 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// See [`Sender`].
+    /// See [`IrcSender`].
     pub fn away(&self, text: impl AsRef<[u8]>) -> Result<(), IrcError> {
         self.command("AWAY", [Text::from(text.as_ref())])
     }
@@ -325,7 +325,7 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// See [`Sender`].
+    /// See [`IrcSender`].
     pub fn back(&self) -> Result<(), IrcError> {
         self.command("AWAY", [])
     }
@@ -337,7 +337,7 @@ impl Sender {
     /// # Errors
     ///
     /// The Deferred fails with [`IrcError::NoSuchNick`], with the reason of the connection's end
-    /// when that comes first, or with an error of a command (see [`Sender`]).
+    /// when that comes first, or with an error of a command (see [`IrcSender`]).
     #[track_caller]
     pub fn whois(&self, nick: impl Into<Text>) -> Deferred<Whois> {
         let nick = nick.into();
@@ -359,7 +359,7 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// See [`Sender`].
+    /// See [`IrcSender`].
     pub fn quit(&self, reason: impl AsRef<[u8]>) -> Result<(), IrcError> {
         let reason = reason.as_ref();
         self.act(|session, now| session.quit(reason, now))
@@ -444,7 +444,7 @@ impl Sender {
 }
 
 /// For the two interfaces of a client.
-impl Sender {
+impl IrcSender {
     pub(super) fn new(settings: Settings) -> Self {
         Self(Rc::new(Shared {
             session: RefCell::new(Session::new(settings.clone())),
@@ -604,10 +604,10 @@ impl Sender {
     }
 }
 
-impl fmt::Debug for Sender {
+impl fmt::Debug for IrcSender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let session = self.0.session.borrow();
-        f.debug_struct("Sender")
+        f.debug_struct("IrcSender")
             .field("nick", session.nick())
             .field("is_signed_on", &session.is_signed_on())
             .finish_non_exhaustive()

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::protocol::deliver;
-use super::{Irc, IrcCodec, IrcError, IrcProtocol, Message, Sender, Settings};
+use super::{Irc, IrcCodec, IrcError, IrcProtocol, IrcSender, Message, Settings};
 use crate::failure::Failure;
 use crate::framing::Rejected;
 use crate::protocol::{Context, Nested};
@@ -41,7 +41,7 @@ use crate::transport::Transport;
 /// ```
 pub struct IrcClient<P: 'static> {
     inner: Nested<P, Transport>,
-    sender: Sender,
+    sender: IrcSender,
     codec: IrcCodec,
 }
 
@@ -50,7 +50,7 @@ impl<P: IrcProtocol> IrcClient<P> {
     pub fn new(protocol: P, settings: Settings) -> Self {
         Self {
             inner: Nested::new(protocol),
-            sender: Sender::new(settings),
+            sender: IrcSender::new(settings),
             codec: IrcCodec::new(),
         }
     }
@@ -61,7 +61,7 @@ impl<P: IrcProtocol> IrcClient<P> {
     }
 
     /// Returns the client's handle, for other code to send commands.
-    pub fn sender(&self) -> Sender {
+    pub fn sender(&self) -> IrcSender {
         self.sender.clone()
     }
 

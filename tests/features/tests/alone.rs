@@ -221,7 +221,7 @@ fn tls_encrypts_a_connection() -> Result<(), Failure> {
 
     const PEM: &str = include_str!("localhost.pem");
     let server = ServerConfig::new(Identity::from_pem(PEM)?);
-    let client = ClientConfig::new().roots(Roots::none().pem(PEM)?);
+    let client = ClientConfig::new().roots(Roots::empty().pem(PEM)?);
     torsade::run(async |reactor| {
         let endpoint = ServerEndpoint::parse("127.0.0.1:0")?.tls(server);
         let port = reactor.listen(endpoint, |_peer| Echo)?;

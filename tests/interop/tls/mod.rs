@@ -138,7 +138,7 @@ async fn describe(mut conn: Connection) -> Result<(), Failure> {
             tls.cipher_suite,
             String::from_utf8_lossy(&alpn),
             tls.server_name.unwrap_or_default(),
-            tls.resumed,
+            tls.is_resumed,
             tls.peer_certificates.len(),
         );
         if conn.write_all(said.as_bytes()).await.is_err() || line == "bye" {

@@ -225,7 +225,7 @@ fn our_client_resumes_sessions_of_openssl() {
                 let mut conn = server.connect(&reactor, &client).await?;
                 reversed(&mut conn).await?;
                 let tls = conn.transport().tls().unwrap();
-                assert_eq!(tls.resumed, round > 0, "{args:?} {round}");
+                assert_eq!(tls.is_resumed, round > 0, "{args:?} {round}");
             }
             server.end().await?;
         }

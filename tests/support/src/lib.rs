@@ -376,7 +376,7 @@ pub fn expect_reports(reactor: &Reactor) -> Rc<RefCell<Vec<Report>>> {
             testing::take_reports(&reactor);
         }
     });
-    testing::expect_failures(reactor);
+    testing::expect_panics(reactor);
     reports
 }
 
@@ -439,6 +439,6 @@ pub fn use_tls(reactor: &Reactor) {
     });
     let server = torsade::tls::ServerConfig::new(torsade::tls::Identity::from_pem(pem).unwrap());
     let client =
-        torsade::tls::ClientConfig::new().roots(torsade::tls::Roots::none().pem(pem).unwrap());
+        torsade::tls::ClientConfig::new().roots(torsade::tls::Roots::empty().pem(pem).unwrap());
     testing::use_tls(reactor, server, client.server_name("localhost"));
 }

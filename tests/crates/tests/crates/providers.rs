@@ -22,7 +22,7 @@ on_both! {
                 let line = conn.read_line(80).await?;
                 Ok(conn.write_all(&line.unwrap_or_default()).await?)
             })?;
-            let roots = Roots::none().pem(&certificate)?;
+            let roots = Roots::empty().pem(&certificate)?;
             let client = ClientConfig::new().roots(roots).provider(client);
             let endpoint = ClientEndpoint::new(port.local_addr());
             let endpoint = endpoint.tls(client.server_name("localhost"));
