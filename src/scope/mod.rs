@@ -191,7 +191,8 @@ impl ScopeBuilder {
         }
     }
 
-    /// Ends the scope with [`TimedOut`] if it takes longer than `limit`, counted from now.
+    /// Ends the scope with [`TimedOut`] if it takes longer than `limit`, counted from now, and with
+    /// [`ClockStopped`](crate::clock::ClockStopped) when the clock stops before that.
     #[doc(alias("move_on_after", "fail_after"))]
     #[track_caller]
     pub fn deadline(mut self, clock: &impl Clock, limit: Duration) -> Self {
@@ -529,9 +530,11 @@ impl Running<'_> {
             let limit = *limit;
             if self.scope.is_cancelled() {
                 self.deadline = None;
-            } else if Pin::new(sleep).poll(cx).is_ready() {
+            } else if let Poll::Ready(slept) = Pin::new(sleep).poll(cx) {
                 self.deadline = None;
-                self.fail(Failure::at(TimedOut(limit), self.location), self.location);
+                let timed_out = || Failure::at(TimedOut(limit), self.location);
+                let failure = slept.err().unwrap_or_else(timed_out);
+                self.fail(failure, self.location);
             }
         }
     }

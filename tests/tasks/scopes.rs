@@ -2,14 +2,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{pending, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use futures::FutureExt;
-use support::{Log, MS, expect_reports, some_turns};
-use torsade::clock::TimedOut;
+use support::{Log, MS, expect_reports, poll_once, some_turns};
+use torsade::clock::{ClockStopped, TimedOut, VirtualClock};
 use torsade::scope::{JoinSet, ScopeBuilder, cancel_within, scope, shield};
 use torsade::task::TaskLocal;
 use torsade::{Cancelled, Clock, Deferred, Failure, defer, spawn, yield_now};
@@ -158,6 +159,19 @@ on_both! {
         assert_eq!(late.unwrap_err().trap::<TimedOut>()?.0, MS * 5);
         assert_eq!(log.take(), ["child dropped"]);
         assert!(reactor.now() - start < Duration::from_secs(60));
+    }
+
+    async fn a_scope_whose_deadline_cannot_come_any_more_fails_with_that(_reactor) {
+        let clock = VirtualClock::new();
+        let mut scope = pin!(
+            ScopeBuilder::new()
+                .deadline(&clock, MS * 5)
+                .run(async |_| Ok(pending::<()>().await))
+        );
+        assert!(poll_once(&mut scope).await.is_pending());
+        drop(clock);
+        let failure = scope.await.unwrap_err();
+        assert!(is_error!(failure, ClockStopped), "{failure:?}");
     }
 
     async fn a_deadline_that_does_not_come_changes_nothing(reactor) {
