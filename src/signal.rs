@@ -266,7 +266,7 @@ impl fmt::Debug for SignalSet {
 #[non_exhaustive]
 pub enum SignalError {
     /// SIGKILL and SIGSTOP cannot be listened to: the kernel acts and calls no handler.
-    Unstoppable {
+    NotCatchable {
         /// The signal that was to be listened to.
         signal: Signal,
     },
@@ -295,7 +295,7 @@ pub enum SignalError {
 
 errors! {
     enum SignalError {
-        Unstoppable { signal }: "{signal} cannot be listened to: the kernel calls no handler for it";
+        NotCatchable { signal }: "{signal} cannot be listened to: the kernel calls no handler for it";
         Fault { signal }:
             "{signal} cannot be listened to: a program cannot continue to the event loop after it";
         Reserved { signal }: "{signal} cannot be listened to: the C library reserves it";

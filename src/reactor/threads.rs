@@ -131,7 +131,7 @@ impl ThreadPool {
     /// # Errors
     ///
     /// Fails as [`Reactor::spawn_blocking`] does; with [`PoolError::Closed`] when the pool has been
-    /// stopped; with [`PoolError::Full`] when its queue is full; and with [`PoolError::NeverBegun`]
+    /// stopped; with [`PoolError::Full`] when its queue is full; and with [`PoolError::NotStarted`]
     /// when the pool was stopped before a thread began `f`.
     ///
     /// # Examples
@@ -280,7 +280,7 @@ impl Inner {
                 continue;
             }
             reported.push(location);
-            let failure = Failure::at(PoolError::NeverBegun, location);
+            let failure = Failure::at(PoolError::NotStarted, location);
             report::deliver(Origin::Thread, failure, location);
         }
     }
@@ -474,7 +474,7 @@ impl<T: Send + 'static> ResultSender<T> {
 impl<T: Send + 'static> Drop for ResultSender<T> {
     fn drop(&mut self) {
         if !self.is_sent {
-            self.send(Err(Failure::at(PoolError::NeverBegun, self.location)));
+            self.send(Err(Failure::at(PoolError::NotStarted, self.location)));
         }
     }
 }

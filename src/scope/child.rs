@@ -39,7 +39,7 @@ use crate::task::{self, Locals, TaskInfo, Wait, own_waker};
 ///     Ok(())
 /// });
 /// ```
-pub struct Child<'env, T>(Rc<ChildSlot<T>>, std::marker::PhantomData<&'env ()>);
+pub struct ScopedTask<'env, T>(Rc<ChildSlot<T>>, std::marker::PhantomData<&'env ()>);
 
 /// The slot for the result of a child.
 struct ChildSlot<T> {
@@ -49,14 +49,14 @@ struct ChildSlot<T> {
     is_done: Cell<bool>,
 }
 
-impl<T> Child<'_, T> {
+impl<T> ScopedTask<'_, T> {
     /// Returns whether the child has ended: is ready, has panicked, or was dropped.
     pub fn is_finished(&self) -> bool {
         self.0.is_done.get()
     }
 }
 
-impl<T> Future for Child<'_, T> {
+impl<T> Future for ScopedTask<'_, T> {
     type Output = Result<T, Failure>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -70,14 +70,14 @@ impl<T> Future for Child<'_, T> {
     }
 }
 
-impl<T> fmt::Debug for Child<'_, T> {
+impl<T> fmt::Debug for ScopedTask<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = if self.is_finished() {
             "finished"
         } else {
             "running"
         };
-        write!(f, "Child({state}, spawned at {})", self.0.location)
+        write!(f, "ScopedTask({state}, spawned at {})", self.0.location)
     }
 }
 
@@ -152,7 +152,7 @@ impl<'env> ChildTask<'env> {
         future: impl Future<Output = Result<T, Failure>> + 'env,
         is_shielded: bool,
         location: &'static Location<'static>,
-    ) -> (Self, Child<'env, T>) {
+    ) -> (Self, ScopedTask<'env, T>) {
         let slot = Rc::new(ChildSlot {
             result: Cell::new(None),
             waker: Cell::new(None),
@@ -176,7 +176,7 @@ impl<'env> ChildTask<'env> {
             info: has_info.then(|| TaskInfo::of_a_child(location, locals)),
             location,
         };
-        (task, Child(slot, std::marker::PhantomData))
+        (task, ScopedTask(slot, std::marker::PhantomData))
     }
 
     pub(super) fn number(&self) -> u64 {

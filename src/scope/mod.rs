@@ -66,8 +66,8 @@ use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, Stream};
 
-pub use self::child::Child;
 use self::child::ChildTask;
+pub use self::child::ScopedTask;
 pub use self::join_set::JoinSet;
 pub use self::shield::{cancel_within, shield};
 use crate::clock::{Clock, Sleep, TimedOut};
@@ -279,7 +279,7 @@ impl<'env> Scope<'env> {
     pub fn spawn<T: 'env>(
         &self,
         future: impl Future<Output = Result<T, Failure>> + 'env,
-    ) -> Child<'env, T> {
+    ) -> ScopedTask<'env, T> {
         self.add(future, false)
     }
 
@@ -290,7 +290,7 @@ impl<'env> Scope<'env> {
     pub fn spawn_shielded<T: 'env>(
         &self,
         future: impl Future<Output = Result<T, Failure>> + 'env,
-    ) -> Child<'env, T> {
+    ) -> ScopedTask<'env, T> {
         self.add(future, true)
     }
 
@@ -337,7 +337,7 @@ impl<'env> Scope<'env> {
         &self,
         future: impl Future<Output = Result<T, Failure>> + 'env,
         is_shielded: bool,
-    ) -> Child<'env, T> {
+    ) -> ScopedTask<'env, T> {
         let location = Location::caller();
         let number = self.0.next_child.replace(self.0.next_child.get() + 1);
         let (task, child) = ChildTask::new(number, future, is_shielded, location);

@@ -181,7 +181,7 @@ impl Signal {
 fn check(signals: SignalSet, location: &'static Location<'static>) -> Result<(), Failure> {
     let problem = signals.iter().find_map(|signal| {
         if UNSTOPPABLE.contains(&signal) {
-            Some(SignalError::Unstoppable { signal })
+            Some(SignalError::NotCatchable { signal })
         } else if FAULTS.contains(&signal) {
             Some(SignalError::Fault { signal })
         } else if signal.is_reserved() {

@@ -93,8 +93,8 @@ impl<T: 'static> TaskLocal<T> {
     /// tasks it spawns.
     ///
     /// Scopes can be nested; the innermost value is visible.
-    pub fn scope<F: Future>(&'static self, value: T, future: F) -> Scoped<F> {
-        Scoped {
+    pub fn scope<F: Future>(&'static self, value: T, future: F) -> TaskLocalFuture<F> {
+        TaskLocalFuture {
             future: Some(future),
             key: self.key(),
             value: (self.wrap)(value),
@@ -350,7 +350,7 @@ pin_project! {
     /// The future of [`TaskLocal::scope`]: the value is set while it is polled and while it is
     /// dropped.
     #[must_use = "futures do nothing unless awaited"]
-    pub struct Scoped<F> {
+    pub struct TaskLocalFuture<F> {
         // `None` once it was dropped, with the value still set.
         #[pin]
         future: Option<F>,
@@ -360,7 +360,7 @@ pin_project! {
         locals: Locals,
     }
 
-    impl<F> PinnedDrop for Scoped<F> {
+    impl<F> PinnedDrop for TaskLocalFuture<F> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
             let _set = set_around(this.locals, *this.key, this.value);
@@ -369,7 +369,7 @@ pin_project! {
     }
 }
 
-impl<F: Future> Future for Scoped<F> {
+impl<F: Future> Future for TaskLocalFuture<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
@@ -393,9 +393,9 @@ fn set_around(locals: &mut Locals, key: usize, value: &Value) -> Set {
     locals.clone().set()
 }
 
-impl<F> fmt::Debug for Scoped<F> {
+impl<F> fmt::Debug for TaskLocalFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Scoped")
+        f.write_str("TaskLocalFuture")
     }
 }
 

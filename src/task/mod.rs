@@ -94,7 +94,7 @@ use self::inbox::Shell;
 pub(crate) use self::inbox::{Caller, Inbox, Message};
 pub use self::info::current;
 pub(crate) use self::info::{TaskInfo, Wait, awaited, current_info, note_wait};
-pub use self::locals::{Locals, Scoped, SharedLocals, TaskLocal, carry, carry_with};
+pub use self::locals::{Locals, SharedLocals, TaskLocal, TaskLocalFuture, carry, carry_with};
 pub(crate) use self::remote_call::RemoteCall;
 use self::root::Outcome;
 /// A wrapper that is [`Send`] whatever it holds, and panics if it is used on another thread than

@@ -55,7 +55,7 @@ pub enum PoolError {
     /// The system refused to start a thread, and the pool has no other thread.
     NoThread,
     /// The pool was stopped before the work began.
-    NeverBegun,
+    NotStarted,
 }
 
 errors! {
@@ -63,7 +63,7 @@ errors! {
         Closed: "the thread pool has been stopped";
         Full { limit }: "the thread pool's queue is full: {limit} calls are queued";
         NoThread: "the system refused a thread to the thread pool";
-        NeverBegun: "the thread pool was stopped before the work began";
+        NotStarted: "the thread pool was stopped before the work began";
     }
 }
 

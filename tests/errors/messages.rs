@@ -306,7 +306,7 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
         IrcError::ServerClosed = IrcError::ServerClosed { text: WHY.into() };
         IrcError::RegistrationTimedOut = IrcError::RegistrationTimedOut { limit: MS };
         IrcError::PongMissing = IrcError::PongMissing { limit: MS };
-        PoolError::NeverBegun;
+        PoolError::NotStarted;
         LockError::NoPermits;
         DeferredError::NoReactor;
         DeferredError::Empty;
@@ -348,7 +348,7 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
         SignalError::Reserved = SignalError::Reserved { signal: Signal::SEGV };
         SignalError::UnknownName = "SIGNOT".parse::<Signal>().unwrap_err();
         SignalError::UnknownNumber = Signal::from_number(-1).unwrap_err();
-        SignalError::Unstoppable = testing_failure(async |reactor| reactor.signals([Signal::KILL]).map(drop));
+        SignalError::NotCatchable = testing_failure(async |reactor| reactor.signals([Signal::KILL]).map(drop));
         DeferredError::WaitsForItself;
         LockError::WatchEnded;
         ReactorError::WouldDeadlock;

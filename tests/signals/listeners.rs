@@ -125,9 +125,9 @@ on_both! {
     async fn signals_that_cannot_wait_for_a_loop_are_refused(reactor) {
         let _alone = alone();
         for (signal, is_expected, text) in [
-            (Signal::KILL, (|e| matches!(e, SignalError::Unstoppable { .. })) as fn(&SignalError) -> bool, "SIGKILL cannot be listened to: the kernel calls no handler for it"),
+            (Signal::KILL, (|e| matches!(e, SignalError::NotCatchable { .. })) as fn(&SignalError) -> bool, "SIGKILL cannot be listened to: the kernel calls no handler for it"),
             #[cfg(unix)]
-            (Signal::STOP, |e| *e == (SignalError::Unstoppable { signal: Signal::STOP }), "SIGSTOP cannot be listened to: the kernel calls no handler for it"),
+            (Signal::STOP, |e| *e == (SignalError::NotCatchable { signal: Signal::STOP }), "SIGSTOP cannot be listened to: the kernel calls no handler for it"),
             (Signal::SEGV, |e| matches!(e, SignalError::Fault { .. }), "SIGSEGV cannot be listened to: a program cannot continue to the event loop after it"),
             #[cfg(unix)]
             (Signal::BUS, |e| matches!(e, SignalError::Fault { .. }), "SIGBUS cannot be listened to: a program cannot continue to the event loop after it"),

@@ -135,7 +135,7 @@ fn the_end_of_a_reactor_reports_the_work_that_still_runs() {
         still,
         "the work was still running on its thread when the reactor ended"
     );
-    let never = Failure::new(PoolError::NeverBegun).to_string();
+    let never = Failure::new(PoolError::NotStarted).to_string();
     assert_eq!(never, "the thread pool was stopped before the work began");
     assert_eq!(
         PoolError::Full { limit: 3 }.to_string(),

@@ -211,7 +211,7 @@ on_both! {
         let left = pool.stop(Duration::ZERO);
         assert_eq!((left.running.len(), left.dropped.len()), (1, 1));
         assert!(left.running[0].file().ends_with("threads.rs"));
-        assert_failure!(queued.await.unwrap_err(), PoolError::NeverBegun);
+        assert_failure!(queued.await.unwrap_err(), PoolError::NotStarted);
         let late = pool.spawn_blocking(&reactor, || Ok(()));
         assert_eq!(late.await.unwrap_err().trap::<PoolError>()?, &PoolError::Closed);
         drop(release);
@@ -390,7 +390,7 @@ on_both_by_hand! {
         let reports = reports.borrow();
         let observed: Vec<_> = reports.iter().map(|report| (
             matches!(report.failure().downcast_ref(), Some(ReactorError::StillRunning)),
-            matches!(report.failure().downcast_ref(), Some(PoolError::NeverBegun)),
+            matches!(report.failure().downcast_ref(), Some(PoolError::NotStarted)),
             report.location().file(),
         )).collect();
         assert_eq!(observed, [(true, false, file!()), (false, true, file!())]);
@@ -428,7 +428,7 @@ on_both_by_hand! {
         let count = |which: fn(&Failure) -> bool| {
             reports.iter().filter(|report| which(report.failure())).count()
         };
-        assert_eq!(count(|end| matches!(end.downcast_ref(), Some(PoolError::NeverBegun))), 1);
+        assert_eq!(count(|end| matches!(end.downcast_ref(), Some(PoolError::NotStarted))), 1);
         assert_eq!(count(|end| matches!(end.downcast_ref(), Some(ReactorError::StillRunning))), 1);
         assert_eq!(reports.len(), 2);
         drop(release);
