@@ -165,6 +165,10 @@ pub(super) struct Config of Agent, |agent| Rc::make_mut(&mut agent.config);
 
     /// Sets a function that decides whether a redirect is followed, given the URL of the request
     /// and the target. When it returns `false`, the redirect is returned as the response.
+    ///
+    /// The target may be a URL that cannot be requested, such as one of another scheme: following it
+    /// then fails with [`HttpError::Redirect`](super::HttpError::Redirect), and so does a `Location`
+    /// that is not a URL, for which the function is not called.
     redirect_if: Rc<dyn Fn(&Uri, &Uri) -> bool> = Rc::new(|_, _| true),
         impl Fn(&Uri, &Uri) -> bool + 'static => Rc::new(redirect_if);
 
@@ -373,13 +377,12 @@ impl Host {
     /// Returns whether there may be a further connection to the server, for the next request. Until
     /// it is known whether the server speaks HTTP/2, there is at most one.
     fn can_open(&self, origin: &Origin) -> bool {
-        let is_shared = origin.http2.unwrap_or(origin.is_tls && !self.is_http1);
-        self.waiting
-            .front()
-            .is_some_and(|(_, config, _)| match is_shared {
-                true => self.open == 0,
-                false => self.open < config.connections_per_host,
-            })
+        let is_shared = !self.is_http1 && origin.http2.unwrap_or(origin.is_tls);
+        let next = self.waiting.front();
+        next.is_some_and(|(_, config, _)| match is_shared {
+            true => self.open == 0,
+            false => self.open < config.connections_per_host,
+        })
     }
 
     /// Returns the use of an open connection. Moves those that are closed to `closed`, which the

@@ -237,10 +237,10 @@ impl Config {
         };
         let target = join(&url, location.as_bytes());
         let target = target.map_err(|error| problem(format!("{location:?} is no URL: {error}")))?;
-        let to = Origin::of(&target, None).map_err(|error| problem(error.to_string()))?;
         if !(self.redirect_if)(&url, &target) {
             return Ok(false);
         }
+        let to = Origin::of(&target, None).map_err(|error| problem(error.to_string()))?;
         if count >= self.redirects {
             return Err(problem(format!("there were {count} before")));
         }

@@ -65,9 +65,9 @@ pub fn get_page(url: impl Display) -> Deferred<Bytes> {
 /// `progress` is called with the number of bytes written so far, and with the length of the body if
 /// that is known.
 ///
-/// A thread of the reactor's pool writes the bytes to a new file beside `path`, which replaces the
-/// file at `path` at the end. If the download fails or the Deferred is cancelled, the new file is
-/// removed and `path` is left as it was.
+/// Threads of the reactor's pool create a new file beside `path`, write the bytes to it, and rename
+/// it to `path` at the end. If the download fails or the Deferred is cancelled, the new file is
+/// removed and `path` is left as it was, unless a thread is renaming the file already.
 ///
 /// # Errors
 ///
@@ -278,15 +278,18 @@ impl Agent {
         Deferred::from_future(async move {
             let (_, mut body) = page.await?;
             let reactor = Reactor::current().ok_or(DeferredError::NoReactor)?;
-            let (mut written, all) = (0, body.size_hint().exact());
-            let (part, mut file) = Part::create(&path)?;
+            let (mut written, all, to) = (0, body.size_hint().exact(), path.clone());
+            let create = move || Ok(Part::create(&path)?);
+            let mut part = reactor.spawn_blocking(create).await?;
             while let Some(piece) = body.chunk().await? {
                 written += piece.len() as u64;
-                let write = move || Ok(file.write_all(&piece).map(|()| file)?);
-                file = reactor.spawn_blocking(write).await?;
+                let write = move || Ok(part.0.write_all(&piece).map(|()| part)?);
+                part = reactor.spawn_blocking(write).await?;
                 progress(written, all);
             }
-            Ok(fs::rename(&part.0, path)?)
+            // Another download may use the name as soon as the file is renamed.
+            let rename = move || Ok(fs::rename(&part.1, to).map(|()| part.1.clear())?);
+            reactor.spawn_blocking(rename).await
         })
     }
 
@@ -310,18 +313,18 @@ fn page_agent() -> Agent {
     stored.map_or_else(new, |agent| Agent::clone(&agent))
 }
 
-/// A file that is removed when this is dropped, unless it was renamed.
-struct Part(PathBuf);
+/// A new file and its path. Dropping this removes the file, unless the path is empty.
+struct Part(File, PathBuf);
 
 impl Part {
     /// Creates a file beside `path`, under a name that no other file has.
-    fn create(path: &Path) -> io::Result<(Self, File)> {
+    fn create(path: &Path) -> io::Result<Self> {
         for number in 0_u32.. {
             let mut name = path.as_os_str().to_owned();
             name.push(format!(".part{number}"));
             match File::create_new(&name) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                file => return Ok((Self(name.into()), file?)),
+                file => return Ok(Self(file?, name.into())),
             }
         }
         Err(io::ErrorKind::AlreadyExists.into())
@@ -330,7 +333,6 @@ impl Part {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        // Nothing is there after it was renamed.
-        let _ = fs::remove_file(&self.0);
+        let _ = fs::remove_file(&self.1);
     }
 }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use futures::FutureExt;
-use torsade::Cancelled;
 use torsade::http::{self, Agent, Body, HeaderValue, HttpError, Phase, Request, header};
 use torsade::net::ClientEndpoint;
+use torsade::{Cancelled, Reactor};
 
 use crate::peers::{head, ok, server};
 use support::folder::Folder;
@@ -284,6 +284,56 @@ on_both! {
         assert_eq!(std::fs::read(&path)?.len(), 100_000);
         assert_eq!(std::fs::read_dir(path.parent().unwrap())?.count(), 1);
         drop(agent);
+        port.stop().await?;
+    }
+
+    async fn a_download_uses_its_file_in_threads_only(reactor) {
+        let folder = Folder::create();
+        let path = folder.path("page");
+        let (port, url) = server(&reactor, async |_| ok("hello"))?;
+        let files = || std::fs::read_dir(path.parent().unwrap()).unwrap().count();
+        reactor.thread_pool().adjust(0, 1);
+        // Occupies the only thread.
+        let occupy = || {
+            let (open, gate) = std::sync::mpsc::channel::<()>();
+            let waits = move || Ok(drop(gate.recv()));
+            (open, Reactor::current().unwrap().spawn_blocking(waits))
+        };
+        let (open, busy) = occupy();
+        let later = std::rc::Rc::new(std::cell::Cell::new(None));
+        let note = later.clone();
+        let page = http::download_page(&url, &path, move |_, _| note.set(Some(occupy())));
+        while port.connections() == 0 {
+            torsade::yield_now().await;
+        }
+        some_turns().await;
+        assert_eq!(files(), 0);
+        drop(open);
+        busy.await?;
+        let (open, busy) = loop {
+            torsade::yield_now().await;
+            if let Some(busy) = later.take() {
+                break busy;
+            }
+        };
+        some_turns().await;
+        assert!(!path.exists() && files() == 1);
+        drop(open);
+        busy.await?;
+        page.await?;
+        assert_eq!(std::fs::read(&path)?, b"hello");
+        assert_eq!(files(), 1);
+
+        // What a cancel leaves in a thread is removed there.
+        let (open, busy) = occupy();
+        let page = http::download_page(&url, folder.path("other"), |_, _| ());
+        some_turns().await;
+        page.cancel();
+        drop(open);
+        busy.await?;
+        assert!(page.await.is_err());
+        assert_eq!(files(), 1);
+        port.lose_connections(Duration::ZERO).await?;
         port.stop().await?;
     }
 }

@@ -57,6 +57,47 @@ on_both! {
         port.stop(SECOND).await?;
     }
 
+    async fn a_handler_is_dropped_when_its_peer_goes_away(reactor) {
+        struct Count(Rc<Cell<usize>>);
+
+        impl Drop for Count {
+            fn drop(&mut self) {
+                self.0.set(self.0.get() + 1);
+            }
+        }
+
+        let (begun, dropped) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let (note, count) = (begun.clone(), dropped.clone());
+        let port = http::serve("127.0.0.1:0", async move |_request: Request<Body>| {
+            let _count = Count(count.clone());
+            note.set(note.get() + 1);
+            std::future::pending::<()>().await;
+            Ok(())
+        })?;
+        // Over HTTP/1: the whole connection, or only its writing side, ends.
+        for is_half in [false, true] {
+            let mut conn = reactor.connect_stream(port.local_addr()).await?;
+            conn.write_all(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n").await?;
+            testing::wait_until(&reactor, SECOND, || begun.get() == 1 + usize::from(is_half)).await?;
+            let (reader, writer) = conn.split();
+            drop(writer);
+            let reader = is_half.then_some(reader);
+            testing::wait_until(&reactor, SECOND, || dropped.get() == begun.get()).await?;
+            drop(reader);
+        }
+        // Over HTTP/2: one request, and then the connection.
+        let agent = Agent::new().http2_prior_knowledge();
+        let url = format!("http://{}/", port.local_addr());
+        let (one, two) = (agent.get(&url), agent.get(&url));
+        testing::wait_until(&reactor, SECOND, || begun.get() == 4).await?;
+        one.cancel();
+        testing::wait_until(&reactor, SECOND, || dropped.get() == 3).await?;
+        assert_eq!(port.stop(Duration::ZERO).await?, 1);
+        assert!(one.await.is_err() && two.await.is_err());
+        assert_eq!(dropped.get(), 4);
+        assert!(testing::take_reports(&reactor).is_empty());
+    }
+
     async fn a_handler_may_know_the_peer_and_use_a_deferred(reactor) {
         let clock = reactor.clone();
         let server = Server::new().peers(true);

@@ -46,12 +46,15 @@ on_both! {
     async fn http1_is_spoken_with_other_servers(reactor) {
         let (port, url, config) = server(&["http/1.1"])?;
         let agent = Agent::new().tls(config).connections_per_host(3);
-        let pages = defer::gather((0..10).map(|_| agent.get_page(&url))).await?;
-        for page in pages {
-            assert!(page.starts_with(b"HTTP/1.1"));
+        for agent in [agent.clone(), agent.http2_prior_knowledge()] {
+            let pages = defer::gather((0..10).map(|_| agent.get_page(&url))).await?;
+            for page in pages {
+                assert!(page.starts_with(b"HTTP/1.1"));
+            }
+            assert_eq!(port.port().connections(), 3);
+            drop(agent);
+            port.port().lose_connections(Duration::ZERO).await?;
         }
-        assert!(format!("{agent:?}").contains("connections: 3"));
-        drop(agent);
         port.stop(Duration::from_secs(1)).await?;
         let _ = reactor;
     }

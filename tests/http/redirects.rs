@@ -175,7 +175,11 @@ on_both! {
         assert_eq!(same.get(format!("{url}/302/!x")).await?.status(), 200);
         let response = same.get(format!("{url}/302/http:!!elsewhere")).await?;
         assert_eq!(response.status(), 302);
-        drop((response, same));
+        // Nor is a target that cannot be requested an error when it is not followed.
+        let never = agent.clone().redirect_if(|_, target| target.scheme_str() == Some("http"));
+        let response = never.get(format!("{url}/302/gopher:!!x")).await?;
+        assert_eq!(response.headers()["location"], "gopher://x");
+        drop((response, same, never));
         stop(port, agent).await?;
         let _ = reactor;
     }
