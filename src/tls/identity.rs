@@ -52,7 +52,9 @@ impl Identity {
     /// # Errors
     ///
     /// Fails with [`TlsError::Config`] when the text has no certificate or no key, when a part
-    /// cannot be decoded, and when the key does not belong to the first certificate.
+    /// cannot be decoded, when the key does not belong to the first certificate, and when no
+    /// [`Provider`] that is built in supports the key. If only another provider than that of the
+    /// configuration does, the listen or connect fails.
     #[track_caller]
     pub fn from_pem(pem: impl AsRef<[u8]>) -> Result<Self, Failure> {
         let pem = pem.as_ref();
@@ -133,7 +135,10 @@ impl Identity {
         let location = Location::caller();
         let made = chain.and_then(|chain| {
             let identity = Self(Arc::new(Parts { chain, key: key? }));
-            identity.certified(Provider::Ring)?;
+            let certified = identity.certified(Provider::Ring);
+            #[cfg(feature = "tls-aws-lc-rs")]
+            let certified = certified.or_else(|_| identity.certified(Provider::AwsLcRs));
+            certified?;
             Ok(identity)
         });
         made.map_err(|error| Failure::at(error, location))
@@ -152,7 +157,8 @@ impl Identity {
 /// A client gets the identity for the name that it requests (SNI, RFC 6066, section 3).
 ///
 /// A clone is a handle to the same set, so identities can be replaced while a port is open: new
-/// connections use the new ones, and open connections are not affected.
+/// connections use the new ones, and open connections are not affected. A later identity whose key
+/// the configuration's [`Provider`] does not support is not presented: its clients are refused.
 ///
 /// # Examples
 ///
@@ -242,6 +248,14 @@ impl Identities {
             }
         }
         Ok(())
+    }
+
+    /// Fails if the provider does not support one of the keys.
+    pub(super) fn check(&self, provider: Provider) -> Result<(), TlsError> {
+        self.write(|table| {
+            let mut entries = table.default.iter().chain(table.named.values());
+            entries.try_for_each(|entry| entry.identity.certified(provider).map(drop))
+        })
     }
 
     fn write<R>(&self, f: impl FnOnce(&mut Table) -> R) -> R {

@@ -13,8 +13,8 @@ pub enum Provider {
     /// *ring*, the default. Its build needs a C compiler.
     #[default]
     Ring,
-    /// *aws-lc-rs*, which also has key exchange that resists quantum computers. Its build needs a C
-    /// compiler and CMake. Cargo feature `tls-aws-lc-rs`.
+    /// *aws-lc-rs*, which also has key exchange that resists quantum computers, and keys of ECDSA
+    /// P-521. Its build needs a C compiler and CMake. Cargo feature `tls-aws-lc-rs`.
     #[cfg(feature = "tls-aws-lc-rs")]
     #[cfg_attr(docsrs, doc(cfg(feature = "tls-aws-lc-rs")))]
     AwsLcRs,

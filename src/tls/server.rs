@@ -254,6 +254,7 @@ impl Settings {
                 _ => Err(TlsError::config("early data (0-RTT) is not accepted")),
             };
         }
+        self.identities.check(self.provider)?;
         let algorithms = self.provider.algorithms();
         let unusable = |problem: &dyn fmt::Display| TlsError::config(problem.to_string());
         let verifier = |roots: &Roots| {

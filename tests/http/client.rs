@@ -296,7 +296,7 @@ on_both! {
         // Occupies the only thread.
         let occupy = || {
             let (open, gate) = std::sync::mpsc::channel::<()>();
-            let waits = move || Ok(drop(gate.recv()));
+            let waits = move || Ok(gate.recv().is_ok());
             (open, Reactor::current().unwrap().spawn_blocking(waits))
         };
         let (open, busy) = occupy();
