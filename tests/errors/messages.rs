@@ -299,6 +299,7 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
         IrcError::NoSpaceForText;
         IrcError::NotConnected;
         IrcError::QueueFull = IrcError::QueueFull { limit: 1000 };
+        IrcError::TooManyEvents = IrcError::TooManyEvents { limit: 4096 };
         IrcError::NoSuchNick = IrcError::NoSuchNick { nick: "ada".into() };
         IrcError::NickRefused = IrcError::NickRefused { nick: "ada".into() };
         IrcError::Refused = IrcError::Refused { text: WHY.into() };

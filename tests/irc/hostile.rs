@@ -272,6 +272,23 @@ on_both! {
         port.stop().await?;
     }
 
+    async fn a_server_that_never_answers_does_not_fill_the_memory_with_events(reactor) {
+        let port = reactor.serve(HERE, async |mut conn| {
+            conn.write_all(b":here 001 me :Welcome\r\n").await?;
+            conn.write_all(&b":x PRIVMSG me hello\r\n".repeat(4096)).await?;
+            while conn.read_line(600).await?.is_some() {}
+            Ok(())
+        })?;
+        let conn = reactor.connect_stream(port.local_addr()).await?;
+        let mut client = Client::connect(conn, Settings::new("me")).await?;
+        let failure = client.whois("ada").await.unwrap_err();
+        assert_eq!(failure.downcast_ref(), Some(&IrcError::TooManyEvents { limit: 4096 }));
+        let text = failure.to_string();
+        assert!(text.starts_with("more than 4096 events have arrived before"), "{text}");
+        drop(client);
+        port.stop().await?;
+    }
+
     async fn a_server_that_falls_silent_is_given_up(reactor) {
         let port = reactor.serve(HERE, async |mut conn| {
             conn.write_all(b":here 001 me :Welcome\r\n").await?;

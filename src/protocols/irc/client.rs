@@ -66,8 +66,8 @@ impl Client {
     /// # Errors
     ///
     /// Fails with the [`IrcError`] for which the client or the server has ended the connection,
-    /// with the reason for which the connection broke, or with [`IrcError::QueueFull`] when more
-    /// than 4096 events come before the result.
+    /// with the reason for which the connection broke, or with [`IrcError::TooManyEvents`] when
+    /// more than 4096 events come before the result.
     pub async fn connect(conn: Connection, settings: Settings) -> Result<Self, Failure> {
         let sender = IrcSender::new(settings);
         sender.attach(conn.transport());
@@ -160,7 +160,7 @@ impl Client {
         while let Some(event) = self.take_event() {
             if self.events.len() == MOST_EVENTS {
                 let limit = MOST_EVENTS;
-                return Err(Failure::new(IrcError::QueueFull { limit }));
+                return Err(Failure::new(IrcError::TooManyEvents { limit }));
             }
             self.events.push_back(event);
         }

@@ -42,11 +42,16 @@ pub enum IrcError {
     NoSpaceForText,
     /// The connection is not established, or the client has quit.
     NotConnected,
-    /// More lines than [`Settings::queue_limit`](super::Settings::queue_limit) wait to be sent; or
-    /// too many events have arrived while a [`Client`](super::Client) was waiting for something
-    /// else.
+    /// With this message, more lines than
+    /// [`Settings::queue_limit`](super::Settings::queue_limit) would wait to be sent.
     QueueFull {
-        /// The limit, in lines or events.
+        /// The limit, in lines.
+        limit: usize,
+    },
+    /// More events than the limit have arrived while a [`Client`](super::Client) waited for the
+    /// result of a command.
+    TooManyEvents {
+        /// The maximum number of events that wait to be returned.
         limit: usize,
     },
     /// The server has no user of that name.
@@ -97,7 +102,8 @@ errors! {
         LineTooLong { limit }: "a line is longer than {limit} bytes";
         NoSpaceForText: "the name of the target leaves no space for text";
         NotConnected: "there is no connection to an IRC server";
-        QueueFull { limit }: "{limit} lines wait to be sent";
+        QueueFull { limit }: "more than {limit} lines would wait to be sent";
+        TooManyEvents { limit }: "more than {limit} events have arrived before the result";
         NoSuchNick { nick }: "there is no user {nick:?}";
         NickRefused { nick }: "the server refuses the nickname {nick:?}";
         Refused { text }: "the server refuses the client: {text}";
