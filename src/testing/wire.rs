@@ -157,8 +157,8 @@ impl<P: Protocol> Wire<P> {
 
 impl<P: Protocol> Wire<P> {
     /// Sends bytes to the protocol. While it accepts none, because its connection is paused or
-    /// full, the rest is kept; later calls of the wire's methods send it. After the end of the
-    /// connection, no bytes are delivered.
+    /// full, the rest is kept; later calls of the wire's methods send it. Bytes are dropped after the
+    /// end of the connection, and after [`send_eof`](Self::send_eof).
     #[track_caller]
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.unsent.extend_from_slice(bytes.as_ref());
@@ -316,7 +316,10 @@ impl<P: Protocol> Wire<P> {
     #[track_caller]
     pub(super) fn settle(&mut self) {
         loop {
-            let sent = self.peer.write(&self.unsent).unwrap_or(0);
+            let sent = match self.peer.write(&self.unsent) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+                written => written.unwrap_or(self.unsent.len()),
+            };
             self.unsent.drain(..sent);
             if self.ending && self.unsent.is_empty() {
                 self.ending = false;

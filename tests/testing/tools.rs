@@ -266,6 +266,26 @@ fn an_end_that_does_not_read_makes_the_other_end_full() {
 }
 
 #[test]
+fn an_end_that_has_ended_does_not_hold_up_the_other_end() {
+    let log = Log::new();
+    // This end goes on writing after the other end's end of file.
+    let left = Spy::named(&log, "left").on_eof(|_| ());
+    let mut pair = WirePair::new(left, Spy::named(&log, "right"));
+    pair.right().handle().lose_connection();
+    pair.flush();
+    pair.flush();
+    let transport = pair.left().transport().clone();
+    for _ in 0..100 {
+        transport.write(vec![b'x'; 100_000]);
+        pair.flush();
+    }
+    assert_eq!(transport.queued(), 0);
+    transport.lose_connection();
+    pair.flush();
+    assert!(pair.left().is_closed());
+}
+
+#[test]
 fn time_goes_by_for_both_ends_together() {
     struct Late;
     impl Protocol for Late {
