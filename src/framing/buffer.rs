@@ -90,7 +90,8 @@ impl<D: Decoder> FrameBuffer<D> {
     /// # Errors
     ///
     /// Fails with the decoder's error. The next call continues after the bytes that were rejected;
-    /// after a fatal error ([`Decoded::Broken`]) all further calls return `None`.
+    /// after a fatal error ([`Decoded::Broken`]) [`is_broken`](Self::is_broken) returns `true`, and
+    /// all further calls return `None`.
     pub fn next_frame(&mut self) -> Option<Result<D::Owned, D::Error>> {
         let bytes = self.unused.as_slice();
         let (mut frame, mut used, mut skips) = first_frame(&mut self.decoder, bytes);
@@ -108,6 +109,12 @@ impl<D: Decoder> FrameBuffer<D> {
         });
         self.unused.consume(used);
         frame
+    }
+
+    /// Returns whether [`next_frame`](Self::next_frame) has failed with a fatal error
+    /// ([`Decoded::Broken`]): no frame can follow.
+    pub fn is_broken(&self) -> bool {
+        self.is_broken
     }
 
     /// Returns the decoder.

@@ -111,6 +111,21 @@ fn an_endless_line_is_searched_once_and_needs_no_memory_beyond_its_limit() {
 }
 
 #[test]
+fn a_buffer_tells_a_fatal_error_from_one_that_it_continues_after() {
+    let mut frames = FrameBuffer::new(LengthCodec::u8().limit(2));
+    frames.feed(b"\x03abc\x01d");
+    assert!(frames.next_frame().unwrap().is_err() && !frames.is_broken());
+    assert_eq!(frames.next_frame(), Some(Ok(b"d".to_vec())));
+    let mut frames = FrameBuffer::new(NetstringCodec::new());
+    frames.feed(b"1:a,x");
+    assert_eq!(frames.next_frame(), Some(Ok(b"a".to_vec())));
+    assert!(!frames.is_broken());
+    assert!(frames.next_frame().unwrap().is_err() && frames.is_broken());
+    frames.feed(b"1:b,");
+    assert_eq!(frames.next_frame(), None);
+}
+
+#[test]
 fn bytes_that_are_taken_one_at_a_time_are_not_moved_each_time() {
     let mut unused = Unused::default();
     unused.push(&[7; 100_000]);
