@@ -241,10 +241,8 @@ impl Exchange {
                 (Poll::Pending, None) => Poll::Pending,
                 (Poll::Pending, Some(limit)) => {
                     let sleep = sleep.get_or_insert_with(|| reactor.sleep(limit));
-                    let late = |()| HttpError::timed_out(Phase::Reading, &url, limit);
-                    Poll::Ready(Some(Err(
-                        ready!(Pin::new(sleep).poll(cx)).map_or_else(|stopped| stopped, late)
-                    )))
+                    ready!(Pin::new(sleep).poll(cx))?;
+                    Poll::Ready(Some(Err(HttpError::timed_out(Phase::Reading, &url, limit))))
                 }
             }
         })

@@ -166,7 +166,7 @@ on_both! {
         let mut scope = pin!(
             ScopeBuilder::new()
                 .deadline(&clock, MS * 5)
-                .run(async |_| Ok(pending::<()>().await))
+                .run(async |_| pending::<Result<(), Failure>>().await)
         );
         assert!(poll_once(&mut scope).await.is_pending());
         drop(clock);
