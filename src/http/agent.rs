@@ -166,9 +166,9 @@ pub(super) struct Config of Agent, |agent| Rc::make_mut(&mut agent.config);
     /// Sets a function that decides whether a redirect is followed, given the URL of the request
     /// and the target. When it returns `false`, the redirect is returned as the response.
     ///
-    /// The target may be a URL that cannot be requested, such as one of another scheme: following it
-    /// then fails with [`HttpError::Redirect`](super::HttpError::Redirect), and so does a `Location`
-    /// that is not a URL, for which the function is not called.
+    /// The target may be a URL that cannot be requested, such as one of another scheme: following
+    /// it then fails with [`HttpError::Redirect`](super::HttpError::Redirect), and so does a
+    /// `Location` that is not a URL, for which the function is not called.
     redirect_if: Rc<dyn Fn(&Uri, &Uri) -> bool> = Rc::new(|_, _| true),
         impl Fn(&Uri, &Uri) -> bool + 'static => Rc::new(redirect_if);
 

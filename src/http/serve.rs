@@ -91,10 +91,10 @@ impl Server {
     /// TLS, `h2` and `http/1.1` are offered by ALPN unless the endpoint's configuration has
     /// protocols.
     ///
-    /// When a peer disconnects before it has its response, the handler's future is dropped: when the
-    /// connection ends, when an HTTP/2 stream is reset, and over HTTP/1 also when the peer ends its
-    /// writing side. Work that must be finished is [spawned](crate::spawn). Over HTTP/1, while a
-    /// part of the request's body or a further request is unread, the server notices the end only
+    /// When a peer disconnects before it has its response, the handler's future is dropped: when
+    /// the connection ends, when an HTTP/2 stream is reset, and over HTTP/1 also when the peer ends
+    /// its writing side. Work that must be finished is [spawned](crate::spawn). Over HTTP/1, while
+    /// a part of the request's body or a further request is unread, the server notices the end only
     /// when the handler reads the body or the response is written.
     ///
     /// A failure or panic of the handler is reported ([`report`](crate::report)), and answered with

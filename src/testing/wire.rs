@@ -157,8 +157,8 @@ impl<P: Protocol> Wire<P> {
 
 impl<P: Protocol> Wire<P> {
     /// Sends bytes to the protocol. While it accepts none, because its connection is paused or
-    /// full, the rest is kept; later calls of the wire's methods send it. Bytes are dropped after the
-    /// end of the connection, and after [`send_eof`](Self::send_eof).
+    /// full, the rest is kept; later calls of the wire's methods send it. Bytes are dropped after
+    /// the end of the connection, and after [`send_eof`](Self::send_eof).
     #[track_caller]
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.unsent.extend_from_slice(bytes.as_ref());
