@@ -52,7 +52,7 @@ fn main() -> Result<(), Failure> {
 
         port.stop().await?;
         let failure = service.when_connected_within(4).await;
-        assert!(failure.is_err(), "nobody listens there any more");
+        assert!(failure.is_err(), "nothing listens there any more");
         println!("gone, and tried {} times", service.failures());
         service.stop().await
     })

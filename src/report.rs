@@ -572,13 +572,13 @@ mod tests {
     }
 
     #[test]
-    fn a_sink_that_panics_harms_nobody() {
+    fn a_sink_that_panics_does_no_harm() {
         let _guard = redirect(Rc::new(|_| std::panic::resume_unwind(Box::new("sink"))));
         deliver(Origin::Task, Failure::new("one"), Location::caller());
     }
 
     #[test]
-    fn an_error_whose_destructor_panics_harms_nobody() {
+    fn an_error_whose_destructor_panics_does_no_harm() {
         #[derive(Debug)]
         struct Bomb;
         impl fmt::Display for Bomb {

@@ -169,7 +169,7 @@ impl Peer {
             return;
         }
         let delay = match cause {
-            // That nobody listens is not an oscillation.
+            // A refused connection is not an oscillation.
             Cause::Unreachable => self.config.connect_retry,
             Cause::Disconnected => self.config.idle_hold,
             _ => {

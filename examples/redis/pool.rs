@@ -20,7 +20,7 @@ struct Inner {
     address: String,
     idle_limit: Duration,
     permits: DeferredSemaphore,
-    /// The clients that nobody uses, the one that was used last at the end.
+    /// The clients that are not in use, the one that was used last at the end.
     idle: RefCell<VecDeque<(Handle<Redis>, Instant)>>,
     made: Cell<usize>,
 }
@@ -44,7 +44,7 @@ impl Pool {
         })))
     }
 
-    /// Calls `f` with a client that nobody else uses meanwhile; waits for one if all are used. A
+    /// Calls `f` with a client that has no other user meanwhile; waits for one if all are used. A
     /// client whose connection was lost, or whose use was cancelled, is not used again.
     pub(super) async fn with<R>(
         &self,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use support::polled::Bell;
+use support::polled::WakeCounter;
 use torsade::clock::TimedOut;
 use torsade::defer::{self, DeferredError};
 use torsade::failure::Panicked;
@@ -543,10 +543,10 @@ fn a_deferred_fired_by_a_replaced_waker_wakes_the_new_one() {
     assert!(polled.is_pending());
     drop(first);
     RESOLVER.set(Some(resolver));
-    let bell = Arc::new(Bell::default());
-    let second = Waker::from(bell.clone());
+    let counter = Arc::new(WakeCounter::default());
+    let second = Waker::from(counter.clone());
     let polled = Pin::new(&mut deferred).poll(&mut Context::from_waker(&second));
-    assert!(polled.is_ready() || bell.count() == 1);
+    assert!(polled.is_ready() || counter.count() == 1);
     assert_eq!(result(deferred).unwrap(), 7);
 }
 

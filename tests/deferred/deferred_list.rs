@@ -598,7 +598,7 @@ fn the_result_of_another_deferred_after_a_cancel_is_dropped() {
     chained.cancel();
     fire.callback(1);
     assert!(result(chained).unwrap_err().is::<Cancelled>());
-    // A waiter with a canceller of its own stays in the list.
+    // A waiter with a canceller stays in the list.
     let (source, fire) = Deferred::pair();
     let waiter = source.shared().wait().on_cancel(|| {});
     waiter.cancel();

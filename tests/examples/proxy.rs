@@ -111,7 +111,7 @@ fn a_slow_reader_slows_the_writer_down() {
         loop {
             assert!(
                 sent.len() < 64 << 20,
-                "nobody reads, and still it takes more"
+                "the peer reads nothing, and still it takes more"
             );
             assert!(begun.elapsed() < PATIENCE);
             match writer.write(&piece) {

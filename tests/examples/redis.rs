@@ -231,7 +231,7 @@ on_both! {
         assert_eq!(error(&late.await.unwrap_err()), RedisError::NotSent);
     }
 
-    async fn replies_that_nobody_asked_for_and_garbage_end_the_connection(reactor) {
+    async fn replies_without_a_request_and_garbage_end_the_connection(reactor) {
         for bytes in [&b"+OK\r\n"[..], b"HTTP/1.1 400 Bad Request\r\n", b"$-5\r\n"] {
             let (client, mut server) = pair(&reactor).await?;
             server.write_all(bytes).await?;

@@ -311,7 +311,7 @@ pub(super) fn tls(data: &[u8]) {
     if text.is_empty() && !is_raw {
         assert!(
             ends.iter().all(|(_, has_ended)| *has_ended),
-            "nobody has changed anything"
+            "nothing has changed"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Requests and their responses, against servers that are told byte by byte what to send.
+//! Requests and their responses, against servers that a test directs byte by byte.
 
 use std::time::Duration;
 

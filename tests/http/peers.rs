@@ -1,4 +1,4 @@
-//! Servers that are told byte by byte what to send.
+//! Servers that a test directs byte by byte.
 
 use std::rc::Rc;
 

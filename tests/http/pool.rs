@@ -213,7 +213,7 @@ fn an_idle_connection_is_closed_after_a_time() {
 }
 
 #[test]
-fn a_body_that_nobody_reads_does_not_hold_its_connection_for_ever() {
+fn a_body_that_is_not_read_does_not_hold_its_connection_for_ever() {
     testing::run(async |reactor| {
         let (port, url) = large()?;
         let agent = Agent::new().connections_per_host(1);

@@ -13,7 +13,7 @@ use support::program::Program;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The server of the examples with a folder of its own.
+/// The server of the examples with a separate folder.
 struct Server {
     program: Program,
     address: String,

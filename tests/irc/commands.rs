@@ -316,7 +316,7 @@ fn whois_is_collected() {
         *found.borrow(),
         ["there is no user \"nobody\"", expected, expected]
     );
-    // What nobody has asked for is passed on: the ends of lists that are over.
+    // An answer without a request is passed on: the ends of lists that are over.
     assert_eq!(log.take().len(), 2);
     wire.send(":here 318 me me :End\r\n");
     assert_eq!(found.borrow().last().unwrap(), "there is no user \"me\"");
@@ -380,7 +380,7 @@ fn the_answer_to_a_ping_says_how_long_it_took() {
     );
 }
 
-/// Says goodbye later, by a timer of its own.
+/// Says goodbye later, by a timer.
 struct Brief;
 
 impl IrcProtocol for Brief {

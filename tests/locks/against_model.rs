@@ -74,8 +74,8 @@ impl Model {
     }
 
     fn is_free(&self, count: usize) -> bool {
-        let nobody_is_here = self.waiters.iter().all(|one| one.state == State::Away);
-        nobody_is_here && count <= self.things.len()
+        let none_is_here = self.waiters.iter().all(|one| one.state == State::Away);
+        none_is_here && count <= self.things.len()
     }
 
     /// Polls a waiter, or adds a callback; returns whether it has its thing now.

@@ -20,7 +20,7 @@ use torsade::{Cancelled, Clock, Deferred, Reactor, VirtualClock, testing};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Returns a path of this test's own, at which there is nothing, in a folder of its own, because
+/// Returns a path of this test's own, at which there is nothing, in a separate folder, because
 /// breaking a stale lock holds the folder meanwhile.
 fn scratch(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("lock-{name}"));

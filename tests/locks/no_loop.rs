@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::Stream;
 use support::Log;
-use support::polled::{Bell, ReadyAnd, now, poll};
+use support::polled::{ReadyAnd, WakeCounter, now, poll};
 use torsade::defer::DeferredError;
 use torsade::locks::{
     DeferredLock, DeferredQueue, DeferredSemaphore, Event, LockError, LockGuard, QueueOverflow,
@@ -184,10 +184,10 @@ fn an_offer_during_the_exchange_of_a_waker_is_not_lost() {
             .is_pending()
     );
     drop(first);
-    let bell = Arc::new(Bell::default());
-    let second = bell.clone().into();
+    let counter = Arc::new(WakeCounter::default());
+    let second = counter.clone().into();
     let polled = Pin::new(&mut waits).poll(&mut Context::from_waker(&second));
-    assert!(polled.is_pending() && bell.count() == 1);
+    assert!(polled.is_pending() && counter.count() == 1);
     assert_eq!(now(waits), 1);
 }
 

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::StreamExt;
-use support::polled::{Bell, ReadyAnd, now, poll};
+use support::polled::{ReadyAnd, WakeCounter, now, poll};
 use support::{Log, poll_once, some_turns};
 use torsade::defer::{DeferredError, DeferredList};
 use torsade::locks::{
@@ -485,10 +485,10 @@ fn a_canceller_that_releases_and_acquires_again_has_left_the_queue() {
 fn without_a_loop_all_waiters_get_an_offer_at_once() {
     let lock = DeferredLock::new(());
     let guard = lock.try_acquire();
-    let bells: [Arc<Bell>; 3] = Default::default();
-    let mut waits: Vec<_> = bells.iter().map(|_| lock.acquire()).collect();
-    for (deferred, bell) in waits.iter_mut().zip(&bells) {
-        let waker = bell.clone().into();
+    let counters: [Arc<WakeCounter>; 3] = Default::default();
+    let mut waits: Vec<_> = counters.iter().map(|_| lock.acquire()).collect();
+    for (deferred, counter) in waits.iter_mut().zip(&counters) {
+        let waker = counter.clone().into();
         assert!(
             Pin::new(deferred)
                 .poll(&mut Context::from_waker(&waker))
@@ -496,7 +496,7 @@ fn without_a_loop_all_waiters_get_an_offer_at_once() {
         );
     }
     drop(guard);
-    assert!(bells.iter().all(|bell| bell.count() == 1));
+    assert!(counters.iter().all(|counter| counter.count() == 1));
     // The first to ask has the lock; the others are in the queue, in their old positions.
     let guard = now(waits.remove(1));
     let log = Log::new();

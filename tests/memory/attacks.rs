@@ -458,7 +458,7 @@ struct Answers {
     all: Duration,
 }
 
-/// Talks to the echo server until it is told to stop. Times are multiples of ten microseconds.
+/// Talks to the echo server until a flag stops it. Times are multiples of ten microseconds.
 fn ask(to: SocketAddr, stop: &dyn Fn() -> bool) -> Answers {
     let mut conns = [(); 4].map(|()| TcpStream::connect(to).unwrap());
     // How many answers took so many steps. The asker's memory does not grow either.

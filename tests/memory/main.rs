@@ -1,4 +1,4 @@
-//! Allocations, and what is freed. A process of its own, because its allocator counts.
+//! Allocations, and what is freed. A separate process, because its allocator counts.
 
 mod allocations;
 #[cfg(target_os = "linux")]

@@ -42,7 +42,10 @@ fn waiter(reactor: &Reactor) -> Command {
 fn turn_until(reactor: &Reactor, mut cond: impl FnMut() -> bool) {
     let patience = Instant::now() + Duration::from_secs(20);
     while !cond() {
-        assert!(Instant::now() < patience, "waited in vain");
+        assert!(
+            Instant::now() < patience,
+            "the condition did not become true"
+        );
         reactor.iterate(Duration::ZERO);
     }
 }

@@ -108,10 +108,10 @@ fn check(log: &Log, what: &str) {
 }
 
 /// The methods of a process, by name.
-type Wish = (&'static str, fn(&Process));
+type Request = (&'static str, fn(&Process));
 
 /// All that may be asked of a process.
-fn wishes() -> Vec<Wish> {
+fn requests() -> Vec<Request> {
     vec![
         ("nothing", |_| {}),
         ("write", |process| process.write("more")),
@@ -170,12 +170,12 @@ async fn all_is_gone(reactor: &Reactor) {
 #[test]
 fn every_request_may_be_made_in_every_hook() {
     run(async |reactor| {
-        for (name, wish) in wishes() {
+        for (name, request) in requests() {
             for hook in HOOKS {
                 let log = Log::new();
                 let here = Everywhere::new(&log, move |process, at| {
                     if at == hook {
-                        wish(process);
+                        request(process);
                     }
                 });
                 busy().spawn_protocol(&reactor, here)?.closed().await?;

@@ -59,7 +59,7 @@ fn where_epoll_is_refused_the_reactor_uses_poll_unless_epoll_was_chosen() {
     );
 }
 
-/// Runs in a process of its own: prints its poller, once another thread has woken it.
+/// Runs in a separate process: prints its poller, once another thread has woken it.
 #[test]
 fn prints_its_poller() {
     if std::env::var_os(ROLE).is_none() {

@@ -1,4 +1,4 @@
-//! Signals: a graceful stop, listeners, and floods. A process of its own, because signals and
+//! Signals: a graceful stop, listeners, and floods. A separate process, because signals and
 //! handlers belong to the process and would affect every other test in it.
 
 #[macro_use]

@@ -310,7 +310,7 @@ mod children {
             } else {
                 Reactor::in_memory
             };
-            // A reactor on a thread of its own, because this thread's reactor is in a turn.
+            // A reactor on a separate thread, because this thread's reactor is in a turn.
             let other = thread::spawn(move || {
                 testing::run_on(made().unwrap(), async |reactor| {
                     let remote = reactor.remote();

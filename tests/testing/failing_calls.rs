@@ -5,7 +5,7 @@
 //!
 //! strace makes them fail (<https://man7.org/linux/man-pages/man1/strace.1.html>, `--inject`): the
 //! first call with the first error, the second, and so on until the conversation makes no more of
-//! them. Those with other programs have a process of their own for each. The others have one for
+//! them. Those with other programs have a separate process for each. The others have one for
 //! each error: strace counts the calls of each thread, and has the call number `FAULTY` fail, so a
 //! conversation whose third call is to fail runs in a new thread after `FAULTY - 3` calls of that
 //! kind which do nothing.

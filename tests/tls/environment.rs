@@ -1,6 +1,6 @@
 //! What the environment of the process says: authorities, and where secrets are written.
 //!
-//! The tests play a part in a process of their own, as an environment belongs to a whole process.
+//! The tests play a part in a separate process, as an environment belongs to a whole process.
 
 use std::env;
 use std::fs;

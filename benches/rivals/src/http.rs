@@ -177,7 +177,7 @@ impl HttpRow {
     }
 }
 
-/// A server in a process of its own.
+/// A server in a separate process.
 pub struct Server {
     child: Child,
     stdout: ChildStdout,

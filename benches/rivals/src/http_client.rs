@@ -43,7 +43,7 @@ fn count(who: &str, count: usize) -> Result<f64, Error> {
     measure::collected(&ask(who, count, &measure::VALGRIND)?.1)
 }
 
-/// Makes requests in a process of its own. Returns what it has printed.
+/// Makes requests in a separate process. Returns what it has printed.
 fn ask(who: &str, count: usize, under: &[&str]) -> Result<(f64, String), Error> {
     let mut server = Server::start("tokio", &[])?;
     let program = std::env::current_exe()?;

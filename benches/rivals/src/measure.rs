@@ -106,7 +106,7 @@ pub fn instructions(contender: Contender, row: &Row) -> Result<f64, Error> {
 /// Runs work that needs no client; returns the number that it printed, and the instructions where
 /// they are counted.
 fn run(contender: Contender, row: &Row, count: usize, under: &[&str]) -> Result<(f64, f64), Error> {
-    // A program with threads of its own has all processors.
+    // A program with several threads has all processors.
     let _ = sched_setaffinity(None, &processors());
     let count = count.to_string();
     let arguments = ["run", contender.name(), row.name, &count];
@@ -140,7 +140,7 @@ fn command(under: &[&str], contender: Contender, arguments: &[&str]) -> Command 
     command
 }
 
-/// A server in a process of its own.
+/// A server in a separate process.
 struct Server {
     child: Child,
     address: SocketAddr,

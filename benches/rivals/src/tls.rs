@@ -32,7 +32,7 @@ pub type Error = Box<dyn std::error::Error>;
 /// A client's connection, which blocks.
 pub type Secured = StreamOwned<ClientConnection, TcpStream>;
 
-#[allow(dead_code, reason = "without rivals nobody takes it")]
+#[allow(dead_code, reason = "without rivals it is not used")]
 pub fn server() -> Result<Arc<ServerConfig>, Error> {
     let certificate = CertificateDer::from_pem_slice(PEM)?;
     let key = PrivateKeyDer::from_pem_slice(PEM)?;

@@ -126,7 +126,7 @@ impl Poll {
         match (self.host_poller.get(), self.waking.wake_fd()) {
             (Some(host_poller), _) => host_poller.as_fd(),
             (None, Some(wake_fd)) => wake_fd.read_end(),
-            (None, None) => unreachable!("it is woken by a bell"),
+            (None, None) => unreachable!("it has no descriptor to wake it"),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Each case runs in a process of its own, where it may change dispositions and raise signals.
+//! Each case runs in a separate process, where it may change dispositions and raise signals.
 
 use std::env;
 #[cfg(unix)]
@@ -21,7 +21,7 @@ use super::{SignalSlot, system};
 use crate::driver::Driver;
 use crate::signal::{Signal, SignalSet};
 
-/// The cases that run in a process of their own, by name.
+/// The cases that run in a separate process, by name.
 const CASES: &[(&str, fn())] = &[
     ("first", || {
         let driver = Driver::machine().unwrap();
@@ -496,7 +496,7 @@ fn run_case() {
     case();
 }
 
-/// Runs `name` in a process of its own, which ends by `signal` or successfully.
+/// Runs `name` in a separate process, which ends by `signal` or successfully.
 #[track_caller]
 fn check(name: &str, signal: Option<Signal>) {
     let module = module_path!().split_once("::").unwrap().1;

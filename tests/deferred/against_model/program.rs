@@ -288,7 +288,7 @@ impl Rng {
     fn canceller(&mut self, slot: Slot, slots: usize, depth: usize) -> Rc<Body> {
         let label = self.label();
         let mut acts = self.acts(slots, depth);
-        // Most bodies with operations return a result of their own.
+        // Most bodies with operations return another result.
         match self.below(8) {
             0 | 1 => acts.push(Step::Callback(slot, label)),
             2 => acts.push(Step::Errback(slot, label)),

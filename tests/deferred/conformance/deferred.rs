@@ -565,7 +565,11 @@ impl World {
                 // A canceller or a callback may need it again: it stays in place.
                 let deferred = self.deferreds.borrow().get(name).cloned();
                 let deferred = deferred.unwrap_or_else(|| panic!("no Deferred @{name}"));
-                deferred.borrow().as_ref().expect("nobody uses it").cancel();
+                deferred
+                    .borrow()
+                    .as_ref()
+                    .expect("it is not in use")
+                    .cancel();
             }
             "pause" => {
                 let mut deferred = self.take(name);

@@ -1,6 +1,6 @@
 //! The behaviour of the lock between processes.
 //!
-//! A script is a list of commands, separated by `;`. Each name is a handle of its own for one and
+//! A script is a list of commands, separated by `;`. Each name is a separate handle for one and
 //! the same lock.
 //!
 //! | command                | does                                                                               |

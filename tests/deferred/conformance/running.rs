@@ -44,7 +44,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "t E code 1",
     ),
     (
-        "it may choose a code of its own",
+        "it may choose another code",
         "code 3; trigger t; log end",
         "end t code 3",
     ),

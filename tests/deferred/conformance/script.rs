@@ -66,7 +66,7 @@ pub(crate) fn check(table: &[(&str, &str, &str)]) {
     assert_eq!(names.len(), table.len(), "two rows of one name");
 }
 
-/// Runs a script on a reactor of its own; returns its log.
+/// Runs a script on a separate reactor; returns its log.
 fn play(script: &str) -> String {
     let builder = Reactor::builder().in_memory();
     let builder = match script.contains("debug ") {

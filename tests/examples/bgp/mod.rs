@@ -131,7 +131,7 @@ fn fatal_faults() -> Vec<(Vec<u8>, Notification)> {
         (update(&[16, 10], &[], &[]), bad(3, 10, &[])),
         (update(&[], &good, &[33, 1, 2, 3, 4, 5]), bad(3, 10, &[])),
         (update(&[], &good, &[24, 10, 1]), bad(3, 10, &[])),
-        // Attributes that an RFC lets nobody ignore.
+        // Attributes that a speaker must not ignore by the RFC.
         (
             update(&[], &[ORIGIN, PATH, NEXT_HOP, unknown], NETWORK),
             bad(3, 2, unknown),

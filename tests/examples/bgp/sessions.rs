@@ -53,7 +53,10 @@ impl Observed {
             }
             reactor.sleep(SECOND / 100).await?;
         }
-        Err(Failure::new(format!("in vain: {:?}", self.notes.borrow())))
+        Err(Failure::new(format!(
+            "did not happen: {:?}",
+            self.notes.borrow()
+        )))
     }
 
     async fn until_state(&self, reactor: &Reactor, state: State) -> Result<(), Failure> {

@@ -141,7 +141,7 @@ impl LineProtocol for Client {
 fn exim(reactor: &Reactor, dir: &Dir, at: SocketAddr, next: u16) -> Result<Child, Failure> {
     let spool = file(dir, "spool");
     fs::create_dir_all(&spool)?;
-    // Exim has a user of its own.
+    // Exim runs as another user.
     fs::set_permissions(&spool, fs::Permissions::from_mode(0o777))?;
     let (pem, ca) = (file(dir, "rsa.pem"), file(dir, "ca.pem"));
     let conf = format!(

@@ -246,7 +246,7 @@ impl Protocol for Spy {
 /// Sets a subscriber for this thread that misses nothing which other threads reach first.
 ///
 /// While there is one subscriber, `tracing` asks that of the thread which reaches a place first; if
-/// the thread has none, nobody hears of the place any more. Of two, it asks both.
+/// the thread has none, the place is switched off for all. Of two, it asks both.
 pub fn subscribe(
     subscriber: impl tracing::Subscriber + Send + Sync + 'static,
 ) -> tracing::subscriber::DefaultGuard {
@@ -294,7 +294,10 @@ pub fn until(mut cond: impl FnMut() -> bool) -> impl Future<Output = ()> {
     async move {
         let mut looks = 0;
         while !cond() {
-            assert!(Instant::now() < patience, "waited in vain at {location}");
+            assert!(
+                Instant::now() < patience,
+                "the condition did not become true at {location}"
+            );
             looks += 1;
             let machine = Reactor::current().filter(|reactor| reactor.poller().is_some());
             match machine.filter(|_| looks > QUICK_LOOKS) {
@@ -311,7 +314,10 @@ pub fn await_that(mut cond: impl FnMut() -> bool) {
     let patience = Instant::now() + Duration::from_secs(20);
     let mut looks = 0;
     while !cond() {
-        assert!(Instant::now() < patience, "waited in vain");
+        assert!(
+            Instant::now() < patience,
+            "the condition did not become true"
+        );
         looks += 1;
         if looks > QUICK_LOOKS {
             std::thread::park_timeout(MS);

@@ -29,7 +29,7 @@ impl Nginx {
         let Some(program) = need("nginx") else {
             return Ok(None);
         };
-        // Nobody else is given this port so soon.
+        // The system gives this port to no other socket so soon.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
         let folder = Folder::create();
         let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];

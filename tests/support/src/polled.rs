@@ -9,15 +9,15 @@ use torsade::{Deferred, Failure};
 
 /// Counts how often it was woken.
 #[derive(Default)]
-pub struct Bell(AtomicUsize);
+pub struct WakeCounter(AtomicUsize);
 
-impl Wake for Bell {
+impl Wake for WakeCounter {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-impl Bell {
+impl WakeCounter {
     pub fn count(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }

@@ -247,11 +247,11 @@ async fn late(count: usize) -> f64 {
         let (seen, deadline) = (seen.clone(), start + step * n as u32);
         tokio::spawn(async move {
             tokio::time::sleep_until(deadline).await;
-            seen.lock().expect("nobody panics").push(deadline.elapsed());
+            seen.lock().expect("no thread panics").push(deadline.elapsed());
         });
     }
     // A timer may be late by a millisecond here.
     tokio::time::sleep_until(start + Duration::from_secs(2)).await;
-    let seen = std::mem::take(&mut *seen.lock().expect("nobody panics"));
+    let seen = std::mem::take(&mut *seen.lock().expect("no thread panics"));
     super::median(seen, count)
 }

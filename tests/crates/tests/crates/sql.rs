@@ -14,7 +14,7 @@ use torsade::{Clock, Failure, Reactor, fail, spawn, testing};
 
 use crate::{SECOND, examples};
 
-/// A PostgreSQL server on a UNIX socket in a folder of its own.
+/// A PostgreSQL server on a UNIX socket in a separate folder.
 struct Postgres {
     folder: TempDir,
     server: Child,
