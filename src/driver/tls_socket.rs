@@ -7,6 +7,9 @@
 //!    whole. The records of the others, [`Socket::owed`], are made: the caller passes these bytes
 //!    again, before all others.
 //! 2. What the session has to say by itself is sent with the next read or write.
+//! 3. An error of writing hides nothing that has arrived: neither an alert, nor the end of the
+//!    handshake, nor bytes. An end that has finished its handshake and cannot send its last records
+//!    (a server its tickets, a client its `Finished`) is connected: over TCP such a write succeeds.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -25,7 +28,8 @@ pub(crate) type SharedScratch = Rc<Cell<Option<Box<Scratch>>>>;
 pub(crate) struct TlsSocket {
     below: Socket,
     session: RefCell<Session>,
-    /// The error of a read that had returned bytes, for the next one: the system gives it once.
+    /// The error of a read that had returned bytes, or of a write: the system returns it once. The
+    /// next read that finds neither bytes nor `close_notify` fails with it.
     broken: Cell<Option<io::Error>>,
     /// The number of bytes of the next writes whose records are made. Their end is in the session's
     /// output, or was sent since.
@@ -69,13 +73,11 @@ impl TlsSocket {
         if count > 0 {
             return Ok(count);
         }
-        if let Some(error) = self.broken.take() {
-            return Err(error);
-        }
-        match session.end() {
-            Some(Ok(())) => Ok(0),
-            Some(Err(error)) => Err(as_io_error(error)),
-            None => Err(io::ErrorKind::WouldBlock.into()),
+        match (session.end(), self.broken.take()) {
+            (Some(Ok(())), _) => Ok(0),
+            (_, Some(error)) => Err(error),
+            (Some(Err(error)), None) => Err(as_io_error(error)),
+            (None, None) => Err(io::ErrorKind::WouldBlock.into()),
         }
     }
 
@@ -133,9 +135,13 @@ impl TlsSocket {
             let kept = session.begin_receiving(buffer);
             records += session.note_records(&buffer[..kept + read]);
             count += session.process(&mut buffer[..kept + read], &mut into[count..]);
-            // If that fails, writing fails with it; what has arrived can still be read.
-            let _ = self.send_output(session);
-            if read < limit {
+            let sent = self.send_output(session);
+            let is_gone = sent.is_err();
+            if let Err(error) = sent {
+                self.keep_write_error(error);
+            }
+            // The end of a peer that is gone may have arrived.
+            if read < limit && !is_gone {
                 self.is_drained.set(into.is_empty());
                 break;
             }
@@ -168,6 +174,14 @@ impl TlsSocket {
             }
         }
         Ok(true)
+    }
+
+    /// Keeps the error of a write, which does not end what can be read (invariant 3). A broken pipe
+    /// is not kept: each write returns it again, and the peer may still send.
+    fn keep_write_error(&self, error: io::Error) {
+        if error.kind() != io::ErrorKind::BrokenPipe {
+            self.broken.set(Some(error));
+        }
     }
 
     /// Encrypts and sends, as much as the socket accepts (invariant 1).
@@ -208,8 +222,7 @@ impl TlsSocket {
         match (result, count) {
             (Err(error), 0) => Err(error),
             (Err(error), count) => {
-                // The system gives it once.
-                self.broken.set(Some(error));
+                self.keep_write_error(error);
                 Ok(count)
             }
             (Ok(()), 0) if !bytes.is_empty() => Err(io::ErrorKind::WouldBlock.into()),
@@ -272,22 +285,28 @@ impl TlsSocket {
     /// Goes on with the handshake, as far as the peer's bytes reach.
     pub(crate) fn handshake(&self) -> io::Result<Handshake> {
         let mut session = self.session.borrow_mut();
-        self.send_output(&mut session)?;
+        let mut sent = self.send_output(&mut session);
         if !session.is_established() {
             self.receive(&mut session, &mut []);
+            sent = sent.and_then(|_| self.send_output(&mut session));
         }
-        self.send_output(&mut session)?;
-        if !session.is_established() {
-            if let Some(error) = self.broken.take() {
-                return Err(error);
-            }
-        }
-        match (session.handshake(), session.error()) {
+        let handshake = session.handshake();
+        if matches!(handshake, Handshake::Done) {
             // An error after it is the end of what is read.
-            (Handshake::Done, _) => Ok(Handshake::Done),
-            (_, Some(error)) => Err(as_io_error(error)),
-            (handshake, None) => Ok(handshake),
+            if let Err(error) = sent {
+                self.keep_write_error(error);
+            }
+            return Ok(handshake);
         }
+        // An alert says more than a reset, and the end of the stream more than a broken pipe.
+        let error = match session.error() {
+            Some(error) if error != TlsError::HandshakeClosed => Some(as_io_error(error)),
+            closed => {
+                let closed = closed.map(as_io_error);
+                self.broken.take().or(closed).or_else(|| sent.err())
+            }
+        };
+        error.map_or(Ok(handshake), Err)
     }
 
     /// Goes on with the configuration that the program has chosen for this client.

@@ -86,6 +86,19 @@ pub(crate) fn here() -> ServerEndpoint {
     ServerEndpoint::parse(HERE).unwrap()
 }
 
+/// The kinds of endpoints whose sockets treat a peer that is gone differently: TCP, and UNIX where
+/// there is a name for one.
+pub(crate) fn kinds() -> Vec<ServerEndpoint> {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("unix:@torsade tls {} {count}", std::process::id());
+    let mut kinds = vec![here()];
+    if cfg!(target_os = "linux") {
+        kinds.push(ServerEndpoint::parse(&name).unwrap());
+    }
+    kinds
+}
+
 pub(crate) fn to(port: &Port) -> ClientEndpoint {
     ClientEndpoint::new(port.local_addr())
 }

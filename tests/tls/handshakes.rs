@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use futures::FutureExt;
 
-use crate::certs::{authority, here, pair, tls_error, to};
+use crate::certs::{authority, here, kinds, pair, tls_error, to};
 use crate::peer::{Peer, client_config, server_config};
 use support::{HERE, Log, Spy, expect_reports, some_turns, until};
+use torsade::locks::Event;
 use torsade::net::{ClientEndpoint, ProxyOptions, ServerEndpoint};
 use torsade::tls::{ClientAuth, ClientConfig, Identities, ServerConfig, TlsError, Version};
 use torsade::{Clock, Failure};
@@ -178,6 +179,38 @@ on_both! {
         assert!(connecting.await.is_err());
         until(|| said.borrow().ends_with(&LATE)).await;
         port.stop().await?;
+    }
+
+    async fn a_client_that_leaves_during_the_handshake_is_named(reactor) {
+        // The server cannot send its part, which it makes late, to a UNIX socket that is closed.
+        let unknown_ca = [21, 3, 3, 0, 2, 2, 48];
+        let alert = TlsError::Alert { alert: "it does not know the issuer of this end's certificate".into() };
+        for at in kinds() {
+            for (last, expected) in [(&unknown_ca[..], &alert), (b"", &TlsError::HandshakeClosed)] {
+                let (given, is_chosen) = (pair().0, Event::new());
+                let waits = is_chosen.clone();
+                let server = given.clone().choose(async move |_| {
+                    waits.wait().await?;
+                    Ok(given.clone())
+                });
+                let failure = Rc::new(RefCell::new(None));
+                let seen = failure.clone();
+                let port = reactor.serve(at.clone(), async move |mut conn| {
+                    seen.replace(conn.start_tls_server(&server).await.err());
+                    Ok(())
+                })?;
+                let conn = reactor.connect_stream(port.local_addr()).await?;
+                let mut peer = Peer::client(conn, &[&rustls::version::TLS13])?;
+                peer.flush().await?;
+                peer.conn.write_all(last).await?;
+                drop(peer);
+                some_turns().await;
+                is_chosen.set();
+                until(|| failure.borrow().is_some()).await;
+                assert_eq!(tls_error(&failure.take().unwrap()), expected);
+                port.stop().await?;
+            }
+        }
     }
 
     async fn a_peer_that_closes_or_speaks_something_else_is_named(reactor) {

@@ -1,12 +1,12 @@
 //! Streams in records: bytes in order whatever the sizes, limits, pauses, producers, and the end.
 
 use std::cell::RefCell;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::certs::{here, pair, tls_error, to};
+use crate::certs::{here, kinds, pair, tls_error, to};
 use crate::peer::Peer;
 use support::{HERE, Log, Spy, how, some_turns, until};
 use torsade::testing::Random;
@@ -223,18 +223,43 @@ on_both! {
     }
 
     async fn a_client_that_leaves_at_once_has_its_request_delivered(reactor) {
-        // The server's tickets are on their way while the client closes.
-        let (server, client) = pair();
-        let log = Log::new();
-        let port = reactor.listen(here().tls(server), { let log = log.clone(); move |_| Spy::new(&log) })?;
-        for _ in 0..20 {
-            let mut conn = reactor.connect_stream(to(&port).tls(client.clone())).await?;
-            conn.write_all(b"request").await?;
-            drop(conn);
+        // The server's tickets are on their way while the client closes, or cannot be sent.
+        for at in kinds() {
+            let (server, client) = pair();
+            let log = Log::new();
+            let port = reactor.listen(at.tls(server), { let log = log.clone(); move |_| Spy::new(&log) })?;
+            for _ in 0..20 {
+                let mut conn = reactor.connect_stream(to(&port).tls(client.clone())).await?;
+                conn.write_all(b"request").await?;
+                drop(conn);
+            }
+            until(|| log.count("lost done") == 20).await;
+            assert_eq!(log.count("data request"), 20);
+            port.stop().await?;
         }
-        until(|| log.count("lost done") == 20).await;
-        assert_eq!(log.count("data request"), 20);
-        port.stop().await?;
+    }
+
+    async fn a_server_that_leaves_at_once_has_its_answer_delivered(reactor) {
+        // It has closed when the client finishes the handshake.
+        for at in kinds() {
+            let port = reactor.serve(at, async |conn| {
+                let mut config = crate::peer::server_config();
+                Arc::make_mut(&mut config).send_half_rtt_data = true;
+                let mut peer = Peer { conn, tls: rustls::ServerConnection::new(config)?.into() };
+                while !peer.tls.wants_write() {
+                    peer.receive().await?;
+                }
+                peer.tls.writer().write_all(b"answer")?;
+                peer.tls.send_close_notify();
+                peer.flush().await
+            })?;
+            let mut conn = reactor.connect_stream(to(&port).tls(pair().1)).await?;
+            let mut got = Vec::new();
+            conn.read_to_end(&mut got).await?;
+            assert_eq!(got, b"answer");
+            drop(conn);
+            port.stop().await?;
+        }
     }
 
     async fn an_abort_is_one_at_both_ends(reactor) {
