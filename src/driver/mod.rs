@@ -350,7 +350,7 @@ impl Driver {
 
     /// Sends the end of file to the peer. A separate descriptor for writing is closed.
     pub(crate) fn shut_write(&self, socket: &Socket) -> io::Result<()> {
-        match (self, socket) {
+        match (self, socket.base()) {
             #[cfg(unix)]
             (Self::Machine(machine), Socket::Pair(pair)) => pair.remove_output(machine),
             _ => socket.shutdown(Shutdown::Write),

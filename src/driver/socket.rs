@@ -165,7 +165,7 @@ impl Socket {
     }
 
     /// Returns the socket below all TLS.
-    fn base(&self) -> &Self {
+    pub(super) fn base(&self) -> &Self {
         match self {
             #[cfg(feature = "tls")]
             Self::Tls(tls) => tls.below().base(),
@@ -175,11 +175,15 @@ impl Socket {
 
     /// Returns the machine's own socket, if there is one.
     fn on_machine(&self) -> Option<&socket2::Socket> {
-        match self.base() {
+        match self {
             Self::Machine(socket) => Some(socket),
             #[cfg(unix)]
             Self::Unix(stream) => Some(&stream.socket),
-            _ => None,
+            #[cfg(unix)]
+            Self::Pair(_) => None,
+            Self::Memory(_) | Self::Relay(_) => None,
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.below().on_machine(),
         }
     }
 
@@ -417,18 +421,24 @@ impl Socket {
     #[inline]
     pub(crate) fn has_unread(&self) -> bool {
         match self {
+            Self::Machine(_) | Self::Memory(_) | Self::Relay(_) => false,
+            #[cfg(unix)]
+            Self::Unix(_) | Self::Pair(_) => false,
             #[cfg(feature = "tls")]
             Self::Tls(tls) => tls.has_unread(),
-            _ => false,
         }
     }
 
     /// Returns whether written bytes are with the peer already, so that closing discards none.
     pub(crate) fn is_local(&self) -> bool {
-        match self.base() {
+        match self {
             Self::Machine(_) => false,
+            #[cfg(unix)]
+            Self::Unix(_) | Self::Pair(_) => true,
             Self::Memory(socket) => socket.is_local(),
-            _ => true,
+            Self::Relay(_) => true,
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.below().is_local(),
         }
     }
 
@@ -442,10 +452,17 @@ impl Socket {
 
     /// Returns whether the peer's end of file has arrived, read or not.
     pub(crate) fn peer_has_shut(&self) -> bool {
-        match (self.on_machine(), self.base()) {
-            (Some(socket), _) => tcp::has_been_shut(socket),
-            (_, Self::Memory(socket)) => socket.peer_has_shut(),
-            _ => false,
+        match self {
+            Self::Machine(socket) => tcp::has_been_shut(socket),
+            #[cfg(unix)]
+            Self::Unix(stream) => tcp::has_been_shut(&stream.socket),
+            // Only a read tells.
+            #[cfg(unix)]
+            Self::Pair(_) => false,
+            Self::Memory(socket) => socket.peer_has_shut(),
+            Self::Relay(_) => false,
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.below().peer_has_shut(),
         }
     }
 
@@ -471,9 +488,14 @@ impl Socket {
     /// passed again.
     pub(crate) fn takes_at_once(&self) -> bool {
         match self {
+            Self::Machine(_) | Self::Memory(_) | Self::Relay(_) => true,
+            #[cfg(unix)]
+            Self::Unix(_) => true,
             #[cfg(unix)]
             Self::Pair(pair) => pair.takes_at_once(),
-            _ => true,
+            // It passes the same records again to what is below.
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => true,
         }
     }
 

@@ -2,7 +2,11 @@
 //! protocol goes on.
 
 use crate::certs::{pair, tls_error};
+#[cfg(unix)]
+use crate::peer::Peer;
 use support::{HERE, Log, Spy, expect_reports, some_turns, until};
+#[cfg(unix)]
+use torsade::net::Stdio;
 use torsade::protocols::{LineProtocol, Lines};
 use torsade::tls::{ClientConfig, ServerConfig, TlsError};
 use torsade::{Context, Failure};
@@ -273,4 +277,29 @@ on_both! {
         assert!(transport.tls().is_none());
         port.stop().await?;
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn over_two_pipes_a_half_close_ends_the_pipe_that_is_written() {
+    let reactor = torsade::Reactor::new().unwrap();
+    torsade::testing::run_on(reactor, async |reactor| {
+        let ((input, to_server), (from_server, output)) =
+            (rustix::pipe::pipe()?, rustix::pipe::pipe()?);
+        let mut conn = Stdio::of(input, output).open(&reactor)?;
+        let far = Stdio::of(from_server, to_server).open(&reactor)?;
+        let mut client = Peer::client(far, &[&rustls::version::TLS13])?;
+        let server = pair().0;
+        let shakes = async { conn.start_tls_server(&server).await };
+        futures::future::try_join(shakes, client.shake()).await?;
+        conn.write_all(b"last").await?;
+        conn.close().await?;
+        while client.receive().await? {}
+        // The other direction is open.
+        client.write(b"answer").await?;
+        let mut got = [0; 6];
+        conn.read_exact(&mut got).await?;
+        assert_eq!(&got, b"answer");
+        Ok(())
+    });
 }
