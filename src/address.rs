@@ -150,11 +150,11 @@ impl fmt::Display for Address {
                 // Without the key, the path would be parsed as an abstract name.
                 Some(path) if path.starts_with('@') => {
                     f.write_str("unix:path=")?;
-                    quoted(f, path)
+                    f.write_str(&quote(path))
                 }
                 Some(path) => {
                     f.write_str("unix:")?;
-                    quoted(f, path)
+                    f.write_str(&quote(path))
                 }
                 None => {
                     f.write_str("unix:path-hex=")?;
@@ -164,7 +164,7 @@ impl fmt::Display for Address {
             Self::Abstract(name) => match plain(name) {
                 Some(name) => {
                     f.write_str("unix:@")?;
-                    quoted(f, name)
+                    f.write_str(&quote(name))
                 }
                 None => {
                     f.write_str("unix:abstract-hex=")?;
@@ -219,20 +219,10 @@ impl FromStr for Address {
                 .map(Self::Ip)
                 .ok_or_else(|| bad("expected an IP address and a port, or `unix:` and a path"));
         };
-        let (key, value) = unquoted(field).ok_or_else(|| {
-            bad("in the name of a UNIX socket, a colon and a backslash must be escaped with a backslash")
-        })?;
-        let bytes = || hex_bytes(&value).ok_or_else(|| bad("expected pairs of hexadecimal digits"));
-        match (key.as_deref(), value.strip_prefix('@')) {
-            (None, Some(name)) => Ok(Self::from_abstract(name)),
-            (None | Some("path" | "path-hex"), _) if value.is_empty() => {
-                Err(bad("the path is empty"))
-            }
-            (None | Some("path"), _) => Ok(Self::from_path(value)),
-            (Some("path-hex"), _) => Ok(Self::Path(path_of(bytes()?))),
-            (Some("abstract-hex"), _) => Ok(Self::Abstract(bytes()?)),
+        match split_fields(field, 0).as_deref() {
+            Ok([field]) => unix_address(field).map_err(bad),
             _ => Err(bad(
-                "expected the field `path`, `path-hex` or `abstract-hex`",
+                "in the name of a UNIX socket, a colon and a backslash must be escaped with a backslash",
             )),
         }
     }
@@ -326,23 +316,80 @@ fn zone_number(zone: &str) -> Option<u32> {
     })
 }
 
-/// Splits one field of an endpoint's text, written by [`quoted`], into its key, if any, and value.
-fn unquoted(field: &str) -> Option<(Option<String>, String)> {
-    let (mut key, mut value) = (None, String::new());
-    let mut chars = field.chars();
-    while let Some(char) = chars.next() {
-        match char {
-            ':' => return None,
-            '=' if key.is_none() => key = Some(std::mem::take(&mut value)),
-            '\\' => value.push(chars.next()?),
-            char => value.push(char),
+/// Escapes text so that it is one field of an endpoint's text: a backslash is put before `:`, `=`
+/// and `\`.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::net::quote;
+///
+/// assert_eq!(quote(r"C:\here"), r"C\:\\here");
+/// ```
+#[doc(alias = "quoteStringArgument")]
+pub fn quote(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len());
+    for char in text.chars() {
+        if matches!(char, ':' | '\\' | '=') {
+            quoted.push('\\');
         }
+        quoted.push(char);
     }
-    Some((key, value))
+    quoted
 }
 
+/// A field of an endpoint's text.
+#[derive(Debug)]
+pub(crate) struct Field {
+    pub(crate) key: Option<String>,
+    pub(crate) value: String,
+    /// The position in the text.
+    pub(crate) at: usize,
+}
+
+/// Splits `text` into fields, from the byte `start`; [`quote`] is the inverse. Fails with the
+/// position of a backslash at the end.
+pub(crate) fn split_fields(text: &str, start: usize) -> Result<Vec<Field>, usize> {
+    let mut fields = Vec::new();
+    let mut field = (None, String::new(), start);
+    let mut end = |(key, value, at)| fields.push(Field { key, value, at });
+    let mut chars = text[start..].char_indices();
+    while let Some((at, char)) = chars.next() {
+        let at = start + at;
+        match char {
+            ':' => end(std::mem::replace(&mut field, (None, String::new(), at + 1))),
+            '=' if field.0.is_none() => field.0 = Some(std::mem::take(&mut field.1)),
+            '\\' => field.1.push(chars.next().ok_or(at)?.1),
+            char => field.1.push(char),
+        }
+    }
+    end(field);
+    Ok(fields)
+}
+
+/// The keys of the field that names a UNIX socket. The key may be missing.
+pub(crate) const UNIX_KEYS: [&str; 4] = ["path-hex", "abstract-hex", "path", "address"];
+
+/// Returns the address of a UNIX socket from the field that names it, or the problem with it.
+pub(crate) fn unix_address(field: &Field) -> Result<Address, &'static str> {
+    let bytes = || hex_bytes(&field.value).ok_or(NOT_HEX);
+    match (field.key.as_deref(), field.value.strip_prefix('@')) {
+        (None, Some(name)) => Ok(Address::from_abstract(name)),
+        (Some("abstract-hex"), _) => bytes().map(Address::Abstract),
+        (None | Some("path" | "address" | "path-hex"), _) if field.value.is_empty() => {
+            Err("the path is empty")
+        }
+        (None | Some("path" | "address"), _) => Ok(Address::from_path(&field.value)),
+        (Some("path-hex"), _) => Ok(Address::Path(path_of(bytes()?))),
+        _ => Err("expected the field `path`, `path-hex` or `abstract-hex`"),
+    }
+}
+
+/// A problem of [`unix_address`].
+pub(crate) const NOT_HEX: &str = "expected pairs of hexadecimal digits";
+
 /// Decodes pairs of hexadecimal digits.
-pub(crate) fn hex_bytes(digits: &str) -> Option<Vec<u8>> {
+fn hex_bytes(digits: &str) -> Option<Vec<u8>> {
     let pairs = digits.as_bytes().chunks(2).map(|pair| {
         let pair = std::str::from_utf8(pair).ok()?;
         let is_pair = pair.len() == 2 && pair.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -377,17 +424,6 @@ pub(crate) fn not_inet(found: &Address) -> io::Error {
 fn plain(name: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(name).ok()?;
     (!text.chars().any(char::is_control)).then_some(text)
-}
-
-/// Writes text as one field of an endpoint's text: with `:`, `=` and `\` escaped.
-fn quoted(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
-    for char in text.chars() {
-        if matches!(char, ':' | '\\' | '=') {
-            f.write_str("\\")?;
-        }
-        write!(f, "{char}")?;
-    }
-    Ok(())
 }
 
 fn hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {

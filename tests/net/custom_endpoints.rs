@@ -5,7 +5,7 @@ use std::rc::Rc;
 use torsade::net::ProxyOptions;
 
 use futures::StreamExt;
-use support::{HERE, Log, MS, Spy, expect_reports, some_turns, until};
+use support::{ENDPOINT_TYPES, HERE, Log, MS, Spy, expect_reports, some_turns, until};
 use torsade::clock::TimedOut;
 use torsade::net::{
     ClientEndpoint, ClientFactory, ConnectOptions, Connector, EndpointError, Incoming,
@@ -441,7 +441,6 @@ on_both! {
         }
         let guarded = reactor.serve("haproxy:guard:friend:trust=10.0.0.0/8", async |_conn| Ok(()))?;
         guarded.stop().await?;
-        let builtin = "tcp, tcp6, unix, systemd, fd, stdio, tls, ssl, haproxy";
         for (failure, or) in [
             (reactor.connect_stream("nock:a:b").await.unwrap_err(), "or a registered type: knock"),
             (reactor.serve("nock:a:b", async |_conn| Ok(())).unwrap_err(), "or a registered type: guard"),
@@ -455,7 +454,7 @@ on_both! {
             ),
         ] {
             let said = failure.to_string();
-            assert!(said.ends_with(&format!("one of {builtin}, {or}")), "{said}");
+            assert!(said.ends_with(&format!("one of {ENDPOINT_TYPES}, {or}")), "{said}");
         }
         // The name is not known without the reactor.
         assert!(ClientEndpoint::parse("knock:friend").is_err());

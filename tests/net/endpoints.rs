@@ -1,6 +1,6 @@
 //! Endpoints as text: parsing, printing, and the errors of invalid text.
 
-use support::HERE;
+use support::{ENDPOINT_TYPES, HERE};
 use torsade::Address;
 use torsade::net::{
     ClientEndpoint, ConnectOptions, EndpointError, ListenOptions, ServerEndpoint, quote,
@@ -129,7 +129,7 @@ fn errors_name_the_position_of_unknown_text() {
         (
             "udp:80:80",
             0,
-            "expected a host and a port, or an endpoint whose type is one of tcp, tcp6, unix, systemd, fd, stdio, tls, ssl, haproxy, or a type registered with `ServerEndpoint::register` if a reactor reads the text",
+            "expected a host and a port, or an endpoint whose type is one of {types}, or a type registered with `ServerEndpoint::register` if a reactor reads the text",
         ),
         ("tcp:", 4, "the port is empty"),
         ("tcp:interface=::1", 15, "the port is empty"),
@@ -182,6 +182,7 @@ fn errors_name_the_position_of_unknown_text() {
             5,
             "expected pairs of hexadecimal digits, not \"0\"",
         ),
+        ("unix:path-hex=", 5, "the path is empty"),
         (
             "unix:path-hex=+1é",
             5,
@@ -218,7 +219,7 @@ fn errors_name_the_position_of_unknown_text() {
         (
             "haproxy:haproxy:tcp:80",
             8,
-            "expected a host and a port, or an endpoint whose type is one of tcp, tcp6, unix, systemd, fd, stdio, tls, ssl, haproxy, or a type registered with `ServerEndpoint::register` if a reactor reads the text",
+            "expected a host and a port, or an endpoint whose type is one of {types}, or a type registered with `ServerEndpoint::register` if a reactor reads the text",
         ),
         ("haproxy:tcp:", 12, "the port is empty"),
         (
@@ -245,10 +246,7 @@ fn errors_name_the_position_of_unknown_text() {
         if !is_known(text) {
             continue;
         }
-        let problem = match cfg!(unix) {
-            true => problem.to_owned(),
-            false => problem.replace("systemd, fd, stdio, ", ""),
-        };
+        let problem = problem.replace("{types}", ENDPOINT_TYPES);
         let failure = ServerEndpoint::parse(text).unwrap_err();
         let position =
             expect_error!(failure, EndpointError::Endpoint { position, .. } => *position);

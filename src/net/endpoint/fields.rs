@@ -9,33 +9,13 @@ use std::panic::Location;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::address::{Address, EndpointError, hex_bytes, path_of};
+pub(super) use crate::address::Field;
+pub use crate::address::quote;
+use crate::address::{Address, EndpointError, NOT_HEX, UNIX_KEYS, split_fields, unix_address};
 use crate::failure::Failure;
 #[cfg(any(doc, feature = "proxy-protocol"))]
 use crate::net::proxied::{Network, ProxyOptions};
 use crate::report;
-
-/// Escapes text so that it is one field of an endpoint's text: a backslash is put before `:`, `=`
-/// and `\`.
-///
-/// # Examples
-///
-/// ```
-/// use torsade::net::quote;
-///
-/// assert_eq!(quote(r"C:\here"), r"C\:\\here");
-/// ```
-#[doc(alias = "quoteStringArgument")]
-pub fn quote(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len());
-    for char in text.chars() {
-        if matches!(char, ':' | '\\' | '=') {
-            quoted.push('\\');
-        }
-        quoted.push(char);
-    }
-    quoted
-}
 
 /// The built-in types of endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,15 +65,6 @@ pub struct EndpointFields<'a> {
     pub(super) left: Vec<Field>,
 }
 
-/// One field.
-#[derive(Debug)]
-pub(super) struct Field {
-    pub(super) key: Option<String>,
-    pub(super) value: String,
-    /// The position of the field in the text, in bytes.
-    pub(super) at: usize,
-}
-
 impl<'a> EndpointFields<'a> {
     /// Splits a description into its type and fields; returns `None` if the text is not a
     /// description.
@@ -111,7 +82,8 @@ impl<'a> EndpointFields<'a> {
 
     /// Splits `text` into fields, from the byte `start`.
     pub(super) fn after(text: &'a str, start: usize) -> Result<Self, Failure> {
-        let left = split(text, start)?;
+        let left = split_fields(text, start)
+            .map_err(|at| bad(text, at, "the text ends with a backslash"))?;
         Ok(Self { text, left })
     }
 
@@ -223,35 +195,14 @@ impl<'a> EndpointFields<'a> {
 
     /// Takes out the name of a UNIX socket; fails if there is none.
     pub(super) fn unix_address(&mut self) -> Result<Address, Failure> {
-        if let Some(field) = self.named("path-hex") {
-            return Ok(Address::from_path(path_of(self.bytes(&field)?)));
-        }
-        if let Some(field) = self.named("abstract-hex") {
-            return Ok(Address::Abstract(self.bytes(&field)?));
-        }
-        let keyed = self.named("path").or_else(|| self.named("address"));
-        let is_keyed = keyed.is_some();
+        let keyed = UNIX_KEYS.iter().find_map(|key| self.named(key));
         let field = match keyed {
             Some(field) => field,
             None => self.wanted("path")?,
         };
-        if field.value.is_empty() {
-            return Err(self.bad(field.at, "the path is empty"));
-        }
-        match field.value.strip_prefix('@') {
-            Some(name) if !is_keyed => Ok(Address::from_abstract(name)),
-            _ => Ok(Address::from_path(field.value)),
-        }
-    }
-
-    /// Decodes a field in hexadecimal.
-    fn bytes(&self, field: &Field) -> Result<Vec<u8>, Failure> {
-        hex_bytes(&field.value).ok_or_else(|| {
-            let problem = format!(
-                "expected pairs of hexadecimal digits, not {:?}",
-                field.value
-            );
-            self.bad(field.at, problem)
+        unix_address(&field).map_err(|problem| match problem {
+            NOT_HEX => self.bad(field.at, format!("{problem}, not {:?}", field.value)),
+            problem => self.bad(field.at, problem),
         })
     }
 
@@ -317,28 +268,6 @@ impl<'a> EndpointFields<'a> {
 /// Returns whether the name is a built-in type or prefix.
 pub(super) fn is_built_in(name: &str) -> bool {
     name == PROXIED || KINDS.iter().any(|(kind, _)| *kind == name)
-}
-
-/// Splits `text` into fields, from the byte `start`.
-fn split(text: &str, start: usize) -> Result<Vec<Field>, Failure> {
-    let mut fields = Vec::new();
-    let mut field = (None, String::new(), start);
-    let mut end = |(key, value, at)| fields.push(Field { key, value, at });
-    let mut chars = text[start..].char_indices();
-    while let Some((at, char)) = chars.next() {
-        let at = start + at;
-        match char {
-            ':' => end(std::mem::replace(&mut field, (None, String::new(), at + 1))),
-            '=' if field.0.is_none() => field.0 = Some(std::mem::take(&mut field.1)),
-            '\\' => match chars.next() {
-                Some((_, char)) => field.1.push(char),
-                None => return Err(bad(text, at, "the text ends with a backslash")),
-            },
-            char => field.1.push(char),
-        }
-    }
-    end(field);
-    Ok(fields)
 }
 
 pub(super) fn port(text: &str, at: usize, found: &str) -> Result<u16, Failure> {

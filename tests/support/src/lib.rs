@@ -76,6 +76,11 @@ macro_rules! expect_error {
 
 /// Any free port.
 pub const HERE: &str = "127.0.0.1:0";
+/// The built-in types of endpoints, as an error lists them.
+#[cfg(unix)]
+pub const ENDPOINT_TYPES: &str = "tcp, tcp6, unix, systemd, fd, stdio, tls, ssl, haproxy";
+#[cfg(not(unix))]
+pub const ENDPOINT_TYPES: &str = "tcp, tcp6, unix, tls, ssl, haproxy";
 pub const MS: Duration = Duration::from_millis(1);
 
 /// The events, in order.
