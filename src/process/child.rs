@@ -27,6 +27,9 @@ use crate::stream::Connection;
 /// [`Command::kill_on_drop`] is set, and the loop still waits for its exit, so it does not become a
 /// zombie.
 ///
+/// Most programs expect lines that end with `\n`. [`Connection::send_line`] ends a line with
+/// `\r\n`, so write with [`Connection::write_all`], as the example does.
+///
 /// # Examples
 ///
 /// ```

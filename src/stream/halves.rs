@@ -290,6 +290,9 @@ macro_rules! writes {
             /// Writes a line: `line`, then `\r\n`. `line` is sent as it is, so an end of line
             /// inside it makes two lines.
             ///
+            /// A child process at the other end of a pipe usually expects `\n` alone: use
+            /// `write_all`.
+            ///
             /// # Errors
             ///
             /// Fails as `write` does.
