@@ -28,7 +28,6 @@ use std::str::FromStr;
 /// assert_eq!(address.to_string(), "127.0.0.1:80");
 /// assert_eq!(Address::from_path("/run/chat.sock").to_string(), "unix:/run/chat.sock");
 /// ```
-#[doc(alias("IAddress", "IPv4Address", "IPv6Address", "UNIXAddress", "PipeAddress"))]
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Address {
@@ -229,7 +228,6 @@ impl FromStr for Address {
 }
 
 /// The error of reading an address, an endpoint or a network from text.
-#[doc(alias = "InvalidAddressError")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EndpointError {
@@ -326,7 +324,6 @@ fn zone_number(zone: &str) -> Option<u32> {
 ///
 /// assert_eq!(quote(r"C:\here"), r"C\:\\here");
 /// ```
-#[doc(alias = "quoteStringArgument")]
 pub fn quote(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len());
     for char in text.chars() {

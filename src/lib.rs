@@ -59,6 +59,7 @@ pub mod tls;
 pub mod tokio;
 pub mod transport;
 
+#[doc(alias("IAddress", "IPv4Address", "IPv6Address", "UNIXAddress", "PipeAddress"))]
 pub use crate::address::Address;
 pub use crate::clock::{Clock, DelayedCall, VirtualClock};
 pub use crate::defer::{Deferred, Resolver};
@@ -71,6 +72,7 @@ pub use crate::protocol::{Context, Factory, Handle, Protocol};
 pub use crate::reactor::{Descriptor, Watch};
 pub use crate::reactor::{OnPanic, Phase, Reactor, ReactorBuilder, Remote, run};
 pub use crate::repeat::{Cooperator, Looping, LoopingCall, defer_later, interval};
+#[doc(alias("signalProcess", "signum", "SignalKind", "Signals"))]
 pub use crate::signal::Signal;
 pub use crate::stream::Connection;
 pub use crate::task::{Task, spawn, yield_now};

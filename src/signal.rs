@@ -34,7 +34,6 @@ use crate::failure::errors;
 /// assert_eq!(error.to_string(), "no signal has the name \"SIGNIFICANT\"");
 /// # Ok::<(), torsade::Failure>(())
 /// ```
-#[doc(alias("signalProcess", "signum", "SignalKind", "Signals"))]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Signal(i32);
 

@@ -38,6 +38,27 @@ fn the_pictures_in_the_docs_are_those_of_the_readme() {
     is_current("src/guide/pictures.md", &links);
 }
 
+/// The search finds an item that a private module declares and a public one exports only by the
+/// aliases of that `pub use`: rustdoc 1.95 loses those of the item itself.
+#[test]
+fn an_item_of_a_private_module_has_its_aliases_where_it_is_exported() {
+    let mut files = Vec::new();
+    collect(&root().join("src"), &mut files);
+    let mut lost = Vec::new();
+    for file in files.iter().filter(|file| !is_public(file)) {
+        let text = fs::read_to_string(file).unwrap();
+        for (number, line) in text.lines().enumerate() {
+            if line.starts_with("#[doc(alias") {
+                lost.push(format!("{}:{}", file.display(), number + 1));
+            }
+        }
+    }
+    assert!(
+        lost.is_empty(),
+        "these belong to the `pub use` of the item: {lost:#?}"
+    );
+}
+
 #[test]
 fn every_link_to_the_glossary_names_one_of_its_terms() {
     let glossary = fs::read_to_string(root().join("src/guide/glossary.rs")).unwrap();
@@ -240,9 +261,41 @@ fn after_generics(text: &str) -> &str {
     ""
 }
 
-/// Returns the name that a line declares.
+/// Returns whether a file of `src` is a module that a public path names.
+fn is_public(file: &Path) -> bool {
+    let module = module_of(file);
+    (1..=module.len()).all(|depth| {
+        let (name, parents) = module[..depth].split_last().unwrap();
+        let parent = parents
+            .iter()
+            .fold(root().join("src"), |path, name| path.join(name));
+        let parent = match parents {
+            [] => parent.join("lib.rs"),
+            _ if parent.with_extension("rs").exists() => parent.with_extension("rs"),
+            _ => parent.join("mod.rs"),
+        };
+        let text = fs::read_to_string(parent).unwrap();
+        let is_declared = text.lines().any(|line| line == format!("pub mod {name};"));
+        is_declared || EXPORTED.contains(&module.join("::").as_str())
+    })
+}
+
+/// Returns the path of a file's module in the crate.
+fn module_of(file: &Path) -> Vec<String> {
+    let path = file.strip_prefix(root().join("src")).unwrap();
+    let path = path.with_extension("");
+    let names = path.iter().map(|name| name.to_str().unwrap().to_owned());
+    names
+        .filter(|name| name != "mod" && name != "lib")
+        .collect()
+}
+
+/// Returns the name that a line declares, or a `pub use` of one item exports.
 fn item_of(code: &str) -> Option<&str> {
     let code = code.strip_prefix("pub ").unwrap_or(code);
+    if let Some(path) = code.strip_prefix("use ") {
+        return path.strip_suffix(';')?.rsplit([':', ' ']).next();
+    }
     let code = code.strip_prefix("async ").unwrap_or(code);
     let kinds = [
         "fn ",
@@ -319,7 +372,7 @@ fn root() -> PathBuf {
 }
 
 /// The main item of a word where the order of [`OWNERS`] does not tell.
-const MAIN: [(&str, &str); 23] = [
+const MAIN: [(&str, &str); 27] = [
     ("DeferredList", "DeferredList"),
     ("IListeningPort", "Port"),
     ("LineOnlyReceiver", "LineProtocol"),
@@ -331,7 +384,10 @@ const MAIN: [(&str, &str); 23] = [
     ("callFromThread", "Remote::call"),
     ("childFDs", "Command::child_fds"),
     ("clientConnectionFailed", "ClientFactory::connection_failed"),
+    ("clientFromString", "ClientEndpoint"),
     ("ensureDeferred", "Deferred::from_future"),
+    ("fireOnOneCallback", "race"),
+    ("fireOnOneErrback", "gather"),
     ("flushLoggedErrors", "take_reports"),
     ("getDelayedCalls", "Clock::delayed_calls"),
     ("getServiceNamed", "MultiService::get"),
@@ -339,11 +395,15 @@ const MAIN: [(&str, &str); 23] = [
     ("lineLengthExceeded", "LineProtocol::line_length_exceeded"),
     ("react", "run"),
     ("retryPolicy", "ClientService::backoff"),
+    ("serverFromString", "ServerEndpoint"),
     ("spawnProcess", "Command::spawn_protocol"),
     ("startService", "Service::start"),
     ("stopService", "Service::stop"),
     ("stringReceived", "FrameProtocol::frame_received"),
 ];
+
+/// Private modules that a public one exports as a whole.
+const EXPORTED: [&str; 1] = ["net::adopted::activation"];
 
 /// The types whose items come first in a list.
 const OWNERS: [&str; 14] = [

@@ -66,7 +66,9 @@ pub use self::manual::VirtualClock;
 pub use self::sleep::{ClockStopped, Sleep};
 pub(crate) use self::table::Due;
 use self::table::{Action, Key};
-pub use self::timeout::{TimedOut, Timeout};
+#[doc(alias = "TimeoutError")]
+pub use self::timeout::TimedOut;
+pub use self::timeout::Timeout;
 pub(crate) use self::timers::Timers;
 use crate::report::{self, Origin};
 use crate::spans;

@@ -128,7 +128,6 @@ impl<F> fmt::Debug for Timeout<F> {
 }
 
 /// The error of work that took longer than its time limit. The field is the limit.
-#[doc(alias = "TimeoutError")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimedOut(pub Duration);
 

@@ -67,7 +67,6 @@ use crate::report;
 ///     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 2);
 /// });
 /// ```
-#[doc(alias("DeferredList", "join_all", "allSettled"))]
 #[track_caller]
 pub fn list<T, F>(members: impl IntoIterator<Item = F>) -> Deferred<Vec<Result<T, Failure>>>
 where
@@ -104,13 +103,6 @@ where
 ///     .add_callback(|values| assert!(values.is_empty()));
 /// assert!(resolver.is_cancelled());
 /// ```
-#[doc(alias(
-    "gatherResults",
-    "fireOnOneErrback",
-    "consumeErrors",
-    "try_join_all",
-    "Promise.all"
-))]
 #[track_caller]
 pub fn gather<T, F>(members: impl IntoIterator<Item = F>) -> Deferred<Vec<T>>
 where
@@ -141,7 +133,6 @@ where
 /// winner.add_callback(|winner| assert_eq!(winner, (2, "me")));
 /// assert!(resolver.is_cancelled());
 /// ```
-#[doc(alias("fireOnOneCallback", "select_ok", "Promise.any"))]
 #[track_caller]
 pub fn race<T, F>(members: impl IntoIterator<Item = F>) -> Deferred<(usize, T)>
 where
@@ -169,7 +160,6 @@ where
 ///     assert!(result.is_err());
 /// });
 /// ```
-#[doc(alias("select", "select_all", "FIRST_COMPLETED", "Promise.race"))]
 #[track_caller]
 pub fn first<T, F>(members: impl IntoIterator<Item = F>) -> Deferred<(usize, Result<T, Failure>)>
 where

@@ -5,8 +5,8 @@ use std::cell::RefCell;
 use std::fmt;
 use std::rc::{Rc, Weak};
 
-use super::Deferred;
 use super::core::{Awaited, Core};
+use super::{Deferred, Pause, Resolver, State};
 use crate::context;
 use crate::debug::{self, DumpItem, Id};
 use crate::task::Wait;
@@ -172,4 +172,34 @@ fn with_live<R>(f: impl FnOnce(&mut Vec<Listed>) -> R) -> R {
     let live = context::with(|thread| thread.live.get_or_make::<RefCell<Vec<Listed>>>());
     let mut live = live.borrow_mut();
     f(&mut live)
+}
+
+impl<T: 'static> fmt::Debug for Deferred<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.state {
+            State::Settled(Ok(_), location) => {
+                write!(f, "Deferred(has its value, made at {location})")
+            }
+            State::Settled(Err(failure), location) => {
+                write!(f, "Deferred(failed: {failure}, made at {location})")
+            }
+            State::Linked(core) => core.fmt(f),
+            State::Queued(queued) => queued.core().fmt(f),
+            State::Gone => f.write_str("Deferred(its result was taken)"),
+        }
+    }
+}
+
+impl<T: 'static> fmt::Debug for Resolver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resolver")
+            .field("is_cancelled", &self.is_cancelled())
+            .finish()
+    }
+}
+
+impl fmt::Debug for Pause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pause")
+    }
 }

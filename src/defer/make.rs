@@ -49,7 +49,6 @@ pub fn execute<T: 'static>(f: impl FnOnce() -> Result<T, Failure>) -> Deferred<T
 /// resolver.callback(1);
 /// defer::maybe_deferred(|| Ok(2)).add_callback(|n| assert_eq!(n, 2));
 /// ```
-#[doc(alias = "maybeDeferred")]
 #[track_caller]
 pub fn maybe_deferred<V, R: IntoOutcome<V>>(f: impl FnOnce() -> R) -> Deferred<R::Value> {
     maybe_deferred_at(Location::caller(), f)
@@ -77,7 +76,6 @@ pub(crate) fn maybe_deferred_at<V, R: IntoOutcome<V>>(
 /// let ready = defer::ensure(Deferred::succeed(1)); // no reactor, no task
 /// assert!(ready.is_settled());
 /// ```
-#[doc(alias("ensureDeferred", "ensure_future"))]
 #[track_caller]
 pub fn ensure<T, F>(future: F) -> Deferred<T>
 where

@@ -72,7 +72,6 @@ mod queued;
 mod shared;
 mod tracker;
 
-use std::fmt;
 use std::marker::PhantomData;
 use std::mem;
 use std::panic::Location;
@@ -83,11 +82,29 @@ pub(crate) use self::core::{WaitSource, WaiterId};
 use self::coroutine::Coroutine;
 pub(crate) use self::coroutine::StopHandle;
 pub use self::errors::DeferredError;
-pub use self::list::{DeferredList, FailureGroup, FirstError, first, gather, list, race};
+#[doc(alias("select", "select_all", "FIRST_COMPLETED", "Promise.race"))]
+pub use self::list::first;
+#[doc(alias(
+    "gatherResults",
+    "fireOnOneErrback",
+    "consumeErrors",
+    "try_join_all",
+    "Promise.all"
+))]
+pub use self::list::gather;
+#[doc(alias("DeferredList", "join_all", "allSettled"))]
+pub use self::list::list;
+#[doc(alias("fireOnOneCallback", "select_ok", "Promise.any"))]
+pub use self::list::race;
+pub use self::list::{DeferredList, FailureGroup, FirstError};
 pub(crate) use self::listeners::Listeners;
 pub(crate) use self::live::{dump_items, note_waits_for};
+#[doc(alias("ensureDeferred", "ensure_future"))]
+pub use self::make::ensure;
+pub use self::make::execute;
+#[doc(alias = "maybeDeferred")]
+pub use self::make::maybe_deferred;
 pub(crate) use self::make::maybe_deferred_at;
-pub use self::make::{ensure, execute, maybe_deferred};
 pub use self::outcome::{
     IntoOutcome, Never, Outcome, Returns, ViaFuture, ViaNever, ViaResult, ViaUnit,
 };
@@ -753,36 +770,6 @@ impl Drop for Pause {
             core.unpause();
             report::leave();
         }
-    }
-}
-
-impl<T: 'static> fmt::Debug for Deferred<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.state {
-            State::Settled(Ok(_), location) => {
-                write!(f, "Deferred(has its value, made at {location})")
-            }
-            State::Settled(Err(failure), location) => {
-                write!(f, "Deferred(failed: {failure}, made at {location})")
-            }
-            State::Linked(core) => core.fmt(f),
-            State::Queued(queued) => queued.core().fmt(f),
-            State::Gone => f.write_str("Deferred(its result was taken)"),
-        }
-    }
-}
-
-impl<T: 'static> fmt::Debug for Resolver<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Resolver")
-            .field("is_cancelled", &self.is_cancelled())
-            .finish()
-    }
-}
-
-impl fmt::Debug for Pause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Pause")
     }
 }
 

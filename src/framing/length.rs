@@ -37,7 +37,6 @@ use super::{Decoded, Decoder, Encoder, FrameError};
 /// assert_eq!(messages.next_frame(), Some(Ok(keepalive)));
 /// ```
 #[derive(Clone, Debug)]
-#[doc(alias("LengthDelimitedCodec", "IntNStringReceiver"))]
 pub struct LengthCodec {
     /// The number of bytes of the length field.
     width: usize,

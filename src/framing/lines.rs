@@ -30,7 +30,6 @@ use super::{Decoded, Decoder, Encoder, FrameError};
 /// assert_eq!(found, Decoded::Frame { frame: &b"one"[..], length: 5 });
 /// ```
 #[derive(Clone, Debug)]
-#[doc(alias("LineReceiver", "LineOnlyReceiver", "LinesCodec"))]
 pub struct LineCodec {
     limit: usize,
     /// `None` for `\n` or `\r\n`.

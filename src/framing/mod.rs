@@ -88,7 +88,6 @@ pub use self::netstring::NetstringCodec;
 /// wire.send(b"re");
 /// assert_eq!(wire.take_received(), b"THERE");
 /// ```
-#[doc(alias("codec", "framing"))]
 pub trait Decoder {
     /// A frame. It may borrow from the bytes that were received.
     type Frame<'a>;

@@ -21,7 +21,6 @@ use super::{Decoded, Decoder, Encoder, FrameError};
 /// assert_eq!(strings.next_frame(), Some(Err(error)));
 /// ```
 #[derive(Clone, Debug)]
-#[doc(alias("NetstringReceiver", "stringReceived", "sendString"))]
 pub struct NetstringCodec {
     limit: usize,
 }

@@ -99,8 +99,6 @@ use crate::tls::ClientConfig;
 /// ```
 #[derive(Clone)]
 #[must_use]
-#[doc(alias("HTTPConnectionPool", "RedirectAgent", "reqwest"))]
-#[doc(alias = "BrowserLikeRedirectAgent")]
 pub struct Agent {
     pub(super) config: Rc<Config>,
     pub(super) pool: Rc<Pool>,

@@ -55,7 +55,6 @@ use crate::failure::Failure;
 ///     Ok(())
 /// });
 /// ```
-#[doc(alias("IBodyProducer", "FileBodyProducer"))]
 #[derive(Default)]
 pub struct Body(Kind);
 
@@ -383,7 +382,6 @@ impl<B: HttpBody + Unpin, F: FnMut(&mut B, &mut Context<'_>) -> Polled> HttpBody
 /// The bytes are queued in memory until the body is read. [`send`](Self::send) waits while 64 KiB
 /// or more are queued. [`write`](Self::write) never waits, and the queue has no limit: call it for
 /// little data, or after [`ready`](Self::ready).
-#[doc(alias("Sender", "IConsumer"))]
 pub struct BodyWriter {
     sender: UnboundedSender<Result<Bytes, Failure>>,
     shared: Rc<Shared>,

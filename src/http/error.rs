@@ -24,8 +24,6 @@ use crate::failure::{Cancelled, Failure, errors};
 /// ```
 #[derive(Debug)]
 #[non_exhaustive]
-#[doc(alias("ResponseFailed", "RequestNotSent", "PageRedirect"))]
-#[doc(alias = "ResponseNeverReceived")]
 pub enum HttpError {
     /// The URL cannot be requested: it is not a URL, or not one of a scheme that is supported.
     #[doc(alias = "SchemeNotSupported")]

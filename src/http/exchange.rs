@@ -152,7 +152,6 @@ pub struct Server of Server, |server| server;
 ///     Ok(())
 /// });
 /// ```
-#[doc(alias("on_upgrade", "WebSocket", "CONNECT"))]
 #[track_caller]
 pub fn upgrade(request: &mut Request<Body>) -> Deferred<Connection> {
     let extension = request.extensions_mut().remove::<Upgradable>();

@@ -55,7 +55,6 @@ use crate::failure::Failure;
 /// # std::fs::remove_dir_all(&folder)?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
-#[doc(alias("static.File", "ServeDir", "StaticFiles", "sendfile"))]
 pub fn files(
     root: impl AsRef<Path>,
 ) -> io::Result<impl AsyncFn(Request<Body>) -> Result<Response<Body>, Failure> + 'static> {

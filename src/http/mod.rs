@@ -25,13 +25,34 @@ pub use bytes::Bytes;
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
 pub use http::{Request, Response};
 
+#[doc(alias("HTTPConnectionPool", "RedirectAgent", "reqwest"))]
+#[doc(alias = "BrowserLikeRedirectAgent")]
 pub use self::agent::Agent;
-pub use self::body::{Body, BodyWriter};
-pub use self::error::{HttpError, Phase};
-pub use self::exchange::{Server, upgrade};
+#[doc(alias("IBodyProducer", "FileBodyProducer"))]
+pub use self::body::Body;
+#[doc(alias("Sender", "IConsumer"))]
+pub use self::body::BodyWriter;
+#[doc(alias("ResponseFailed", "RequestNotSent", "PageRedirect"))]
+#[doc(alias = "ResponseNeverReceived")]
+pub use self::error::HttpError;
+pub use self::error::Phase;
+pub use self::exchange::Server;
+#[doc(alias("on_upgrade", "WebSocket", "CONNECT"))]
+pub use self::exchange::upgrade;
+#[doc(alias("static.File", "ServeDir", "StaticFiles", "sendfile"))]
 pub use self::files::files;
 
-pub use self::requests::{download_page, get_page};
-pub use self::serve::{HttpPort, IntoResponse, SendBody, serve, service};
+#[doc(alias("downloadPage", "HTTPDownloader", "wget"))]
+pub use self::requests::download_page;
+#[doc(alias = "getPage")]
+pub use self::requests::get_page;
+#[doc(alias = "IListeningPort")]
+pub use self::serve::HttpPort;
+#[doc(alias("Site", "Resource", "listenTCP", "axum::serve", "HTTPFactory"))]
+pub use self::serve::serve;
+#[doc(alias("tower", "axum", "Router", "ServiceExt"))]
+pub use self::serve::service;
+pub use self::serve::{IntoResponse, SendBody};
 
+#[doc(alias("urljoin", "join"))]
 pub use self::url::resolve_url;

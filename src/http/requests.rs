@@ -52,7 +52,6 @@ use crate::stream::Connection;
 ///     Ok(())
 /// });
 /// ```
-#[doc(alias = "getPage")]
 #[track_caller]
 pub fn get_page(url: impl Display) -> Deferred<Bytes> {
     page_agent().get_page(url)
@@ -87,7 +86,6 @@ pub fn get_page(url: impl Display) -> Deferred<Bytes> {
 /// })
 /// # }
 /// ```
-#[doc(alias("downloadPage", "HTTPDownloader", "wget"))]
 #[track_caller]
 pub fn download_page(
     url: impl Display,

@@ -68,7 +68,6 @@ use crate::stream::Connection;
 ///     Ok(())
 /// });
 /// ```
-#[doc(alias("Site", "Resource", "listenTCP", "axum::serve", "HTTPFactory"))]
 #[track_caller]
 pub fn serve<R: IntoResponse + 'static>(
     endpoint: impl ToServerEndpoint,
@@ -344,7 +343,6 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 ///
 /// A clone is a handle to the same port. Dropping all handles does not close it.
 #[derive(Clone)]
-#[doc(alias = "IListeningPort")]
 pub struct HttpPort {
     pub(super) port: Port,
     pub(super) connections: Rc<Connections>,
@@ -489,7 +487,6 @@ impl fmt::Debug for HttpPort {
 /// })
 /// # }
 /// ```
-#[doc(alias("tower", "axum", "Router", "ServiceExt"))]
 pub fn service<S, B>(
     service: S,
 ) -> impl AsyncFn(Request<Body>) -> Result<Response<Body>, Failure> + 'static

@@ -85,7 +85,6 @@ pub(super) fn get(url: impl Display) -> Result<Request<Body>, HttpError> {
 /// assert_eq!(http::resolve_url(&page, "../about us")?, "http://example.org/about%20us");
 /// # Ok::<(), http::HttpError>(())
 /// ```
-#[doc(alias("urljoin", "join"))]
 pub fn resolve_url(base: &Uri, link: impl AsRef<[u8]>) -> Result<Uri, HttpError> {
     let link = link.as_ref();
     join(base, link).map_err(|error| HttpError::url(String::from_utf8_lossy(link), error))

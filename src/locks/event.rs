@@ -26,7 +26,6 @@ use crate::defer::{Deferred, Listeners};
 ///     ready.wait().await // it is set: at once
 /// });
 /// ```
-#[doc(alias("Notify", "Condvar", "Condition", "CancellationToken"))]
 #[derive(Clone, Default)]
 pub struct Event {
     inner: Rc<Inner>,

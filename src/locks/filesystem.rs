@@ -53,7 +53,6 @@ use crate::task::Wait;
 /// # Ok(())
 /// # }
 /// ```
-#[doc(alias("FilesystemLock", "lockfile"))]
 #[derive(Clone)]
 pub struct DeferredFilesystemLock {
     inner: Rc<Inner>,

@@ -43,7 +43,6 @@ use crate::failure::Failure;
 ///     writer.await?
 /// });
 /// ```
-#[doc(alias("Mutex", "Lock", "RwLock"))]
 pub struct DeferredLock<T: 'static = ()> {
     inner: Rc<Inner<T>>,
 }
@@ -52,7 +51,6 @@ pub struct DeferredLock<T: 'static = ()> {
 ///
 /// A guard owns the value, so it can be stored anywhere. Dropping it releases the lock: the value
 /// goes back, and the next waiter gets it before the drop returns, if that waiter has a callback.
-#[doc(alias = "MutexGuard")]
 #[must_use = "the lock is released when its guard is dropped"]
 pub struct LockGuard<T: 'static = ()> {
     inner: Rc<Inner<T>>,

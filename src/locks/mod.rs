@@ -95,13 +95,27 @@ mod semaphore;
 mod watched;
 
 pub use self::errors::{LockError, QueueOverflow};
+#[doc(alias("Notify", "Condvar", "Condition", "CancellationToken"))]
 pub use self::event::Event;
 #[cfg(all(unix, any(doc, feature = "fs-lock")))]
 #[cfg_attr(docsrs, doc(cfg(feature = "fs-lock")))]
-pub use self::filesystem::{DeferredFilesystemLock, FilesystemLockGuard};
-pub use self::lock::{DeferredLock, LockGuard};
+#[doc(alias("FilesystemLock", "lockfile"))]
+pub use self::filesystem::DeferredFilesystemLock;
+#[cfg(all(unix, any(doc, feature = "fs-lock")))]
+#[cfg_attr(docsrs, doc(cfg(feature = "fs-lock")))]
+pub use self::filesystem::FilesystemLockGuard;
+#[doc(alias("Mutex", "Lock", "RwLock"))]
+pub use self::lock::DeferredLock;
+#[doc(alias = "MutexGuard")]
+pub use self::lock::LockGuard;
 #[cfg(unix)]
 pub(crate) use self::lock_file::{Locked, is_locked, lock_at, unlock};
-pub use self::queue::{DeferredQueue, Items};
-pub use self::semaphore::{DeferredSemaphore, SemaphorePermit};
-pub use self::watched::{Watched, Watcher};
+#[doc(alias("mpsc", "channel", "Queue"))]
+pub use self::queue::DeferredQueue;
+pub use self::queue::Items;
+#[doc(alias("Semaphore", "BoundedSemaphore"))]
+pub use self::semaphore::DeferredSemaphore;
+pub use self::semaphore::SemaphorePermit;
+#[doc(alias = "watch")]
+pub use self::watched::Watched;
+pub use self::watched::Watcher;

@@ -48,7 +48,6 @@ use crate::task::Wait;
 ///     Ok(())
 /// });
 /// ```
-#[doc(alias("mpsc", "channel", "Queue"))]
 pub struct DeferredQueue<T: 'static> {
     handle: Rc<Handle<T>>,
 }

@@ -40,7 +40,6 @@ use crate::defer::{Deferred, IntoOutcome};
 ///     Ok(())
 /// });
 /// ```
-#[doc(alias("Semaphore", "BoundedSemaphore"))]
 #[derive(Clone)]
 pub struct DeferredSemaphore {
     inner: Rc<Inner>,

@@ -40,7 +40,6 @@ use crate::report;
 ///     Ok(())
 /// });
 /// ```
-#[doc(alias = "watch")]
 pub struct Watched<T: 'static> {
     owner: Rc<Owner<T>>,
 }

@@ -28,7 +28,6 @@ use crate::failure::{AsSource, Failure, errors};
 ///     Ok(())
 /// });
 /// ```
-#[doc(alias("ConnectBindError"))]
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ConnectError {

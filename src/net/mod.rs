@@ -150,23 +150,77 @@ mod tls;
 #[cfg(any(doc, feature = "systemd"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "systemd")))]
 pub use self::adopted::activation;
-pub use self::endpoint::{
-    ClientEndpoint, EndpointFields, Incoming, ServerEndpoint, StreamClientEndpoint,
-    StreamServerEndpoint, ToClientEndpoint, ToServerEndpoint, quote,
-};
-pub use self::errors::{ConnectError, ConnectorState, ListenError};
-pub use self::names::{HostsTable, LookupError, LookupErrorKind, NameResolver, SystemResolver};
+#[doc(alias(
+    "clientFromString",
+    "IStreamClientEndpoint",
+    "TCP4ClientEndpoint",
+    "TCP6ClientEndpoint",
+    "UNIXClientEndpoint",
+    "HostnameEndpoint"
+))]
+pub use self::endpoint::ClientEndpoint;
+#[doc(alias(
+    "serverFromString",
+    "IStreamServerEndpoint",
+    "TCP4ServerEndpoint",
+    "TCP6ServerEndpoint",
+    "UNIXServerEndpoint",
+    "AdoptedStreamServerEndpoint",
+    "StandardIOEndpoint"
+))]
+pub use self::endpoint::ServerEndpoint;
+#[doc(alias("IStreamClientEndpoint", "wrapClientTLS", "ProcessEndpoint"))]
+pub use self::endpoint::StreamClientEndpoint;
+#[doc(alias("IStreamServerEndpoint"))]
+pub use self::endpoint::StreamServerEndpoint;
+#[doc(alias = "quoteStringArgument")]
+pub use self::endpoint::quote;
+pub use self::endpoint::{EndpointFields, Incoming, ToClientEndpoint, ToServerEndpoint};
+#[doc(alias("ConnectBindError"))]
+pub use self::errors::ConnectError;
+pub use self::errors::{ConnectorState, ListenError};
+#[doc(alias("HostsResolver", "/etc/hosts"))]
+pub use self::names::HostsTable;
+#[doc(alias("DNSLookupError", "UnknownHostError", "gaierror"))]
+pub use self::names::LookupError;
+#[doc(alias("IHostnameResolver", "IResolverSimple", "getaddrinfo"))]
+pub use self::names::NameResolver;
+pub use self::names::{LookupErrorKind, SystemResolver};
 pub use self::options::{ConnectOptions, ListenOptions};
+#[cfg(any(doc, feature = "proxy-protocol"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "proxy-protocol")))]
+#[doc(alias("IpNet", "CIDR", "ip_network"))]
+pub use self::proxied::Network;
+#[cfg(any(doc, feature = "proxy-protocol"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "proxy-protocol")))]
+pub use self::proxied::ProxyOptions;
 #[cfg(all(feature = "testing", feature = "proxy-protocol"))]
 #[doc(hidden)]
 pub use self::proxied::read_header;
-#[cfg(any(doc, feature = "proxy-protocol"))]
-#[cfg_attr(docsrs, doc(cfg(feature = "proxy-protocol")))]
-pub use self::proxied::{Network, ProxyOptions};
 #[cfg(unix)]
-pub use self::stdio::{Stdio, Terminal};
-pub use self::streams::{
-    Backoff, ClientFactory, Connector, Port, Reconnecting, Retries, StreamListener,
-};
+#[doc(alias(
+    "StandardIO",
+    "stdin",
+    "stdout",
+    "PipeAddress",
+    "connect_read_pipe",
+    "connect_write_pipe"
+))]
+pub use self::stdio::Stdio;
+#[cfg(unix)]
+#[doc(alias("tty", "termios", "insults"))]
+pub use self::stdio::Terminal;
+#[doc(alias("backoffPolicy", "retryPolicy"))]
+pub use self::streams::Backoff;
+#[doc(alias("IConnector", "BaseConnector"))]
+pub use self::streams::Connector;
+#[doc(alias = "IListeningPort")]
+pub use self::streams::Port;
+#[doc(alias = "ReconnectingClientFactory")]
+pub use self::streams::Reconnecting;
+#[doc(alias("TcpListener", "UnixListener"))]
+pub use self::streams::StreamListener;
+pub use self::streams::{ClientFactory, Retries};
 pub(crate) use self::streams::{Retry, client};
+#[doc(alias = "InvalidAddressError")]
 pub use crate::address::EndpointError;

@@ -49,7 +49,6 @@ use crate::stream::Connection;
 /// })
 /// # }
 /// ```
-#[doc(alias("Process", "Popen", "subprocess"))]
 pub struct Child {
     process: Process,
     pipes: Vec<(i32, Connection)>,

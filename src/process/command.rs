@@ -34,7 +34,6 @@ use crate::driver::{ChildFd, Launch, Pty};
 ///     .child_fd(4, ChildFd::Read);
 /// assert_eq!(command.program(), "gpg");
 /// ```
-#[doc(alias("spawnProcess", "create_subprocess_exec", "Popen", "subprocess"))]
 #[derive(Clone, Debug)]
 #[must_use = "a command does nothing until it is given to a reactor"]
 pub struct Command {

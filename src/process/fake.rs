@@ -62,7 +62,6 @@ use crate::transport::ConnConfig;
 /// });
 /// # Ok::<(), torsade::Failure>(())
 /// ```
-#[doc(alias("MemoryReactor", "spawnProcess", "fake"))]
 pub struct Programs(Rc<FakePrograms>);
 
 /// The program's side of a fake process: its arguments, environment, pipes and signals.

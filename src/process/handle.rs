@@ -28,7 +28,6 @@ use crate::transport::{ConnConfig, ConnectionError, DelayedClose, Transport};
 ///
 /// Its methods run no user code: writing and closing record requests, which the loop carries out;
 /// signals are sent at once. Dropping a handle does nothing.
-#[doc(alias("IProcessTransport", "SubprocessTransport"))]
 #[derive(Clone)]
 pub struct Process(pub(super) Rc<Common>);
 

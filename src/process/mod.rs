@@ -63,12 +63,17 @@ mod running;
 #[doc(no_inline)]
 pub use std::process::ExitStatus;
 
+#[doc(alias("Process", "Popen", "subprocess"))]
 pub use self::child::Child;
+#[doc(alias("spawnProcess", "create_subprocess_exec", "Popen", "subprocess"))]
 pub use self::command::Command;
 pub use self::errors::ProcessError;
+#[doc(alias("IProcessTransport", "SubprocessTransport"))]
 pub use self::handle::Process;
 pub use self::output::Output;
+#[doc(alias("IProcessProtocol", "SubprocessProtocol"))]
 pub use self::protocol::ProcessProtocol;
+#[doc(alias("childFDs", "pass_fds", "Stdio"))]
 pub use crate::driver::ChildFd;
 #[cfg(doc)]
 use crate::{Connection, Reactor};

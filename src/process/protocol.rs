@@ -48,7 +48,6 @@ use crate::protocol::Context;
 /// })
 /// # }
 /// ```
-#[doc(alias("IProcessProtocol", "SubprocessProtocol"))]
 pub trait ProcessProtocol: Sized + 'static {
     /// Called when the program has been started.
     #[doc(alias("connectionMade", "makeConnection"))]

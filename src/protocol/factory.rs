@@ -68,7 +68,6 @@ pub trait Factory: 'static {
 ///     other.stop().await
 /// });
 /// ```
-#[doc(alias = "numPorts")]
 pub struct SharedFactory<F>(Rc<Sharing<F>>);
 
 struct Sharing<F> {

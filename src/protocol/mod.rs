@@ -36,7 +36,9 @@ mod successor;
 use std::os::fd::OwnedFd;
 
 pub use self::context::{Context, Handle};
-pub use self::factory::{BuildProtocol, Factory, IntoProtocol, SharedFactory};
+#[doc(alias = "numPorts")]
+pub use self::factory::SharedFactory;
+pub use self::factory::{BuildProtocol, Factory, IntoProtocol};
 pub use self::input::Input;
 pub(crate) use self::lens::Nested;
 pub(crate) use self::slot::{ProtocolHost, ProtocolSlot, handle, leave, try_leave, visit};

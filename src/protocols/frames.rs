@@ -105,12 +105,6 @@ use crate::protocol::{Context, Input, Protocol};
 /// wire.send("3\r\n\r\n!2\r\n??");
 /// assert_eq!(wire.take_received(), b"stored\r\nstored\r\n");
 /// ```
-#[doc(alias(
-    "LineReceiver",
-    "LineOnlyReceiver",
-    "NetstringReceiver",
-    "Int32StringReceiver"
-))]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a protocol: it does not implement `Protocol`",
     label = "not a `Protocol`",

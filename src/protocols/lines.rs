@@ -46,7 +46,6 @@ use crate::transport::Transport;
 /// wire.advance(Duration::from_secs(5));
 /// assert_eq!(wire.take_received(), b"too late\r\n");
 /// ```
-#[doc(alias("LineReceiver", "LineOnlyReceiver"))]
 pub trait LineProtocol: Sized + 'static {
     /// Called when the connection is established.
     fn connection_made(&mut self, cx: &mut Context<'_, Self>) {

@@ -27,12 +27,28 @@ mod lines;
 mod state;
 mod wrapper;
 
+#[doc(alias(
+    "LineReceiver",
+    "LineOnlyReceiver",
+    "NetstringReceiver",
+    "Int32StringReceiver"
+))]
 pub use self::frames::FrameProtocol;
-pub use self::lines::{LineProtocol, Lines};
+#[doc(alias("LineReceiver", "LineOnlyReceiver"))]
+pub use self::lines::LineProtocol;
+pub use self::lines::Lines;
+#[doc(alias("StatefulStringProtocol", "StatefulProtocol", "getInitialState"))]
 pub use self::state::State;
-pub use self::wrapper::{Inner, ProtocolWrapper, Wrapped, WrappingFactory};
-pub use crate::framing::{
-    Decoded, Decoder, Encoder, FrameBuffer, FrameError, LengthCodec, LineCodec, NetstringCodec,
-    Rejected,
-};
+#[doc(alias = "wrappedProtocol")]
+pub use self::wrapper::Wrapped;
+pub use self::wrapper::{Inner, ProtocolWrapper, WrappingFactory};
+#[doc(alias("codec", "framing"))]
+pub use crate::framing::Decoder;
+#[doc(alias("LengthDelimitedCodec", "IntNStringReceiver"))]
+pub use crate::framing::LengthCodec;
+#[doc(alias("LineReceiver", "LineOnlyReceiver", "LinesCodec"))]
+pub use crate::framing::LineCodec;
+#[doc(alias("NetstringReceiver", "stringReceived", "sendString"))]
+pub use crate::framing::NetstringCodec;
+pub use crate::framing::{Decoded, Encoder, FrameBuffer, FrameError, Rejected};
 pub use crate::stream::{Framed, Frames};

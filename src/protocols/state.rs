@@ -59,7 +59,6 @@ use crate::protocol::Context;
 /// assert_eq!(wire.take_received(), b"Ada, really? Yes.\r\n");
 /// assert!(wire.is_closed());
 /// ```
-#[doc(alias("StatefulStringProtocol", "StatefulProtocol", "getInitialState"))]
 pub struct State<P: FrameProtocol>(Option<Receive<P>>);
 
 /// The function of a state.

@@ -202,7 +202,6 @@ impl<'a, W: 'static, P: Protocol> Inner<'a, W, P> {
 
 /// A protocol inside a [`ProtocolWrapper`]. A `Wrapped` is a protocol itself, so wrappers can be
 /// stacked.
-#[doc(alias = "wrappedProtocol")]
 pub struct Wrapped<W, P: 'static> {
     wrapper: W,
     inner: Nested<P, Transport>,

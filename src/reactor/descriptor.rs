@@ -35,7 +35,6 @@ use crate::report::{self, Origin};
 /// ends the watch; `connection_lost` is called once, last.
 ///
 /// `as_fd` must return the same open descriptor for as long as it is watched.
-#[doc(alias("IReadDescriptor", "IWriteDescriptor", "IReactorFDSet"))]
 pub trait Descriptor: AsFd + 'static {
     /// Reads from the descriptor, which is readable or has an error or the end of file to report.
     /// The descriptor should be nonblocking: a read that blocks stops the loop.

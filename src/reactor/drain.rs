@@ -49,7 +49,6 @@ use crate::defer::{Deferred, Resolver};
 /// # drop(reactor);
 /// # Ok::<(), std::io::Error>(())
 /// ```
-#[doc(alias("drain", "graceful shutdown", "SO_LINGER"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grace {
     /// Longest time for which a peer may accept no byte before its connection is given up. Default:

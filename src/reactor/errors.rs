@@ -151,3 +151,11 @@ fn unavailable(name: &str, from_environment: bool, error: Option<io::Error>) -> 
 
 /// Names the poller of all reactors of the process for which the program chose none.
 const VARIABLE: &str = "TORSADE_POLLER";
+
+/// The error of an operation that had not finished when the reactor was stopped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stopped;
+
+errors! {
+    Stopped: "the reactor was stopped";
+}

@@ -102,14 +102,18 @@ use self::budget::Budget;
 use self::builder::Debug;
 pub use self::builder::ReactorBuilder;
 #[cfg(unix)]
-pub use self::descriptor::{AnyWatch, Descriptor, Watch};
+#[doc(alias("IReadDescriptor", "IWriteDescriptor", "IReactorFDSet"))]
+pub use self::descriptor::Descriptor;
+#[cfg(unix)]
+pub use self::descriptor::{AnyWatch, Watch};
 use self::drain::Drain;
+#[doc(alias("drain", "graceful shutdown", "SO_LINGER"))]
 pub use self::drain::Grace;
 #[cfg(any(doc, feature = "debug"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "debug")))]
 pub use self::dump::{Dump, Node};
 use self::ending::Ending;
-pub use self::errors::ReactorError;
+pub use self::errors::{ReactorError, Stopped};
 use self::events::Triggers;
 pub use self::events::{Phase, Trigger};
 use self::extensions::Extensions;
@@ -136,6 +140,7 @@ use crate::clock::{Clock, DelayedCall, Timers};
 pub use crate::debug::Blocked;
 #[cfg(unix)]
 pub use crate::driver::Interest;
+#[doc(alias("epollreactor", "pollreactor", "kqreactor", "iocpreactor"))]
 pub use crate::driver::Poller;
 use crate::driver::{Driver, Rng};
 use crate::failure::{Failure, errors};
@@ -779,14 +784,6 @@ impl fmt::Debug for Reactor {
             .field("handlers", &self.0.handlers.borrow().len())
             .finish_non_exhaustive()
     }
-}
-
-/// The error of an operation that had not finished when the reactor was stopped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stopped;
-
-errors! {
-    Stopped: "the reactor was stopped";
 }
 
 /// The capacity of the largest buffer for frames that is kept, in bytes.

@@ -55,7 +55,6 @@ use crate::failure::{Cancelled, Failure};
 ///     Ok(())
 /// });
 /// ```
-#[doc(alias = "CooperatorService")]
 #[derive(Clone)]
 pub struct Cooperator(Rc<Handle>);
 

@@ -50,7 +50,6 @@ use crate::failure::Failure;
 pub struct CooperativeTask(Rc<CoopTask>);
 
 /// A guard that holds back a task until the guard is dropped; see [`CooperativeTask::pause`].
-#[doc(alias = "NotPaused")]
 #[must_use = "dropping a pause lets the task continue"]
 pub struct TaskPause(Rc<CoopTask>);
 

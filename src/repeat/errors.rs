@@ -5,7 +5,6 @@ use crate::failure::{Failure, errors};
 /// The error of a [`CooperativeTask`](super::CooperativeTask) that has ended: how it ended.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-#[doc(alias("TaskFinished"))]
 pub enum CooperateError {
     /// The [`Cooperator`](super::Cooperator) was stopped before the task was done.
     SchedulerStopped,

@@ -45,7 +45,6 @@ use crate::failure::Failure;
 ///     Ok(())
 /// });
 /// ```
-#[doc(alias("setInterval", "ticker", "tokio::time::interval", "interval_at"))]
 #[track_caller]
 pub fn interval(clock: &impl Clock, period: Duration) -> Interval {
     let timers = clock.timers().clone();
@@ -82,7 +81,6 @@ pub struct Interval {
 /// | `Burst` | those of 2 s and 3 s at 3.5 s, then 4 s, 5 s |
 /// | `Delay` | 4.5 s, 5.5 s |
 /// | `Skip` | 4 s, 5 s |
-#[doc(alias = "MissedTickBehavior")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum MissedTicks {
     /// Returns the missed ticks, one in each turn, until the interval is on time again. No tick is

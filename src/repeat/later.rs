@@ -40,7 +40,6 @@ use crate::failure::Failure;
 /// clock.advance(SECOND);
 /// answer.add_callback(|n| assert_eq!(n, 42));
 /// ```
-#[doc(alias("deferLater", "setTimeout", "delay"))]
 #[track_caller]
 pub fn defer_later<V, R: IntoOutcome<V>>(
     clock: &impl Clock,

@@ -80,7 +80,6 @@ use crate::report::{self, Origin};
 /// clock.advance(SECOND * 10);
 /// assert_eq!(ticks.get(), 13);
 /// ```
-#[doc(alias("PeriodicCallback", "setInterval"))]
 pub struct LoopingCall {
     f: Function,
 }

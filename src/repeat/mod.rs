@@ -42,13 +42,26 @@ mod pace;
 mod tests;
 mod work;
 
+#[doc(alias = "CooperatorService")]
 pub use self::cooperate::Cooperator;
-pub use self::cooperative::{CooperativeTask, TaskPause};
+pub use self::cooperative::CooperativeTask;
+#[doc(alias = "NotPaused")]
+pub use self::cooperative::TaskPause;
+#[doc(alias("TaskFinished"))]
 pub use self::errors::CooperateError;
-pub use self::interval::{Interval, MissedTicks, interval};
+pub use self::interval::Interval;
+#[doc(alias = "MissedTickBehavior")]
+pub use self::interval::MissedTicks;
+#[doc(alias("setInterval", "ticker", "tokio::time::interval", "interval_at"))]
+pub use self::interval::interval;
+#[doc(alias("deferLater", "setTimeout", "delay"))]
 pub use self::later::defer_later;
-pub use self::looping::{Looping, LoopingCall};
-pub use self::pace::{Pace, Slice};
+pub use self::looping::Looping;
+#[doc(alias("PeriodicCallback", "setInterval"))]
+pub use self::looping::LoopingCall;
+#[doc(alias("coiterate", "consume_budget", "unconstrained"))]
+pub use self::pace::Pace;
+pub use self::pace::Slice;
 use crate::defer::Outcome;
 
 /// Returns the outcome of a call without its value.

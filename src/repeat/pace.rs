@@ -75,7 +75,6 @@ impl Default for Slice {
 ///     Ok(())
 /// });
 /// ```
-#[doc(alias("coiterate", "consume_budget", "unconstrained"))]
 pub struct Pace {
     timers: Timers,
     slice: Slice,

@@ -39,7 +39,6 @@ use crate::task::{Task, own_waker, spawn, spawn_named};
 ///     Ok(())
 /// });
 /// ```
-#[doc(alias("TaskSet", "TaskGroup"))]
 #[must_use = "dropping a join set cancels its tasks"]
 pub struct JoinSet<T: 'static> {
     tasks: FuturesUnordered<Member<T>>,

@@ -68,8 +68,12 @@ use futures::stream::{FuturesUnordered, Stream};
 
 use self::child::ChildTask;
 pub use self::child::ScopedTask;
+#[doc(alias("TaskSet", "TaskGroup"))]
 pub use self::join_set::JoinSet;
-pub use self::shield::{cancel_within, shield};
+#[doc(alias("graceful cancel", "abort"))]
+pub use self::shield::cancel_within;
+#[doc(alias("asyncio.shield", "delay_cancellation"))]
+pub use self::shield::shield;
 use crate::clock::{Clock, Sleep, TimedOut};
 use crate::defer::StopHandle;
 use crate::failure::{Cancelled, Failure};

@@ -41,7 +41,6 @@ use crate::failure::Failure;
 ///     Ok(())
 /// });
 /// ```
-#[doc(alias("asyncio.shield", "delay_cancellation"))]
 #[track_caller]
 pub fn shield<T: 'static>(
     future: impl Future<Output = Result<T, Failure>> + 'static,
@@ -82,7 +81,6 @@ pub fn shield<T: 'static>(
 ///     Ok(())
 /// });
 /// ```
-#[doc(alias("graceful cancel", "abort"))]
 #[track_caller]
 pub fn cancel_within<T: 'static>(
     deferred: Deferred<T>,

@@ -67,7 +67,6 @@ use crate::report::{self, Origin};
 ///     port.stop().await
 /// });
 /// ```
-#[doc(alias("ReconnectingClientFactory", "reconnect"))]
 pub struct ClientService<P: Protocol> {
     core: Rc<Core>,
     inner: Rc<Inner<P>>,

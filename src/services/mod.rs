@@ -32,9 +32,22 @@ mod timer;
 
 use std::rc::Rc;
 
+#[doc(alias("ReconnectingClientFactory", "reconnect"))]
 pub use self::client::ClientService;
+#[doc(alias("IServiceCollection", "addService", "getServiceNamed"))]
 pub use self::multi::MultiService;
-pub use self::port::{PortService, ServicePort};
+#[doc(alias(
+    "StreamServerEndpointService",
+    "TCPServer",
+    "UNIXServer",
+    "UDPServer",
+    "MulticastServer",
+    "UNIXDatagramServer",
+    "strports"
+))]
+pub use self::port::PortService;
+pub use self::port::ServicePort;
+#[doc(alias("LoopingCall"))]
 pub use self::timer::TimerService;
 use crate::defer::Deferred;
 use crate::failure::{Failure, errors};

@@ -33,7 +33,6 @@ use crate::report;
 ///     all.stop().await
 /// });
 /// ```
-#[doc(alias("IServiceCollection", "addService", "getServiceNamed"))]
 #[derive(Clone, Default)]
 pub struct MultiService(Rc<Inner>);
 

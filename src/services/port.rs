@@ -58,15 +58,6 @@ use crate::report;
 ///     service.stop().await
 /// });
 /// ```
-#[doc(alias(
-    "StreamServerEndpointService",
-    "TCPServer",
-    "UNIXServer",
-    "UDPServer",
-    "MulticastServer",
-    "UNIXDatagramServer",
-    "strports"
-))]
 pub struct PortService<K: ServicePort = Port>(Rc<Inner<K>>);
 
 /// A port that a [`PortService`] can close: a [`Port`] or a [`DatagramPort`].

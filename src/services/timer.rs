@@ -40,7 +40,6 @@ use crate::repeat::{Looping, LoopingCall};
 /// assert_eq!(count.get(), 4);
 /// # Ok::<(), torsade::Failure>(())
 /// ```
-#[doc(alias("LoopingCall"))]
 #[derive(Clone)]
 pub struct TimerService(Rc<Inner>);
 

@@ -236,7 +236,6 @@ impl Drop for Entered {
 /// Returns `None` outside of a task, and in a task that has no name, unless it was spawned in debug
 /// mode, in a span of `tracing`, or where task-locals were set. A child of a
 /// [`scope`](crate::scope) that was spawned under one of these three conditions counts as a task.
-#[doc(alias("current_task", "task::id"))]
 pub fn current() -> Option<TaskName> {
     current_info().map(|info| info.title.clone())
 }

@@ -60,7 +60,6 @@ use crate::report;
 ///     Ok(())
 /// });
 /// ```
-#[doc(alias("task_local", "ContextVar", "contextvars", "context.get"))]
 pub struct TaskLocal<T: 'static> {
     /// A field with a size, so that no two task-locals have the same address, which identifies
     /// them.
@@ -147,7 +146,6 @@ impl<T: 'static> fmt::Debug for TaskLocal<T> {
 /// The values of all task-locals that are set where [`capture`](Self::capture) is called, to be set
 /// again elsewhere; see [`carry`].
 #[derive(Clone, Default)]
-#[doc(alias("copy_context", "contextvars"))]
 pub struct Locals(Option<Rc<Node>>);
 
 /// A node of the list of set values: the innermost value first.

@@ -92,9 +92,14 @@ use self::handle::Handle;
 pub(crate) use self::host::HostNotifier;
 use self::inbox::Shell;
 pub(crate) use self::inbox::{Caller, Inbox, Message};
+#[doc(alias("current_task", "task::id"))]
 pub use self::info::current;
 pub(crate) use self::info::{TaskInfo, Wait, awaited, current_info, note_wait};
-pub use self::locals::{Locals, SharedLocals, TaskLocal, TaskLocalFuture, carry, carry_with};
+#[doc(alias("copy_context", "contextvars"))]
+pub use self::locals::Locals;
+#[doc(alias("task_local", "ContextVar", "contextvars", "context.get"))]
+pub use self::locals::TaskLocal;
+pub use self::locals::{SharedLocals, TaskLocalFuture, carry, carry_with};
 pub(crate) use self::remote_call::RemoteCall;
 use self::root::Outcome;
 /// A wrapper that is [`Send`] whatever it holds, and panics if it is used on another thread than

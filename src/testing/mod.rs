@@ -36,12 +36,24 @@ use std::sync::{Arc, Weak};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+#[doc(alias("iosim", "IOPump", "FakeTransport", "connectedServerAndClient"))]
 pub use self::pair::WirePair;
-pub use self::reports::{expect_panics, take_reports};
-pub use self::results::{failure_of, pending, success_of, wait_until};
+pub use self::reports::expect_panics;
+#[doc(alias("flushLoggedErrors", "assert_logged"))]
+pub use self::reports::take_reports;
+#[doc(alias("failureResultOf", "failure_result_of"))]
+pub use self::results::failure_of;
+#[doc(alias("assertNoResult", "assert_no_result"))]
+pub use self::results::pending;
+#[doc(alias("successResultOf", "success_result_of"))]
+pub use self::results::success_of;
+#[doc(alias("waitFor", "eventually", "advance_until"))]
+pub use self::results::wait_until;
 pub use self::seeds::each_seed;
 #[cfg(unix)]
+#[doc(alias("StandardIO", "stdin", "stdout"))]
 pub use self::stdio::Stdio;
+#[doc(alias("StringTransport", "iosim"))]
 pub use self::wire::Wire;
 use crate::clock::Clock;
 pub use crate::driver::{NetworkFaults, Random};
@@ -50,7 +62,10 @@ use crate::failure::Failure;
 #[doc(hidden)]
 pub use crate::net::read_header;
 #[cfg(unix)]
-pub use crate::process::fake::{FakeProgram, Programs};
+pub use crate::process::fake::FakeProgram;
+#[cfg(unix)]
+#[doc(alias("MemoryReactor", "spawnProcess", "fake"))]
+pub use crate::process::fake::Programs;
 use crate::reactor::{OnPanic, Reactor};
 use crate::signal::Signal;
 use crate::sync::ThreadBody;

@@ -48,7 +48,6 @@ use crate::reactor::Reactor;
 /// pair.flush();
 /// assert!(pair.left().is_closed() && pair.right().is_closed());
 /// ```
-#[doc(alias("iosim", "IOPump", "FakeTransport", "connectedServerAndClient"))]
 pub struct WirePair<A: Protocol, B: Protocol> {
     reactor: Reactor,
     left: Wire<A>,

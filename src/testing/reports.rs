@@ -24,7 +24,6 @@ use crate::report::Report;
 ///     Ok(())
 /// });
 /// ```
-#[doc(alias("flushLoggedErrors", "assert_logged"))]
 pub fn take_reports(reactor: &Reactor) -> Vec<Report> {
     reactor
         .inner()

@@ -34,7 +34,6 @@ use crate::task::yield_now;
 /// let next = Deferred::succeed(41).map(|n| n + 1);
 /// assert_eq!(testing::success_of(next), 42);
 /// ```
-#[doc(alias("successResultOf", "success_result_of"))]
 #[track_caller]
 pub fn success_of<T: 'static>(mut deferred: impl BorrowMut<Deferred<T>>) -> T {
     let deferred = deferred.borrow_mut();
@@ -68,7 +67,6 @@ pub fn success_of<T: 'static>(mut deferred: impl BorrowMut<Deferred<T>>) -> T {
 /// # use torsade::{Deferred, testing};
 /// testing::failure_of(Deferred::succeed(1)); // it did not fail
 /// ```
-#[doc(alias("failureResultOf", "failure_result_of"))]
 #[track_caller]
 pub fn failure_of<T: 'static>(mut deferred: impl BorrowMut<Deferred<T>>) -> Failure {
     let deferred = deferred.borrow_mut();
@@ -92,7 +90,6 @@ pub fn failure_of<T: 'static>(mut deferred: impl BorrowMut<Deferred<T>>) -> Fail
 /// # use torsade::{Deferred, testing};
 /// testing::pending(&Deferred::succeed(1)); // it is there
 /// ```
-#[doc(alias("assertNoResult", "assert_no_result"))]
 #[track_caller]
 pub fn pending<T: 'static>(deferred: &Deferred<T>) {
     let location = deferred.location();
@@ -142,7 +139,6 @@ fn still_pending(location: Option<&Location<'_>>) -> String {
 ///     Ok(())
 /// });
 /// ```
-#[doc(alias("waitFor", "eventually", "advance_until"))]
 #[track_caller]
 pub fn wait_until(
     reactor: &Reactor,

@@ -27,7 +27,6 @@ use crate::transport::ConnConfig;
 ///     Ok(())
 /// });
 /// ```
-#[doc(alias("StandardIO", "stdin", "stdout"))]
 pub struct Stdio {
     reactor: Reactor,
     listener: Listener,

@@ -49,7 +49,6 @@ use crate::transport::{Conn, ConnConfig, Transport};
 /// assert_eq!(wire.take_received(), b"bye");
 /// assert!(wire.is_closed());
 /// ```
-#[doc(alias("StringTransport", "iosim"))]
 pub struct Wire<P: Protocol> {
     reactor: Reactor,
     peer: Socket,

@@ -60,6 +60,7 @@ pub use self::pool::{PoolError, PoolStatistics};
 pub(crate) use self::queue::{Caller, Ticket};
 use self::queue::{TakenWork, Work};
 pub use self::settings::ThreadPoolBuilder;
+#[doc(alias = "threading.Event")]
 pub use self::token::CancelToken;
 use crate::report::{self, Origin};
 use crate::spans;

@@ -32,7 +32,6 @@ use crate::failure::Cancelled;
 /// assert!(count_to(3, &token).unwrap_err().is::<Cancelled>());
 /// # Ok::<(), Failure>(())
 /// ```
-#[doc(alias = "threading.Event")]
 #[derive(Clone, Debug, Default)]
 pub struct CancelToken(Arc<AtomicBool>);
 

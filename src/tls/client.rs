@@ -54,12 +54,6 @@ use super::{HANDSHAKE, Version};
 /// ```
 #[derive(Clone)]
 #[must_use]
-#[doc(alias(
-    "optionsForClientTLS",
-    "CertificateOptions",
-    "SSLContext",
-    "TlsConnector"
-))]
 pub struct ClientConfig {
     settings: Settings,
     built: Rc<OnceCell<Result<Arc<rustls::ClientConfig>, TlsError>>>,

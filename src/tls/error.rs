@@ -25,7 +25,6 @@ use crate::failure::errors;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-#[doc(alias("SSLError", "VerifyError", "PeerVerifyError", "SSL.Error"))]
 pub enum TlsError {
     /// The configuration cannot be used: for example, a file cannot be read, the key does not
     /// belong to the certificate, or the server's name is missing.

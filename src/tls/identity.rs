@@ -37,7 +37,6 @@ use crate::failure::Failure;
 /// # }
 /// ```
 #[derive(Clone)]
-#[doc(alias("PrivateCertificate", "CertificateOptions", "KeyPair", "Pkcs12"))]
 pub struct Identity(Arc<Parts>);
 
 struct Parts {
@@ -181,7 +180,6 @@ impl Identity {
 /// # }
 /// ```
 #[derive(Clone, Default)]
-#[doc(alias("SNI", "txsni", "reload", "ResolvesServerCert"))]
 pub struct Identities(Arc<RwLock<Table>>);
 
 #[derive(Default)]

@@ -7,7 +7,6 @@ use super::Version;
 /// [`Transport::tls`](crate::Transport::tls) returns it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-#[doc(alias("INegotiated", "getPeerCertificate", "negotiatedProtocol"))]
 pub struct TlsInfo {
     /// The version of the protocol.
     pub version: Version,

@@ -46,17 +46,40 @@ mod verify;
 
 use std::time::Duration;
 
+#[doc(alias(
+    "optionsForClientTLS",
+    "CertificateOptions",
+    "SSLContext",
+    "TlsConnector"
+))]
 pub use self::client::ClientConfig;
-pub use self::error::{CertificateProblem, TlsError};
+pub use self::error::CertificateProblem;
+#[doc(alias("SSLError", "VerifyError", "PeerVerifyError", "SSL.Error"))]
+pub use self::error::TlsError;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub use self::exchange::exchange;
-pub use self::identity::{Identities, Identity};
+#[doc(alias("SNI", "txsni", "reload", "ResolvesServerCert"))]
+pub use self::identity::Identities;
+#[doc(alias("PrivateCertificate", "CertificateOptions", "KeyPair", "Pkcs12"))]
+pub use self::identity::Identity;
+#[doc(alias("INegotiated", "getPeerCertificate", "negotiatedProtocol"))]
 pub use self::info::TlsInfo;
 pub use self::provider::Provider;
 pub(crate) use self::records::Records;
+#[doc(alias(
+    "trustRoot",
+    "platformTrust",
+    "OpenSSLDefaultPaths",
+    "caCertsDir",
+    "RootCertStore"
+))]
 pub use self::roots::Roots;
-pub use self::server::{ClientAuth, ClientHello, ServerConfig};
+#[doc(alias("requireCertificate", "verify", "mTLS"))]
+pub use self::server::ClientAuth;
+pub use self::server::ClientHello;
+#[doc(alias("CertificateOptions", "SSLContext", "TlsAcceptor", "ContextFactory"))]
+pub use self::server::ServerConfig;
 pub(crate) use self::session::{GivenUp, Handshake, Scratch, Session};
 
 /// A version of TLS. Older versions than these are not supported.

@@ -34,13 +34,6 @@ use crate::failure::Failure;
 /// # }
 /// ```
 #[derive(Clone)]
-#[doc(alias(
-    "trustRoot",
-    "platformTrust",
-    "OpenSSLDefaultPaths",
-    "caCertsDir",
-    "RootCertStore"
-))]
 pub struct Roots(Arc<RootCertStore>);
 
 impl Roots {

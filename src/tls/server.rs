@@ -43,7 +43,6 @@ use crate::failure::Failure;
 /// ```
 #[derive(Clone)]
 #[must_use]
-#[doc(alias("CertificateOptions", "SSLContext", "TlsAcceptor", "ContextFactory"))]
 pub struct ServerConfig {
     settings: Settings,
     built: Rc<OnceCell<Result<Arc<rustls::ServerConfig>, TlsError>>>,
@@ -74,7 +73,6 @@ pub(crate) type Chosen = Pin<Box<dyn Future<Output = Result<ServerConfig, Failur
 /// Whether clients present a certificate, and which authorities have to issue it.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
-#[doc(alias("requireCertificate", "verify", "mTLS"))]
 pub enum ClientAuth {
     /// No certificate is requested.
     #[default]

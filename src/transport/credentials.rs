@@ -11,7 +11,6 @@ use crate::driver::Socket;
 ///
 /// A process cannot forge its credentials, but it may have passed its end of the socket to another
 /// process since.
-#[doc(alias("SO_PEERCRED", "ucred", "UCred", "peer_cred"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Credentials {

@@ -76,6 +76,7 @@ pub use self::config::Limits;
 pub(crate) use self::config::{BIG, ConnConfig, SendLimits};
 pub(crate) use self::counter::ConnCounter;
 #[cfg(unix)]
+#[doc(alias("SO_PEERCRED", "ucred", "UCred", "peer_cred"))]
 pub use self::credentials::Credentials;
 pub(crate) use self::engine::{Conn, ConnHandler};
 pub use self::errors::ConnectionError;
@@ -87,9 +88,19 @@ pub use self::keep_alive::KeepAlive;
 use self::life::Event;
 pub(crate) use self::linger::DEFAULT_LINGER;
 pub(crate) use self::link::{Addresses, ConnCore};
+#[doc(alias = "policies")]
+pub use self::policy::Policy;
+pub use self::policy::RateLimits;
+#[doc(alias("AccumulatingProtocol", "StringTransport"))]
+pub use self::policy::Recording;
+#[doc(alias("TrafficLoggingFactory", "TrafficLoggingProtocol", "SpewingFactory"))]
+pub use self::policy::TrafficLog;
 pub(crate) use self::policy::{MakePolicy, PolicyConfig, SharedPolicies};
-pub use self::policy::{Policy, RateLimits, Recording, TrafficLog};
-pub use self::producer::{Consumer, Flow, Producer};
+#[doc(alias = "IConsumer")]
+pub use self::producer::Consumer;
+pub use self::producer::Flow;
+#[doc(alias("IPushProducer", "IPullProducer", "IProducer"))]
+pub use self::producer::Producer;
 #[cfg(feature = "tls")]
 pub(crate) use self::tls::TlsSide;
 

@@ -51,7 +51,6 @@ use crate::report::{self, Origin};
 /// for `write_ready`, or await their writes. A [`Transport`] is itself a producer, of the bytes
 /// that its peer sends: registered with another connection, it reads no faster than that connection
 /// sends.
-#[doc(alias("IPushProducer", "IPullProducer", "IProducer"))]
 pub trait Producer: 'static {
     /// Called when the producer may write: a [push](Flow::Push) producer after `pause_producing`,
     /// once the connection is no longer full; a [pull](Flow::Pull) producer at first, and each time
@@ -82,7 +81,6 @@ pub enum Flow {
 
 /// A destination for the bytes of a producer: the trait through which code accepts a [`Transport`]
 /// or a replacement for it.
-#[doc(alias = "IConsumer")]
 pub trait Consumer {
     /// Queues bytes for sending.
     fn write(&self, bytes: &[u8]);

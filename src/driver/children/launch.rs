@@ -46,7 +46,6 @@ pub(crate) struct Launch<'a> {
 
 /// The file or pipe that a child process has as one of its descriptors. Every value that converts
 /// to an `OwnedFd`, such as a `File`, converts to [`ChildFd::Given`].
-#[doc(alias("childFDs", "pass_fds", "Stdio"))]
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ChildFd {

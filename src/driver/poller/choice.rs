@@ -23,7 +23,6 @@ use std::io;
 /// # Ok(())
 /// # }
 /// ```
-#[doc(alias("epollreactor", "pollreactor", "kqreactor", "iocpreactor"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Poller {

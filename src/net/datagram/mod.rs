@@ -42,7 +42,16 @@ pub use self::convert::ToDatagramAddress;
 pub use self::endpoint::{DatagramEndpoint, ToDatagramEndpoint};
 pub use self::errors::DatagramError;
 pub use self::options::DatagramOptions;
+#[doc(alias(
+    "IUDPTransport",
+    "IMulticastTransport",
+    "IUNIXDatagramTransport",
+    "IListeningPort",
+    "UDPServer",
+    "MulticastServer"
+))]
 pub use self::port::DatagramPort;
+#[doc(alias("UnixDatagram", "DatagramEndpoint"))]
 pub use self::socket::UdpSocket;
 use crate::address::Address;
 pub use crate::driver::Interface;

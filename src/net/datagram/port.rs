@@ -17,14 +17,6 @@ use crate::failure::Failure;
 /// are handles to the same port; dropping them does not close it.
 ///
 /// No user code runs inside its methods.
-#[doc(alias(
-    "IUDPTransport",
-    "IMulticastTransport",
-    "IUNIXDatagramTransport",
-    "IListeningPort",
-    "UDPServer",
-    "MulticastServer"
-))]
 #[derive(Clone)]
 pub struct DatagramPort(Rc<DatagramConn>);
 

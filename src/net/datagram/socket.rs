@@ -61,7 +61,6 @@ use crate::task::{self, Wait, budget, own_waker};
 ///     Ok(())
 /// });
 /// ```
-#[doc(alias("UnixDatagram", "DatagramEndpoint"))]
 pub struct UdpSocket {
     conn: Rc<DatagramConn<AsyncHandler>>,
 }

@@ -71,7 +71,6 @@ use crate::transport::{ConnConfig, ConnCounter};
 ///     Ok(())
 /// });
 /// ```
-#[doc(alias("IStreamClientEndpoint", "wrapClientTLS", "ProcessEndpoint"))]
 pub trait StreamClientEndpoint: 'static {
     /// Connects. `options` are those of the endpoint and of the call; an endpoint that connects
     /// through another endpoint passes them on.
@@ -130,7 +129,6 @@ pub trait StreamClientEndpoint: 'static {
 ///     port.stop().await
 /// });
 /// ```
-#[doc(alias("IStreamServerEndpoint"))]
 pub trait StreamServerEndpoint: 'static {
     /// Starts to listen, and passes each connection to `incoming`. `options` are those of the
     /// endpoint and of the call; an endpoint that listens with another endpoint passes them on.

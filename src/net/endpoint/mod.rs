@@ -44,15 +44,6 @@ use crate::tls::{ClientConfig, ServerConfig};
 /// );
 /// # Ok::<(), torsade::Failure>(())
 /// ```
-#[doc(alias(
-    "serverFromString",
-    "IStreamServerEndpoint",
-    "TCP4ServerEndpoint",
-    "TCP6ServerEndpoint",
-    "UNIXServerEndpoint",
-    "AdoptedStreamServerEndpoint",
-    "StandardIOEndpoint"
-))]
 #[derive(Clone)]
 pub struct ServerEndpoint {
     pub(super) at: ListenTarget,
@@ -77,14 +68,6 @@ pub struct ServerEndpoint {
 /// assert_eq!(endpoint.to_string(), "example.org:80");
 /// # Ok::<(), torsade::Failure>(())
 /// ```
-#[doc(alias(
-    "clientFromString",
-    "IStreamClientEndpoint",
-    "TCP4ClientEndpoint",
-    "TCP6ClientEndpoint",
-    "UNIXClientEndpoint",
-    "HostnameEndpoint"
-))]
 #[derive(Clone)]
 pub struct ClientEndpoint {
     pub(super) to: Destination,

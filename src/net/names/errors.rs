@@ -4,7 +4,6 @@ use std::error::Error;
 use std::fmt;
 
 /// The error of looking up a host name.
-#[doc(alias("DNSLookupError", "UnknownHostError", "gaierror"))]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LookupError {

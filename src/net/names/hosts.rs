@@ -41,7 +41,6 @@ use crate::repeat::defer_later;
 ///     Ok(())
 /// });
 /// ```
-#[doc(alias("HostsResolver", "/etc/hosts"))]
 #[derive(Clone, Default)]
 pub struct HostsTable(Rc<Table>);
 

@@ -51,7 +51,6 @@ use crate::report;
 ///     }
 /// }
 /// ```
-#[doc(alias("IHostnameResolver", "IResolverSimple", "getaddrinfo"))]
 pub trait NameResolver: 'static {
     /// Returns the addresses of `host`, with `port`, in the order in which to try them.
     ///

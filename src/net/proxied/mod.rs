@@ -63,7 +63,6 @@ pub struct ProxyOptions {
 /// assert!(!network.contains(Ipv4Addr::new(11, 0, 0, 0)));
 /// # Ok::<(), torsade::Failure>(())
 /// ```
-#[doc(alias("IpNet", "CIDR", "ip_network"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     address: IpAddr,

@@ -66,14 +66,6 @@ use crate::transport::ConnConfig;
 ///     Ok(())
 /// });
 /// ```
-#[doc(alias(
-    "StandardIO",
-    "stdin",
-    "stdout",
-    "PipeAddress",
-    "connect_read_pipe",
-    "connect_write_pipe"
-))]
 #[derive(Debug, Default)]
 #[must_use = "nothing is opened until `connect` or `open` is called"]
 pub struct Stdio(Option<(OwnedFd, OwnedFd)>);

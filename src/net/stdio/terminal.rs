@@ -50,7 +50,6 @@ use crate::signal::Signal;
 /// })
 /// # }
 /// ```
-#[doc(alias("tty", "termios", "insults"))]
 pub struct Terminal(Rc<Held>);
 
 struct Held {

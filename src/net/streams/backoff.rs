@@ -24,7 +24,6 @@ settings! {
 /// let waits: Vec<u64> = (1..=8).map(|n| policy.wait(n, 0.5).as_secs()).collect();
 /// assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
 /// ```
-#[doc(alias("backoffPolicy", "retryPolicy"))]
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[must_use]
 pub struct Backoff of Backoff, |backoff| backoff;

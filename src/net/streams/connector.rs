@@ -78,7 +78,6 @@ pub trait ClientFactory: 'static {
 
 /// A handle that starts, cancels and closes the connections of a [`ClientFactory`]. Clones are
 /// handles to the same connector.
-#[doc(alias("IConnector", "BaseConnector"))]
 #[derive(Clone)]
 pub struct Connector(Rc<Core>);
 

@@ -90,7 +90,6 @@ use crate::task::own_waker;
 ///     Ok(())
 /// });
 /// ```
-#[doc(alias("TcpListener", "UnixListener"))]
 #[must_use = "dropping it closes the port"]
 pub struct StreamListener {
     port: Port,

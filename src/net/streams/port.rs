@@ -62,7 +62,6 @@ use std::panic::Location;
 ///     Ok(())
 /// });
 /// ```
-#[doc(alias = "IListeningPort")]
 #[derive(Clone)]
 pub struct Port {
     state: Weak<dyn PortState>,

@@ -40,7 +40,6 @@ use crate::failure::Failure;
 ///     Ok(())
 /// });
 /// ```
-#[doc(alias = "ReconnectingClientFactory")]
 #[derive(Debug)]
 pub struct Reconnecting<F> {
     factory: F,

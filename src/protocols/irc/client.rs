@@ -49,7 +49,6 @@ use crate::transport::ConnectionError;
 ///     port.stop().await
 /// });
 /// ```
-#[doc(alias = "IRCClient")]
 pub struct Client {
     framed: Framed<IrcCodec>,
     sender: IrcSender,

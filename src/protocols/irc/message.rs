@@ -41,7 +41,6 @@ pub struct Message {
 ///
 /// `Display` shows `nick!user@host`, as received.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-#[doc(alias = "hostmask")]
 pub struct Prefix {
     /// The user's nickname, or the server's name.
     pub nick: Text,

@@ -88,15 +88,22 @@ mod support;
 mod text;
 mod wrapper;
 
+#[doc(alias = "IRCClient")]
 pub use self::client::Client;
 pub use self::codec::IrcCodec;
 pub use self::errors::IrcError;
 pub use self::event::{Event, Whois};
-pub use self::message::{Message, Prefix};
+pub use self::message::Message;
+#[doc(alias = "hostmask")]
+pub use self::message::Prefix;
 pub use self::modes::Mode;
-pub use self::protocol::{Irc, IrcProtocol};
+pub use self::protocol::Irc;
+#[doc(alias = "IRCClient")]
+pub use self::protocol::IrcProtocol;
 pub use self::sender::IrcSender;
 pub use self::settings::Settings;
-pub use self::support::{ChannelModes, Support};
+pub use self::support::ChannelModes;
+#[doc(alias("ServerSupportedFeatures", "isupport"))]
+pub use self::support::Support;
 pub use self::text::{CaseMapping, Text};
 pub use self::wrapper::IrcClient;

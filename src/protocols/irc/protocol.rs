@@ -49,7 +49,6 @@ use crate::protocol::Context;
 /// wire.send(":ada!a@example.org PRIVMSG polly :psst\r\n");
 /// assert_eq!(wire.take_received(), b"PRIVMSG ada psst\r\n");
 /// ```
-#[doc(alias = "IRCClient")]
 pub trait IrcProtocol: Sized + 'static {
     /// Called when the connection is established; the registration has begun.
     #[doc(alias = "connectionMade")]

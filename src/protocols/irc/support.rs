@@ -23,7 +23,6 @@ use super::{CaseMapping, Text};
 /// assert_eq!(support.nick_len(), 9);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[doc(alias("ServerSupportedFeatures", "isupport"))]
 pub struct Support {
     tokens: BTreeMap<String, Text>,
 }

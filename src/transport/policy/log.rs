@@ -27,7 +27,6 @@ use crate::transport::Transport;
 ///
 /// let logged = ListenOptions::new().policy(|_peer| TrafficLog::new(io::stderr()));
 /// ```
-#[doc(alias("TrafficLoggingFactory", "TrafficLoggingProtocol", "SpewingFactory"))]
 #[derive(Debug)]
 pub struct TrafficLog<W> {
     /// `None` after an error.
@@ -135,7 +134,6 @@ impl<W: Write + 'static> Policy for TrafficLog<W> {
 ///     port.stop().await
 /// });
 /// ```
-#[doc(alias("AccumulatingProtocol", "StringTransport"))]
 #[derive(Clone, Debug, Default)]
 pub struct Recording(Rc<RefCell<Recorded>>);
 

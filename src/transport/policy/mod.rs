@@ -75,7 +75,6 @@ use crate::failure::Failure;
 ///     port.stop().await
 /// });
 /// ```
-#[doc(alias = "policies")]
 pub trait Policy: 'static {
     /// Called when the connection begins, and again with the next transport when it has been handed
     /// to another protocol.
