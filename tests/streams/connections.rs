@@ -7,15 +7,15 @@ use std::task::Poll;
 
 use futures::StreamExt;
 use futures::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, Cursor};
-use support::{HERE, Log, MS, Spy, ends, poll_once, some_turns, until};
+use support::{Anywhere, Log, MS, Spy, ends, poll_once, some_turns, until};
 use torsade::protocols::FrameError;
 use torsade::{Clock, yield_now};
 
-on_all! {
+on_transports! {
     async fn bytes_of_the_peer_are_read_although_writing_has_failed(reactor) {
         let (kept, said) = (Rc::new(Cell::new(None)), Rc::new(Cell::new(false)));
         let (keep, says) = (kept.clone(), said.clone());
-        let port = reactor.serve(HERE, async move |mut conn| {
+        let port = reactor.serve(Anywhere, async move |mut conn| {
             // It has received enough, answers, and closes.
             conn.read_exact(&mut [0; 1000]).await?;
             conn.write_all(b"too much").await?;
@@ -48,7 +48,7 @@ on_all! {
     }
 
     async fn written_bytes_are_read_in_order(reactor) {
-        let (mut client, mut server, port) = ends(&reactor, HERE).await?;
+        let (mut client, mut server, port) = ends(&reactor, Anywhere).await?;
         for n in 0..100_u8 {
             client.write_all(&[n]).await?;
         }
@@ -60,7 +60,7 @@ on_all! {
     }
 
     async fn reading_without_a_buffer_shows_each_byte_once(reactor) {
-        let (mut client, mut server, port) = ends(&reactor, HERE).await?;
+        let (mut client, mut server, port) = ends(&reactor, Anywhere).await?;
         client.write_all(b"line\nrest").await?;
         assert_eq!(server.read_line(80).await?.as_deref(), Some(&b"line"[..]));
         let mut rest = Vec::new();
@@ -90,7 +90,7 @@ on_all! {
     }
 
     async fn reading_returns_the_available_bytes_and_none_at_the_end(reactor) {
-        let (mut client, mut server, port) = ends(&reactor, HERE).await?;
+        let (mut client, mut server, port) = ends(&reactor, Anywhere).await?;
         assert_eq!(server.read(&mut []).await?, 0);
         client.write_all(b"abc").await?;
         let mut buf = [0; 10];
@@ -105,7 +105,7 @@ on_all! {
     }
 
     async fn a_buffer_that_is_filled_exactly_leaves_the_rest_for_the_next_read(reactor) {
-        let (mut client, mut server, port) = ends(&reactor, HERE).await?;
+        let (mut client, mut server, port) = ends(&reactor, Anywhere).await?;
         client.write_all(b"abcdefg").await?;
         some_turns().await;
         let mut buf = [0; 3];
@@ -121,7 +121,7 @@ on_all! {
     }
 
     async fn unread_bytes_wait_and_later_ones_are_reported(reactor) {
-        let (mut client, mut server, port) = ends(&reactor, HERE).await?;
+        let (mut client, mut server, port) = ends(&reactor, Anywhere).await?;
         let mut all = Vec::new();
         for n in 0..5_u8 {
             client.write_all(&[n]).await?;
@@ -137,23 +137,8 @@ on_all! {
         port.stop().await?;
     }
 
-    async fn a_reset_is_an_error_with_its_number(reactor) {
-        let (client, mut server, port) = ends(&reactor, HERE).await?;
-        client.transport().abort_connection();
-        let error = server.read(&mut [0]).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
-        #[cfg(unix)]
-        assert_eq!(error.raw_os_error(), Some(libc::ECONNRESET));
-        assert!(server.write(b"x").await.is_err());
-        let mut client = client;
-        assert_eq!(client.read(&mut [0]).await.unwrap_err().kind(), ErrorKind::ConnectionAborted);
-        assert_eq!(client.write(b"x").await.unwrap_err().kind(), ErrorKind::ConnectionAborted);
-        drop((client, server));
-        port.stop().await?;
-    }
-
     async fn after_lose_connection_reading_ends_and_writing_fails(reactor) {
-        let (mut client, server, port) = ends(&reactor, HERE).await?;
+        let (mut client, server, port) = ends(&reactor, Anywhere).await?;
         client.transport().lose_connection();
         assert_eq!(client.read(&mut [0]).await?, 0);
         assert_eq!(client.write(b"x").await.unwrap_err().kind(), ErrorKind::BrokenPipe);
@@ -162,7 +147,7 @@ on_all! {
     }
 
     async fn a_reader_that_waits_is_woken_by_the_end(reactor) {
-        let (mut client, server, port) = ends(&reactor, HERE).await?;
+        let (mut client, server, port) = ends(&reactor, Anywhere).await?;
         let transport = client.transport();
         let reading = torsade::spawn(async move { client.read(&mut [0]).await });
         some_turns().await;
@@ -173,7 +158,7 @@ on_all! {
     }
 
     async fn close_sends_the_end_of_file_and_reading_continues(reactor) {
-        let (mut client, mut server, port) = ends(&reactor, HERE).await?;
+        let (mut client, mut server, port) = ends(&reactor, Anywhere).await?;
         client.write_all(b"request").await?;
         client.close().await?;
         client.close().await?;
@@ -191,7 +176,7 @@ on_all! {
     }
 
     async fn vectored_writes_accept_as_much_as_fits(reactor) {
-        let (mut client, mut server, port) = ends(&reactor, HERE).await?;
+        let (mut client, mut server, port) = ends(&reactor, Anywhere).await?;
         let pieces = [IoSlice::new(b"ab"), IoSlice::new(b""), IoSlice::new(b"cd")];
         assert_eq!(client.write_vectored(&pieces).await?, 4);
         assert_eq!(client.write_vectored(&[]).await?, 0);
@@ -209,7 +194,7 @@ on_all! {
     }
 
     async fn halves_work_at_the_same_time(reactor) {
-        let (client, mut server, port) = ends(&reactor, HERE).await?;
+        let (client, mut server, port) = ends(&reactor, Anywhere).await?;
         let (mut reader, mut writer) = client.split();
         let writing = torsade::spawn(async move {
             for n in 0..200_u8 {
@@ -237,7 +222,7 @@ on_all! {
     }
 
     async fn bytes_that_were_read_ahead_go_with_the_reading_half(reactor) {
-        let (mut client, mut server, port) = ends(&reactor, HERE).await?;
+        let (mut client, mut server, port) = ends(&reactor, Anywhere).await?;
         client.write_all(b"line one\nrest").await?;
         assert_eq!(server.read_line(80).await?.unwrap(), b"line one");
         let (mut reader, writer) = server.split();
@@ -249,7 +234,7 @@ on_all! {
     }
 
     async fn dropping_the_writing_half_sends_the_end_of_file(reactor) {
-        let (client, mut server, port) = ends(&reactor, HERE).await?;
+        let (client, mut server, port) = ends(&reactor, Anywhere).await?;
         let (mut reader, mut writer) = client.split();
         writer.write_all(b"last").await?;
         drop(writer);
@@ -268,7 +253,7 @@ on_all! {
     }
 
     async fn dropping_the_reading_half_leaves_the_writing_half_open(reactor) {
-        let (client, mut server, port) = ends(&reactor, HERE).await?;
+        let (client, mut server, port) = ends(&reactor, Anywhere).await?;
         let (reader, mut writer) = client.split();
         drop(reader);
         server.write_all(b"unread").await?;
@@ -282,7 +267,7 @@ on_all! {
     }
 
     async fn lines_end_with_either_end_and_at_the_end_of_file(reactor) {
-        let (mut client, mut server, port) = ends(&reactor, HERE).await?;
+        let (mut client, mut server, port) = ends(&reactor, Anywhere).await?;
         client.write_all(b"one\r\ntwo\n\n\r\nlast").await?;
         drop(client);
         let mut lines = Vec::new();
@@ -295,7 +280,7 @@ on_all! {
     }
 
     async fn lines_are_read_into_memory_that_is_used_again(reactor) {
-        let (mut client, mut server, port) = ends(&reactor, HERE).await?;
+        let (mut client, mut server, port) = ends(&reactor, Anywhere).await?;
         client.write_all(b"a longer one\n\nshort\r\nmuch too long for it\nlast").await?;
         drop(client);
         let mut line = Vec::new();
@@ -314,7 +299,7 @@ on_all! {
     }
 
     async fn only_the_task_that_waits_for_bytes_is_woken_by_them(reactor) {
-        let (mut client, server, port) = ends(&reactor, HERE).await?;
+        let (mut client, server, port) = ends(&reactor, Anywhere).await?;
         let polls = Rc::new(Cell::new(0));
         let seen = polls.clone();
         let given = Rc::new(Cell::new(None));
@@ -352,7 +337,7 @@ on_all! {
 
     async fn a_line_is_no_longer_than_its_limit(reactor) {
         for (sent, fits) in [("12345\n", true), ("12345\r\n", true), ("123456\n", false), ("1234567890", false)] {
-            let (mut client, mut server, port) = ends(&reactor, HERE).await?;
+            let (mut client, mut server, port) = ends(&reactor, Anywhere).await?;
             client.write_all(sent.as_bytes()).await?;
             match server.read_line(5).await {
                 Ok(line) => assert!(fits && line.unwrap() == b"12345", "{sent:?}"),
@@ -364,7 +349,7 @@ on_all! {
     }
 
     async fn reading_a_line_that_is_given_up_at_each_byte_loses_nothing(reactor) {
-        let (mut client, mut server, port) = ends(&reactor, HERE).await?;
+        let (mut client, mut server, port) = ends(&reactor, Anywhere).await?;
         let text = b"one\r\n\ntwo, which is longer\nrest";
         let mut lines = Vec::new();
         for byte in text {
@@ -386,7 +371,7 @@ on_all! {
     }
 
     async fn a_line_may_be_longer_than_the_read_ahead_limit(reactor) {
-        let (mut client, mut server, port) = ends(&reactor, HERE).await?;
+        let (mut client, mut server, port) = ends(&reactor, Anywhere).await?;
         let long = vec![b'l'; 300_000];
         let sent = long.clone();
         let writing = reactor.spawn(async move {
@@ -406,7 +391,7 @@ on_all! {
     }
 
     async fn a_stream_of_lines_continues_after_one_that_is_too_long(reactor) {
-        let (mut client, server, port) = ends(&reactor, HERE).await?;
+        let (mut client, server, port) = ends(&reactor, Anywhere).await?;
         let (mut reader, mut writer) = server.split();
         let mut lines = reader.read_lines(5);
         client.write_all(b"one\n123456").await?;
@@ -427,19 +412,8 @@ on_all! {
         port.stop().await?;
     }
 
-    async fn a_stream_of_lines_ends_when_the_connection_breaks(reactor) {
-        let (client, mut server, port) = ends(&reactor, HERE).await?;
-        client.transport().abort_connection();
-        let mut lines = server.read_lines(80);
-        let error = lines.next().await.unwrap().unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
-        assert!(lines.next().await.is_none());
-        drop((client, server));
-        port.stop().await?;
-    }
-
     async fn a_read_that_is_dropped_while_it_waits_loses_nothing(reactor) {
-        let (mut client, mut server, port) = ends(&reactor, HERE).await?;
+        let (mut client, mut server, port) = ends(&reactor, Anywhere).await?;
         for n in 0..50_u8 {
             let mut buf = [0; 4];
             {
@@ -458,7 +432,7 @@ on_all! {
     }
 
     async fn a_connection_may_move_from_one_task_to_another(reactor) {
-        let (mut client, mut server, port) = ends(&reactor, HERE).await?;
+        let (mut client, mut server, port) = ends(&reactor, Anywhere).await?;
         {
             let mut buf = [0];
             let mut read = Box::pin(server.read(&mut buf));
@@ -477,7 +451,7 @@ on_all! {
     }
 
     async fn a_connection_implements_the_futures_traits(reactor) {
-        let (mut client, mut server, port) = ends(&reactor, HERE).await?;
+        let (mut client, mut server, port) = ends(&reactor, Anywhere).await?;
         futures::io::copy(Cursor::new(b"a,b,c".to_vec()), &mut client).await?;
         AsyncWriteExt::close(&mut client).await?;
         let mut field = Vec::new();
@@ -491,7 +465,7 @@ on_all! {
     }
 
     async fn a_paused_stream_is_not_read(reactor) {
-        let (mut client, mut server, port) = ends(&reactor, HERE).await?;
+        let (mut client, mut server, port) = ends(&reactor, Anywhere).await?;
         server.transport().pause_producing();
         client.write_all(b"x").await?;
         some_turns().await;
@@ -510,7 +484,7 @@ on_all! {
     }
 
     async fn a_handler_that_is_cancelled_ends_its_connection(reactor) {
-        let (mut client, mut server, port) = ends(&reactor, HERE).await?;
+        let (mut client, mut server, port) = ends(&reactor, Anywhere).await?;
         let task = torsade::spawn(async move { server.read(&mut [0]).await });
         some_turns().await;
         task.cancel().await;
@@ -520,7 +494,7 @@ on_all! {
     }
 
     async fn big_writes_and_small_ones_keep_their_order(reactor) {
-        let (mut client, mut server, port) = ends(&reactor, HERE).await?;
+        let (mut client, mut server, port) = ends(&reactor, Anywhere).await?;
         let writing = torsade::spawn(async move {
             for n in 0..60_u8 {
                 let size = [1, 20_000, 3, 70_000, 16 * 1024, 0][usize::from(n) % 6];
@@ -538,7 +512,7 @@ on_all! {
     }
 
     async fn a_spy_and_a_stream_understand_each_other(reactor) {
-        let port = reactor.listen(HERE, |_| Spy::echo())?;
+        let port = reactor.listen(Anywhere, |_| Spy::echo())?;
         let mut conn = reactor.connect_stream(port.local_addr()).await?;
         for _ in 0..10 {
             conn.write_all(b"ping").await?;
@@ -554,7 +528,7 @@ on_all! {
     async fn the_writes_of_one_hook_are_sent_together_when_it_returns(reactor) {
         let (log, sent) = (Log::new(), Rc::new(Cell::new(None)));
         let slot = sent.clone();
-        let port = reactor.listen(HERE, move |_| {
+        let port = reactor.listen(Anywhere, move |_| {
             let slot = slot.clone();
             Spy::new(&Log::new()).on_made(move |cx| {
                 cx.write("");
@@ -578,7 +552,7 @@ on_all! {
     async fn no_more_than_64_kib_are_delivered_at_once(reactor) {
         let (most, total) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         let (largest, sum) = (most.clone(), total.clone());
-        let port = reactor.listen(HERE, move |_| {
+        let port = reactor.listen(Anywhere, move |_| {
             let (largest, sum) = (largest.clone(), sum.clone());
             Spy::new(&Log::new()).on_data(move |_, data| {
                 largest.set(data.len().max(largest.get()));
@@ -591,5 +565,39 @@ on_all! {
         assert!(most.get() <= 64 * 1024, "{} bytes at once", most.get());
         drop(conn);
         port.stop().await?;
+    }
+}
+
+/// Resets, which UNIX sockets do not have.
+mod tcp {
+    use super::*;
+    use support::HERE;
+
+    on_all! {
+        async fn a_reset_is_an_error_with_its_number(reactor) {
+            let (client, mut server, port) = ends(&reactor, HERE).await?;
+            client.transport().abort_connection();
+            let error = server.read(&mut [0]).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+            #[cfg(unix)]
+            assert_eq!(error.raw_os_error(), Some(libc::ECONNRESET));
+            assert!(server.write(b"x").await.is_err());
+            let mut client = client;
+            assert_eq!(client.read(&mut [0]).await.unwrap_err().kind(), ErrorKind::ConnectionAborted);
+            assert_eq!(client.write(b"x").await.unwrap_err().kind(), ErrorKind::ConnectionAborted);
+            drop((client, server));
+            port.stop().await?;
+        }
+
+        async fn a_stream_of_lines_ends_when_the_connection_breaks(reactor) {
+            let (client, mut server, port) = ends(&reactor, HERE).await?;
+            client.transport().abort_connection();
+            let mut lines = server.read_lines(80);
+            let error = lines.next().await.unwrap().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+            assert!(lines.next().await.is_none());
+            drop((client, server));
+            port.stop().await?;
+        }
     }
 }

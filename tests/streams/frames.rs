@@ -9,7 +9,7 @@ use std::task::Poll;
 
 use futures::{FutureExt, SinkExt, StreamExt, TryStreamExt};
 
-use support::{HERE, Log, MS, Spy, how, some_turns, until};
+use support::{Anywhere, Log, MS, Spy, how, some_turns, until};
 use torsade::net::ListenOptions;
 use torsade::protocol::Input;
 use torsade::protocols::{
@@ -429,7 +429,7 @@ async fn poll_once<F: Future + Unpin>(mut future: F) -> Poll<F::Output> {
 
 /// A client and the server's connection.
 async fn ends(reactor: &Reactor) -> Result<(Connection, Connection), Failure> {
-    let mut port = reactor.bind(HERE)?;
+    let mut port = reactor.bind(Anywhere)?;
     let client = reactor.connect_stream(port.local_addr());
     futures::future::try_join(client, port.accept()).await
 }
@@ -474,7 +474,7 @@ async fn flood_beside_another(
     Ok(())
 }
 
-on_all! {
+on_transports! {
     async fn frames_are_a_stream_and_a_sink(reactor) {
         async fn check<C: Codec>(reactor: &Reactor, codec: C) -> Result<(), Failure> {
             let (client, server) = ends(reactor).await?;
@@ -619,7 +619,7 @@ on_all! {
     async fn a_flood_of_empty_frames_does_not_hold_up_another_connection(reactor) {
         let empty = Rc::new(Cell::new(0));
         let count = empty.clone();
-        let protocols = reactor.listen(HERE, move |_| {
+        let protocols = reactor.listen(Anywhere, move |_| {
             let count = count.clone();
             Echo(LengthCodec::u8(), Box::new(move || count.set(count.get() + 1)))
         })?;
@@ -628,7 +628,7 @@ on_all! {
         let timed = ListenOptions::new().frame_timeout(3_600_000 * MS);
         for options in [ListenOptions::new(), timed] {
             let count = empty.clone();
-            let handlers = reactor.serve((HERE, options), async move |conn| {
+            let handlers = reactor.serve((Anywhere, options), async move |conn| {
                 let mut frames = conn.framed(LengthCodec::u8());
                 while let Some(frame) = frames.next().await {
                     match &frame?[..] {
@@ -647,12 +647,12 @@ on_all! {
     async fn a_flood_of_skipped_frames_does_not_hold_up_another_connection(reactor) {
         let skipped = Rc::new(Cell::new(0));
         let count = skipped.clone();
-        let protocols = reactor.listen(HERE, move |_| {
+        let protocols = reactor.listen(Anywhere, move |_| {
             Echo(Skipping(LengthCodec::u8(), count.clone()), Box::new(|| {}))
         })?;
         flood_beside_another(&reactor, protocols, &skipped, 2_000).await?;
         let count = skipped.clone();
-        let handlers = reactor.serve(HERE, async move |conn| {
+        let handlers = reactor.serve(Anywhere, async move |conn| {
             let mut frames = conn.framed(Skipping(LengthCodec::u8(), count.clone()));
             while let Some(frame) = frames.next().await {
                 frames.get_mut().write_all(&frame?).await?;

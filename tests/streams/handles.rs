@@ -6,7 +6,7 @@ use std::time::Duration;
 use torsade::Phase;
 use torsade::reactor::RemoteResolver;
 
-use support::{HERE, Log, MS, Spy, expect_reports, some_turns, until};
+use support::{Anywhere, Log, MS, Spy, expect_reports, some_turns, until};
 use torsade::{
     Clock, ConnectionError, Context, Deferred, Failure, Group, Handle, Port, Protocol, Reactor,
 };
@@ -25,7 +25,7 @@ impl Protocol for Plain {
 }
 
 async fn plain(reactor: &Reactor, log: &Log) -> Result<(Handle<Plain>, Port), Failure> {
-    let port = reactor.listen(HERE, |_| Spy::echo())?;
+    let port = reactor.listen(Anywhere, |_| Spy::echo())?;
     let handle = reactor
         .connect(port.local_addr(), Plain(log.clone()))
         .await?;
@@ -40,9 +40,9 @@ async fn end(handle: &Handle<Plain>, port: Port) -> Result<(), Failure> {
     port.stop().await
 }
 
-on_all! {
+on_transports! {
     async fn the_reason_is_available_long_after_the_end(reactor) {
-        let port = reactor.listen(HERE, |_| Spy::new(&Log::new()).on_made(|cx| cx.lose_connection()))?;
+        let port = reactor.listen(Anywhere, |_| Spy::new(&Log::new()).on_made(|cx| cx.lose_connection()))?;
         let handle = reactor.connect(port.local_addr(), Spy::new(&Log::new())).await?;
         let copy = handle.clone();
         until(|| !handle.is_connected()).await;
@@ -74,7 +74,7 @@ on_all! {
     async fn a_group_is_iterated_counted_and_closed(reactor) {
         let (group, ends) = (Group::new(), Log::new());
         let (room, log) = (group.clone(), ends.clone());
-        let port = reactor.listen(HERE, move |_| {
+        let port = reactor.listen(Anywhere, move |_| {
             let (room, log) = (room.clone(), log.clone());
             Spy::new(&Log::new())
                 .on_made(move |cx| room.join(cx))

@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use support::{HERE, Log, MS, Spy, expect_reports, how, some_turns, until};
+use support::{Anywhere, Log, MS, Spy, expect_reports, how, some_turns, until};
 use torsade::protocol::Input;
 use torsade::protocols::{Decoded, Decoder, LineProtocol, Lines};
 use torsade::testing::{self, Wire};
@@ -338,7 +338,7 @@ fn a_panic_at_a_line_ends_the_delivery() {
         let reports = expect_reports(&reactor);
         let log = Log::new();
         let to = log.clone();
-        let port = reactor.listen(HERE, move |_| {
+        let port = reactor.listen(Anywhere, move |_| {
             Lines::new(Reader::new(&to, |_, _, count| {
                 assert!(count != 2, "the second")
             }))
@@ -406,7 +406,7 @@ fn a_line_protocol_has_an_ordinary_handle() {
     testing::run(async |reactor| {
         let slot: Rc<RefCell<Option<Handle<Kept>>>> = Rc::default();
         let kept = slot.clone();
-        let port = reactor.listen(HERE, move |_| Lines::new(Kept(kept.clone(), 0)))?;
+        let port = reactor.listen(Anywhere, move |_| Lines::new(Kept(kept.clone(), 0)))?;
         let mut conn = reactor.connect_stream(port.local_addr()).await?;
         conn.write_all(b"12345\n").await?;
         until(|| slot.borrow().is_some()).await;
@@ -452,12 +452,12 @@ fn bytes_can_be_put_in_by_hand() {
     assert_eq!(log.all(), ["line more", "line ending"]);
 }
 
-on_all! {
+on_transports! {
     async fn paused_lines_come_before_the_end_that_came_meanwhile(reactor) {
         let log = Log::new();
         let handle: Rc<RefCell<Option<Handle<Reader>>>> = Rc::default();
         let (to, kept) = (log.clone(), handle.clone());
-        let port = reactor.listen(HERE, move |_| {
+        let port = reactor.listen(Anywhere, move |_| {
             let kept = kept.clone();
             Lines::new(Reader::new(&to, move |_, cx, _| {
                 kept.replace(Some(cx.handle()));
@@ -483,7 +483,7 @@ on_all! {
     async fn a_successor_gets_the_rest_of_the_read_bytes_and_then_the_end_of_file(reactor) {
         let log = Log::new();
         let to = log.clone();
-        let port = reactor.listen(HERE, move |_| {
+        let port = reactor.listen(Anywhere, move |_| {
             Lines::new(Reader::new(&to, |me, cx, count| {
                 if count == 3 {
                     cx.send_line("switching");
@@ -510,7 +510,7 @@ on_all! {
         let log = Log::new();
         let next = Rc::new(Cell::new(None));
         let (to, kept) = (log.clone(), next.clone());
-        let port = reactor.listen(HERE, move |_| {
+        let port = reactor.listen(Anywhere, move |_| {
             let kept = kept.clone();
             Lines::new(Reader::new(&to, move |me, cx, _| {
                 let kept = kept.clone();
@@ -536,7 +536,7 @@ on_all! {
         let log = Log::new();
         let most = Rc::new(Cell::new(0));
         let (to, seen) = (log.clone(), most.clone());
-        let port = reactor.listen(HERE, move |_| {
+        let port = reactor.listen(Anywhere, move |_| {
             let seen = seen.clone();
             Lines::new(Reader::new(&to, move |_, cx, _| {
                 cx.write([b'x'; 10_000]);
@@ -558,7 +558,7 @@ on_all! {
     async fn many_lines_in_one_chunk_leave_turns_for_other_connections(reactor) {
         let log = Log::new();
         let to = log.clone();
-        let port = reactor.listen(HERE, move |_| Lines::new(Reader::new(&to, |_, _, _| {})))?;
+        let port = reactor.listen(Anywhere, move |_| Lines::new(Reader::new(&to, |_, _, _| {})))?;
         let mut conn = reactor.connect_stream(port.local_addr()).await?;
         conn.write_all("\n".repeat(2000).as_bytes()).await?;
         conn.close().await?;
@@ -576,7 +576,7 @@ on_all! {
     async fn a_connection_that_breaks_is_first_given_the_lines_it_has_sent(reactor) {
         let log = Log::new();
         let to = log.clone();
-        let port = reactor.listen(HERE, move |_| Lines::new(Reader::new(&to, |_, _, _| {})))?;
+        let port = reactor.listen(Anywhere, move |_| Lines::new(Reader::new(&to, |_, _, _| {})))?;
         let mut conn = reactor.connect_stream(port.local_addr()).await?;
         conn.write_all("\n".repeat(2000).as_bytes()).await?;
         until(|| !log.is_empty()).await;

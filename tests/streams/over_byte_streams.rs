@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures::io::{AsyncRead, AsyncWrite};
-use support::{HERE, Log, MS, Spy, ends, expect_reports, some_turns, until};
+use support::{Anywhere, HERE, Log, MS, Spy, ends, expect_reports, some_turns, until};
 use torsade::net::{Incoming, ListenOptions, StreamServerEndpoint};
 use torsade::reactor::{Grace, Stopped};
 use torsade::transport::ConnectionError;
@@ -129,16 +129,16 @@ impl StreamServerEndpoint for Cipher {
         incoming: Incoming,
     ) -> Result<Port, Failure> {
         let weak = reactor.clone();
-        reactor.serve((HERE, options), async move |conn| {
+        reactor.serve((Anywhere, options), async move |conn| {
             incoming.accept(enciphered(&weak, conn)?);
             Ok(())
         })
     }
 }
 
-on_all! {
+on_transports! {
     async fn bytes_and_ends_go_through_both_ways(reactor) {
-        let (mut plain, server, port) = ends(&reactor, HERE).await?;
+        let (mut plain, server, port) = ends(&reactor, Anywhere).await?;
         let mut outer = enciphered(&reactor, server)?;
         assert_eq!(outer.peer(), plain.local_addr()?);
         outer.write_all(b"hello\n").await?;
@@ -158,7 +158,7 @@ on_all! {
 
     async fn much_goes_through_at_the_readers_pace(reactor) {
         const SIZE: usize = 16_000_000;
-        let (mut plain, server, port) = ends(&reactor, HERE).await?;
+        let (mut plain, server, port) = ends(&reactor, Anywhere).await?;
         let mut outer = enciphered(&reactor, server)?;
         let writing = reactor.spawn(async move { outer.write_all(&vec![b'a'; SIZE]).await });
         some_turns().await;
@@ -191,7 +191,7 @@ on_all! {
     }
 
     async fn aborting_drops_the_streams(reactor) {
-        let (mut plain, server, port) = ends(&reactor, HERE).await?;
+        let (mut plain, server, port) = ends(&reactor, Anywhere).await?;
         let inner = server.transport();
         let outer = enciphered(&reactor, server)?;
         outer.transport().abort_connection();

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use support::folder::Folder;
-use support::{HERE, Log, Spy, expect_reports, how, until};
+use support::{Anywhere, Log, Spy, expect_reports, how, until};
 use torsade::net::{ConnectOptions, Incoming, ListenOptions, StreamServerEndpoint};
 use torsade::protocols::{FrameProtocol, LengthCodec, LineProtocol, Lines};
 use torsade::testing::{self, Wire};
@@ -58,7 +58,7 @@ impl StreamServerEndpoint for Passes {
         _options: &ListenOptions,
         incoming: Incoming,
     ) -> Result<Port, Failure> {
-        reactor.serve((HERE, &self.0), async move |conn| {
+        reactor.serve((Anywhere, &self.0), async move |conn| {
             incoming.accept(conn);
             Ok(())
         })
@@ -182,11 +182,11 @@ fn each_server(reactor: &Reactor, options: &ListenOptions) -> Result<[Port; 3], 
     let log = Log::new();
     let to = log.clone();
     Ok([
-        reactor.listen((HERE, options), move |_| {
+        reactor.listen((Anywhere, options), move |_| {
             Lines::with_limit(Echo(to.clone()), 1 << 20)
         })?,
-        reactor.listen_factory((HERE, options), Makes(log))?,
-        reactor.serve((HERE, options), async |mut conn| {
+        reactor.listen_factory((Anywhere, options), Makes(log))?,
+        reactor.serve((Anywhere, options), async |mut conn| {
             while let Some(line) = conn.read_line(1 << 20).await? {
                 conn.send_line(line).await?;
             }
@@ -229,7 +229,7 @@ fn time_limits_are_the_same_for_protocols_factories_and_async_handlers() {
 #[test]
 fn a_client_may_have_a_limit_too() {
     testing::run(async |reactor| {
-        let port = reactor.serve(HERE, async |mut conn| {
+        let port = reactor.serve(Anywhere, async |mut conn| {
             conn.read_to_end(&mut Vec::new()).await?;
             Ok(())
         })?;
@@ -304,7 +304,7 @@ fn connections_share_a_total_rate_evenly() {
         let options = ListenOptions::new().total_rate_limits(total);
         let received: Rc<RefCell<[usize; 4]>> = Rc::default();
         let (to, count) = (received.clone(), Cell::new(0));
-        let port = reactor.listen((HERE, &options), move |_| {
+        let port = reactor.listen((Anywhere, &options), move |_| {
             let (to, number) = (to.clone(), count.replace(count.get() + 1));
             Spy::new(&Log::new()).on_data(move |_, data| to.borrow_mut()[number] += data.len())
         })?;
@@ -342,7 +342,7 @@ fn a_rate_limit_does_not_keep_the_loop_busy() {
         let reactor = Reactor::new().unwrap();
         let options = ListenOptions::new().rate_limits(limits);
         let port = reactor
-            .listen((HERE, options), |_| Lines::new(Echo(Log::new())))
+            .listen((Anywhere, options), |_| Lines::new(Echo(Log::new())))
             .unwrap();
         let mut client = TcpStream::connect(port.local_addr().inet().unwrap()).unwrap();
         client.write_all(&b"0123456789\n".repeat(100)).unwrap();
@@ -359,14 +359,14 @@ fn a_rate_limit_does_not_keep_the_loop_busy() {
     }
 }
 
-on_all! {
+on_transports! {
     async fn a_file_is_sent_no_faster_than_the_rate(reactor) {
         let folder = Folder::create();
         let path = folder.path("file");
         std::fs::write(&path, vec![7; 60_000])?;
         let limits = RateLimits { read: None, write: Some(200_000) };
         let from = path.clone();
-        let port = reactor.serve((HERE, ListenOptions::new().rate_limits(limits)), async move |conn| {
+        let port = reactor.serve((Anywhere, ListenOptions::new().rate_limits(limits)), async move |conn| {
             conn.transport().send_file(std::fs::File::open(&from)?).await?;
             Ok(())
         })?;
@@ -386,7 +386,7 @@ on_all! {
         let to = log.clone();
         let options = ListenOptions::new().policy(move |_peer| Notes(to.clone()));
         let to = log.clone();
-        let port = reactor.serve((HERE, options), async move |mut conn| {
+        let port = reactor.serve((Anywhere, options), async move |mut conn| {
             let line = conn.read_line(80).await?.unwrap();
             to.note(format_args!("read {}", line.escape_ascii()));
             conn.write_all(b"welcome\n").await?;
@@ -442,23 +442,6 @@ on_all! {
         assert_eq!((inner.all().len(), outer.all().len()), (2, 5));
     }
 
-    async fn an_observer_sees_an_abort_once(reactor) {
-        let log = Log::new();
-        let to = log.clone();
-        let options = ListenOptions::new().policy(move |_peer| Notes(to.clone()));
-        let port = reactor.serve((HERE, options), async |conn| {
-            let transport = conn.transport();
-            transport.abort_connection();
-            transport.abort_connection();
-            drop(conn);
-            Ok(())
-        })?;
-        let mut conn = reactor.connect_stream(port.local_addr()).await?;
-        assert!(conn.read(&mut [0]).await.is_err());
-        port.stop().await?;
-        assert_eq!(log.all(), ["connected", "closed aborted"]);
-    }
-
     async fn an_observer_is_not_closed_that_was_never_connected(reactor) {
         let reports = expect_reports(&reactor);
         let log = Log::new();
@@ -466,7 +449,7 @@ on_all! {
         let options = ListenOptions::new()
             .policy(move |_peer| Notes(to.clone()))
             .policy(|_peer| -> Recording { panic!("no observer") });
-        let port = reactor.serve((HERE, options), async |_conn| Ok(()))?;
+        let port = reactor.serve((Anywhere, options), async |_conn| Ok(()))?;
         let mut conn = reactor.connect_stream(port.local_addr()).await?;
         assert_eq!(conn.read(&mut [0]).await.unwrap_or(0), 0);
         port.stop().await?;
@@ -485,7 +468,7 @@ on_all! {
         let log = Log::new();
         let to = log.clone();
         let options = ListenOptions::new().policy(|_peer| Bad);
-        let port = reactor.listen((HERE, options), move |_| Lines::new(Echo(to.clone())))?;
+        let port = reactor.listen((Anywhere, options), move |_| Lines::new(Echo(to.clone())))?;
         let mut conn = reactor.connect_stream(port.local_addr()).await?;
         conn.write_all(b"good\n").await?;
         assert_eq!(conn.read_line(80).await?.unwrap(), b"good");
@@ -507,7 +490,7 @@ mod without_tls {
             let options = ListenOptions::new().max_connections_per_peer(2);
             let log = Log::new();
             let to = log.clone();
-            let port = reactor.listen((HERE, options), move |_| Lines::new(Echo(to.clone())))?;
+            let port = reactor.listen((Anywhere, options), move |_| Lines::new(Echo(to.clone())))?;
             let mut first = reactor.connect_stream(port.local_addr()).await?;
             let mut second = reactor.connect_stream(port.local_addr()).await?;
             for conn in [&mut first, &mut second] {
@@ -539,7 +522,7 @@ on_both_by_hand! {
         let (to, echo) = (log.clone(), log.clone());
         let options = ListenOptions::new().policy(move |_peer| Notes(to.clone()));
         let port = reactor
-            .listen((HERE, options), move |_| Lines::new(Echo(echo.clone())))
+            .listen((Anywhere, options), move |_| Lines::new(Echo(echo.clone())))
             .unwrap();
         let (stop, addr) = (reactor.clone(), port.local_addr());
         let client = reactor.spawn(async move {
@@ -636,4 +619,29 @@ fn an_observer_may_end_the_connection_and_add_another_observer() {
         reason.downcast_ref(),
         Some(ConnectionError::Aborted)
     ));
+}
+
+/// Resets, which UNIX sockets do not have.
+mod tcp {
+    use super::*;
+    use support::HERE;
+
+    on_all! {
+        async fn an_observer_sees_an_abort_once(reactor) {
+            let log = Log::new();
+            let to = log.clone();
+            let options = ListenOptions::new().policy(move |_peer| Notes(to.clone()));
+            let port = reactor.serve((HERE, options), async |conn| {
+                let transport = conn.transport();
+                transport.abort_connection();
+                transport.abort_connection();
+                drop(conn);
+                Ok(())
+            })?;
+            let mut conn = reactor.connect_stream(port.local_addr()).await?;
+            assert!(conn.read(&mut [0]).await.is_err());
+            port.stop().await?;
+            assert_eq!(log.all(), ["connected", "closed aborted"]);
+        }
+    }
 }

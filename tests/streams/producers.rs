@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::rc::Rc;
 
-use support::{HERE, Log, Spy, until};
+use support::{Anywhere, Log, Spy, until};
 use torsade::transport::{ConnectionError, Consumer, Flow, Limits, Producer};
 use torsade::{Cancelled, Connection, Failure, Reactor, Transport, yield_now};
 
@@ -49,7 +49,7 @@ impl Drop for Telling {
 async fn pair(reactor: &Reactor, log: &Log) -> Result<(Transport, Connection), Failure> {
     let slot: Rc<RefCell<Option<Transport>>> = Rc::default();
     let (seen, log) = (slot.clone(), log.clone());
-    let port = reactor.listen(HERE, move |_| {
+    let port = reactor.listen(Anywhere, move |_| {
         let seen = seen.clone();
         Spy::new(&log).on_made(move |transport| *seen.borrow_mut() = Some(transport.clone()))
     })?;
@@ -96,7 +96,7 @@ fn file(bytes: &[u8]) -> File {
     file
 }
 
-on_all! {
+on_transports! {
     async fn a_pull_producer_is_called_each_time_the_queue_is_empty_and_never_inside_a_call(reactor) {
         let (log, calls) = (Log::new(), Log::new());
         let (transport, mut conn) = pair(&reactor, &log).await?;

@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use support::{HERE, Log, MS, Spy, expect_reports, how, some_turns, until};
+use support::{Anywhere, Log, MS, Spy, expect_reports, how, some_turns, until};
 use torsade::transport::{ConnectionError, Limits};
 use torsade::{
     Clock, Connection, Context, Deferred, Failure, Group, Handle, Port, Protocol, Reactor,
@@ -75,12 +75,12 @@ async fn knock(
     build: impl FnMut() -> Door + 'static,
 ) -> Result<(Port, Connection), Failure> {
     let mut build = build;
-    let port = reactor.listen(HERE, move |_peer| build())?;
+    let port = reactor.listen(Anywhere, move |_peer| build())?;
     let conn = reactor.connect_stream(port.local_addr()).await?;
     Ok((port, conn))
 }
 
-on_all! {
+on_transports! {
     async fn the_next_protocol_gets_the_rest_and_the_end_of_file(reactor) {
         let log = Log::new();
         let door = log.clone();
@@ -198,7 +198,7 @@ on_all! {
         for how in ["done", "aborted"] {
             let log = Log::new();
             let door = log.clone();
-            let port = reactor.listen(HERE, move |_peer| {
+            let port = reactor.listen(Anywhere, move |_peer| {
                 Door::new(&door).on_made(move |cx| {
                     cx.become_protocol(Spy::new(&Log::new()).on_made(|_| unreachable!()), b"");
                     match how {
@@ -301,7 +301,7 @@ on_all! {
         }
         let log = Log::new();
         let noted = log.clone();
-        let port = reactor.listen(HERE, move |_peer| Waits(noted.clone()))?;
+        let port = reactor.listen(Anywhere, move |_peer| Waits(noted.clone()))?;
         let mut conn = reactor.connect_stream(port.local_addr()).await?;
         let mut all = Vec::new();
         conn.read_to_end(&mut all).await?;

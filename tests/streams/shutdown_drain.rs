@@ -12,7 +12,7 @@ use std::task::{Context, Wake, Waker};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use support::{HERE, Log, MS, Spy, expect_reports, is_of_a_stall, until};
+use support::{Anywhere, HERE, Log, MS, Spy, expect_reports, is_of_a_stall, until};
 use torsade::net::{ConnectOptions, ListenOptions};
 use torsade::reactor::{Grace, Stopped};
 use torsade::report::{Origin, Report};
@@ -187,7 +187,7 @@ on_both_by_hand! {
         let (inside, group) = (reactor.clone(), torsade::Group::new());
         reactor.run_until(async move {
             let all = group.clone();
-            let port = inside.listen(HERE, move |_| Member(all.clone()))?;
+            let port = inside.listen(Anywhere, move |_| Member(all.clone()))?;
             let mut peers = Vec::new();
             for _ in 0..5 {
                 peers.push(inside.connect_stream(port.local_addr()).await?);
@@ -262,12 +262,12 @@ on_both_by_hand! {
         let inner = reactor.clone();
         let done = reactor.run_until(async {
             let kept = RefCell::new(Vec::new());
-            let deaf = inner.serve(HERE, async move |conn| {
+            let deaf = inner.serve(Anywhere, async move |conn| {
                 kept.borrow_mut().push(conn);
                 Ok(())
             })?;
             let clock = inner.clone();
-            let slow = inner.serve(HERE, async move |mut conn| {
+            let slow = inner.serve(Anywhere, async move |mut conn| {
                 let mut buf = vec![0; 64 * 1024];
                 loop {
                     clock.sleep(MS * 10).await?;
@@ -338,9 +338,9 @@ fn a_wait_from_an_earlier_run_does_not_affect_waits_of_a_later_run() -> Result<(
     Ok(())
 }
 
-on_all! {
+on_transports! {
     async fn a_write_that_failed_is_the_reason_of_the_end_though_it_was_closed_later(reactor) {
-        let port = reactor.serve(HERE, async |conn| {
+        let port = reactor.serve(Anywhere, async |conn| {
             conn.transport().abort_connection();
             Ok(())
         })?;
@@ -353,47 +353,6 @@ on_all! {
         until(|| transport.reason().is_some()).await;
         let reason = support::how(&transport.reason().unwrap());
         assert!(reason.starts_with("broken"), "{reason}");
-        port.stop().await?;
-    }
-
-    async fn the_bytes_of_a_failing_handler_are_sent_unless_reset_on_error_is_set(reactor) {
-        for resets in [false, true] {
-            let reports = expect_reports(&reactor);
-            let options = ListenOptions::new().reset_on_error(resets);
-            let port = reactor.serve((HERE, &options), async |mut conn| {
-                conn.write_all(b"half an answer").await?;
-                conn.flush().await?;
-                Err(Failure::new("as it must"))
-            })?;
-            let mut conn = reactor.connect_stream(port.local_addr()).await?;
-            let mut got = Vec::new();
-            let end = conn.read_to_end(&mut got).await;
-            match resets {
-                false => assert_eq!((end.unwrap(), &got[..]), (14, &b"half an answer"[..])),
-                true => assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset),
-            }
-            assert_eq!(reports.borrow().len(), 1);
-            drop(conn);
-            port.stop().await?;
-        }
-    }
-
-    async fn with_reset_on_error_a_panicking_handler_resets_and_a_successful_one_does_not(reactor) {
-        let _reports = expect_reports(&reactor);
-        let options = ListenOptions::new().reset_on_error(true);
-        let port = reactor.serve((HERE, &options), async |mut conn| {
-            let mut order = [0];
-            conn.read_exact(&mut order).await?;
-            conn.write_all(b"answer").await?;
-            assert_ne!(order, *b"p", "as it must");
-            Ok(())
-        })?;
-        for (order, is_whole) in [(b"p", false), (b"g", true)] {
-            let mut conn = reactor.connect_stream(port.local_addr()).await?;
-            conn.write_all(order).await?;
-            let end = conn.read_to_end(&mut Vec::new()).await;
-            assert_eq!(end.is_ok(), is_whole, "{end:?}");
-        }
         port.stop().await?;
     }
 }
@@ -410,7 +369,7 @@ fn late_reader(
     let done = reactor.run_until(async {
         let clock = inner.clone();
         let options = ListenOptions::new().receive_buffer(8192);
-        let port = inner.serve((HERE, &options), async move |mut conn| {
+        let port = inner.serve((Anywhere, &options), async move |mut conn| {
             clock.sleep(delay).await?;
             let mut buf = vec![0; 64 * 1024];
             loop {
@@ -503,7 +462,7 @@ fn an_end_that_a_crash_cut_short_does_not_go_on_in_the_next_run() {
     let kept = Rc::new(Cell::new(None));
     let (crashing, held) = (reactor.clone(), kept.clone());
     let stopped = reactor.run_until(async {
-        let port = reactor.serve(HERE, async |mut conn| {
+        let port = reactor.serve(Anywhere, async |mut conn| {
             conn.write_all(&[1; 10_000_000]).await?;
             Ok(())
         })?;
@@ -654,4 +613,52 @@ fn the_total_grace_covers_sending_and_lingering_together() -> Result<(), Failure
     only(&reports.take(), |end| end.find::<Stopped>().is_some());
     drop(conns);
     Ok(())
+}
+
+/// Resets, which UNIX sockets do not have.
+mod tcp {
+    use super::*;
+
+    on_all! {
+        async fn the_bytes_of_a_failing_handler_are_sent_unless_reset_on_error_is_set(reactor) {
+            for resets in [false, true] {
+                let reports = expect_reports(&reactor);
+                let options = ListenOptions::new().reset_on_error(resets);
+                let port = reactor.serve((HERE, &options), async |mut conn| {
+                    conn.write_all(b"half an answer").await?;
+                    conn.flush().await?;
+                    Err(Failure::new("as it must"))
+                })?;
+                let mut conn = reactor.connect_stream(port.local_addr()).await?;
+                let mut got = Vec::new();
+                let end = conn.read_to_end(&mut got).await;
+                match resets {
+                    false => assert_eq!((end.unwrap(), &got[..]), (14, &b"half an answer"[..])),
+                    true => assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset),
+                }
+                assert_eq!(reports.borrow().len(), 1);
+                drop(conn);
+                port.stop().await?;
+            }
+        }
+
+        async fn with_reset_on_error_a_panicking_handler_resets_and_a_successful_one_does_not(reactor) {
+            let _reports = expect_reports(&reactor);
+            let options = ListenOptions::new().reset_on_error(true);
+            let port = reactor.serve((HERE, &options), async |mut conn| {
+                let mut order = [0];
+                conn.read_exact(&mut order).await?;
+                conn.write_all(b"answer").await?;
+                assert_ne!(order, *b"p", "as it must");
+                Ok(())
+            })?;
+            for (order, is_whole) in [(b"p", false), (b"g", true)] {
+                let mut conn = reactor.connect_stream(port.local_addr()).await?;
+                conn.write_all(order).await?;
+                let end = conn.read_to_end(&mut Vec::new()).await;
+                assert_eq!(end.is_ok(), is_whole, "{end:?}");
+            }
+            port.stop().await?;
+        }
+    }
 }

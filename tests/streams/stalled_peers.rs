@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::rc::Rc;
 use std::time::Duration;
 
-use support::{HERE, Log, MS, Spy, expect_reports, is_of_a_stall, some_turns, until};
+use support::{Anywhere, HERE, Log, MS, Spy, expect_reports, is_of_a_stall, some_turns, until};
 use torsade::net::{ConnectOptions, ListenOptions};
 use torsade::protocols::{LineProtocol, Lines};
 use torsade::reactor::ReactorError;
@@ -24,7 +24,7 @@ const SECOND: Duration = Duration::from_secs(1);
 fn big_answers(reactor: &Reactor, options: &ListenOptions) -> Result<(Port, Ends), Failure> {
     let ends = Ends::default();
     let to = ends.clone();
-    let port = reactor.listen((HERE, options), move |_| {
+    let port = reactor.listen((Anywhere, options), move |_| {
         let to = to.clone();
         Spy::new(&Log::new())
             .on_data(|cx, _| cx.write(vec![7; SIZE]))
@@ -35,45 +35,14 @@ fn big_answers(reactor: &Reactor, options: &ListenOptions) -> Result<(Port, Ends
 
 type Ends = Rc<RefCell<Vec<Failure>>>;
 
-on_all! {
-    async fn a_peer_that_accepts_nothing_after_the_close_is_reset_and_reported(reactor) {
-        let reports = expect_reports(&reactor);
-        let options = ListenOptions::new().close_timeout(MS * 50);
-        let (port, ends) = big_answers(&reactor, &options)?;
-        // It sends the end of file, so that the answer is the last word, and never reads.
-        let mut conn = reactor.connect_stream(port.local_addr()).await?;
-        conn.write_all(b"x").await?;
-        conn.close().await?;
-        some_turns().await;
-        assert!(ends.borrow().is_empty());
-        reactor.sleep(MS * 80).await?;
-        until(|| !ends.borrow().is_empty()).await;
-        let reason = ends.borrow()[0].clone();
-        let Some(ConnectionError::SendTimedOut { queued, limit }) = reason.downcast_ref() else {
-            panic!("{reason:?}");
-        };
-        assert!(*queued > 1 << 20 && *limit == MS * 50, "{reason:?}");
-        let reported = reports.borrow()[0].failure().clone();
-        let Some(ConnectionError::NotSent { bytes, peer, .. }) = reported.downcast_ref() else {
-            panic!("{reported:?}");
-        };
-        assert_eq!(bytes, queued);
-        assert_eq!(Some(peer), conn.transport().local_addr().ok().as_ref());
-        assert!(is_of_a_stall(&reported));
-        // Bytes that have arrived may be read; then the stream does not look complete.
-        let end = conn.read_to_end(&mut Vec::new()).await;
-        assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset);
-        drop(conn);
-        port.stop().await?;
-    }
-
+on_transports! {
     async fn the_send_timeout_can_be_set_on_either_side(reactor) {
         let _reports = expect_reports(&reactor);
         let kept = RefCell::new(Vec::new());
         let server = ListenOptions::new().send_timeout(MS * 50);
         let failed = Rc::new(Cell::new(None));
         let end = failed.clone();
-        let port = reactor.serve((HERE, &server), async move |mut conn| {
+        let port = reactor.serve((Anywhere, &server), async move |mut conn| {
             let mut order = [0];
             conn.read_exact(&mut order).await?;
             match order {
@@ -102,7 +71,7 @@ on_all! {
 
     async fn while_nothing_is_stalled_there_is_no_timer(reactor) {
         let options = ListenOptions::new().send_timeout(SECOND);
-        let port = reactor.listen((HERE, &options), |_| Spy::echo())?;
+        let port = reactor.listen((Anywhere, &options), |_| Spy::echo())?;
         let mut conn = reactor.connect_stream(port.local_addr()).await?;
         for _ in 0..10 {
             conn.write_all(b"ping").await?;
@@ -151,7 +120,7 @@ fn attack(reactor: &Reactor) {
         let to = ends.clone();
         // The system's buffers are small, so that the program has to hold most of it.
         let small = ListenOptions::new().send_buffer(4096);
-        let port = inner.listen((HERE, &small), move |_| {
+        let port = inner.listen((Anywhere, &small), move |_| {
             let to = to.clone();
             Spy::new(&Log::new())
                 .on_data(|cx, data| match data {
@@ -220,7 +189,7 @@ fn bytes_read_and_not_used_count_for_the_budget() {
     let _reports = expect_reports(&reactor);
     let inner = reactor.clone();
     let done = reactor.run_until(async {
-        let port = inner.listen(HERE, |_| Lines::with_limit(Hoards, usize::MAX))?;
+        let port = inner.listen(Anywhere, |_| Lines::with_limit(Hoards, usize::MAX))?;
         let mut bad = inner.connect_stream(port.local_addr()).await?;
         let mut good = inner.connect_stream(port.local_addr()).await?;
         good.write_all(&[b'x'; 1000]).await?;
@@ -255,7 +224,7 @@ fn unused_bytes_of_a_closed_connection_no_longer_count() {
     let done = reactor.run_until(async {
         let slot = Rc::new(Cell::new(None));
         let to = slot.clone();
-        let port = inner.listen(HERE, move |_| {
+        let port = inner.listen(Anywhere, move |_| {
             Lines::with_limit(Answers(to.clone()), usize::MAX)
         })?;
         let mut conn = inner.connect_stream(port.local_addr()).await?;
@@ -359,4 +328,42 @@ fn a_peer_that_made_space_before_the_loop_checked_is_not_cut_off() {
         ends.borrow()[0].downcast_ref(),
         Some(ConnectionError::SendTimedOut { .. })
     ));
+}
+
+/// Resets, which UNIX sockets do not have.
+mod tcp {
+    use super::*;
+
+    on_all! {
+        async fn a_peer_that_accepts_nothing_after_the_close_is_reset_and_reported(reactor) {
+            let reports = expect_reports(&reactor);
+            let options = ListenOptions::new().close_timeout(MS * 50);
+            let (port, ends) = big_answers(&reactor, &options)?;
+            // It sends the end of file, so that the answer is the last word, and never reads.
+            let mut conn = reactor.connect_stream(port.local_addr()).await?;
+            conn.write_all(b"x").await?;
+            conn.close().await?;
+            some_turns().await;
+            assert!(ends.borrow().is_empty());
+            reactor.sleep(MS * 80).await?;
+            until(|| !ends.borrow().is_empty()).await;
+            let reason = ends.borrow()[0].clone();
+            let Some(ConnectionError::SendTimedOut { queued, limit }) = reason.downcast_ref() else {
+                panic!("{reason:?}");
+            };
+            assert!(*queued > 1 << 20 && *limit == MS * 50, "{reason:?}");
+            let reported = reports.borrow()[0].failure().clone();
+            let Some(ConnectionError::NotSent { bytes, peer, .. }) = reported.downcast_ref() else {
+                panic!("{reported:?}");
+            };
+            assert_eq!(bytes, queued);
+            assert_eq!(Some(peer), conn.transport().local_addr().ok().as_ref());
+            assert!(is_of_a_stall(&reported));
+            // Bytes that have arrived may be read; then the stream does not look complete.
+            let end = conn.read_to_end(&mut Vec::new()).await;
+            assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset);
+            drop(conn);
+            port.stop().await?;
+        }
+    }
 }

@@ -5,16 +5,16 @@ use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use support::{HERE, ends, poll_once, some_turns};
+use support::{Anywhere, ends, poll_once, some_turns};
 use tokio::io::{
     AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, copy,
     copy_bidirectional,
 };
 use torsade::Failure;
 
-on_all! {
+on_transports! {
     async fn tokio_copies_between_halves_until_the_end_of_file(reactor) {
-        let port = reactor.serve(HERE, async |conn| {
+        let port = reactor.serve(Anywhere, async |conn| {
             let (mut reader, mut writer) = conn.split();
             let count = copy(&mut reader, &mut writer).await?;
             assert_eq!(count, 1_000_000);
@@ -37,7 +37,7 @@ on_all! {
     }
 
     async fn tokio_copies_both_ways_between_two_connections(reactor) {
-        let echo = reactor.serve(HERE, async |mut conn| {
+        let echo = reactor.serve(Anywhere, async |mut conn| {
             let (mut buf, mut count) = ([0; 100], 1);
             while count > 0 {
                 count = conn.read(&mut buf).await?;
@@ -47,7 +47,7 @@ on_all! {
         })?;
         let address = echo.local_addr();
         let forwarder = reactor.clone();
-        let proxy = reactor.serve(HERE, async move |mut conn| {
+        let proxy = reactor.serve(Anywhere, async move |mut conn| {
             let mut outward = forwarder.connect_stream(&address).await?;
             let both = copy_bidirectional(&mut conn, &mut outward).await?;
             assert_eq!(both, (5, 5));
@@ -65,7 +65,7 @@ on_all! {
     }
 
     async fn bytes_that_were_read_ahead_come_first_however_they_are_read(reactor) {
-        let (mut near, mut far, port) = ends(&reactor, HERE).await?;
+        let (mut near, mut far, port) = ends(&reactor, Anywhere).await?;
         far.write_all(b"one\ntwo\nthree").await?;
         assert_eq!(near.read_line(80).await?.as_deref(), Some(&b"one"[..]));
         let mut line = String::new();
@@ -98,7 +98,7 @@ on_all! {
     }
 
     async fn several_slices_are_written_at_once(reactor) {
-        let (near, mut far, port) = ends(&reactor, HERE).await?;
+        let (near, mut far, port) = ends(&reactor, Anywhere).await?;
         let (reader, mut writer) = near.split();
         assert!(AsyncWrite::is_write_vectored(&writer));
         let slices = [IoSlice::new(b"a"), IoSlice::new(b""), IoSlice::new(b"bc")];
@@ -113,7 +113,7 @@ on_all! {
     }
 
     async fn a_read_that_is_dropped_while_it_waits_loses_nothing(reactor) {
-        let (mut near, mut far, port) = ends(&reactor, HERE).await?;
+        let (mut near, mut far, port) = ends(&reactor, Anywhere).await?;
         let mut bytes = Vec::new();
         for _ in 0..3 {
             let mut reading = Box::pin(AsyncReadExt::read_buf(&mut near, &mut bytes));

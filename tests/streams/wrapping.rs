@@ -1,10 +1,10 @@
 //! Wrappers: a protocol inside one notices nothing, and a wrapper decides what it gets.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use support::{HERE, Log, Spy, how, until};
+use support::{Anywhere, Log, Spy, how, until};
 use torsade::protocol::Input;
 use torsade::protocols::{Inner, LineProtocol, Lines, ProtocolWrapper, Wrapped, WrappingFactory};
 use torsade::testing::Wire;
@@ -198,7 +198,7 @@ fn a_wrapper_may_keep_bytes_to_itself_and_call_itself_later() {
     assert_eq!(log.all().len(), 4);
 }
 
-on_all! {
+on_transports! {
     async fn a_factory_wraps_each_protocol_and_opens_and_closes_as_before(reactor) {
         struct Makes(Log, Rc<Cell<u32>>);
         impl Factory for Makes {
@@ -215,16 +215,18 @@ on_all! {
             }
         }
         let (log, count) = (Log::new(), Rc::default());
-        let to = log.clone();
+        let peers = Rc::new(RefCell::new(None));
+        let (to, seen) = (log.clone(), peers.clone());
         let factory = WrappingFactory::new(Makes(log.clone(), count), move |peer| {
-            assert!(peer.inet().is_some());
+            seen.replace(Some(peer.clone()));
             Noting(to.clone(), "wrapper")
         });
-        let port = reactor.listen_factory(HERE, factory)?;
+        let port = reactor.listen_factory(Anywhere, factory)?;
         for _ in 0..2 {
             let mut conn = reactor.connect_stream(port.local_addr()).await?;
             conn.write_all(b"hello").await?;
             until(|| log.has("inside data hello")).await;
+            assert_eq!(peers.take(), Some(conn.local_addr()?));
             drop(conn);
             until(|| log.has("inside lost done")).await;
             let all = log.take();

@@ -9,6 +9,15 @@ macro_rules! on_all {
     };
 }
 
+/// Makes eight tests of each behaviour: those of [`on_all!`], and the same over UNIX sockets.
+#[macro_export]
+macro_rules! on_transports {
+    ($($tests:tt)+) => {
+        $crate::on_all! { $($tests)+ }
+        $crate::over_unix! { $($tests)+ }
+    };
+}
+
 /// Makes two tests of each behaviour through TLS.
 #[macro_export]
 macro_rules! in_tls {
@@ -29,6 +38,48 @@ macro_rules! in_tls {
                     let reactor = torsade::Reactor::in_memory().unwrap();
                     $crate::use_tls(&reactor);
                     torsade::testing::run_on(reactor, super::super::$name);
+                })+
+            }
+        }
+    };
+}
+
+/// Makes four tests of each behaviour over UNIX sockets, for a body that listens at
+/// [`Anywhere`](crate::Anywhere).
+#[macro_export]
+macro_rules! over_unix {
+    ($(async fn $name:ident($reactor:ident) $body:block)+) => {
+        #[cfg(target_os = "linux")]
+        mod over_unix {
+            mod machine {
+                $(#[test]
+                fn $name() {
+                    $crate::over_unix(torsade::Reactor::new().unwrap(), super::super::$name);
+                })+
+            }
+
+            mod memory {
+                $(#[test]
+                fn $name() {
+                    $crate::over_unix(torsade::Reactor::in_memory().unwrap(), super::super::$name);
+                })+
+            }
+
+            mod machine_in_tls {
+                $(#[test]
+                fn $name() {
+                    let reactor = torsade::Reactor::new().unwrap();
+                    $crate::use_tls(&reactor);
+                    $crate::over_unix(reactor, super::super::$name);
+                })+
+            }
+
+            mod memory_in_tls {
+                $(#[test]
+                fn $name() {
+                    let reactor = torsade::Reactor::in_memory().unwrap();
+                    $crate::use_tls(&reactor);
+                    $crate::over_unix(reactor, super::super::$name);
                 })+
             }
         }

@@ -1,5 +1,6 @@
 //! Shared code of the behaviour tests: each behaviour on both drivers, a protocol that records its
 //! hooks, and waiting.
+mod anywhere;
 pub mod circles;
 pub mod debugged;
 mod drivers;
@@ -22,6 +23,8 @@ pub mod role;
 pub mod signals;
 #[cfg(unix)]
 pub mod watched;
+
+pub use anywhere::{Anywhere, over_unix};
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
