@@ -8,6 +8,7 @@ use support::{HERE, Log, MS, Spy, how, nowhere, until};
 use torsade::net::{
     Backoff, ClientFactory, ConnectError, Connector, ConnectorState, Reconnecting, Retries,
 };
+use torsade::testing::wait_until;
 use torsade::{Address, Cancelled, Clock, Failure, Reactor};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -238,16 +239,12 @@ on_all! {
         let factory = Reconnecting::new(Telling::new(&log)).backoff(quick).max_retries(3);
         let retries = factory.retries();
         let connector = Connector::start(&reactor, nowhere(&reactor).await?, factory)?;
-        while log.count("failed refused") < 4 {
-            reactor.sleep(MS).await?;
-        }
+        wait_until(&reactor, SECOND * 20, || log.count("failed refused") >= 4).await?;
         reactor.sleep(MS * 10).await?;
         assert_eq!((log.count("failed refused"), retries.count()), (4, 3));
         retries.reset();
         connector.connect()?;
-        while log.count("failed refused") < 6 {
-            reactor.sleep(MS).await?;
-        }
+        wait_until(&reactor, SECOND * 20, || log.count("failed refused") >= 6).await?;
         retries.stop_trying();
         assert!(!retries.is_trying());
         let count = log.count("failed refused");
@@ -259,9 +256,7 @@ on_all! {
         reactor.sleep(MS * 10).await?;
         assert_eq!(log.count("failed refused"), count);
         connector.connect()?;
-        while log.count("failed refused") < count + 2 {
-            reactor.sleep(MS).await?;
-        }
+        wait_until(&reactor, SECOND * 20, || log.count("failed refused") >= count + 2).await?;
         retries.stop_trying();
     }
 
@@ -274,9 +269,7 @@ on_all! {
         let connector = Connector::start(&reactor, port.local_addr(), factory)?;
         until(|| log.has("made")).await;
         connector.disconnect();
-        while log.count("made") < 2 {
-            reactor.sleep(MS).await?;
-        }
+        wait_until(&reactor, SECOND * 20, || log.count("made") >= 2).await?;
         retries.stop_trying();
         assert_eq!(connector.state(), ConnectorState::Connected);
         connector.disconnect();

@@ -13,7 +13,7 @@ use torsade::net::{
 };
 use torsade::services::{ClientService, Service};
 use torsade::transport::{ConnectionError, Limits};
-use torsade::{Address, Cancelled, Clock, Connection, Deferred, Factory, Failure, Port, Reactor};
+use torsade::{Address, Cancelled, Connection, Deferred, Factory, Failure, Port, Reactor};
 
 /// An endpoint that sends a word before everything else.
 #[derive(Clone)]
@@ -273,9 +273,7 @@ on_both! {
         let service = ClientService::new(&reactor, greeting(&port), move || Spy::new(&seen))?;
         service.start()?;
         service.when_connected().await?.transport().unwrap().abort_connection();
-        while log.count("made") < 2 {
-            reactor.sleep(MS * 100).await?;
-        }
+        torsade::testing::wait_until(&reactor, MS * 20_000, || log.count("made") >= 2).await?;
         service.stop().await?;
         port.stop().await?;
     }

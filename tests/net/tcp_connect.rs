@@ -5,7 +5,9 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use support::{HERE, Log, MS, Spy, expect_reports, nowhere, own, poll_once, some_turns, until};
+use support::{
+    HERE, Log, MS, Spy, expect_reports, free_addr, nowhere, own, poll_once, some_turns, until,
+};
 use torsade::net::{ConnectError, ConnectOptions};
 use torsade::{Cancelled, Clock, ConnectionError, Context, Protocol, Reactor};
 
@@ -290,7 +292,7 @@ mod to_itself {
 
     on_both! {
         async fn a_connection_to_its_own_socket_is_refused(reactor) {
-            let here = nowhere(&reactor).await?;
+            let here = free_addr(&reactor).await?;
             let failure = reactor.connect_stream((here, &bound_to(here))).await.unwrap_err();
             assert_eq!(*expect_error!(failure, ConnectError::Refused { address, .. } => address), here);
             let error = failure.find::<std::io::Error>().unwrap();
@@ -298,14 +300,14 @@ mod to_itself {
         }
 
         async fn the_wildcard_address_is_recognised_too(reactor) {
-            let here = nowhere(&reactor).await?;
+            let here = free_addr(&reactor).await?;
             let wildcard = SocketAddr::from(([0, 0, 0, 0], here.port()));
             let failure = reactor.connect_stream((wildcard, &bound_to(here))).await.unwrap_err();
             assert!(is_error!(failure, ConnectError::Refused { .. }), "{failure:?}");
         }
 
         async fn it_leaves_the_port_free(reactor) {
-            let here = nowhere(&reactor).await?;
+            let here = free_addr(&reactor).await?;
             let failure = reactor.connect_stream((here, &bound_to(here))).await.unwrap_err();
             assert!(is_error!(failure, ConnectError::Refused { .. }), "{failure:?}");
             // A normal close would have left the port in `TIME_WAIT`.
@@ -315,7 +317,7 @@ mod to_itself {
         }
 
         async fn the_next_address_is_tried(reactor) {
-            let here = nowhere(&reactor).await?;
+            let here = free_addr(&reactor).await?;
             let port = reactor.listen(HERE, |_| Spy::echo())?;
             let both = [here, port.local_addr().inet().unwrap()];
             let conn = reactor.connect_stream((both, &bound_to(here))).await?;

@@ -254,7 +254,7 @@ on_both! {
     }
 
     async fn failures_are_counted_and_when_connected_within_limits_them(reactor) {
-        let address = support::nowhere(&reactor).await?;
+        let address = support::free_addr(&reactor).await?;
         let quick = Backoff::new().initial(MS).factor(1.0).jitter(Duration::ZERO);
         let client = ClientService::new(&reactor, address, Spy::echo)?.backoff(quick);
         client.start()?;

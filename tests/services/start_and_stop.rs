@@ -431,9 +431,7 @@ on_both! {
         let beat = TimerService::new(&reactor, MS, move || seen.set(seen.get() + 1));
         beat.start()?;
         assert_eq!(count.get(), 0, "not inside the call");
-        while count.get() < 4 {
-            reactor.sleep(MS).await?;
-        }
+        torsade::testing::wait_until(&reactor, MS * 20_000, || count.get() >= 4).await?;
         beat.stop().await?;
         let last = count.get();
         reactor.sleep(MS * 5).await?;

@@ -36,6 +36,7 @@ use std::sync::OnceLock;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, Socket, Type};
 use tracing::subscriber::NoSubscriber;
 
 use torsade::net::ToServerEndpoint;
@@ -362,8 +363,22 @@ pub async fn ends(
     }
 }
 
-/// An address at which nothing listens.
+/// An address at which nothing listens. On the machine its port stays bound, so that no other test
+/// gets it.
 pub async fn nowhere(reactor: &Reactor) -> Result<SocketAddr, Failure> {
+    if reactor.poller().is_none() {
+        return free_addr(reactor).await;
+    }
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
+    let addr = socket.local_addr()?.as_socket();
+    // Until the process ends.
+    std::mem::forget(socket);
+    Ok(addr.expect("it is an IP address"))
+}
+
+/// An address at which nothing listens now, and that is free to bind.
+pub async fn free_addr(reactor: &Reactor) -> Result<SocketAddr, Failure> {
     let port = reactor.listen(HERE, |_| Spy::echo())?;
     port.stop().await?;
     Ok(port.local_addr().inet().unwrap())
