@@ -81,6 +81,10 @@ pub(crate) struct Context {
     pub(crate) cancelling: Cell<usize>,
     /// Dropped Deferreds that are nested too deeply to be cancelled there.
     pub(crate) to_cancel: Slot,
+    /// The number of cancels of several Deferreds that run, one inside the other.
+    pub(crate) grant_holds: Cell<usize>,
+    /// The wait queues that are served after them.
+    pub(crate) to_serve: Slot,
     /// Whether a record of TLS is to be put aside, and that record.
     #[cfg(feature = "tls")]
     pub(crate) takes_record: Cell<bool>,
@@ -135,6 +139,8 @@ thread_local! {
             round: Cell::new(0),
             cancelling: Cell::new(0),
             to_cancel: Slot::new(),
+            grant_holds: Cell::new(0),
+            to_serve: Slot::new(),
             #[cfg(feature = "tls")]
             takes_record: Cell::new(false),
             #[cfg(feature = "tls")]

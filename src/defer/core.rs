@@ -55,8 +55,12 @@
 //! 6. No core waits, directly or through others, for itself.
 //! 7. When a group is decided, its remaining members get another consumer before anything else
 //!    happens; then they are cancelled in order, if the group cancels; then the group's own steps
-//!    run.
+//!    run. A member that fires meanwhile, and whose step returns another core, stays in the chain
+//!    until it was cancelled.
+//! 8. While several cores are cancelled, no wait queue grants anything (see `grant_hold`): a
+//!    permit that one member gives back must not start the next.
 
+mod grant_hold;
 mod group;
 mod slot;
 mod waiter;
@@ -68,6 +72,7 @@ use std::panic::Location;
 use std::rc::{Rc, Weak};
 use std::task::Waker;
 
+pub(crate) use self::grant_hold::GrantHold;
 pub(super) use self::group::{Group, Rest};
 pub(super) use self::slot::{AnyPlace, Place, Slot, take, went_through_callback};
 use self::slot::{Callback, FailedSource, FireResolvers, Source};
@@ -145,6 +150,8 @@ enum Consumer {
     Member,
     /// The resolvers of other cores, which the last step has used.
     Resolvers,
+    /// None, but the core is a member of a list and will be cancelled next.
+    Released,
     /// The Deferred was dropped; a failure is reported, except the `Cancelled` of an await that was
     /// given up.
     Dropped { gave_up: bool },
@@ -316,9 +323,18 @@ impl Core {
         self.stage.get() == Stage::Fired && self.pauses.get() == 0 && !self.has_steps()
     }
 
-    /// Returns whether the result has no consumer and no step left to run.
-    pub(super) fn has_no_consumer(&self) -> bool {
-        matches!(self.consumer.get(), Consumer::Dropped { .. }) && !self.has_steps()
+    /// Returns whether no code will see the result: neither a step, here or in the cores that wait
+    /// for this one, nor a holder.
+    pub(super) fn has_no_consumer(self: &Rc<Self>) -> bool {
+        let mut next = Some(self.clone());
+        while let Some(core) = next.filter(|core| !core.has_steps()) {
+            next = match core.consumer.get() {
+                Consumer::Released | Consumer::Dropped { .. } => return true,
+                Consumer::Then => core.consuming_core(),
+                _ => None,
+            };
+        }
+        false
     }
 
     pub(super) fn location(&self) -> &'static Location<'static> {
@@ -650,7 +666,8 @@ impl Core {
                 self.stage.set(Stage::Passed);
                 Some(self)
             }
-            Consumer::Dropped { gave_up } => {
+            consumer @ (Consumer::Released | Consumer::Dropped { .. }) => {
+                let gave_up = consumer != (Consumer::Dropped { gave_up: false });
                 let location = self.location;
                 let take = |last: &dyn Slot| {
                     report::contain_rarely(Origin::Destructor, location, || {

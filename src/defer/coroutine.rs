@@ -28,7 +28,7 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::core::{self, Awaited, Canceller, Core};
+use super::core::{self, Awaited, Canceller, Core, GrantHold};
 use super::{Deferred, Resolver};
 use crate::cells;
 use crate::context;
@@ -228,6 +228,7 @@ impl StopHandle {
             return;
         }
         if let StopResult::Requested { awaited, before } = self.0.request_stop(new_round()) {
+            let _hold = GrantHold::new();
             for core in awaited {
                 core::cancel(&core, location);
             }

@@ -18,7 +18,8 @@
 //!
 //! 1. **The remaining members are cancelled** when the outcome is decided before all members are
 //!    done, in their order and before the outcome's own callbacks run; not with
-//!    [`DeferredList::let_rest_run`].
+//!    [`DeferredList::let_rest_run`]. Locks, semaphores and queues grant nothing until all are
+//!    cancelled, so a member that waits for another is not started.
 //! 2. **Cancelling the outcome** cancels every member that is not done, whatever the other members'
 //!    cancellers do. The members' results then decide the outcome as usual; but a failure that is
 //!    [`Cancelled`] only for this reason is passed on as it is, not inside another error. (Only
@@ -45,7 +46,7 @@ use std::panic::Location;
 use std::rc::{Rc, Weak};
 use std::vec;
 
-use super::core::{self, AnyPlace, Core, Group, Place, Rest, Slot, take};
+use super::core::{self, AnyPlace, Core, GrantHold, Group, Place, Rest, Slot, take};
 use super::make::ensure_at;
 use super::{Deferred, DeferredError, State, tracker};
 use crate::debug;
@@ -176,7 +177,8 @@ where
 /// # Rules
 ///
 /// 1. When the outcome is decided before all members are done, the remaining members are cancelled,
-///    in their order, before the callbacks of the outcome run. After
+///    in their order, before the callbacks of the outcome run. Locks, semaphores and queues grant
+///    nothing until all are cancelled, so a member that waits for another is not started. After
 ///    [`let_rest_run`](Self::let_rest_run) they continue instead.
 /// 2. Cancelling the returned Deferred cancels every member that is not done. The results of the
 ///    members then decide the outcome as usual; but a [`Cancelled`] that a member has only for this
@@ -444,6 +446,7 @@ struct Taken<T: 'static>(Vec<Deferred<T>>);
 
 impl<T: 'static> Drop for Taken<T> {
     fn drop(&mut self) {
+        let _hold = GrantHold::new();
         for member in self.0.drain(..) {
             drop_member(member, true);
         }
@@ -708,12 +711,11 @@ fn drop_others<T: 'static>(
     cancels: bool,
     location: &'static Location<'static>,
 ) {
+    let _hold = cancels.then(GrantHold::new);
     let before: Vec<_> = slots.iter().filter_map(Member::member).collect();
-    for member in &before {
+    for member in before {
         member.clone().abandon(cancels);
-    }
-    if cancels {
-        for member in before {
+        if cancels {
             core::cancel(&member, location);
         }
     }

@@ -78,7 +78,7 @@ use std::panic::Location;
 use std::rc::{Rc, Weak};
 
 use self::core::{Canceller, Core, SourceCanceller};
-pub(crate) use self::core::{WaitSource, WaiterId};
+pub(crate) use self::core::{GrantHold, WaitSource, WaiterId};
 use self::coroutine::Coroutine;
 pub(crate) use self::coroutine::StopHandle;
 pub use self::errors::DeferredError;

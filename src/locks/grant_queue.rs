@@ -39,7 +39,7 @@
 //! # Invariants
 //!
 //! 1. Nothing is given to a waiter behind one that is `Waiting`; and the first that is `Waiting`
-//!    finds too little, except while [`serve`] runs.
+//!    finds too little, except while [`serve`] runs or a [`GrantHold`] exists.
 //! 2. The reserved amount is available.
 //! 3. A number is never given twice, so the queue is in the order of the numbers, also for a waiter
 //!    that comes back.
@@ -61,7 +61,9 @@ use slab::Slab;
 use super::grants::{Granted, Grants};
 use super::numbered::Numbered;
 use crate::debug::{DumpItem, Id};
-use crate::defer::{Deferred, Link, QueuedState, Resolver, WaitQueue, WaitSource, WaiterId};
+use crate::defer::{
+    Deferred, GrantHold, Link, QueuedState, Resolver, WaitQueue, WaitSource, WaiterId,
+};
 use crate::failure::Failure;
 use crate::index;
 use crate::report::{self, Origin};
@@ -106,6 +108,8 @@ pub(crate) trait Resource: Sized + 'static {
 pub(crate) struct GrantQueue<S: Resource> {
     state: RefCell<State<S>>,
     serving: Cell<bool>,
+    /// Whether the queue is served when no [`GrantHold`] is left.
+    is_held: Cell<bool>,
     grants: Grants,
     made: &'static Location<'static>,
 }
@@ -224,6 +228,14 @@ pub(super) fn serve<S: Resource>(resource: &Rc<S>) {
     if queue.serving.get() || queue.state.borrow().waiting_slots.is_empty() {
         return;
     }
+    if GrantHold::is_active() {
+        if !queue.is_held.replace(true) {
+            let resource = resource.clone();
+            GrantHold::serve_later(move || serve(&resource));
+        }
+        return;
+    }
+    queue.is_held.set(false);
     queue.serving.set(true);
     let end = Executor::end_of_round();
     let none_waits = || queue.state.borrow().waiting_slots.is_empty();
@@ -410,6 +422,7 @@ impl<S: Resource> GrantQueue<S> {
                 covered: 0,
             }),
             serving: Cell::new(false),
+            is_held: Cell::new(false),
             grants: Grants::default(),
             made: Location::caller(),
         }

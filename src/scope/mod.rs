@@ -75,7 +75,7 @@ pub use self::shield::cancel_within;
 #[doc(alias("asyncio.shield", "delay_cancellation"))]
 pub use self::shield::shield;
 use crate::clock::{Clock, Sleep, TimedOut};
-use crate::defer::StopHandle;
+use crate::defer::{GrantHold, StopHandle};
 use crate::failure::{Cancelled, Failure};
 use crate::index::{self, Indexed};
 use crate::report::{self, Origin};
@@ -572,6 +572,7 @@ impl Running<'_> {
         self.scope.0.stage.set(Stage::Ending);
         self.adopt();
         self.scope.0.wake_watchers();
+        let _hold = GrantHold::new();
         match self.grace.take() {
             None => self.drop_all(body),
             Some(grace) => {
@@ -588,6 +589,7 @@ impl Running<'_> {
 
     /// Drops the body and all children except the shielded ones.
     fn drop_all<B>(&mut self, body: Pin<&mut Option<B>>) {
+        let _hold = GrantHold::new();
         self.drop_body(body);
         let children = std::mem::take(&mut self.children);
         let mut children: Vec<_> = children.into_iter().collect();
@@ -608,8 +610,10 @@ impl Running<'_> {
 impl Drop for Running<'_> {
     /// Ends the scope, which is done or was dropped.
     fn drop(&mut self) {
+        let _hold = GrantHold::new();
         self.scope.0.stage.set(Stage::Over);
         self.scope.0.wake_watchers();
         self.scope.0.drop_fresh();
+        drop(std::mem::take(&mut self.children));
     }
 }

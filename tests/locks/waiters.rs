@@ -11,12 +11,138 @@ use std::time::Duration;
 use futures::StreamExt;
 use support::polled::{ReadyAnd, WakeCounter, now, poll};
 use support::{Log, poll_once, some_turns};
-use torsade::defer::{DeferredError, DeferredList};
+use torsade::defer::{self, DeferredError, DeferredList};
 use torsade::locks::{
     DeferredLock, DeferredQueue, DeferredSemaphore, Event, LockError, LockGuard, Watched,
 };
 use torsade::scope::scope;
 use torsade::{Cancelled, Clock, Deferred, Failure, task, yield_now};
+
+/// Work under a permit, or a lock, that ends only when it is cancelled.
+fn endless(name: &'static str, log: &Log) -> Deferred<u32> {
+    let (work, resolver) = Deferred::<u32>::pair();
+    log.note(format_args!("{name} starts"));
+    let log = log.clone();
+    work.on_cancel(move || {
+        drop(resolver);
+        log.note(format_args!("{name} is cancelled"));
+    })
+}
+
+/// Ends a list of these members before they are done.
+fn end_early(how: &str, members: Vec<Deferred<u32>>) {
+    let (decides, resolver) = Deferred::<u32>::pair();
+    let with_decides = |members: Vec<_>| members.into_iter().chain([decides]);
+    match how {
+        "gather" => {
+            let all = defer::gather(with_decides(members));
+            resolver.errback("no");
+            drop(all.add_errback(|_| Ok(Vec::new())));
+        }
+        "race" => {
+            let all = defer::race(with_decides(members));
+            resolver.callback(1);
+            drop(all);
+        }
+        "first of nested" => {
+            let mut members = members.into_iter();
+            let pairs = [2, 2].map(|count| {
+                let pair: Vec<_> = members.by_ref().take(count).collect();
+                defer::gather(pair).map(|_| 0)
+            });
+            let all = defer::first(with_decides(pairs.into()));
+            resolver.callback(1);
+            drop(all);
+        }
+        "decided already" => {
+            resolver.callback(1);
+            drop(defer::first(with_decides(members)));
+        }
+        "cancelled" => {
+            let all = defer::list(members);
+            all.cancel();
+            drop(all);
+        }
+        _ => panic!("{how}?"),
+    }
+}
+
+#[test]
+fn ending_a_list_early_starts_no_member_that_waits_for_another_and_leaves_none_running() {
+    for how in [
+        "gather",
+        "race",
+        "first of nested",
+        "decided already",
+        "cancelled",
+    ] {
+        for has_callback in [false, true] {
+            let log = Log::default();
+            let semaphore = DeferredSemaphore::new(1).unwrap();
+            let lock = DeferredLock::new(());
+            for has_lock in [false, true] {
+                let members = ["a", "b", "c", "d"].map(|name| {
+                    let log = log.clone();
+                    let member = match has_lock {
+                        false => semaphore.run(move || endless(name, &log)),
+                        true => lock.run(move |_| endless(name, &log)),
+                    };
+                    match has_callback {
+                        true => member.map(|n| n),
+                        false => member,
+                    }
+                });
+                end_early(how, members.into());
+                assert_eq!(log.take(), ["a starts", "a is cancelled"], "{how}");
+            }
+            assert_eq!(
+                (semaphore.available(), semaphore.waiting()),
+                (1, 0),
+                "{how}"
+            );
+            assert!(lock.try_acquire().is_some(), "{how}");
+        }
+    }
+}
+
+#[test]
+fn a_waiter_outside_of_the_list_is_granted_the_permit_of_a_cancelled_member() {
+    let log = Log::default();
+    let semaphore = DeferredSemaphore::new(1).unwrap();
+    let run = |name| {
+        let log = log.clone();
+        semaphore.run(move || endless(name, &log))
+    };
+    let members = vec![run("a"), run("b")];
+    let other = run("other");
+    end_early("race", members);
+    assert_eq!(log.take(), ["a starts", "a is cancelled", "other starts"]);
+    other.cancel();
+    drop(other.add_errback(|_| Ok(0)));
+    assert_eq!(log.take(), ["other is cancelled"]);
+    assert_eq!((semaphore.available(), semaphore.waiting()), (1, 0));
+}
+
+#[test]
+fn a_member_that_another_members_canceller_has_fired_is_cancelled_in_its_turn() {
+    for how in ["gather", "race", "decided already", "cancelled"] {
+        let log = Log::default();
+        let (second, resolver) = Deferred::<u32>::pair();
+        let (first, unused) = Deferred::<u32>::pair();
+        let first = first.on_cancel(move || {
+            drop(unused);
+            resolver.callback(0);
+        });
+        let seen = log.clone();
+        let second = second.add_callback(move |_| endless("second", &seen));
+        end_early(how, vec![first, second]);
+        assert_eq!(
+            log.take(),
+            ["second starts", "second is cancelled"],
+            "{how}"
+        );
+    }
+}
 
 on_both! {
     async fn an_item_can_be_put_for_a_waiter_that_returned_to_the_queue(_reactor) {

@@ -16,7 +16,7 @@ use std::any::Any;
 use std::rc::Rc;
 
 use super::slot::Slot;
-use super::{Consumer, Core, LaterStep, Stage, advance, tracker};
+use super::{Consumer, Core, GrantHold, LaterStep, Stage, advance, tracker};
 use crate::debug;
 use crate::report;
 
@@ -134,15 +134,19 @@ impl Core {
         }
         if rest.cancels {
             let members = rest.members.into_iter().rev();
-            later.extend(members.map(|member| LaterStep::Cancel(member, location)));
+            later.push(LaterStep::Grant(GrantHold::new()));
+            later.extend(members.map(|member| LaterStep::CancelReleased(member, location)));
         }
         report::discard(rest.results, location);
         None
     }
 
     /// Removes the core from its group, which does not need its result any more.
-    fn leave_group(&self, gave_up: bool) {
-        self.consumer.set(Consumer::Dropped { gave_up });
+    fn leave_group(&self, is_cancelled_next: bool) {
+        self.consumer.set(match is_cancelled_next {
+            true => Consumer::Released,
+            false => Consumer::Dropped { gave_up: false },
+        });
         self.then.take();
     }
 }

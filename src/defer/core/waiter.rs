@@ -277,7 +277,10 @@ impl Core {
             match core.consumer.get() {
                 Consumer::Holder | Consumer::Awaiting | Consumer::Woken => return Some(core),
                 Consumer::Then => core = core.consuming_core()?,
-                Consumer::Dropped { .. } | Consumer::Member | Consumer::Resolvers => return None,
+                Consumer::Released
+                | Consumer::Dropped { .. }
+                | Consumer::Member
+                | Consumer::Resolvers => return None,
             }
         }
         None

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::panic::Location;
 use std::rc::Rc;
 
-use super::{Canceller, Core, Group, Stage, discard_canceller};
+use super::{Canceller, Consumer, Core, GrantHold, Group, Stage, discard_canceller};
 use crate::context;
 use crate::defer::DeferredError;
 use crate::defer::coroutine::{self, Coroutine, StopResult};
@@ -20,6 +20,10 @@ pub(super) enum LaterStep {
     Cancel(Rc<Core>, &'static Location<'static>),
     /// Cancels a member of a group, unless the group was decided meanwhile.
     CancelMember(Rc<Core>, &'static Location<'static>),
+    /// Cancels a former member of a decided group.
+    CancelReleased(Rc<Core>, &'static Location<'static>),
+    /// Lets wait queues grant again.
+    Grant(GrantHold),
     /// Continues a group whose remaining members were dropped.
     Settle(Rc<Core>),
     /// Informs a coroutine that what it awaits was cancelled.
@@ -67,6 +71,16 @@ fn work(mut next: Option<Rc<Core>>, mut later: Vec<LaterStep>) {
                 let member = Some(core).filter(|core| core.is_member());
                 member.and_then(|core| cancel_one(core, location, round, &mut later))
             }
+            Some(LaterStep::CancelReleased(core, location)) => {
+                if core.consumer.get() == Consumer::Released {
+                    core.consumer.set(Consumer::Dropped { gave_up: true });
+                }
+                cancel_one(core, location, round, &mut later)
+            }
+            Some(LaterStep::Grant(hold)) => {
+                drop(hold);
+                None
+            }
             Some(LaterStep::Settle(core)) => {
                 core.stage.set(Stage::Fired);
                 Some(core)
@@ -84,6 +98,7 @@ fn work(mut next: Option<Rc<Core>>, mut later: Vec<LaterStep>) {
 /// Ends what `core` is waiting for at the end of the chain, without a request to stop; the members,
 /// if that is a group.
 pub(in crate::defer) fn end(core: &Rc<Core>, location: &'static Location<'static>) {
+    let _hold = GrantHold::new();
     let mut left = vec![core.clone()];
     while let Some(mut core) = left.pop() {
         while let Some(inner) = core.awaited_core() {
@@ -130,6 +145,7 @@ fn cancel_one(
         let jobs = members
             .into_iter()
             .map(|member| LaterStep::CancelMember(member, location));
+        later.push(LaterStep::Grant(GrantHold::new()));
         later.extend(jobs.rev());
         return None;
     }
@@ -163,6 +179,7 @@ fn cancel_one(
                 core.canceller
                     .set(Some(Canceller::Coroutine(coroutine.clone())));
                 later.push(LaterStep::Requested(coroutine, before));
+                later.push(LaterStep::Grant(GrantHold::new()));
                 let jobs = awaited
                     .into_iter()
                     .map(|core| LaterStep::Cancel(core, location));
@@ -257,8 +274,12 @@ pub(in crate::defer) fn abandon_source(core: Rc<Core>) {
     }
     let mut next = Some(core);
     while let Some(core) = next {
-        let location = core.location;
-        if let Some(fired) = core.fail_source(Failure::at(DeferredError::Abandoned, location)) {
+        let abandoned = Failure::at(DeferredError::Abandoned, core.location);
+        if core.has_no_consumer() {
+            // No code can miss the result.
+            abandoned.note_reported();
+        }
+        if let Some(fired) = core.fail_source(abandoned) {
             advance(fired);
         }
         let queue = context::with(|thread| thread.to_abandon.get::<AbandonQueue>());
