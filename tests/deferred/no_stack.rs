@@ -257,8 +257,9 @@ fn a_line_dropped_unfired() {
             }
         });
         done.unwrap();
-        // All but the outermost were abandoned without a consumer.
-        assert_eq!(reports.get(), 2 * (many() - 1));
+        // All but the outermost were abandoned without a consumer. Where the resolvers of the outer
+        // ones are dropped first, the innermost Deferred was dropped before its resolver.
+        assert_eq!(reports.get(), 2 * (many() - 1) - 1);
     });
 }
 

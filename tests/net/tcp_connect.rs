@@ -9,7 +9,7 @@ use support::{
     HERE, Log, MS, Spy, expect_reports, free_addr, nowhere, own, poll_once, some_turns, until,
 };
 use torsade::net::{ConnectError, ConnectOptions};
-use torsade::{Cancelled, Clock, ConnectionError, Context, Protocol, Reactor};
+use torsade::{Cancelled, Clock, ConnectionError, Context, Deferred, Protocol, Reactor, Resolver};
 
 on_all! {
     async fn connection_made_comes_first_then_data_then_connection_lost(reactor) {
@@ -24,6 +24,34 @@ on_all! {
         until(|| log.has("lost done")).await;
         assert_eq!(log.take(), ["made", "data hello", "eof", "lost done"]);
         port.stop().await?;
+    }
+
+    async fn a_resolver_in_a_protocol_that_never_connects_is_dropped_after_the_failure_was_seen(reactor) {
+        struct Ask(#[expect(dead_code, reason = "it is dropped")] Resolver<u32>);
+        impl Protocol for Ask {}
+
+        for cancels in [false, true] {
+            let to = nowhere(&reactor).await?;
+            let (answer, resolver) = Deferred::<u32>::pair();
+            let asking = reactor.connect(to, Ask(resolver)).add_callback(|_| answer);
+            if cancels {
+                asking.cancel();
+            }
+            asking.await.unwrap_err();
+
+            let (answer, resolver) = Deferred::<u32>::pair();
+            let connecting = reactor.connect(to, Ask(resolver));
+            if cancels {
+                connecting.cancel();
+            }
+            let asking = async {
+                connecting.await?;
+                answer.await
+            };
+            asking.await.unwrap_err();
+        }
+        some_turns().await;
+        // Reports would fail the test.
     }
 
     async fn nothing_happens_inside_the_call(reactor) {

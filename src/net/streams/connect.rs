@@ -9,7 +9,8 @@
 //!    Only cancelling takes effect at once.
 //! 2. Cancelling the Deferred closes the attempts under way, starts no other attempt, and cancels
 //!    the look-up.
-//! 3. A protocol that is not connected in the end is dropped.
+//! 3. A protocol that is not connected in the end is dropped, after the code that waits for the
+//!    result has seen the failure: the protocol may hold a resolver whose Deferred that code drops.
 
 #[cfg(unix)]
 use std::cell::Cell;
@@ -211,17 +212,17 @@ impl Reactor {
             });
         let secured = connected.add_callback(|secured: Deferred<_>| secured);
         secured.add_both(
-            move |secured: Result<(Accepted, Rc<ConnConfig>), Failure>| {
-                match (secured, weak.upgrade()) {
-                    (Ok((accepted, conn_config)), Some(reactor)) => {
-                        make(&reactor, accepted, &conn_config)
-                    }
-                    (secured, _) => {
-                        // The protocol, which was never connected, is dropped with it.
-                        report::discard(make, location);
-                        let failure = secured.err();
-                        Err(failure.unwrap_or_else(|| Failure::at(Cancelled, location)))
-                    }
+            move |secured: Result<(Accepted, Rc<ConnConfig>), Failure>| match (
+                secured,
+                weak.upgrade(),
+            ) {
+                (Ok((accepted, conn_config)), Some(reactor)) => {
+                    make(&reactor, accepted, &conn_config)
+                }
+                (secured, _) => {
+                    drop_last(weak.upgrade(), make, location);
+                    let failure = secured.err();
+                    Err(failure.unwrap_or_else(|| Failure::at(Cancelled, location)))
                 }
             },
         )
@@ -306,8 +307,8 @@ impl Reactor {
             let held = slot.upgrade().and_then(|slot| slot.take());
             if let Some((socket, make, resolver)) = held {
                 drop(socket);
-                report::discard(make, location);
                 resolver.errback(Failure::at(Cancelled, location));
+                report::discard(make, location);
             }
         })
     }
@@ -343,7 +344,7 @@ impl Reactor {
                     make(&reactor, Accepted::Handed(handed, unread), &conn_config)
                 }
                 Err(failure) => {
-                    report::discard(make, location);
+                    drop_last(Some(reactor), make, location);
                     Err(failure.moved(location))
                 }
             }
@@ -363,11 +364,25 @@ fn finish<T: 'static>(
                 make(reactor, Accepted::Socket(socket, peer.into()), &conn_config)
             }
             Err(failure) => {
-                // The protocol, which was never connected, is dropped with it.
-                report::discard(make, conn_config.location);
+                drop_last(Some(reactor.clone()), make, conn_config.location);
                 Err(failure)
             }
         };
         resolver.resolve(made);
     })
+}
+
+/// Drops `make`, and with it the protocol that was never connected, after the tasks that the
+/// failure wakes have run (invariant 3): those are queued between the two calls.
+fn drop_last<M: 'static>(reactor: Option<Reactor>, make: M, location: &'static Location<'static>) {
+    let Some(reactor) = reactor else {
+        return report::discard(make, location);
+    };
+    let weak = reactor.downgrade();
+    reactor.inner().executor().call(location, move || {
+        if let Some(reactor) = weak.upgrade() {
+            let drop_it = move || report::discard(make, location);
+            reactor.inner().executor().call(location, drop_it);
+        }
+    });
 }

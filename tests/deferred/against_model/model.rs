@@ -481,10 +481,19 @@ impl<'a> Model<'a> {
         self.lost = Some(VecDeque::from([id]));
         while let Some(id) = self.lost.as_mut().and_then(VecDeque::pop_front) {
             if !self.deferreds[id].fired {
-                self.fire(id, Seen::Abandoned);
+                self.fire(id, self.seen_when_lost(id));
             }
         }
         self.lost = None;
+    }
+
+    fn seen_when_lost(&self, id: Id) -> Seen {
+        let one = &self.deferreds[id];
+        match one.consumer {
+            Consumer::Nobody { .. } if one.steps.is_empty() => Seen::AbandonedUnwanted,
+            Consumer::Callback(outer) if one.steps.is_empty() => self.seen_when_lost(outer),
+            _ => Seen::Abandoned,
+        }
     }
 
     // Running callbacks.
@@ -595,6 +604,7 @@ impl<'a> Model<'a> {
                 let result = self.deferreds[id].result.take();
                 match result {
                     None | Some(Seen::Value(_)) => {}
+                    Some(Seen::AbandonedUnwanted) => self.reached.note(Way::LostUnwanted),
                     Some(Seen::Cancelled) if gave_up => self.reached.note(Way::GivenUpQuietly),
                     Some(failure) => {
                         self.reached.note(Way::Reported);

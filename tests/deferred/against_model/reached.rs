@@ -12,7 +12,7 @@ macro_rules! ways {
 }
 
 ways! {
-    Fired FiredTooLate Lost LostByLost
+    Fired FiredTooLate Lost LostByLost LostUnwanted
     AddedToSettled AddedToPolled AddedByItself
     ReturnedSettled ReturnedPending ReturnedPaused ReturnedRunning ReturnedWaiting
     ReturnedItself ReturnedWhoWaits

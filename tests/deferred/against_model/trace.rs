@@ -34,6 +34,8 @@ pub(crate) enum Seen {
     Panic(u32),
     Cancelled,
     Abandoned,
+    /// The same, after all that could have seen it were dropped: it is not reported.
+    AbandonedUnwanted,
     WaitsForItself,
     ResultTaken,
 }

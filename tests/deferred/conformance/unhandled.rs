@@ -46,6 +46,21 @@ const TABLE: &[(&str, &str, &str)] = &[
         "then !Abandoned",
     ),
     (
+        "a Deferred that was dropped before its resolver is not reported",
+        "pair a; drop a; lose a; log then",
+        "then",
+    ),
+    (
+        "nor is one that a dropped Deferred waits for",
+        "pair a b; inner a b; fire a 1; drop a; lose b; log then",
+        "then",
+    ),
+    (
+        "a dropped Deferred with a callback that its resolver abandons is reported",
+        "pair a; cb a 0; drop a; lose a; log then",
+        "!Abandoned then",
+    ),
+    (
         "a failure that moved to the waiting Deferred is reported by that Deferred only",
         "pair a b; inner a b; fire a 1; errback b E; log then; drop a; log after",
         "then !E after",
