@@ -64,7 +64,75 @@
 //! Twisted's interface exists as well:
 //! [`Transport::register_producer`](crate::Transport::register_producer) with a
 //! [`Producer`](crate::transport::Producer). A proxy registers each connection as the producer of
-//! the other (example `proxy`).
+//! the other, and then reads from each no faster than the other sends. Its end needs no code: a
+//! connection that is a producer does not hold up a close, and when one of the two has ended, the
+//! other is closed after its queued bytes. (Example `proxy` does the same in async code.)
+//!
+//! ```
+//! use torsade::prelude::*;
+//! use torsade::transport::Flow;
+//!
+//! /// The side of the client that has connected to the proxy.
+//! struct Front {
+//!     to: Address,
+//!     back: Option<Transport>,
+//! }
+//!
+//! /// The side of the server to which the proxy has connected.
+//! struct Back {
+//!     front: Transport,
+//! }
+//!
+//! impl Protocol for Front {
+//!     fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
+//!         cx.pause_producing(); // until there is a connection to write to
+//!         let back = Back { front: cx.transport().clone() };
+//!         let connecting = cx.reactor().connect(&self.to, back);
+//!         cx.when(connecting, |front, cx, connected| match connected {
+//!             Ok(back) => {
+//!                 front.back = back.transport();
+//!                 cx.resume_producing();
+//!             }
+//!             Err(_) => cx.abort_connection(),
+//!         });
+//!     }
+//!
+//!     fn data_received(&mut self, _cx: &mut Context<'_, Self>, data: &[u8]) {
+//!         if let Some(back) = &self.back {
+//!             back.write(data);
+//!         }
+//!     }
+//! }
+//!
+//! impl Protocol for Back {
+//!     fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
+//!         let back = cx.transport();
+//!         back.register_producer(self.front.clone(), Flow::Push).expect("it has no producer");
+//!         self.front.register_producer(back.clone(), Flow::Push).expect("it has no producer");
+//!     }
+//!
+//!     fn data_received(&mut self, _cx: &mut Context<'_, Self>, data: &[u8]) {
+//!         self.front.write(data);
+//!     }
+//! }
+//!
+//! torsade::testing::run(async |reactor| {
+//!     let server = reactor.serve("127.0.0.1:0", async |mut conn| {
+//!         let mut name = [0; 5];
+//!         conn.read_exact(&mut name).await?;
+//!         conn.write_all(&[b"hello ", &name[..]].concat()).await?;
+//!         Ok(())
+//!     })?;
+//!     let to = server.local_addr();
+//!     let proxy = reactor.listen("127.0.0.1:0", move |_| Front { to: to.clone(), back: None })?;
+//!     let mut client = reactor.connect_stream(proxy.local_addr()).await?;
+//!     client.write_all(b"proxy").await?;
+//!     let mut reply = Vec::new();
+//!     client.read_to_end(&mut reply).await?;
+//!     assert_eq!(reply, b"hello proxy");
+//!     Ok(())
+//! });
+//! ```
 //!
 //! # All connections together
 //!

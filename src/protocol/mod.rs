@@ -146,7 +146,8 @@ pub trait Protocol: Sized + 'static {
     }
 
     /// Called when the peer has closed its writing side; the peer may still read. The default
-    /// closes the connection after the queued bytes have been sent.
+    /// closes the connection after the queued bytes have been sent, and after a registered producer
+    /// has been unregistered, as [`lose_connection`](crate::Transport::lose_connection) does.
     #[doc(alias("readConnectionLost", "IHalfCloseableProtocol"))]
     fn eof_received(&mut self, cx: &mut Context<'_, Self>) {
         cx.lose_connection();

@@ -588,7 +588,11 @@ impl ConnCore {
             || matches!(reason.downcast_ref(), Some(ReactorError::OverBudget { .. }));
         let is_lost = matches!(error, Some(ConnectionError::Lost { .. }));
         let is_cut_off = is_lost && is_cut_off;
-        is_asked || is_forced || is_cut_off || self.has_unsent() || self.flags.has(Flag::PRODUCING)
+        // A close that the program has requested waits for the producer, unless that is a
+        // connection.
+        let is_done = matches!(error, Some(ConnectionError::Done));
+        let has_source = self.flags.has(Flag::PRODUCING) && !is_done;
+        is_asked || is_forced || is_cut_off || has_source || self.has_unsent()
     }
 }
 

@@ -167,7 +167,9 @@ impl Transport {
     /// The loop calls `connection_lost` with [`ConnectionError::Done`], never inside this call. A
     /// peer that accepts nothing is reset after
     /// [`ListenOptions::close_timeout`](crate::net::ListenOptions::close_timeout), one minute by
-    /// default; [`Transport::lose_connection_within`] limits the whole time. Bytes that a limit or
+    /// default; [`Transport::lose_connection_within`] limits the whole time. A registered producer
+    /// that is not a `Transport` delays the close until it is unregistered: see
+    /// [`register_producer`](Self::register_producer). Bytes that a limit or
     /// the end of the reactor cut off are reported as [`ConnectionError::NotSent`]; a reactor that
     /// stops waits for them ([`Grace`](crate::reactor::Grace)).
     #[doc(alias = "loseConnection")]
@@ -237,9 +239,14 @@ impl Transport {
     ///
     /// While a producer is registered, [`lose_connection`](Self::lose_connection) and
     /// [`lose_write`](Self::lose_write) wait for
-    /// [`unregister_producer`](Self::unregister_producer). When the connection has ended already,
-    /// this returns `Ok`, and the producer's [`stop_producing`](Producer::stop_producing) is
-    /// called.
+    /// [`unregister_producer`](Self::unregister_producer), and so does the default
+    /// [`Protocol::eof_received`](crate::Protocol::eof_received). When the connection has ended
+    /// already, this returns `Ok`, and the producer's
+    /// [`stop_producing`](Producer::stop_producing) is called.
+    ///
+    /// A `Transport` that is the producer delays no close. When this connection ends, that one is
+    /// closed after its queued bytes. When that one delivers no more bytes, another producer may be
+    /// registered in its place.
     ///
     /// # Order
     ///

@@ -23,8 +23,11 @@
 //! 2. `stop_producing` is called once, when the connection is lost or handed to another protocol,
 //!    unless the producer was unregistered before.
 //! 3. While a producer is registered ([`Flag::PRODUCING`]), a requested close waits until it is
-//!    unregistered.
+//!    unregistered. Another connection that is the producer does not hold up the close: that
+//!    connection never unregisters itself, and two that are each other's producers would wait for
+//!    each other.
 
+use std::any::Any;
 use std::fs::File;
 use std::io::{self, Read};
 use std::mem;
@@ -50,7 +53,7 @@ use crate::report::{self, Origin};
 /// Most programs need none: they check [`Transport::is_full`](super::Transport::is_full) and wait
 /// for `write_ready`, or await their writes. A [`Transport`] is itself a producer, of the bytes
 /// that its peer sends: registered with another connection, it reads no faster than that connection
-/// sends.
+/// sends, and does not delay that connection's close.
 pub trait Producer: 'static {
     /// Called when the producer may write: a [push](Flow::Push) producer after `pause_producing`,
     /// once the connection is no longer full; a [pull](Flow::Pull) producer at first, and each time
@@ -135,6 +138,8 @@ pub(super) enum Source {
         producer: Box<dyn Producer>,
         flow: Flow,
         is_waiting: bool,
+        /// The producer, if it is a connection.
+        conn: Option<Transport>,
     },
     File(Sending),
 }
@@ -290,13 +295,39 @@ impl ConnCore {
         producer: impl Producer,
         flow: Flow,
     ) -> Result<(), ConnectionError> {
+        let as_conn = (&producer as &dyn Any).downcast_ref::<Transport>();
         let source = Source::Producer {
-            producer: Box::new(producer),
             flow,
             is_waiting: false,
+            conn: as_conn.cloned(),
+            producer: Box::new(producer),
         };
+        if self.has_ended_producer() {
+            self.unregister();
+        }
         let added = self.add_source(source);
         added.map_err(|_| ConnectionError::ProducerRegistered)
+    }
+
+    /// Returns whether the producer is a connection.
+    fn has_conn_as_producer(&self) -> bool {
+        self.with_producer_conn(|_| true)
+    }
+
+    /// Returns whether the producer is a connection that will deliver nothing more.
+    fn has_ended_producer(&self) -> bool {
+        self.with_producer_conn(|conn| !conn.0.link().life().is_reading())
+    }
+
+    /// Calls `f` with the connection that is the producer. Returns `false` if there is none.
+    fn with_producer_conn(&self, f: impl FnOnce(&Transport) -> bool) -> bool {
+        self.flags.has(Flag::PRODUCING)
+            && self.with_extras(|extras| match &extras.source {
+                Some(Source::Producer {
+                    conn: Some(conn), ..
+                }) => f(conn),
+                _ => false,
+            })
     }
 
     /// Sends at most `most` bytes of a file, unless a producer is registered. Returns whether the
@@ -364,7 +395,7 @@ impl ConnCore {
 
     /// Requests a close, which happens when there is no source (invariant 3).
     pub(super) fn end_by(&self, event: Event) {
-        if !self.flags.has(Flag::PRODUCING) {
+        if !self.flags.has(Flag::PRODUCING) || self.has_conn_as_producer() {
             return self.request(event);
         }
         if event == Event::Lose {
@@ -422,6 +453,7 @@ impl ConnCore {
                 producer,
                 flow,
                 is_waiting,
+                ..
             } => {
                 let is_due = match flow {
                     Flow::Push => is_full != *is_waiting,

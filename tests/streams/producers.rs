@@ -4,10 +4,12 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::rc::Rc;
+use std::time::Duration;
 
 use support::{Anywhere, Log, Spy, until};
+use torsade::testing::Wire;
 use torsade::transport::{ConnectionError, Consumer, Flow, Limits, Producer};
-use torsade::{Cancelled, Connection, Failure, Reactor, Transport, yield_now};
+use torsade::{Cancelled, Connection, Context, Failure, Protocol, Reactor, Transport, yield_now};
 
 /// Records its calls, and does what it was told to do in them.
 struct Telling {
@@ -94,6 +96,78 @@ fn file(bytes: &[u8]) -> File {
     file.write_all(bytes).unwrap();
     file.seek(SeekFrom::Start(0)).unwrap();
     file
+}
+
+/// A side of a proxy, which writes to the other what it gets.
+struct Side(Option<Transport>);
+
+impl Protocol for Side {
+    fn data_received(&mut self, _cx: &mut Context<'_, Self>, data: &[u8]) {
+        if let Some(other) = &self.0 {
+            other.write(data);
+        }
+    }
+}
+
+/// Two connections that are each other's producers.
+fn joined() -> [Wire<Side>; 2] {
+    let mut wires = [Wire::new(Side(None)), Wire::new(Side(None))];
+    let transports = [0, 1].map(|at| wires[at].transport().clone());
+    for (at, wire) in wires.iter_mut().enumerate() {
+        let other = transports[1 - at].clone();
+        wire.transport()
+            .register_producer(other.clone(), Flow::Push)
+            .unwrap();
+        wire.with_protocol(|side, _| side.0 = Some(other));
+        wire.flush();
+    }
+    wires
+}
+
+#[test]
+fn the_end_of_file_ends_both_of_two_connections_that_are_each_others_producers() {
+    let [mut one, mut other] = joined();
+    one.send(b"last words");
+    one.send_eof();
+    one.advance(Duration::ZERO);
+    assert!(one.is_closed());
+    other.advance(Duration::ZERO);
+    assert_eq!(other.take_received(), b"last words");
+    assert!(other.is_closed());
+}
+
+#[test]
+fn a_connection_that_is_a_producer_and_has_ended_holds_up_no_close() {
+    let [mut one, mut other] = joined();
+    // Its end no longer ends the other.
+    other.transport().unregister_producer();
+    one.transport().unregister_producer();
+    other
+        .transport()
+        .register_producer(one.transport().clone(), Flow::Push)
+        .unwrap();
+    one.reset();
+    assert!(one.is_closed());
+    // Another producer may take its place.
+    let late = Wire::new(Side(None));
+    other
+        .transport()
+        .register_producer(late.transport().clone(), Flow::Push)
+        .unwrap();
+    other.transport().lose_connection();
+    other.advance(Duration::ZERO);
+    assert!(other.is_closed());
+}
+
+#[test]
+fn closing_the_writing_side_does_not_wait_for_a_connection_that_is_the_producer() {
+    let [one, mut other] = joined();
+    other.transport().write(b"before");
+    other.transport().lose_write();
+    other.advance(Duration::ZERO);
+    assert_eq!(other.take_received(), b"before");
+    assert!(other.is_ended());
+    drop(one);
 }
 
 on_transports! {
@@ -222,6 +296,19 @@ on_transports! {
         assert_eq!(read_all(&mut source).await?, b"");
         until(|| log.has("lost done")).await;
         until(|| log.has("lost aborted")).await;
+    }
+
+    async fn when_one_of_two_that_are_each_others_producers_ends_the_others_peer_sees_the_end(reactor) {
+        let log = Log::new();
+        let (one, mut ones_peer) = pair(&reactor, &log).await?;
+        let (other, others_peer) = pair(&reactor, &log).await?;
+        one.register_producer(other.clone(), Flow::Push)?;
+        other.register_producer(one.clone(), Flow::Push)?;
+        one.write("last words");
+        drop(others_peer);
+        // It is the end of file, not a reset.
+        assert_eq!(read_all(&mut ones_peer).await?, b"last words");
+        until(|| log.count("lost done") == 2).await;
     }
 
     async fn a_file_is_sent_from_its_offset_after_the_queued_bytes(reactor) {
