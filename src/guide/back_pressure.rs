@@ -130,7 +130,8 @@
 //!     let mut reply = Vec::new();
 //!     client.read_to_end(&mut reply).await?;
 //!     assert_eq!(reply, b"hello proxy");
-//!     Ok(())
+//!     proxy.stop().await?;
+//!     server.stop().await
 //! });
 //! ```
 //!
