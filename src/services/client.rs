@@ -78,6 +78,8 @@ struct Inner<P: Protocol> {
     build: Cell<Option<Box<Build<P>>>>,
     prepare: Cell<Option<Box<Prepare<P>>>>,
     is_running: Cell<bool>,
+    /// Whether it was stopped, and not started since.
+    was_stopped: Cell<bool>,
     is_restarting: Cell<bool>,
     /// The preparation under way, and the error of one that failed, until the connection is lost.
     preparation: Cell<Option<Deferred<()>>>,
@@ -120,6 +122,7 @@ impl<P: Protocol> ClientService<P> {
             build: Cell::new(Some(Box::new(move || build().into_protocol()))),
             prepare: Cell::default(),
             is_running: Cell::default(),
+            was_stopped: Cell::default(),
             is_restarting: Cell::default(),
             preparation: Cell::default(),
             unprepared: Cell::default(),
@@ -157,11 +160,13 @@ impl<P: Protocol> ClientService<P> {
         self
     }
 
-    /// Waits until there is a connection, and returns its handle.
+    /// Waits until there is a connection, and returns its handle. The service need not be started
+    /// yet.
     ///
     /// # Errors
     ///
-    /// The Deferred fails with [`Cancelled`] if the service is stopped or does not run.
+    /// The Deferred fails with [`Cancelled`] when the service is stopped, at once if it was stopped
+    /// and not started since, and when the service is dropped before its start.
     #[doc(alias = "whenConnected")]
     #[track_caller]
     pub fn when_connected(&self) -> Deferred<Handle<P>> {
@@ -188,7 +193,7 @@ impl<P: Protocol> ClientService<P> {
 
     #[track_caller]
     fn wait(&self, failures_left: Option<u32>) -> Deferred<Handle<P>> {
-        if !self.is_running() {
+        if self.inner.was_stopped.get() {
             return Deferred::fail(Cancelled);
         }
         let connection = self.inner.connection.borrow().clone();
@@ -204,6 +209,7 @@ impl<P: Protocol> Service for ClientService<P> {
         if self.inner.is_running.replace(true) {
             return Ok(());
         }
+        self.inner.was_stopped.set(false);
         match self.core.state() {
             State::Idle => self.inner.begin(&self.core),
             _ => self.inner.is_restarting.set(true),
@@ -214,6 +220,7 @@ impl<P: Protocol> Service for ClientService<P> {
     fn stop(&self) -> Deferred<()> {
         let inner = &self.inner;
         inner.is_running.set(false);
+        inner.was_stopped.set(true);
         inner.is_restarting.set(false);
         drop(inner.connection.take());
         self.core.stop();
@@ -225,6 +232,14 @@ impl<P: Protocol> Service for ClientService<P> {
 
     fn is_running(&self) -> bool {
         self.inner.is_running.get()
+    }
+}
+
+impl<P: Protocol> Drop for ClientService<P> {
+    fn drop(&mut self) {
+        if !self.is_running() {
+            self.inner.fail_waiting();
+        }
     }
 }
 

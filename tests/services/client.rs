@@ -33,11 +33,34 @@ on_both! {
         port.stop().await?;
     }
 
+    async fn when_connected_waits_for_the_start_and_fails_after_a_stop(reactor) {
+        let log = Log::new();
+        let port = server(&reactor, &log)?;
+        let make = || ClientService::new(&reactor, port.local_addr(), Spy::echo);
+        let client = make()?;
+        let (one, other) = (client.when_connected(), client.when_connected_within(1));
+        yield_now().await;
+        assert!(!one.is_settled() && !other.is_settled());
+        client.start()?;
+        assert!(one.await?.is_connected() && other.await?.is_connected());
+        client.stop().await?;
+        assert!(client.when_connected().await.unwrap_err().is::<Cancelled>());
+        client.start()?;
+        assert!(client.when_connected().await?.is_connected());
+        client.stop().await?;
+
+        let never = make()?;
+        let (one, other) = (never.when_connected(), make()?.when_connected());
+        assert!(other.await.unwrap_err().is::<Cancelled>());
+        never.stop().await?;
+        assert!(one.await.unwrap_err().is::<Cancelled>());
+        port.stop().await?;
+    }
+
     async fn when_connected_gives_the_handle_to_all_waiters(reactor) {
         let log = Log::new();
         let port = server(&reactor, &log)?;
         let client = ClientService::new(&reactor, port.local_addr(), Spy::echo)?;
-        assert!(client.when_connected().await.unwrap_err().is::<Cancelled>());
         client.start()?;
         client.start()?;
         let (one, other) = (client.when_connected(), client.when_connected());
