@@ -22,6 +22,6 @@
 //! ```
 
 pub use crate::{
-    Address, Clock, Connection, Context, Deferred, Factory, Failure, Group, Handle, Port, Protocol,
-    Reactor, Resolver, Signal, Task, Transport, spawn,
+    Address, Clock, Connection, Context, Deferred, DelayedCall, Factory, Failure, Group, Handle,
+    Port, Protocol, Reactor, Resolver, Signal, Task, Transport, spawn,
 };

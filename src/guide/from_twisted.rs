@@ -21,6 +21,11 @@
 //! * Twisted's class `Clock` is [`VirtualClock`](crate::VirtualClock); [`Clock`](crate::Clock) is
 //!   the trait of everything that has timers. A protocol's repeated work is a method that calls
 //!   `cx.call_later(period, Self::tick)` again: it ends with the connection.
+//! * What a thread gives to [`Remote::call`](crate::reactor::Remote::call) (`callFromThread`) must
+//!   be `Send`, so it has no protocol and no transport in it: the thread sends values, and a task
+//!   or a Deferred on the reactor's thread uses them. The page of `Remote::call` has an example.
+//! * From a handle of `Lines` a method of the protocol inside is called with
+//!   [`Lines::inner`](crate::protocols::Lines::inner).
 //! * Options go with the endpoint, as a pair: `reactor.listen(("tcp:80", options), ..)`.
 //!
 //! [Futures for those who know Deferreds](super::futures) has the names that most programs use,

@@ -173,8 +173,59 @@ impl<P: LineProtocol> Lines<P> {
         &mut self.inner.protocol
     }
 
-    fn enter<'a>(&'a mut self, cx: &'a Context<'_, Self>) -> (&'a mut P, Context<'a, P>) {
+    /// Returns the inner protocol and a context of it, to call its methods from a
+    /// [`Handle`](crate::Handle) of the `Lines`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::collections::VecDeque;
+    /// use torsade::prelude::*;
+    /// use torsade::protocols::{LineProtocol, Lines};
+    ///
+    /// /// Sends questions, and returns a Deferred of each answer.
+    /// #[derive(Default)]
+    /// struct Asker(VecDeque<Resolver<String>>);
+    ///
+    /// impl Asker {
+    ///     fn question(&mut self, cx: &mut Context<'_, Self>, text: &str) -> Deferred<String> {
+    ///         let (answer, resolver) = Deferred::pair();
+    ///         self.0.push_back(resolver);
+    ///         cx.send_line(text);
+    ///         answer
+    ///     }
+    /// }
+    ///
+    /// impl LineProtocol for Asker {
+    ///     fn line_received(&mut self, _cx: &mut Context<'_, Self>, line: &[u8]) {
+    ///         if let Some(resolver) = self.0.pop_front() {
+    ///             resolver.callback(String::from_utf8_lossy(line).into_owned());
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// torsade::testing::run(async |reactor| {
+    ///     let port = reactor.serve("127.0.0.1:0", async |mut conn| {
+    ///         conn.send_line("42").await?;
+    ///         Ok(())
+    ///     })?;
+    ///     let to = port.local_addr();
+    ///     let asker = reactor.connect(to, Lines::new(Asker::default())).await?;
+    ///     let asked = asker.ask(|lines, cx| {
+    ///         let (asker, mut cx) = lines.inner(cx);
+    ///         asker.question(&mut cx, "what is the answer?")
+    ///     });
+    ///     let answer = asked.add_callback(|answer| answer); // waits for it
+    ///     assert_eq!(answer.await?, "42");
+    ///     port.stop().await
+    /// });
+    /// ```
+    pub fn inner<'a>(&'a mut self, cx: &'a Context<'_, Self>) -> (&'a mut P, Context<'a, P>) {
         self.inner.enter(cx, |lines| &mut lines.inner.protocol)
+    }
+
+    fn enter<'a>(&'a mut self, cx: &'a Context<'_, Self>) -> (&'a mut P, Context<'a, P>) {
+        self.inner(cx)
     }
 }
 

@@ -56,10 +56,59 @@ impl Remote {
     /// running, `f` is called once it runs. When the reactor ends before it has called `f`, `f` is
     /// dropped.
     ///
+    /// `f` must be `Send`, so it cannot own a protocol, a [`Transport`](crate::Transport) or a
+    /// [`Resolver`](crate::Resolver): these stay on the reactor's thread. A thread sends its values
+    /// to a task that owns them, through a channel; for one result there is
+    /// [`RemoteResolver`](crate::reactor::RemoteResolver).
+    ///
     /// # Errors
     ///
     /// Fails with [`ReactorError::Ended`] when the reactor has ended; `f` is then dropped on this
     /// thread without being called.
+    ///
+    /// # Examples
+    ///
+    /// A thread whose values are written to a connection (Twisted:
+    /// `reactor.callFromThread(transport.write, value)`):
+    ///
+    /// ```
+    /// use futures::StreamExt;
+    /// use futures::channel::mpsc;
+    /// use torsade::prelude::*;
+    ///
+    /// struct Report;
+    ///
+    /// impl Protocol for Report {
+    ///     fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
+    ///         let (sender, mut values) = mpsc::unbounded();
+    ///         std::thread::spawn(move || {
+    ///             for value in [1, 2, 3] {
+    ///                 // Fails when nothing receives the values any more.
+    ///                 let _ = sender.unbounded_send(value);
+    ///             }
+    ///         });
+    ///         let transport = cx.transport().clone();
+    ///         spawn(async move {
+    ///             while let Some(value) = values.next().await {
+    ///                 transport.write(format!("{value}\n"));
+    ///             }
+    ///             transport.lose_connection();
+    ///         })
+    ///         .detach();
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> Result<(), Failure> {
+    /// torsade::run(async |reactor| {
+    ///     let port = reactor.listen("127.0.0.1:0", |_peer| Report)?;
+    ///     let mut conn = reactor.connect_stream(port.local_addr()).await?;
+    ///     let mut text = Vec::new();
+    ///     conn.read_to_end(&mut text).await?;
+    ///     assert_eq!(text, b"1\n2\n3\n");
+    ///     port.stop().await
+    /// })
+    /// # }
+    /// ```
     #[doc(alias("callFromThread", "call_from_thread", "call_soon_threadsafe"))]
     #[track_caller]
     pub fn call(&self, f: impl FnOnce() + Send + 'static) -> Result<(), ReactorError> {

@@ -118,7 +118,9 @@ impl Group {
         names.map(String::from).collect()
     }
 
-    /// Returns the name of a member, or `None` when it has no name or is not in the group.
+    /// Returns the name of a member, or `None` when it has no name or is not in the group. A
+    /// connection leaves the group when it is closed or ends: at a reset, before `connection_lost`
+    /// is called.
     pub fn name_of(&self, member: &Transport) -> Option<String> {
         let members = self.present();
         let found = members.iter().find(|other| other.transport.ptr_eq(member));

@@ -60,6 +60,12 @@ impl<P: IrcProtocol> IrcClient<P> {
         &mut self.inner.protocol
     }
 
+    /// Returns the protocol with the hooks and a context of it, to call its methods from a
+    /// [`Handle`](crate::Handle); see [`Lines::inner`](crate::protocols::Lines::inner).
+    pub fn inner<'a>(&'a mut self, cx: &'a Context<'_, Self>) -> (&'a mut P, Context<'a, P>) {
+        self.inner.enter(cx, |client| &mut client.inner.protocol)
+    }
+
     /// Returns the client's handle, for other code to send commands.
     pub fn sender(&self) -> IrcSender {
         self.sender.clone()
