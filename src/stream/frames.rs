@@ -108,20 +108,16 @@ fn poll_next<C: Decoder>(
 ) -> Poll<Option<io::Result<C::Owned>>> {
     let own = |found: Found<'_, C>| match found {
         Ok(frame) => Ok(frame.into()),
-        Err(rejected) => Err((rejected.error, rejected.is_fatal)),
+        Err(rejected) => Err(rejected.error),
     };
     poll_next_with(reader, codec, is_over, cx, &mut Some(own)).map(|frame| {
-        frame.map(|frame| match frame? {
-            Ok(frame) => Ok(frame),
-            Err((error, is_fatal)) => {
-                *is_over = is_fatal;
-                Err(io::Error::new(io::ErrorKind::InvalidData, error))
-            }
-        })
+        let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+        frame.map(|frame| frame?.map_err(invalid))
     })
 }
 
-/// Calls `f` with the next frame, and returns its result, or `None` after the end.
+/// Calls `f` with the next frame, and returns its result, or `None` after the end, which a fatal
+/// error of the codec is.
 fn poll_next_with<C: Decoder, R, F: FnOnce(Found<'_, C>) -> R>(
     reader: &mut Reader,
     codec: &mut C,
@@ -132,9 +128,14 @@ fn poll_next_with<C: Decoder, R, F: FnOnce(Found<'_, C>) -> R>(
     if *is_over {
         return Poll::Ready(None);
     }
-    let frame = ready!(reader.poll_frame(cx, codec, f)).transpose();
-    *is_over = !matches!(frame, Some(Ok(_)));
-    Poll::Ready(frame)
+    let call = |found: Found<'_, C>| {
+        let is_fatal = matches!(&found, Err(rejected) if rejected.is_fatal);
+        f.take().map(|f| (f(found), is_fatal))
+    };
+    let frame = ready!(reader.poll_frame(cx, codec, &mut Some(call)));
+    let frame = frame.map(Option::flatten).transpose();
+    *is_over = !matches!(frame, Some(Ok((_, false))));
+    Poll::Ready(frame.map(|frame| frame.map(|(value, _)| value)))
 }
 
 impl<C, T> Framed<C, T> {
@@ -284,8 +285,7 @@ macro_rules! reads {
 
             /// Waits for the next frame, calls `f` with the frame in the receive buffer, so that it
             /// is not copied, and returns the result of `f`. Errors of the codec are passed to `f`
-            /// too; after a fatal one, call neither this nor `next` again. Returns `None` when the
-            /// stream has ended.
+            /// too. Returns `None` when the stream has ended, and after a fatal error of the codec.
             ///
             /// # Errors
             ///

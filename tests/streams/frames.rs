@@ -13,8 +13,8 @@ use support::{Anywhere, Log, MS, Spy, how, some_turns, until};
 use torsade::net::ListenOptions;
 use torsade::protocol::Input;
 use torsade::protocols::{
-    Decoded, Decoder, Encoder, FrameError, FrameProtocol, LengthCodec, LineCodec, NetstringCodec,
-    Rejected, State,
+    Decoded, Decoder, Encoder, FrameError, FrameProtocol, FrameState, LengthCodec, LineCodec,
+    NetstringCodec, Rejected,
 };
 use torsade::testing::{Random, Wire};
 use torsade::{Connection, Context, Failure, Port, Reactor};
@@ -147,7 +147,7 @@ macro_rules! with_each_codec {
         $check(LengthCodec::u8());
         $check(LengthCodec::u16());
         $check(LengthCodec::u32().little_endian());
-        $check(LengthCodec::u16().offset(2).adjust(-4));
+        $check(LengthCodec::u16().offset(2).length_adjustment(-4));
     }};
 }
 
@@ -349,22 +349,22 @@ fn a_frame_that_cannot_be_sent_is_an_error_and_nothing_is_sent() {
 fn the_state_of_a_conversation_decides_who_receives_a_frame() {
     struct Sums {
         strings: LengthCodec,
-        state: State<Self>,
+        state: FrameState<Self>,
         sum: u32,
     }
     impl Sums {
-        fn add(&mut self, cx: &mut Context<'_, Self>, number: &[u8]) -> State<Self> {
+        fn add(&mut self, cx: &mut Context<'_, Self>, number: &[u8]) -> FrameState<Self> {
             match std::str::from_utf8(number).unwrap().parse::<u32>() {
                 Ok(number) => self.sum += number,
-                Err(_) => return State::<Self>::new(Self::multiply),
+                Err(_) => return FrameState::<Self>::new(Self::multiply),
             }
             self.send(cx, self.sum.to_string()).unwrap();
             self.state
         }
-        fn multiply(&mut self, cx: &mut Context<'_, Self>, number: &[u8]) -> State<Self> {
+        fn multiply(&mut self, cx: &mut Context<'_, Self>, number: &[u8]) -> FrameState<Self> {
             self.sum *= std::str::from_utf8(number).unwrap().parse::<u32>().unwrap();
             self.send(cx, self.sum.to_string()).unwrap();
-            State::DONE
+            FrameState::DONE
         }
     }
     impl FrameProtocol for Sums {
@@ -378,7 +378,7 @@ fn the_state_of_a_conversation_decides_who_receives_a_frame() {
     }
     let mut wire = Wire::new(Sums {
         strings: LengthCodec::u8(),
-        state: State::<Sums>::new(Sums::add),
+        state: FrameState::<Sums>::new(Sums::add),
         sum: 0,
     });
     wire.send(b"\x012\x0240\x01*\x013\x015");
@@ -496,7 +496,7 @@ on_transports! {
         check(&reactor, LengthCodec::u8()).await?;
         check(&reactor, LengthCodec::u16()).await?;
         check(&reactor, LengthCodec::u32().little_endian()).await?;
-        check(&reactor, LengthCodec::u16().offset(2).adjust(-4)).await?;
+        check(&reactor, LengthCodec::u16().offset(2).length_adjustment(-4)).await?;
     }
 
     async fn the_adapters_of_streams_and_sinks_work(reactor) {
@@ -582,6 +582,15 @@ on_transports! {
         client.write_all(b"x1:x,").await?;
         let error = strings.next().await.unwrap().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidData);
+        assert!(strings.next().await.is_none());
+    }
+
+    async fn next_with_ends_after_what_is_fatal_too(reactor) {
+        let (mut client, server) = ends(&reactor).await?;
+        client.write_all(b"x1:x,").await?;
+        let mut strings = server.framed(NetstringCodec::new());
+        assert!(strings.next_with(|frame| frame.is_err()).await.unwrap()?);
+        assert!(strings.next_with(|_| panic!("nothing follows")).await.is_none());
         assert!(strings.next().await.is_none());
     }
 
