@@ -26,7 +26,7 @@ pub(super) struct Frames(LengthCodec);
 
 impl Frames {
     pub(super) fn new() -> Self {
-        let codec = LengthCodec::u16().offset(16).adjust(-18);
+        let codec = LengthCodec::u16().offset(16).length_adjustment(-18);
         Self(codec.keep_header().limit(4096))
     }
 }

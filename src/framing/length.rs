@@ -5,13 +5,13 @@ use super::{Decoded, Decoder, Encoder, FrameError};
 /// A codec of frames that begin with a header, which contains their length.
 ///
 /// By default the header is the length field alone, in network byte order; its value is the number
-/// of bytes that follow it. [`offset`](Self::offset), [`adjust`](Self::adjust),
-/// [`little_endian`](Self::little_endian) and [`keep_header`](Self::keep_header) describe other
-/// headers.
+/// of bytes that follow it. [`offset`](Self::offset),
+/// [`length_adjustment`](Self::length_adjustment), [`little_endian`](Self::little_endian) and
+/// [`keep_header`](Self::keep_header) describe other headers.
 ///
 /// A frame that is longer than the limit is rejected once, as soon as its header has arrived, with
 /// the bytes that have arrived; the rest of it is skipped. A length that becomes negative by
-/// [`adjust`](Self::adjust) is a fatal error.
+/// [`length_adjustment`](Self::length_adjustment) is a fatal error.
 ///
 /// # Examples
 ///
@@ -30,7 +30,7 @@ use super::{Decoded, Decoder, Encoder, FrameError};
 /// ```
 /// use torsade::protocols::{FrameBuffer, LengthCodec};
 ///
-/// let codec = LengthCodec::u16().offset(16).adjust(-18).keep_header().limit(4096);
+/// let codec = LengthCodec::u16().offset(16).length_adjustment(-18).keep_header().limit(4096);
 /// let mut messages = FrameBuffer::new(codec);
 /// let keepalive = [&[0xff; 16][..], &[0, 19, 4]].concat();
 /// messages.feed(&keepalive);
@@ -41,7 +41,7 @@ pub struct LengthCodec {
     /// The number of bytes of the length field.
     width: usize,
     offset: usize,
-    adjust: i64,
+    length_adjustment: i64,
     is_little_endian: bool,
     keeps_header: bool,
     limit: usize,
@@ -75,7 +75,7 @@ impl LengthCodec {
         Self {
             width,
             offset: 0,
-            adjust: 0,
+            length_adjustment: 0,
             is_little_endian: false,
             keeps_header: false,
             limit: Self::MAX_LENGTH,
@@ -95,9 +95,8 @@ impl LengthCodec {
     /// Sets the number to add to the value of the length field: the sum is the number of bytes that
     /// follow the field. Default: 0.
     #[must_use]
-    #[doc(alias = "length_adjustment")]
-    pub fn adjust(mut self, bytes: i64) -> Self {
-        self.adjust = bytes;
+    pub fn length_adjustment(mut self, bytes: i64) -> Self {
+        self.length_adjustment = bytes;
         self
     }
 
@@ -160,7 +159,7 @@ impl Decoder for LengthCodec {
             return Decoded::More;
         };
         let value = self.value(field);
-        let Some(body) = value.checked_add_signed(self.adjust) else {
+        let Some(body) = value.checked_add_signed(self.length_adjustment) else {
             return Decoded::Broken {
                 error: FrameError::NegativeLength { value },
                 bytes: input,
@@ -208,7 +207,7 @@ impl<T: AsRef<[u8]>> Encoder<T> for LengthCodec {
         let received = frame.len();
         let body = body.ok_or(FrameError::Incomplete { received })?;
         let most = (1_u64 << (8 * self.width)) - 1;
-        let value = (body as u64).checked_add_signed(self.adjust.saturating_neg());
+        let value = (body as u64).checked_add_signed(self.length_adjustment.saturating_neg());
         let value = value.filter(|value| *value <= most);
         let value = value.ok_or_else(|| FrameError::FrameTooLong {
             length: frame.len() as u64,

@@ -223,7 +223,7 @@ fn a_frame_that_is_longer_than_the_limit_is_skipped() {
 fn a_header_may_have_any_shape() {
     let codec = LengthCodec::u16()
         .offset(2)
-        .adjust(-5)
+        .length_adjustment(-5)
         .keep_header()
         .limit(8);
     // Two bytes of type, the length of the whole and one byte, and a body.
@@ -271,8 +271,14 @@ fn what_is_sent_is_received() {
         LengthCodec::u32().little_endian(),
         &[b"one", b"", &[7; 300]],
     );
-    assert_round_trip(LengthCodec::u16().offset(3).adjust(-5), &[b"one", b""]);
-    let whole = LengthCodec::u16().offset(1).adjust(-3).keep_header();
+    assert_round_trip(
+        LengthCodec::u16().offset(3).length_adjustment(-5),
+        &[b"one", b""],
+    );
+    let whole = LengthCodec::u16()
+        .offset(1)
+        .length_adjustment(-3)
+        .keep_header();
     assert_round_trip(whole, &[b"a\0\x03", b"b\0\x05xy"]);
 }
 

@@ -38,10 +38,10 @@ pub use self::frames::FrameProtocol;
 pub use self::lines::LineProtocol;
 pub use self::lines::Lines;
 #[doc(alias("StatefulStringProtocol", "StatefulProtocol", "getInitialState"))]
-pub use self::state::State;
+pub use self::state::FrameState;
 #[doc(alias = "wrappedProtocol")]
 pub use self::wrapper::Wrapped;
-pub use self::wrapper::{Inner, ProtocolWrapper, WrappingFactory};
+pub use self::wrapper::{InnerProtocol, ProtocolWrapper, WrappingFactory};
 #[doc(alias("codec", "framing"))]
 pub use crate::framing::Decoder;
 #[doc(alias("LengthDelimitedCodec", "IntNStringReceiver"))]

@@ -1,4 +1,4 @@
-//! The state of a conversation as a function: [`State`].
+//! The state of a conversation as a function: [`FrameState`].
 
 use std::fmt;
 
@@ -16,29 +16,29 @@ use crate::protocol::Context;
 ///
 /// ```
 /// use torsade::Context;
-/// use torsade::protocols::{FrameProtocol, NetstringCodec, State};
+/// use torsade::protocols::{FrameProtocol, NetstringCodec, FrameState};
 /// use torsade::testing::Wire;
 ///
 /// struct Greeter {
 ///     strings: NetstringCodec,
-///     state: State<Self>,
+///     state: FrameState<Self>,
 ///     name: String,
 /// }
 ///
 /// impl Greeter {
 ///     fn new() -> Self {
-///         let state = State::<Self>::new(Self::name);
+///         let state = FrameState::<Self>::new(Self::name);
 ///         Self { strings: NetstringCodec::new(), state, name: String::new() }
 ///     }
 ///
-///     fn name(&mut self, _cx: &mut Context<'_, Self>, name: &[u8]) -> State<Self> {
+///     fn name(&mut self, _cx: &mut Context<'_, Self>, name: &[u8]) -> FrameState<Self> {
 ///         self.name = String::from_utf8_lossy(name).into_owned();
-///         State::<Self>::new(Self::question)
+///         FrameState::<Self>::new(Self::question)
 ///     }
 ///
-///     fn question(&mut self, cx: &mut Context<'_, Self>, question: &[u8]) -> State<Self> {
+///     fn question(&mut self, cx: &mut Context<'_, Self>, question: &[u8]) -> FrameState<Self> {
 ///         cx.send_line(format!("{}, {}? Yes.", self.name, question.escape_ascii()));
-///         State::DONE
+///         FrameState::DONE
 ///     }
 /// }
 ///
@@ -59,16 +59,16 @@ use crate::protocol::Context;
 /// assert_eq!(wire.take_received(), b"Ada, really? Yes.\r\n");
 /// assert!(wire.is_closed());
 /// ```
-pub struct State<P: FrameProtocol>(Option<Receive<P>>);
+pub struct FrameState<P: FrameProtocol>(Option<Receive<P>>);
 
 /// The function of a state.
 type Receive<P> = fn(
     &mut P,
     &mut Context<'_, P>,
     <<P as FrameProtocol>::Codec as Decoder>::Frame<'_>,
-) -> State<P>;
+) -> FrameState<P>;
 
-impl<P: FrameProtocol> State<P> {
+impl<P: FrameProtocol> FrameState<P> {
     /// The state after the last frame. When a function returns this state,
     /// [`receive`](Self::receive) closes the connection once the queued bytes are sent.
     pub const DONE: Self = Self(None);
@@ -93,20 +93,20 @@ impl<P: FrameProtocol> State<P> {
     }
 }
 
-impl<P: FrameProtocol> Clone for State<P> {
+impl<P: FrameProtocol> Clone for FrameState<P> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<P: FrameProtocol> Copy for State<P> {}
+impl<P: FrameProtocol> Copy for FrameState<P> {}
 
-impl<P: FrameProtocol> fmt::Debug for State<P> {
+impl<P: FrameProtocol> fmt::Debug for FrameState<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0.is_some() {
-            "State"
+            "FrameState"
         } else {
-            "State::DONE"
+            "FrameState::DONE"
         })
     }
 }

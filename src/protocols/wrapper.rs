@@ -33,7 +33,7 @@ pub(super) use forward_hooks;
 /// A layer around any protocol, which sees every hook before the protocol does, and decides whether
 /// to call it.
 ///
-/// Each method gets the [`Inner`] protocol; the default implementation calls the same hook of that
+/// Each method gets the [`InnerProtocol`]; the default implementation calls the same hook of that
 /// protocol. The inner protocol needs no change: its context, its handles, its timers and its
 /// transport are its own, and after [`become_protocol`](Context::become_protocol) the next protocol
 /// has the connection without the layer.
@@ -48,7 +48,9 @@ pub(super) use forward_hooks;
 /// ```
 /// use std::time::Duration;
 /// use torsade::protocol::Input;
-/// use torsade::protocols::{Inner, LineCodec, LineProtocol, Lines, ProtocolWrapper, Wrapped};
+/// use torsade::protocols::{
+///     InnerProtocol, LineCodec, LineProtocol, Lines, ProtocolWrapper, Wrapped,
+/// };
 /// use torsade::testing::Wire;
 /// use torsade::{Context, Protocol};
 ///
@@ -59,7 +61,7 @@ pub(super) use forward_hooks;
 /// }
 ///
 /// impl ProtocolWrapper for Password {
-///     fn connection_made<P: Protocol>(&mut self, inner: &mut Inner<'_, Self, P>) {
+///     fn connection_made<P: Protocol>(&mut self, inner: &mut InnerProtocol<'_, Self, P>) {
 ///         inner.context().write("password: ");
 ///         inner.context().call_later(Duration::from_secs(30), |wrapped, cx| {
 ///             if !wrapped.wrapper_mut().is_given {
@@ -70,7 +72,7 @@ pub(super) use forward_hooks;
 ///
 ///     fn input_received<P: Protocol>(
 ///         &mut self,
-///         inner: &mut Inner<'_, Self, P>,
+///         inner: &mut InnerProtocol<'_, Self, P>,
 ///         input: &mut Input<'_>,
 ///     ) {
 ///         if !self.is_given {
@@ -99,16 +101,16 @@ pub(super) use forward_hooks;
 /// ```
 pub trait ProtocolWrapper: Sized + 'static {
     /// Called when the connection is established. A wrapper that does not call
-    /// [`Inner::connection_made`] here must call it before it calls another hook of the inner
-    /// protocol.
-    fn connection_made<P: Protocol>(&mut self, inner: &mut Inner<'_, Self, P>) {
+    /// [`InnerProtocol::connection_made`] here must call it before it calls another hook of the
+    /// inner protocol.
+    fn connection_made<P: Protocol>(&mut self, inner: &mut InnerProtocol<'_, Self, P>) {
         inner.connection_made();
     }
 
     /// Called when there are bytes that have not been used. See [`Protocol::input_received`].
     fn input_received<P: Protocol>(
         &mut self,
-        inner: &mut Inner<'_, Self, P>,
+        inner: &mut InnerProtocol<'_, Self, P>,
         input: &mut Input<'_>,
     ) {
         inner.input_received(input);
@@ -119,26 +121,26 @@ pub trait ProtocolWrapper: Sized + 'static {
     #[cfg(unix)]
     fn descriptor_received<P: Protocol>(
         &mut self,
-        inner: &mut Inner<'_, Self, P>,
+        inner: &mut InnerProtocol<'_, Self, P>,
         descriptor: OwnedFd,
     ) {
         inner.descriptor_received(descriptor);
     }
 
     /// Called when the peer has closed its writing side. See [`Protocol::eof_received`].
-    fn eof_received<P: Protocol>(&mut self, inner: &mut Inner<'_, Self, P>) {
+    fn eof_received<P: Protocol>(&mut self, inner: &mut InnerProtocol<'_, Self, P>) {
         inner.eof_received();
     }
 
     /// Called when the send queue, which was full, has drained to the low-water mark. See
     /// [`Protocol::write_ready`].
-    fn write_ready<P: Protocol>(&mut self, inner: &mut Inner<'_, Self, P>) {
+    fn write_ready<P: Protocol>(&mut self, inner: &mut InnerProtocol<'_, Self, P>) {
         inner.write_ready();
     }
 
     /// Called when the writing side is closed and all bytes were sent. See
     /// [`Protocol::write_closed`].
-    fn write_closed<P: Protocol>(&mut self, inner: &mut Inner<'_, Self, P>) {
+    fn write_closed<P: Protocol>(&mut self, inner: &mut InnerProtocol<'_, Self, P>) {
         inner.write_closed();
     }
 
@@ -150,13 +152,13 @@ pub trait ProtocolWrapper: Sized + 'static {
 }
 
 /// The protocol inside a [`Wrapped`], as its wrapper reaches it during one hook.
-pub struct Inner<'a, W: 'static, P: 'static> {
+pub struct InnerProtocol<'a, W: 'static, P: 'static> {
     protocol: &'a mut P,
     outer: &'a Context<'a, Wrapped<W, P>>,
     cx: Context<'a, P>,
 }
 
-impl<'a, W: 'static, P: Protocol> Inner<'a, W, P> {
+impl<'a, W: 'static, P: Protocol> InnerProtocol<'a, W, P> {
     /// Returns the context of the [`Wrapped`] protocol, through which the wrapper writes to the
     /// connection, closes it, and schedules calls.
     pub fn context(&self) -> &'a Context<'a, Wrapped<W, P>> {
@@ -226,10 +228,16 @@ impl<W: ProtocolWrapper, P: Protocol> Wrapped<W, P> {
         &mut self.inner.protocol
     }
 
-    fn enter<'a>(&'a mut self, cx: &'a Context<'_, Self>) -> (&'a mut W, Inner<'a, W, P>) {
+    /// Returns the protocol inside and a context of it, to call its methods from a
+    /// [`Handle`](crate::Handle) of the `Wrapped`; see [`Lines::inner`](super::Lines::inner).
+    pub fn inner<'a>(&'a mut self, cx: &'a Context<'_, Self>) -> (&'a mut P, Context<'a, P>) {
+        self.inner.enter(cx, |wrapped| &mut wrapped.inner.protocol)
+    }
+
+    fn enter<'a>(&'a mut self, cx: &'a Context<'_, Self>) -> (&'a mut W, InnerProtocol<'a, W, P>) {
         let outer = cx;
         let (protocol, cx) = self.inner.enter(cx, |wrapped| &mut wrapped.inner.protocol);
-        let inner = Inner {
+        let inner = InnerProtocol {
             protocol,
             outer,
             cx,
@@ -260,13 +268,13 @@ impl<W: ProtocolWrapper, P: Protocol> Protocol for Wrapped<W, P> {
 /// # Examples
 ///
 /// ```
-/// use torsade::protocols::{Inner, ProtocolWrapper, WrappingFactory};
+/// use torsade::protocols::{InnerProtocol, ProtocolWrapper, WrappingFactory};
 /// use torsade::{Address, Context, Factory, Protocol, testing};
 ///
 /// struct Greeting;
 ///
 /// impl ProtocolWrapper for Greeting {
-///     fn connection_made<P: Protocol>(&mut self, inner: &mut Inner<'_, Self, P>) {
+///     fn connection_made<P: Protocol>(&mut self, inner: &mut InnerProtocol<'_, Self, P>) {
 ///         inner.context().write("hello\n");
 ///         inner.connection_made();
 ///     }
@@ -333,9 +341,9 @@ impl<W: fmt::Debug, P: fmt::Debug> fmt::Debug for Wrapped<W, P> {
     }
 }
 
-impl<W: fmt::Debug, P: fmt::Debug> fmt::Debug for Inner<'_, W, P> {
+impl<W: fmt::Debug, P: fmt::Debug> fmt::Debug for InnerProtocol<'_, W, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inner")
+        f.debug_struct("InnerProtocol")
             .field("protocol", &self.protocol)
             .finish_non_exhaustive()
     }

@@ -61,11 +61,17 @@ pub(super) fn framing(data: &[u8]) {
             limit,
         ),
         6 => {
-            let whole = LengthCodec::u16().offset(2).adjust(-4).keep_header();
+            let whole = LengthCodec::u16()
+                .offset(2)
+                .length_adjustment(-4)
+                .keep_header();
             codec(&whole.limit(limit), text, size, limit);
         }
         _ => codec(
-            &LengthCodec::u16().offset(1).adjust(3).limit(limit),
+            &LengthCodec::u16()
+                .offset(1)
+                .length_adjustment(3)
+                .limit(limit),
             text,
             size,
             limit,

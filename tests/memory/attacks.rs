@@ -283,7 +283,7 @@ fn targets() -> Vec<Target> {
             LengthCodec::u32()
                 .little_endian()
                 .offset(2)
-                .adjust(-6)
+                .length_adjustment(-6)
                 .keep_header(),
             bytes([b"??\xff\xff\xff\xff", b"??\0\0\0\0", b"??\x05\0\0\0"]),
             b"??\x06\0\0\0",

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use support::{Anywhere, Log, Spy, how, until};
 use torsade::protocol::Input;
-use torsade::protocols::{Inner, LineProtocol, Lines, ProtocolWrapper, Wrapped, WrappingFactory};
+use torsade::protocols::{
+    InnerProtocol, LineProtocol, Lines, ProtocolWrapper, Wrapped, WrappingFactory,
+};
 use torsade::testing::Wire;
 use torsade::{Address, Clock, Context, Deferred, Factory, Failure, Handle, Protocol};
 
@@ -21,20 +23,20 @@ impl ProtocolWrapper for Plain {}
 struct Noting(Log, &'static str);
 
 impl ProtocolWrapper for Noting {
-    fn connection_made<P: Protocol>(&mut self, inner: &mut Inner<'_, Self, P>) {
+    fn connection_made<P: Protocol>(&mut self, inner: &mut InnerProtocol<'_, Self, P>) {
         self.0.note(format_args!("{} made", self.1));
         inner.connection_made();
     }
     fn input_received<P: Protocol>(
         &mut self,
-        inner: &mut Inner<'_, Self, P>,
+        inner: &mut InnerProtocol<'_, Self, P>,
         input: &mut Input<'_>,
     ) {
         let bytes = input.peek().escape_ascii();
         self.0.note(format_args!("{} input {bytes}", self.1));
         inner.input_received(input);
     }
-    fn eof_received<P: Protocol>(&mut self, inner: &mut Inner<'_, Self, P>) {
+    fn eof_received<P: Protocol>(&mut self, inner: &mut InnerProtocol<'_, Self, P>) {
         self.0.note(format_args!("{} eof", self.1));
         inner.eof_received();
     }
@@ -163,7 +165,7 @@ fn a_wrapper_may_keep_bytes_to_itself_and_call_itself_later() {
         is_open: bool,
     }
     impl ProtocolWrapper for Late {
-        fn connection_made<P: Protocol>(&mut self, inner: &mut Inner<'_, Self, P>) {
+        fn connection_made<P: Protocol>(&mut self, inner: &mut InnerProtocol<'_, Self, P>) {
             inner.context().call_later(10 * MS, |wrapped, cx| {
                 wrapped.wrapper_mut().is_open = true;
                 cx.send_line("open");
@@ -172,7 +174,7 @@ fn a_wrapper_may_keep_bytes_to_itself_and_call_itself_later() {
         }
         fn input_received<P: Protocol>(
             &mut self,
-            inner: &mut Inner<'_, Self, P>,
+            inner: &mut InnerProtocol<'_, Self, P>,
             input: &mut Input<'_>,
         ) {
             match self.is_open {

@@ -21,7 +21,7 @@ settings! {
 /// use torsade::net::Backoff;
 ///
 /// let policy = Backoff::new().initial(Duration::from_secs(1)).factor(2.0).jitter(Duration::ZERO);
-/// let waits: Vec<u64> = (1..=8).map(|n| policy.wait(n, 0.5).as_secs()).collect();
+/// let waits: Vec<u64> = (1..=8).map(|n| policy.delay_with(n, 0.5).as_secs()).collect();
 /// assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -71,12 +71,12 @@ impl Backoff {
     /// # Ok::<(), torsade::Failure>(())
     /// ```
     pub fn delay(&self, failures: u32, reactor: &Reactor) -> Duration {
-        self.wait(failures, reactor.inner().rng().fraction())
+        self.delay_with(failures, reactor.inner().rng().fraction())
     }
 
-    /// Returns the delay after `failures` consecutive failures, with the fraction `rng` of the
+    /// Returns the delay after `failures` consecutive failures, with this `fraction` of the
     /// largest jitter: 0 adds none, 1 all of it. [`delay`](Self::delay) takes a random fraction.
-    pub fn wait(&self, failures: u32, rng: f64) -> Duration {
+    pub fn delay_with(&self, failures: u32, fraction: f64) -> Duration {
         let exponent = i32::try_from(failures.saturating_sub(1)).unwrap_or(i32::MAX);
         let seconds = self.initial.as_secs_f64() * self.factor.powi(exponent);
         // Written so that an infinite value or NaN takes the longest delay.
@@ -86,7 +86,7 @@ impl Backoff {
             self.max_delay
         };
         // A fraction of the longest possible duration may be rounded up past it.
-        let jitter = self.jitter.as_secs_f64() * rng.clamp(0.0, 1.0);
+        let jitter = self.jitter.as_secs_f64() * fraction.clamp(0.0, 1.0);
         let jitter = Duration::try_from_secs_f64(jitter).unwrap_or(self.jitter);
         wait.saturating_add(jitter)
     }
@@ -124,10 +124,10 @@ mod tests {
     fn the_defaults_are_twisteds() {
         let waits: Vec<u128> = [1, 2, 3, 9, 10, 11, 1000]
             .into_iter()
-            .map(|failures| Backoff::new().wait(failures, 0.0).as_millis())
+            .map(|failures| Backoff::new().delay_with(failures, 0.0).as_millis())
             .collect();
         assert_eq!(waits, [1500, 2250, 3375, 38_443, 57_665, 60_000, 60_000]);
-        let most = Backoff::new().wait(1, 1.0);
+        let most = Backoff::new().delay_with(1, 1.0);
         assert_eq!(most, Duration::from_millis(2500));
     }
 
@@ -137,10 +137,13 @@ mod tests {
         for factor in [f64::NAN, f64::INFINITY, -1.0, 0.0, 1.0, 1.5, 1e300] {
             for failures in [0, 1, 2, 100, u32::MAX] {
                 let most = Backoff::new().factor(factor).jitter(Duration::MAX);
-                assert_eq!(most.wait(failures, 1.0), Duration::MAX);
+                assert_eq!(most.delay_with(failures, 1.0), Duration::MAX);
                 for initial in [Duration::ZERO, Duration::from_secs(1), Duration::MAX] {
                     let policy = Backoff::new().initial(initial).factor(factor);
-                    let (least, most) = (policy.wait(failures, 0.0), policy.wait(failures, 1.0));
+                    let (least, most) = (
+                        policy.delay_with(failures, 0.0),
+                        policy.delay_with(failures, 1.0),
+                    );
                     assert!(least <= max_delay, "{policy:?} {failures} {least:?}");
                     assert_eq!(most - least, Duration::from_secs(1));
                 }
