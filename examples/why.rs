@@ -2,7 +2,7 @@
 //!
 //! Run `cargo run --example why`. Prints `stuck; this is why:` and a tree: the task `writer` waits,
 //! at the line that requested the second lock, for a lock that the task `reader` has held since the
-//! line before; `reader` waits for a lock that `writer` holds, which the tree calls `a circle`.
+//! line before; `reader` waits for a lock that `writer` holds, which the tree calls `a deadlock`.
 //! (SIGUSR1 prints this tree for any program: see `dumps_on_signal`.)
 
 use std::time::Duration;

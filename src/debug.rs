@@ -51,7 +51,7 @@ impl fmt::Display for Blocked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "the loop was blocked for {:?} by what was made at {}",
+            "the loop was blocked for {:?} by code from {}",
             self.took, self.location
         )
     }
@@ -228,7 +228,7 @@ impl Monitor {
                     now.is_reported = true;
                     drop(now);
                     print(&format_args!(
-                        "what was made at {location} still blocks the loop, after {limit:?}"
+                        "code from {location} still blocks the loop, after {limit:?}"
                     ));
                     now = self.lock();
                     continue;

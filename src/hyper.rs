@@ -164,6 +164,6 @@ impl fmt::Debug for TimerSleep {
 fn current() -> Reactor {
     let location = Location::caller();
     Reactor::current().unwrap_or_else(|| {
-        panic!("no reactor runs on this thread, which wants a timer ({location})")
+        panic!("no reactor runs on this thread, so hyper has no timer ({location})")
     })
 }

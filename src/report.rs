@@ -315,7 +315,7 @@ pub(crate) fn waiting_failed(error: &std::io::Error) {
     } else {
         static WARNED: WarnOnce = WarnOnce::new();
         WARNED.write(format_args!(
-            "waiting for events failed: {error} (said once)"
+            "waiting for events failed: {error} (reported once)"
         ));
     }
 }
@@ -490,16 +490,16 @@ impl fmt::Display for Report {
         let origin = match self.origin {
             Origin::Deferred => "a Deferred made",
             Origin::Task => "a task spawned",
-            Origin::DelayedCall => "a delayed call asked for",
-            Origin::Call => "a call asked for",
+            Origin::DelayedCall => "a delayed call made",
+            Origin::Call => "a call made",
             Origin::Protocol => "a protocol registered",
-            Origin::Connection => "a connection asked for",
+            Origin::Connection => "a connection opened",
             Origin::Descriptor => "a descriptor registered",
             Origin::Trigger => "a system event trigger added",
-            Origin::Thread => "work for a thread given",
+            Origin::Thread => "work for a thread submitted",
             Origin::Canceller => "the canceller of a Deferred made",
-            Origin::Destructor => "the destructor of a value given",
-            Origin::Caught => "what was reported",
+            Origin::Destructor => "the destructor of a value passed",
+            Origin::Caught => "a failure reported",
         };
         write!(
             f,
@@ -567,7 +567,7 @@ mod tests {
         assert!(
             reports[0]
                 .to_string()
-                .starts_with("a panic in a call asked for at ")
+                .starts_with("a panic in a call made at ")
         );
     }
 

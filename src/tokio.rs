@@ -96,9 +96,8 @@ pub fn enter(reactor: &Reactor) -> Result<Handle, Failure> {
         return Ok(runtime.0.clone());
     }
     let made = Runtime::start();
-    let runtime = made.map_err(|(what, error)| {
-        Failure::at(error, location).context(format!("cannot {what} for tokio"))
-    })?;
+    let runtime = made
+        .map_err(|(what, error)| Failure::at(error, location).context(format!("cannot {what}")))?;
     let handle = runtime.handle.clone();
     reactor
         .inner()
@@ -126,7 +125,7 @@ impl Runtime {
     /// Starts a runtime. The error names the step that failed.
     fn start() -> Result<Self, (&'static str, io::Error)> {
         let runtime = Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| ("make a runtime", error))?;
+        let runtime = runtime.map_err(|error| ("create a tokio runtime", error))?;
         let handle = runtime.handle().clone();
         let (running, stopped) = oneshot::channel::<()>();
         let (ends, ended) = mpsc::channel();
@@ -137,7 +136,7 @@ impl Runtime {
             runtime.shutdown_background();
             let _ = ends.send(());
         });
-        let thread = thread.map_err(|error| ("start a thread", error))?;
+        let thread = thread.map_err(|error| ("start the thread of a tokio runtime", error))?;
         Ok(Self {
             context: RefCell::new(Box::pin(enter_and_leave(handle.clone()))),
             handle,

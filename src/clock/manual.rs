@@ -179,10 +179,12 @@ impl Drop for Moving<'_> {
 fn give_up(at: Duration, last: Option<&Location<'_>>) -> ! {
     match last {
         Some(location) => panic!(
-            "time stands still {at:?} into this step: the call asked for at {location} keeps coming without delay"
+            "`advance` cannot move the time past {at:?} of this step: the call made at {location} repeats itself without delay"
         ),
         None => {
-            panic!("time stands still {at:?} into this step: a sleep keeps coming without delay")
+            panic!(
+                "`advance` cannot move the time past {at:?} of this step: a task sleeps again and again without delay"
+            )
         }
     }
 }

@@ -144,10 +144,10 @@ impl fmt::Debug for Core {
             write!(f, ", fired at {fired}")?;
         }
         if let Some(other) = self.awaited_core() {
-            write!(f, ", waits for the one made at {}", other.location())?;
+            write!(f, ", waits for the Deferred made at {}", other.location())?;
         }
         if self.is_gathering() {
-            write!(f, ", waits for {} others", self.members().len())?;
+            write!(f, ", waits for {} Deferreds", self.members().len())?;
         }
         let end = last_in_chain(self.awaited_core());
         let end = end.as_deref().unwrap_or(self);

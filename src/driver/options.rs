@@ -143,6 +143,6 @@ pub(crate) enum OptionName {
 pub(super) fn wrong_interface() -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidInput,
-        "the interface is identified in the way of the other version of IP",
+        "the interface must be given by its address for IPv4, by its index for IPv6",
     )
 }

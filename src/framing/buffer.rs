@@ -185,7 +185,7 @@ fn first_frame_from<'a, D: Decoder>(
         };
         assert!(
             (1..=bytes.len()).contains(&length),
-            "a decoder said that {length} of {} bytes are a frame",
+            "a decoder returned a frame of {length} bytes for an input of {} bytes",
             bytes.len()
         );
         used += length;

@@ -247,7 +247,7 @@ errors! {
         LineTooLong { limit }: "a line is longer than {limit} bytes";
         FrameTooLong { length, limit }: "a frame of {length} bytes is longer than {limit} bytes";
         NegativeLength { value }: "a length field has the value {value}, which gives a negative length";
-        BadNetstring { found, expected }: "a netstring has the byte {found:#04x} where there must be {expected}";
+        BadNetstring { found, expected }: "a netstring has the byte {found:#04x} in place of {expected}";
         ContainsDelimiter { position }: "a line contains its delimiter at byte {position}";
         Incomplete { received }: "the end of file came after {received} bytes of a frame";
     }

@@ -236,13 +236,14 @@ impl Config {
             problem,
         };
         let target = join(&url, location.as_bytes());
-        let target = target.map_err(|error| problem(format!("{location:?} is no URL: {error}")))?;
+        let target =
+            target.map_err(|error| problem(format!("invalid URL {location:?}: {error}")))?;
         if !(self.redirect_if)(&url, &target) {
             return Ok(false);
         }
         let to = Origin::of(&target, None).map_err(|error| problem(error.to_string()))?;
         if count >= self.redirects {
-            return Err(problem(format!("there were {count} before")));
+            return Err(problem(format!("{count} redirects were followed before")));
         }
         *request.body_mut() = match again {
             _ if becomes_get => Body::empty(),

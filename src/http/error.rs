@@ -151,9 +151,9 @@ errors! {
         Status { url, status }: "the status of {url} is {status}";
         Redirect { url, problem }: "the redirect of {url} is not followed: {problem}";
         TooLarge { limit }: "the body is larger than {limit} bytes";
-        BodyBroken: "the body of the message broke off", source cause;
-        WriterDropped: "the body was not finished by its writer";
-        BodyDropped: "the body is not read any more";
+        BodyBroken: "the body of the message ended too early, or is malformed", source cause;
+        WriterDropped: "the body's writer was dropped before `finish`";
+        BodyDropped: "the body was dropped";
         NoUpgrade: "the request does not ask for another protocol";
     }
 }

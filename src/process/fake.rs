@@ -122,7 +122,8 @@ impl Programs {
     /// Fails with [`io::ErrorKind::Unsupported`] when the reactor is not in memory.
     pub fn new(reactor: &Reactor) -> Result<Self, Failure> {
         if !reactor.inner().driver().is_virtual() {
-            let text = "the reactor is not in memory, so its programs are the machine's";
+            let text =
+                "the reactor does not use the in-memory driver, so it runs the system's programs";
             return Err(io::Error::new(io::ErrorKind::Unsupported, text).into());
         }
         let programs = Rc::<FakePrograms>::default();

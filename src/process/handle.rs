@@ -320,7 +320,7 @@ impl Process {
     #[doc(alias = "TIOCSWINSZ")]
     pub fn set_window_size(&self, rows: u16, columns: u16) -> io::Result<()> {
         if !self.0.has_terminal {
-            let text = "the process has no terminal of its own";
+            let text = "the process was started without a terminal";
             return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         }
         let Some(terminal) = self.pipe(1) else {

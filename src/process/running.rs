@@ -204,7 +204,7 @@ impl<P: ProcessProtocol> Running<P> {
             } else {
                 static WARNED: WarnOnce = WarnOnce::new();
                 WARNED.write(format_args!(
-                    "a child is not watched any more, so its end may go unnoticed: {error} (said once)"
+                    "a child is not watched any more, so its end may go unnoticed: {error} (reported once)"
                 ));
             }
         }

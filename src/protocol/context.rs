@@ -436,9 +436,7 @@ impl<P: 'static, T: 'static, V: 'static> Drop for Answer<P, T, V> {
     fn drop(&mut self) {
         if let Some(resolver) = self.resolver.take() {
             resolver.errback(match self.handle.reason() {
-                Some(reason) => {
-                    reason.context_at("cannot ask the protocol, which has ended", self.location)
-                }
+                Some(reason) => reason.context_at("the protocol has ended", self.location),
                 None => Failure::at(DeferredError::Abandoned, self.location),
             });
         }

@@ -5,8 +5,8 @@
 //! Each module lists its items (tasks, Deferreds, timers, connections) and what each of them waits
 //! for. This module joins the lists: an item that no other item waits for is a root, and below each
 //! item is what it waits for. An item that several others wait for is shown in full once, and by
-//! name elsewhere. Items that wait for each other in a circle have no root; the tree shows the
-//! circle, and marks it as one.
+//! name elsewhere. Items that wait for each other in a cycle have no root; the tree shows the cycle,
+//! and marks it as a deadlock.
 
 #![cfg_attr(
     not(any(doc, feature = "debug")),
@@ -203,7 +203,7 @@ impl Forest {
     }
 
     /// Returns the trees: first those of items that no other item waits for, then those of the
-    /// rest, which wait in circles.
+    /// rest, which wait in cycles.
     fn grow(mut self) -> Vec<Node> {
         let mut awaited = vec![false; self.dump_items.len()];
         for other in self
@@ -247,7 +247,7 @@ impl Forest {
                 continue;
             };
             let why = match self.shown[at] {
-                _ if on_path.contains(at as u128) => "which waits for all this: a circle",
+                _ if on_path.contains(at as u128) => "which waits for all of these: a deadlock",
                 true => "shown above",
                 false if depth == MAX_DEPTH => {
                     self.cut.push_back(at);

@@ -220,8 +220,8 @@ impl Reactor {
             report::warn(
                 Subsystem::Reactor,
                 format_args!(
-                    "`main` has returned, so the port that was opened at {location} closes before \
-                     anybody has connected; a server's `main` ends with `reactor.stopped().await`"
+                    "`main` has returned, so the port that was opened at {location} closes before a \
+                     peer has connected; a server's `main` ends with `reactor.stopped().await`"
                 ),
             );
         }

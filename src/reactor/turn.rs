@@ -112,7 +112,7 @@ impl Reactor {
         );
         assert!(
             inner.manual.is_some() || inner.driver.is_virtual(),
-            "time moves by itself on this reactor: use `Reactor::in_memory` or `ReactorBuilder::manual_time`"
+            "the time of this reactor is real time, which cannot be advanced: use `Reactor::in_memory` or `ReactorBuilder::manual_time`"
         );
         let end = inner.clock_now() + step;
         loop {
@@ -147,7 +147,7 @@ impl Reactor {
             }
         }
         panic!(
-            "after a million turns there is still something to do: something re-schedules itself for ever"
+            "after a million turns the reactor still has work: something schedules itself again without end"
         );
     }
 

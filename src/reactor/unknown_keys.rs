@@ -58,11 +58,11 @@ impl Inner {
             // Perhaps no descriptor is free: the next wait tries again.
             Err(error) => {
                 if tracing::enabled!(target: "torsade::reactor", tracing::Level::WARN) {
-                    tracing::warn!(target: "torsade::reactor", %error, "the poller could not be made anew");
+                    tracing::warn!(target: "torsade::reactor", %error, "the poller could not be rebuilt");
                 } else {
                     static WARNED: WarnOnce = WarnOnce::new();
                     WARNED.write(format_args!(
-                        "the poller could not be made anew, and the loop does not rest: {error} (said once)"
+                        "the poller could not be rebuilt, so the loop does not sleep: {error} (reported once)"
                     ));
                 }
             }
@@ -76,7 +76,7 @@ impl Inner {
     pub(super) fn prepare_to_lend(&self) {
         let is_live = |key| self.handlers.borrow().get(key).is_some();
         if let Err(error) = self.driver.prepare_to_lend(is_live) {
-            tracing::warn!(target: "torsade::reactor", %error, "the poller could not be made anew");
+            tracing::warn!(target: "torsade::reactor", %error, "the poller could not be rebuilt");
         }
     }
 }

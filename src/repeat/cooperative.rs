@@ -143,7 +143,7 @@ impl fmt::Debug for CooperativeTask {
             None if self.0.holds.get() > 0 => "held",
             None => "running",
         };
-        write!(f, "CooperativeTask({state}, given at {})", self.0.location)
+        write!(f, "CooperativeTask({state}, added at {})", self.0.location)
     }
 }
 

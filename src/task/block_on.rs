@@ -30,7 +30,7 @@ use crate::sync;
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     assert!(
         !Executor::is_in_turn(),
-        "a reactor is in a turn on this thread, and would stand still: await the future instead"
+        "`block_on` would block the reactor that runs on this thread: await the future instead"
     );
     let (parker, unparker) = sync::pair();
     let mut future = pin!(future);
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "would stand still")]
+    #[should_panic(expected = "would block the reactor")]
     fn inside_a_turn_it_is_refused() {
         let executor = Executor::new(|| {});
         let _turn = executor.begin_turn();

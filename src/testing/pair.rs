@@ -100,7 +100,7 @@ impl<A: Protocol, B: Protocol> WirePair<A, B> {
                 return;
             }
         }
-        panic!("after a million steps the two still have something to say to each other");
+        panic!("after a million steps, bytes still move between the two protocols");
     }
 
     /// Advances the clock of both protocols by `step`, and runs everything that comes due. Bytes

@@ -41,7 +41,7 @@ impl Stdio {
     pub fn new(reactor: &Reactor) -> Result<Self, Failure> {
         let driver = reactor.inner().driver();
         if !driver.is_virtual() {
-            let text = "the reactor is not in memory, so it has the process's own";
+            let text = "the reactor does not use the in-memory driver, so it has the standard input and output of the process";
             return Err(io::Error::new(io::ErrorKind::Unsupported, text).into());
         }
         let listener = driver.listen(&Address::from_abstract(STDIO), &Bind::default())?;

@@ -277,7 +277,7 @@ impl<P: Protocol> Wire<P> {
     pub fn with_protocol<R>(&mut self, f: impl FnOnce(&mut P, &mut Context<'_, P>) -> R) -> R {
         let result = self.reactor.in_turn(|| visit(&self.conn, &self.reactor, f));
         self.settle();
-        result.expect("the protocol has its connection")
+        result.expect("the connection has ended, or another protocol has it")
     }
 
     /// Returns whether the protocol's `connection_lost` has been called.

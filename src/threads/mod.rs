@@ -234,7 +234,7 @@ impl ThreadPoolBuilder {
         settings::check(self.min, self.max);
         assert!(
             !self.name.contains('\0'),
-            "a thread cannot be called {:?}",
+            "{:?} cannot be the name of a thread",
             self.name
         );
         let pool = Shared::new(Pool::new(self));

@@ -62,7 +62,7 @@ errors! {
     enum PoolError {
         Closed: "the thread pool has been stopped";
         Full { limit }: "the thread pool's queue is full: {limit} calls are queued";
-        NoThread: "the system refused a thread to the thread pool";
+        NoThread: "the system cannot create a thread for the thread pool";
         NotStarted: "the thread pool was stopped before the work began";
     }
 }
@@ -280,7 +280,7 @@ impl Pool {
             } else {
                 let name = &self.name;
                 self.warned.write(format_args!(
-                    "the thread pool {name} cannot start a thread, so work waits: {error} (said once)"
+                    "the thread pool {name} cannot start a thread, so work waits: {error} (reported once)"
                 ));
             }
         }

@@ -84,7 +84,7 @@ impl ThreadPoolBuilder {
 pub(super) fn check(min: usize, max: usize) {
     assert!(
         max > 0 && min <= max,
-        "a pool of {min} to {max} threads cannot be"
+        "a pool cannot have {min} to {max} threads"
     );
 }
 

@@ -183,7 +183,7 @@ impl ClientConfig {
     pub(super) fn name(&self) -> Result<ServerName<'static>, TlsError> {
         let Some(name) = &self.settings.server_name else {
             return Err(TlsError::config(
-                "the server has no name; `ClientConfig::server_name` sets it",
+                "the server's name is missing: set it with `ClientConfig::server_name`",
             ));
         };
         let bare = name.trim_end_matches('.');
@@ -224,7 +224,9 @@ impl Settings {
         let verifier =
             WebPkiServerVerifier::builder_with_provider(roots.store(), algorithms.clone())
                 .build()
-                .map_err(|_| TlsError::config("there is no authority to accept certificates of"))?;
+                .map_err(|_| {
+                    TlsError::config("there is no root certificate for servers' certificates")
+                })?;
         let builder = rustls::ClientConfig::builder_with_provider(algorithms)
             .with_protocol_versions(versions(self.least))
             .map_err(|error| unusable(&error))?
@@ -253,8 +255,7 @@ impl Settings {
 }
 
 /// The problem of a configuration of rustls whose other settings were changed.
-pub(super) const MIXED: &str =
-    "a configuration of rustls is changed before it is given to `from_rustls`";
+pub(super) const MIXED: &str = "the configuration has settings beside those of `from_rustls`: change the configuration of rustls";
 
 static TLS13: [&SupportedProtocolVersion; 1] = [&rustls::version::TLS13];
 

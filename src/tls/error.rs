@@ -119,7 +119,7 @@ errors! {
         NotTls { found }: "the peer does not speak TLS: it has sent \"{}\"", with found.escape_ascii();
         PlaintextReceived { bytes }:
             "{bytes} bytes had arrived before TLS was started, without encryption";
-        Incompatible { problem }: "the peers have no way to speak TLS in common: {problem}";
+        Incompatible { problem }: "the peers have no parameters of TLS in common: {problem}";
         Alert { alert }: "the peer has ended TLS with an alert: {alert}";
         Violation { problem }: "the peer has violated the TLS protocol: {problem}";
         HandshakeTimedOut { limit }: "the TLS handshake was not finished within {limit:?}";
@@ -191,7 +191,7 @@ impl TlsError {
             },
             Cause::NoApplicationProtocol => Self::Incompatible {
                 problem: String::from(
-                    "none of the offered application protocols (ALPN) is spoken here",
+                    "none of the offered application protocols (ALPN) is supported",
                 ),
             },
             Cause::AlertReceived(alert) => Self::of_alert(alert),
@@ -212,9 +212,9 @@ impl TlsError {
                 "it finds no parameters that both ends accept (handshake_failure)"
             }
             AlertDescription::NoApplicationProtocol => {
-                "it speaks none of the offered application protocols (ALPN)"
+                "it supports none of the offered application protocols (ALPN)"
             }
-            AlertDescription::ProtocolVersion => "it speaks none of the offered versions of TLS",
+            AlertDescription::ProtocolVersion => "it supports none of the offered versions of TLS",
             AlertDescription::UnknownCA => "it does not know the issuer of this end's certificate",
             AlertDescription::UnrecognisedName => "it serves no host of this name",
             other => {

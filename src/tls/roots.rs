@@ -72,11 +72,9 @@ impl Roots {
             let (added, _) = store.add_parsable_certificates(found.certs);
             match (added, found.errors.first()) {
                 (0, Some(error)) => Err(TlsError::config(format!(
-                    "the system's certificates of authorities cannot be read: {error}"
+                    "the system's root certificates cannot be read: {error}"
                 ))),
-                (0, None) => Err(TlsError::config(
-                    "the system has no certificates of authorities",
-                )),
+                (0, None) => Err(TlsError::config("the system has no root certificates")),
                 _ => Ok(Self(Arc::new(store))),
             }
         };

@@ -258,7 +258,7 @@ impl Settings {
         let verifier = |roots: &Roots| {
             WebPkiClientVerifier::builder_with_provider(roots.store(), algorithms.clone())
         };
-        let none = |_| TlsError::config("there is no authority to accept clients' certificates of");
+        let none = |_| TlsError::config("there is no root certificate for clients' certificates");
         let auth = match &self.auth {
             ClientAuth::None => WebPkiClientVerifier::no_client_auth(),
             ClientAuth::Optional(roots) => verifier(roots)

@@ -165,7 +165,7 @@ impl ConnectionError {
 
 errors! {
     enum ConnectionError {
-        Done: "the connection was closed in good order";
+        Done: "the connection was closed cleanly";
         Aborted: "the connection was aborted";
         Lost: "the connection was lost", source cause;
         HandedOver: "the connection was handed to another protocol";
@@ -176,7 +176,7 @@ errors! {
         Idle { limit }: "no byte was received or sent for {limit:?}";
         FrameTimedOut { limit }: "the peer has not completed a frame within {limit:?}";
         DescriptorOverrun { left }:
-            "the connection was to close with {left} descriptors queued that no byte was written for";
+            "the connection closed while {left} descriptors were queued without a byte to carry them";
         NotSent { bytes, descriptors, peer, kind }:
             "{} not sent to {}",
             with amount(*bytes, *descriptors),

@@ -720,10 +720,10 @@ impl ConnCore {
         if life.is_ending() {
             about += ", ending";
         } else if !life.takes_writes() {
-            about += ", its writing side shut";
+            about += ", its writing side closed";
         }
         if self.flags.has(Flag::PEER_DONE) {
-            about += ", the peer has said its end";
+            about += ", the peer has sent its end of file";
         }
         if self.flags.has(Flag::PAUSED) {
             about += ", paused";

@@ -264,7 +264,7 @@ fn debug_shows_what_a_deferred_waits_for() {
     let shown = format!("{outer:?}");
     assert!(shown.contains("waiting"), "{shown}");
     assert!(
-        shown.contains(&format!("waits for the one made at {location}")),
+        shown.contains(&format!("waits for the Deferred made at {location}")),
         "{shown}"
     );
     fire_inner.callback(());

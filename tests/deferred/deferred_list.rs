@@ -531,7 +531,7 @@ fn a_list_shows_how_many_it_waits_for() {
     let all = defer::gather(members);
     resolvers.pop().unwrap().callback(1);
     let shown = format!("{all:?}");
-    assert!(shown.contains("waits for 2 others"), "{shown}");
+    assert!(shown.contains("waits for 2 Deferreds"), "{shown}");
 }
 
 #[test]

@@ -272,7 +272,7 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
         HttpError::BodyDropped;
         HttpError::Redirect = HttpError::Redirect {
             url: "http://a/".into(),
-            problem: "there were 20 before".into(),
+            problem: "20 redirects were followed before".into(),
         };
         HttpError::Status = HttpError::Status {
             url: "http://a/".into(),

@@ -31,7 +31,7 @@ on_both! {
             assert!(matches!(failure.find(), Some(ConnectionError::Aborted)), "{failure:#}");
             assert_eq!(
                 format!("{failure:#}"),
-                "cannot ask the protocol, which has ended: the connection was aborted"
+                "the protocol has ended: the connection was aborted"
             );
             assert_eq!(failure.location().file(), file!());
         }

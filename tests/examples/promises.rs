@@ -68,7 +68,7 @@ fn why_prints_the_tree() {
         "task `reader`, waits (made at ",
         "Deferred, pending (made at examples/why.rs:",
         "lock, held by task `writer` since examples/why.rs:",
-        "task `writer`, which waits for all this: a circle",
+        "task `writer`, which waits for all of these: a deadlock",
     ];
     for (line, begins) in tree.iter().zip(expected) {
         assert!(line.starts_with(begins), "{text}");

@@ -160,7 +160,7 @@ on_both! {
         let agent = Agent::new();
         for (path, problem) in [
             ("/302/gopher:!!x", "neither http nor https"),
-            ("/302/http:!![", "is no URL"),
+            ("/302/http:!![", "invalid URL"),
             ("/302/http:!!a:99999", "port"),
         ] {
             let failure = agent.get(format!("{url}{path}")).await.unwrap_err();

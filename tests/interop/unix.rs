@@ -62,7 +62,7 @@ fn a_server_of_twisted_and_its_lock() {
             .unwrap_err();
         let error = expect_error!(failure, ListenError::Failed { error, .. } => error).to_string();
         assert!(
-            error.starts_with(&format!("process {} has the lock", server.id())),
+            error.starts_with(&format!("process {} holds the lock", server.id())),
             "{error}"
         );
 

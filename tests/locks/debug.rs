@@ -81,7 +81,7 @@ fn a_stream_of_a_queue_is_shown_with_its_users_line() {
 }
 
 #[test]
-fn two_locks_the_wrong_way_round_are_a_circle() {
+fn two_locks_the_wrong_way_round_are_a_deadlock() {
     testing::run_on(debugged(), async |reactor| {
         let (pen, page) = (DeferredLock::default(), DeferredLock::default());
         let tasks = [
@@ -99,7 +99,7 @@ fn two_locks_the_wrong_way_round_are_a_circle() {
                 "task `two`, waits",
                 "Deferred, pending",
                 "lock, held by task `one`",
-                "task `one`, which waits for all this: a circle",
+                "task `one`, which waits for all of these: a deadlock",
             ]
         );
         for task in tasks {
@@ -122,7 +122,7 @@ fn a_task_that_takes_a_lock_twice_waits_for_itself() {
                 "task `twice`, waits",
                 "Deferred, pending",
                 "lock, held by task `twice`",
-                "task `twice`, which waits for all this: a circle",
+                "task `twice`, which waits for all of these: a deadlock",
             ]
         );
         drop(task.cancel());
@@ -144,7 +144,7 @@ fn a_task_that_takes_a_lock_twice_waits_for_itself() {
                 "child, waits",
                 "Deferred, pending",
                 "lock, held by a child",
-                "child, which waits for all this: a circle",
+                "child, which waits for all of these: a deadlock",
             ]
         );
         drop(task.cancel());
@@ -202,14 +202,14 @@ fn a_lock_that_a_chain_holds_shows_what_the_chain_waits_for() {
         assert_eq!(
             tree(&reactor)
                 .iter()
-                .filter(|line| line.contains("circle"))
+                .filter(|line| line.contains("deadlock"))
                 .count(),
             0
         );
         drop(held);
         let tree = tree(&reactor);
-        let circles = tree.iter().filter(|line| line.ends_with(": a circle"));
-        assert_eq!(circles.count(), 1, "{tree:#?}");
+        let deadlocks = tree.iter().filter(|line| line.ends_with(": a deadlock"));
+        assert_eq!(deadlocks.count(), 1, "{tree:#?}");
         let held = tree
             .iter()
             .filter(|line| *line == "lock, held by a Deferred");
@@ -222,7 +222,7 @@ fn a_lock_that_a_chain_holds_shows_what_the_chain_waits_for() {
             let both = torsade::defer::gather(members);
             drop(held);
             let text = reactor.dump().to_string();
-            assert_eq!(text.matches(": a circle").count(), 2, "{is_free}: {text}");
+            assert_eq!(text.matches(": a deadlock").count(), 2, "{is_free}: {text}");
             both.cancel();
             drop(both.add_errback(|_| Ok(Vec::new())));
         }
@@ -281,7 +281,7 @@ fn all_holders_of_a_semaphore_are_shown() {
         for part in parts {
             assert!(text.contains(part), "{part}: {text}");
         }
-        assert!(text.contains("circle"), "{text}");
+        assert!(text.contains("deadlock"), "{text}");
         drop(held);
         for task in tasks {
             drop(task.cancel());

@@ -60,7 +60,7 @@ fn lose_some() {
         assert_eq!(log.take(), ["made", "lost broken Other"]);
         assert_eq!(
             *lost.borrow(),
-            "descriptors that came were lost: this process cannot have more"
+            "received descriptors were lost: this process can open no more"
         );
         let mut mine = reactor.connect_stream(ClientEndpoint::adopt(mine)).await?;
         mine.write_all(b"still there").await?;

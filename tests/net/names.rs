@@ -32,7 +32,7 @@ impl NameResolver for Always {
 }
 
 const NUMBER: &str =
-    "it is a number, as addresses were once written; write four decimal numbers, as in `127.0.0.1`";
+    "it is a number in an old notation of addresses; write four decimal numbers, as in `127.0.0.1`";
 
 on_all! {
     async fn literal_addresses_and_localhost_need_no_resolver(reactor) {

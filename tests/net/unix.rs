@@ -104,10 +104,10 @@ on_all! {
         assert_eq!(reactor.connect_stream(&max_delay).await?.peer(), max_delay);
         port.stop().await?;
         for (address, said) in [
-            (Address::from_path(long(108)), "a socket's path has room for 107 bytes, and this has 108"),
-            (Address::from_abstract(long(200)), "a socket's name has room for 107 bytes, and this has 200"),
-            (Address::from_path(""), "a socket's path is not empty and has no NUL in it"),
-            (Address::from_path("a\0b"), "a socket's path is not empty and has no NUL in it"),
+            (Address::from_path(long(108)), "a socket's path has at most 107 bytes, and this one has 108"),
+            (Address::from_abstract(long(200)), "a socket's name has at most 107 bytes, and this one has 200"),
+            (Address::from_path(""), "a socket's path must not be empty or contain a NUL"),
+            (Address::from_path("a\0b"), "a socket's path must not be empty or contain a NUL"),
         ] {
             let failure = reactor.listen(&address, |_| Spy::echo()).unwrap_err();
             assert_eq!(expect_error!(failure, ListenError::Failed { error, .. } => error).to_string(), said);

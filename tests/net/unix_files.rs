@@ -188,7 +188,7 @@ fn the_error_names_the_living_owner_of_the_lock() {
         let lock = folder.path("socket.lock");
         let port = listen(&reactor, &folder.socket(), &locked())?;
         let us = process::id();
-        let said = |pid| format!("process {pid} has the lock {lock:?}");
+        let said = |pid| format!("process {pid} holds the lock {lock:?}");
         let error = refusal(&reactor, &folder.socket(), &locked());
         assert_eq!(
             (error.kind(), error.to_string()),

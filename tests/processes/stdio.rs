@@ -711,7 +711,7 @@ fn in_memory_a_test_plays_the_user() {
             .connect(&reactor, Spy::echo())
             .map(drop)
             .unwrap_err();
-        assert!(failure.to_string().starts_with("in memory standard input"));
+        assert!(failure.to_string().starts_with("with the in-memory driver"));
         let stdio = testing::Stdio::new(&reactor)?;
         assert!(stdio.user().is_err(), "the program has not opened it");
         let handle = torsade::net::Stdio::new().connect(&reactor, Spy::echo())?;

@@ -230,7 +230,10 @@ fn a_cycle_is_shown_and_marked() {
         reactor.dump().to_string()
     });
     let text = text.unwrap();
-    assert!(text.contains("waits for all this: a circle"), "{text}");
+    assert!(
+        text.contains("waits for all of these: a deadlock"),
+        "{text}"
+    );
     assert_eq!(text.matches("task `one`").count(), 2, "{text}");
     assert_eq!(text.matches("task `two`").count(), 1, "{text}");
 }

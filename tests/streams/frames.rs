@@ -306,7 +306,7 @@ fn after_bytes_that_are_no_netstring_the_connection_is_closed() {
     let mut wire = Wire::new(Noting::new(&log, NetstringCodec::new()));
     wire.send("2:ok,2:no;2:ok,");
     assert!(wire.is_closed());
-    let error = "rejected: a netstring has the byte 0x3b where there must be a comma";
+    let error = "rejected: a netstring has the byte 0x3b in place of a comma";
     assert_eq!(log.all(), ["ok", error, "lost done"]);
 }
 

@@ -402,7 +402,7 @@ on_transports! {
         drop(conn);
         until(|| log.has("closed done")).await;
         let all = log.take();
-        let lost = "lost the connection was closed in good order";
+        let lost = "lost the connection was closed cleanly";
         assert_eq!(all, [
             "connected", "received name\\n", "read name", "sent welcome\\n", "connected",
             "received echo\\n", "sent echo\\r\\n", lost, "closed done",
@@ -436,7 +436,7 @@ on_transports! {
         until(|| outer.has("closed done")).await;
         assert_eq!(outer.all(), [
             "connected", "received a\\n", "sent a\\r\\n",
-            "lost the connection was closed in good order", "closed done",
+            "lost the connection was closed cleanly", "closed done",
         ]);
         port.stop().await?;
         assert_eq!((inner.all().len(), outer.all().len()), (2, 5));
@@ -504,7 +504,7 @@ mod without_tls {
             let elsewhere = ConnectOptions::new().bind(([127, 0, 0, 2], 0));
             let mut other = reactor.connect_stream((port.local_addr(), elsewhere)).await?;
             drop(first);
-            until(|| port.connections() == 2 && log.has("lost the connection was closed in good order")).await;
+            until(|| port.connections() == 2 && log.has("lost the connection was closed cleanly")).await;
             let mut fourth = reactor.connect_stream(port.local_addr()).await?;
             for conn in [&mut other, &mut fourth] {
                 conn.write_all(b"hello\n").await?;
@@ -577,14 +577,14 @@ fn traffic_is_logged_as_text_or_in_hexadecimal_with_everything_escaped() {
         "PEER * connected\n\
          PEER < a\\n\\x1b[2J\\xff\\n\n\
          PEER > a\\r\\n\\x1b[2J\\xff\\r\\n\n\
-         PEER * the connection was closed in good order\n"
+         PEER * the connection was closed cleanly\n"
     );
     assert_eq!(
         read(&hex),
         "PEER * connected\n\
          PEER < 610a1b5b324aff0a a..[2J..\n\
          PEER > 610d0a1b5b324aff0d0a a...[2J...\n\
-         PEER * the connection was closed in good order\n"
+         PEER * the connection was closed cleanly\n"
     );
     assert_eq!(recording.received(), b"a\n\x1b[2J\xff\n");
     assert_eq!(recording.sent(), b"a\r\n\x1b[2J\xff\r\n");

@@ -256,7 +256,7 @@ fn without_descriptors_the_failure_says_what_could_not_be_made_and_a_later_call_
         .output()
         .unwrap();
     let out = String::from_utf8_lossy(&output.stdout);
-    let expected = "failure: cannot make a runtime for tokio: Too many open files (os error 24)\n";
+    let expected = "failure: cannot create a tokio runtime: Too many open files (os error 24)\n";
     assert!(out.contains(expected), "{out}");
     assert!(out.contains("works later\n"), "{out}");
 }

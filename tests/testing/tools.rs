@@ -318,7 +318,7 @@ fn the_protocol_on_a_wire_can_be_reached() {
     wire.with_protocol(|_, cx| cx.lose_connection());
     assert!(wire.is_closed());
     let text = panic_of(|| wire.with_protocol(|_, _| ()));
-    assert!(text.contains("has its connection"), "{text}");
+    assert!(text.contains("the connection has ended"), "{text}");
 }
 
 #[test]

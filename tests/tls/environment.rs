@@ -75,7 +75,7 @@ fn a_system_without_authorities_is_an_error_that_says_so() {
                 Some(TlsError::Config { .. })
             ));
             assert!(
-                failure.to_string().contains("certificates of authorities"),
+                failure.to_string().contains("root certificates"),
                 "{failure}"
             );
             let port = reactor.serve(here(), async |_conn| Ok(()))?;

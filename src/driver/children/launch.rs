@@ -279,7 +279,7 @@ fn at(step: &'static str) -> impl FnOnce(io::Error) -> NotLaunched {
 
 fn c_string(what: &str, string: &OsStr) -> io::Result<CString> {
     CString::new(string.as_bytes()).map_err(|_| {
-        let text = format!("{what} has a NUL in it: {string:?}");
+        let text = format!("{what} contains a NUL: {string:?}");
         io::Error::new(io::ErrorKind::InvalidInput, text)
     })
 }

@@ -149,7 +149,9 @@ impl BlockingIo {
 
     fn is_asked(&self) -> io::Result<usize> {
         match rustix::net::recv(&self.wake_fd, &mut [0], rustix::net::RecvFlags::PEEK) {
-            Ok((0, _)) => Err(io::Error::other("the thread of a descriptor is gone")),
+            Ok((0, _)) => Err(io::Error::other(
+                "the thread that reads or writes the descriptor has ended",
+            )),
             _ => Err(io::ErrorKind::WouldBlock.into()),
         }
     }

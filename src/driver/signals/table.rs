@@ -82,7 +82,10 @@ impl SignalSlot {
         let table = lock();
         let free = |slot: &Slot| slot.target.is_free();
         let slot = SLOTS.iter().position(free).ok_or_else(|| {
-            io::Error::other(format!("{} loops listen for signals already", SLOTS.len()))
+            io::Error::other(format!(
+                "{} reactors listen for signals already",
+                SLOTS.len()
+            ))
         })?;
         SLOTS[slot].target.take(&wake)?;
         drop(table);

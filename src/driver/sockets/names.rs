@@ -48,7 +48,7 @@ pub(in crate::driver) fn of_unix(addr: &SocketAddrUnix) -> Address {
 pub(in crate::driver) fn any(address: &Address) -> io::Result<SockAddr> {
     match address {
         Address::Ip(address) => Ok((*address).into()),
-        address => as_unix(address, "address to send to"),
+        address => as_unix(address, "address of a receiver"),
     }
 }
 
@@ -67,7 +67,7 @@ fn as_unix(address: &Address, wanted: &str) -> io::Result<SockAddr> {
         Address::Abstract(name) => SockAddr::unix(OsStr::from_bytes(&[b"\0", &name[..]].concat())),
         _ => Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("{address} is no {wanted}"),
+            format!("{address} is not the {wanted}"),
         )),
     }
 }
@@ -81,7 +81,7 @@ pub(in crate::driver) fn check(address: &Address) -> io::Result<()> {
             if path.is_empty() || path.contains(&0) {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidInput,
-                    "a socket's path is not empty and has no NUL in it",
+                    "a socket's path must not be empty or contain a NUL",
                 ));
             }
             ("path", path.len())
@@ -92,7 +92,9 @@ pub(in crate::driver) fn check(address: &Address) -> io::Result<()> {
     if length > LONGEST_NAME {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("a socket's {what} has room for {LONGEST_NAME} bytes, and this has {length}"),
+            format!(
+                "a socket's {what} has at most {LONGEST_NAME} bytes, and this one has {length}"
+            ),
         ));
     }
     Ok(())

@@ -36,7 +36,9 @@ impl Passing {
         if out.len() >= QUEUED {
             return Err(io::Error::new(
                 io::ErrorKind::WouldBlock,
-                format!("{QUEUED} descriptors wait for bytes to ride on, and that is the most"),
+                format!(
+                    "the queue is full: {QUEUED} descriptors wait for the bytes that carry them"
+                ),
             ));
         }
         out.push_back(descriptor);
@@ -65,7 +67,7 @@ impl Passing {
             if !report::is_logged() {
                 static WARNED: WarnOnce = WarnOnce::new();
                 WARNED.write(format_args!(
-                    "descriptors that a peer has sent are closed: {why} (said once)"
+                    "descriptors that a peer has sent are closed: {why} (reported once)"
                 ));
             }
         }

@@ -72,7 +72,7 @@ impl Stream {
         // The buffer had space for as many as a message can have: so this process may open no more.
         if message.is_cut {
             return Err(io::Error::other(
-                "descriptors that came were lost: this process cannot have more",
+                "received descriptors were lost: this process can open no more",
             ));
         }
         Ok(message.bytes)
@@ -201,7 +201,7 @@ pub(in crate::driver) fn check_lock(address: &Address) -> io::Result<()> {
     }
     Err(io::Error::new(
         io::ErrorKind::ConnectionRefused,
-        format!("no process that is alive holds the lock {lock:?}"),
+        format!("no live process holds the lock {lock:?}"),
     ))
 }
 
@@ -262,7 +262,7 @@ impl File {
                 };
                 Err(io::Error::new(
                     io::ErrorKind::AddrInUse,
-                    format!("{who} has the lock {lock:?}"),
+                    format!("{who} holds the lock {lock:?}"),
                 ))
             }
         }
@@ -304,7 +304,7 @@ impl File {
         let found = fstat(&file)?;
         if Some((found.st_dev, found.st_ino)) != self.id {
             return Err(io::Error::other(format!(
-                "something else was put at {:?}",
+                "another file has replaced the socket at {:?}",
                 self.path
             )));
         }

@@ -105,9 +105,12 @@ fn checked(name: &str) -> String {
     let is_usual = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     assert!(
         !name.is_empty() && name.bytes().all(is_usual),
-        "the name of an endpoint has ASCII letters, digits and hyphens, and {name:?} has not"
+        "{name:?} cannot be the type of an endpoint: only ASCII letters, digits and hyphens are allowed"
     );
     let name = name.to_ascii_lowercase();
-    assert!(!is_built_in(&name), "{name:?} has a meaning already");
+    assert!(
+        !is_built_in(&name),
+        "{name:?} is a built-in type of endpoint"
+    );
     name
 }

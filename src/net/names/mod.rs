@@ -176,7 +176,7 @@ fn problem_of(host: &str) -> Option<&'static str> {
     } else if name.split('.').any(|part| part.len() > LONGEST_PART) {
         "a part of it has more than 63 characters"
     } else if is_number(name) {
-        "it is a number, as addresses were once written; write four decimal numbers, as in `127.0.0.1`"
+        "it is a number in an old notation of addresses; write four decimal numbers, as in `127.0.0.1`"
     } else if has_zone(name) {
         "its zone is the name of no network interface"
     } else if !name.bytes().all(is_usual) {

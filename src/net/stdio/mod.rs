@@ -194,8 +194,9 @@ impl Reactor {
             Ok(Some(socket)) => Ok(socket),
             Ok(None) => Err(Failure::at(ListenError::StdioInUse, location)),
             Err(error) if driver.is_virtual() => {
-                let text =
-                    format!("in memory standard input and output are a `testing::Stdio`: {error}");
+                let text = format!(
+                    "with the in-memory driver, standard input and output are a `testing::Stdio`: {error}"
+                );
                 let error = io::Error::new(io::ErrorKind::Unsupported, text);
                 Err(Failure::at(error, location))
             }

@@ -447,7 +447,7 @@ impl Listening {
             if !report::is_logged() {
                 static WARNED: WarnOnce = WarnOnce::new();
                 WARNED.write(format_args!(
-                    "a port cannot be disarmed: {error} (said once)"
+                    "a port cannot be disarmed: {error} (reported once)"
                 ));
             }
         }

@@ -601,7 +601,7 @@ impl World {
                 self.put(name, deferred);
                 let begin = shown.trim_start_matches("Deferred(").trim_end_matches(')');
                 let how = begin.split(", made at").next().expect("the first part");
-                let waits = shown.contains("waits for the one made at");
+                let waits = shown.contains("waits for the Deferred made at");
                 self.say(&format!("{how}{}", if waits { " for another" } else { "" }));
             }
             "timeout" => self.change(name, |d| d.timeout(seconds(rest), &self.clock)),
