@@ -235,9 +235,8 @@ impl Config {
             url: url.to_string(),
             problem,
         };
-        let target = join(&url, location.as_bytes());
-        let target =
-            target.map_err(|error| problem(format!("invalid URL {location:?}: {error}")))?;
+        let invalid = |error| problem(format!("invalid URL {location:?}: {error}"));
+        let target = join(&url, location.as_bytes()).map_err(invalid)?;
         if !(self.redirect_if)(&url, &target) {
             return Ok(false);
         }

@@ -298,7 +298,7 @@ fn a_client_may_require_the_lock() {
             .unwrap_err();
         let error = expect_error!(failure, ConnectError::Refused { error, .. } => error);
         let said = format!(
-            "no process that is alive holds the lock {:?}",
+            "no live process holds the lock {:?}",
             folder.path("socket.lock")
         );
         assert_eq!(error.to_string(), said);
