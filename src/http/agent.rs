@@ -393,9 +393,7 @@ impl Host {
                 continue;
             }
             conn.idle_timeout.set(config.idle_timeout);
-            if conn.is_http2 {
-                self.conns.push(conn.clone());
-            }
+            self.conns.extend(conn.is_http2.then(|| conn.clone()));
             return Some(Lease::new(conn));
         }
     }
@@ -450,8 +448,7 @@ impl Slot {
         let agreed = io.transport().tls().and_then(|tls| tls.alpn);
         #[cfg(not(feature = "tls"))]
         let agreed = None::<Vec<u8>>;
-        let agreed = agreed.map(|protocol| protocol == b"h2");
-        let is_http2 = agreed.or(self.origin.http2).unwrap_or(false);
+        let is_http2 = agreed.map(|it| it == b"h2").or(self.origin.http2) == Some(true);
         let (sender, driver) = if is_http2 {
             let mut builder = http2::Builder::new(Executor);
             let (sender, driver) = builder.timer(Timer).handshake(io).await?;
@@ -552,10 +549,8 @@ impl Conn {
         };
         self.users.set(self.users.get() - 1);
         self.since.set(reactor.now());
-        if !self.is_http2 {
-            if let Some(host) = pool.hosts.borrow_mut().get_mut(&self.slot.origin) {
-                host.conns.push(self.clone());
-            }
+        if let Some(host) = pool.hosts.borrow_mut().get_mut(&self.slot.origin) {
+            host.conns.extend((!self.is_http2).then(|| self.clone()));
         }
         pool.serve();
         self.look();

@@ -242,9 +242,7 @@ impl HttpBody for Body {
                 bytes if bytes.is_empty() => None,
                 bytes => Some(Ok(Frame::data(bytes))),
             },
-            Kind::Incoming(incoming) => {
-                ready!(Pin::new(incoming).poll_frame(cx).map_err(broken))
-            }
+            Kind::Incoming(from) => ready!(Pin::new(from).poll_frame(cx).map_err(broken)),
             Kind::File(_, 0) => None,
             Kind::File(file, left) => Some(read(file, left).map(Frame::data).map_err(Into::into)),
             Kind::Stream(pieces) => ready!(pieces.as_mut().poll_next(cx).map_ok(Frame::data)),

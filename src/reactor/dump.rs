@@ -5,8 +5,8 @@
 //! Each module lists its items (tasks, Deferreds, timers, connections) and what each of them waits
 //! for. This module joins the lists: an item that no other item waits for is a root, and below each
 //! item is what it waits for. An item that several others wait for is shown in full once, and by
-//! name elsewhere. Items that wait for each other in a cycle have no root; the tree shows the cycle,
-//! and marks it as a deadlock.
+//! name elsewhere. Items that wait for each other in a cycle have no root; the tree shows the
+//! cycle, and marks it as a deadlock.
 
 #![cfg_attr(
     not(any(doc, feature = "debug")),
