@@ -30,13 +30,8 @@
 //!         let port = reactor.serve("127.0.0.1:4002", hello)?;
 //!         reactor.stopped().await?;
 //!         port.stop().await?; // accept no more
-//!         for _ in 0..100 {
-//!             if port.connections() == 0 {
-//!                 return Ok(());
-//!             }
-//!             // Lets the handlers finish, for ten seconds.
-//!             reactor.sleep(Duration::from_millis(100)).await?;
-//!         }
+//!         // Lets the handlers finish, for ten seconds.
+//!         let _ = reactor.timeout(Duration::from_secs(10), port.disconnected()).await;
 //!         port.lose_connections(Duration::from_secs(1)).await?; // then close what is left
 //!         Ok(())
 //!     })

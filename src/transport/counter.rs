@@ -4,8 +4,8 @@
 //!
 //! 1. Each connection of the port counts from its registration with the reactor until its handler's
 //!    `lost` has returned. A connection that is handed to another protocol counts all the time.
-//! 2. A Deferred for the end of the connections waits for those that exist at the call, not for
-//!    later ones.
+//! 2. A Deferred for the end of the connections that were asked to end waits for those that exist
+//!    at the call, not for later ones. A Deferred for an empty port fires when the count is zero.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -33,6 +33,8 @@ pub(crate) struct ConnCounter {
     port: Cell<Option<Rc<dyn Fn()>>>,
     /// The Deferreds that wait until the port is closed.
     closed: Listeners<()>,
+    /// The Deferreds that wait until there is no connection.
+    empty: Listeners<()>,
     /// The groups of connections whose end a Deferred waits for.
     ending: RefCell<Vec<Rc<Ending>>>,
 }
@@ -67,6 +69,7 @@ impl ConnCounter {
             peers: RefCell::default(),
             port: Cell::new(None),
             closed: Listeners::default(),
+            empty: Listeners::default(),
             ending: RefCell::default(),
         })
     }
@@ -108,6 +111,15 @@ impl ConnCounter {
     pub(crate) fn notify_closed(&self) {
         for resolver in self.closed.resolvers() {
             resolver.callback(());
+        }
+    }
+
+    /// Returns a Deferred that fires when there is no connection.
+    #[track_caller]
+    pub(crate) fn empty(&self) -> Deferred<()> {
+        match self.count() {
+            0 => Deferred::succeed(()),
+            _ => self.empty.join(),
         }
     }
 
@@ -208,6 +220,11 @@ impl ConnCounter {
         self.count.set(self.count.get().saturating_sub(1));
         if was_full && !self.is_full() {
             self.notify_port();
+        }
+        if self.count() == 0 && !self.empty.is_empty() {
+            for resolver in self.empty.resolvers() {
+                resolver.callback(());
+            }
         }
         if self.ending.borrow().is_empty() {
             return;

@@ -46,6 +46,23 @@ on_both! {
         assert_eq!(log.count("spy lost done"), 2);
     }
 
+    async fn disconnected_waits_until_no_connection_is_left(reactor) {
+        let port = reactor.listen(HERE, |_| Spy::echo())?;
+        port.disconnected().await?;
+        let (one, two) = (connect(&reactor, &port).await?, connect(&reactor, &port).await?);
+        until(|| port.connections() == 2).await;
+        port.stop().await?;
+        let (mut gone, given_up) = (port.disconnected(), port.disconnected());
+        given_up.cancel();
+        assert!(given_up.await.unwrap_err().is::<Cancelled>());
+        drop(one);
+        until(|| port.connections() == 1).await;
+        assert!(poll_once(&mut gone).await.is_pending());
+        drop(two);
+        gone.timeout(LONG, &reactor).await?;
+        assert_eq!(port.connections(), 0);
+    }
+
     async fn refused_connections_do_not_count(reactor) {
         let port = reactor.listen(HERE, |_| None::<Spy>)?;
         let mut conn = connect(&reactor, &port).await?;

@@ -184,6 +184,37 @@ impl Port {
         self.counter.count()
     }
 
+    /// Returns a Deferred that fires when the port has no connection: at once if it has none.
+    ///
+    /// A server that stops in good order calls [`stop`](Self::stop), and then waits here, with a
+    /// time limit, until its handlers have finished.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use torsade::Clock;
+    ///
+    /// torsade::testing::run(async |reactor| {
+    ///     let port = reactor.serve("127.0.0.1:0", async |mut conn| {
+    ///         while conn.read_line(80).await?.is_some() {}
+    ///         Ok(())
+    ///     })?;
+    ///     let conn = reactor.connect_stream(port.local_addr()).await?;
+    ///     # while port.connections() == 0 { torsade::yield_now().await }
+    ///     port.stop().await?;
+    ///     reactor.call_later(Duration::from_secs(1), move || drop(conn));
+    ///     reactor.timeout(Duration::from_secs(10), port.disconnected()).await??;
+    ///     assert_eq!(port.connections(), 0);
+    ///     Ok(())
+    /// });
+    /// ```
+    #[doc(alias("graceful shutdown", "drain"))]
+    #[track_caller]
+    pub fn disconnected(&self) -> Deferred<()> {
+        self.counter.empty()
+    }
+
     /// Closes the accepted connections: each as by
     /// [`Transport::lose_connection`](crate::Transport::lose_connection), and after `limit` as by
     /// [`Transport::abort_connection`](crate::Transport::abort_connection). The Deferred fires when
