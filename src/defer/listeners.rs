@@ -52,7 +52,6 @@ impl<T: 'static, X: 'static> Listeners<T, X> {
         self.members.borrow_mut().take_if(|(_, value)| which(value))
     }
 
-    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.members.borrow().len() == 0
     }
