@@ -49,7 +49,12 @@ fn files_of_a_module_use_each_other_in_circles_only_where_listed() {
         .collect();
     let mut wrong = String::new();
     for (module, members) in found.iter().filter(|circle| !listed.contains(circle)) {
-        writeln!(wrong, "new or changed: {module}: {}", members.join(" ")).unwrap();
+        writeln!(
+            wrong,
+            "new or changed; list it in CIRCLES with the reason: {module}: {}",
+            members.join(" ")
+        )
+        .unwrap();
     }
     for (module, members) in listed.iter().filter(|circle| !found.contains(circle)) {
         writeln!(
