@@ -71,7 +71,7 @@ impl ConnCore {
             }
             Ok(count) => Some(count),
             Err(error) => {
-                self.writing_failed(error);
+                self.writing_failed(error, false);
                 None
             }
         }

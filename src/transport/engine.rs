@@ -375,8 +375,12 @@ impl<S: ConnHandler> Conn<S> {
         match unsent {
             Ok(_) => self.link.flags.set(Flag::BLOCKED, true),
             Err(error) if self.handler.reads_for_itself() => {
-                self.link.writing_failed(error);
+                self.link.writing_failed(error, false);
                 S::writing_failed(self);
+            }
+            // What a peer has sent that is gone is delivered first.
+            Err(error) if self.takes_bytes() && self.link.peer_has_shut() => {
+                self.link.writing_failed(error, true);
             }
             Err(error) => self.link.broken_by(error),
         }
@@ -413,8 +417,11 @@ impl<S: ConnHandler> Conn<S> {
                     let driver = reactor.inner().driver();
                     let _ = link.with_socket(|socket| driver.shut_write(socket));
                     S::flushed(self);
-                    // A handler that has named a successor is no longer called.
-                    if !link.is_handing_on() {
+                    // A handler that has named a successor is no longer called, and none hears that
+                    // everything was written when writing has failed.
+                    let is_written =
+                        self.handler.reads_for_itself() || link.write_failure().is_none();
+                    if is_written && !link.is_handing_on() {
                         S::write_closed(self, reactor);
                     }
                     return true;
@@ -658,7 +665,7 @@ impl<S: ConnHandler> Handler for Conn<S> {
             // A broken connection ends also while no task reads.
             if let Some(Ok(Some(error))) = link.with_socket(Socket::take_error) {
                 match self.handler.reads_for_itself() {
-                    true => link.writing_failed(error),
+                    true => link.writing_failed(error, false),
                     false => link.broken_by(error),
                 }
             }

@@ -399,15 +399,15 @@ impl ConnCore {
         Ok(true)
     }
 
-    /// Records that writing failed, for a handler that reads for itself: bytes that the peer sent
-    /// before can still be read, so the connection has not ended. Reading ends with the same error,
-    /// unless the peer had closed in good order: then the error is a broken pipe.
-    pub(super) fn writing_failed(&self, error: io::Error) {
+    /// Records that writing failed: bytes that the peer sent before can still be read, so the
+    /// connection has not ended. If `is_last`, reading ends with the same error. If not, it does so
+    /// unless the error is a broken pipe: then the peer may have closed in good order.
+    pub(super) fn writing_failed(&self, error: io::Error, is_last: bool) {
         let life = self.life.get();
         if !life.is_reading() || life.is_ending() || self.flags.has(Flag::PRODUCING) {
             return self.broken_by(error);
         }
-        let ends_reading = error.kind() != io::ErrorKind::BrokenPipe;
+        let ends_reading = is_last || error.kind() != io::ErrorKind::BrokenPipe;
         let failure = self.lost(error);
         self.with_extras(|extras| extras.failure = Some((failure, ends_reading)));
         self.clear_queue();

@@ -185,7 +185,8 @@ impl ConnCore {
         self.life().is_flushing() || self.ends_later() || self.flags.has(Flag::PEER_DONE)
     }
 
-    fn peer_has_shut(&self) -> bool {
+    /// See [`Socket::peer_has_shut`].
+    pub(super) fn peer_has_shut(&self) -> bool {
         self.with_socket(Socket::peer_has_shut).unwrap_or(false)
     }
 

@@ -1,6 +1,6 @@
 //! Connections for async code: reading, writing, halves, lines, cancelling.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{ErrorKind, IoSlice};
 use std::rc::Rc;
 use std::task::Poll;
@@ -564,6 +564,32 @@ on_transports! {
         until(|| total.get() == 1 << 20).await;
         assert!(most.get() <= 64 * 1024, "{} bytes at once", most.get());
         drop(conn);
+        port.stop().await?;
+    }
+
+    async fn what_a_peer_has_sent_that_is_gone_is_delivered_before_the_error_of_a_write(reactor) {
+        let (log, kept) = (Log::new(), Rc::new(RefCell::new(None)));
+        let (to, slot) = (log.clone(), kept.clone());
+        let port = reactor.listen(Anywhere, move |_| {
+            let slot = slot.clone();
+            Spy::new(&to).on_made(move |cx| {
+                cx.pause_producing();
+                slot.replace(Some(cx.clone()));
+            })
+        })?;
+        let mut client = reactor.connect_stream(port.local_addr()).await?;
+        client.write_all(b"last").await?;
+        drop(client);
+        until(|| kept.borrow().is_some()).await;
+        some_turns().await;
+        let server = kept.take().unwrap();
+        server.write(b"answer");
+        server.resume_producing();
+        until(|| port.connections() == 0).await;
+        let all = log.take();
+        assert_eq!(all[..2], ["made", "data last"]);
+        // Over TCP the write succeeds.
+        assert!(all.ends_with(&["eof".into(), "lost done".into()]) || all[2..] == ["lost broken BrokenPipe"], "{all:?}");
         port.stop().await?;
     }
 }
