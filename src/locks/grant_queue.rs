@@ -231,11 +231,13 @@ pub(super) fn serve<S: Resource>(resource: &Rc<S>) {
     if GrantHold::is_active() {
         if !queue.is_held.replace(true) {
             let resource = resource.clone();
-            GrantHold::serve_later(move || serve(&resource));
+            GrantHold::serve_later(move || {
+                resource.queue().is_held.set(false);
+                serve(&resource);
+            });
         }
         return;
     }
-    queue.is_held.set(false);
     queue.serving.set(true);
     let end = Executor::end_of_round();
     let none_waits = || queue.state.borrow().waiting_slots.is_empty();

@@ -113,6 +113,9 @@ fn a_waiter_outside_of_the_list_is_granted_the_permit_of_a_cancelled_member() {
         let log = log.clone();
         semaphore.run(move || endless(name, &log))
     };
+    // Nothing is left to be served after the first list.
+    end_early("race", vec![run("a"), run("b")]);
+    log.take();
     let members = vec![run("a"), run("b")];
     let other = run("other");
     end_early("race", members);
@@ -426,6 +429,24 @@ on_both! {
         assert_eq!(ended.await.unwrap_err().to_string(), "enough");
         assert_eq!((semaphore.available(), semaphore.waiting()), (1, 0));
         let _ = reactor;
+    }
+
+    async fn a_scope_that_ends_starts_no_child_that_waits_for_another(_reactor) {
+        let log = Log::new();
+        let semaphore = DeferredSemaphore::new(1)?;
+        let (mine, seen) = (semaphore.clone(), log.clone());
+        let ended = scope(async |scope| {
+            for name in ["a", "b", "c"] {
+                let seen = seen.clone();
+                let running = mine.run(move || endless(name, &seen));
+                scope.spawn(running);
+            }
+            some_turns().await;
+            Err::<(), _>(Failure::new("enough"))
+        });
+        assert_eq!(ended.await.unwrap_err().to_string(), "enough");
+        assert_eq!(log.take(), ["a starts", "a is cancelled"]);
+        assert_eq!((semaphore.available(), semaphore.waiting()), (1, 0));
     }
 
     async fn run_async_has_the_value_to_the_end(reactor) {
