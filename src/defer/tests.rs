@@ -165,7 +165,7 @@ fn an_abandoned_deferred_is_reported_with_the_line_that_made_it() {
     let lab = Lab::new();
     let line = line!() + 1;
     let (deferred, resolver) = Deferred::<()>::pair();
-    drop((deferred, resolver));
+    drop((resolver, deferred));
     assert_eq!(
         lab.reports.borrow()[0].failure().location().line(),
         line,
