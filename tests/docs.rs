@@ -10,18 +10,19 @@ use std::{env, fs};
 #[test]
 fn the_tables_of_words_are_made_from_the_aliases() {
     let words = words();
-    let table = |is_theirs: fn(&str) -> bool| {
-        let mut text = String::from("| their word | ours |\n|---|---|\n");
+    let paths = paths_of_items();
+    let table = |library: &str, is_theirs: fn(&str) -> bool| {
+        let mut text = format!("| {library} | torsade |\n|---|---|\n");
         for (word, ours) in words.iter().filter(|(word, _)| is_theirs(word)) {
             let mut ours = ours.clone();
-            ours.sort_by_key(|item| rank(word, item));
-            let ours: Vec<_> = ours.iter().map(|item| format!("`{item}`")).collect();
+            ours.sort_by_key(|item| rank(word, &item.name));
+            let ours: Vec<_> = ours.iter().map(|item| item.link(&paths)).collect();
             writeln!(text, "| `{word}` | {} |", ours.join(", ")).unwrap();
         }
         text
     };
-    is_current("src/guide/from_twisted.md", &table(is_twisted));
-    is_current("src/guide/from_tokio.md", &table(is_tokio));
+    is_current("src/guide/from_twisted.md", &table("Twisted", is_twisted));
+    is_current("src/guide/from_tokio.md", &table("tokio", is_tokio));
 }
 
 #[test]
@@ -156,13 +157,73 @@ fn snake(word: &str) -> String {
     snake
 }
 
+/// An item that has an alias.
+#[derive(Clone)]
+struct Item {
+    /// Its name, after the type that it belongs to.
+    name: String,
+    /// The module of its file.
+    module: Vec<String>,
+    /// What follows its path in a link: `()` for a function, `!` for a macro.
+    kind: &'static str,
+}
+
+impl Item {
+    /// Returns the name as a link to the item.
+    fn link(&self, paths: &BTreeMap<String, Vec<Vec<String>>>) -> String {
+        let Self { name, module, kind } = self;
+        let (first, rest) = name.split_once("::").unwrap_or((name, ""));
+        let all = paths.get(first).map_or(&[][..], Vec::as_slice);
+        let common = |path: &[String]| path.iter().zip(module).take_while(|(a, b)| a == b).count();
+        let mut parts = vec!["crate"];
+        if *kind != "!" {
+            let path = all.iter().max_by_key(|path| common(path));
+            let path = path.unwrap_or_else(|| panic!("{first} has no public path"));
+            parts.extend(path.iter().map(String::as_str));
+        }
+        parts.push(first);
+        parts.extend((!rest.is_empty()).then_some(rest));
+        format!("[`{name}`]({}{kind})", parts.join("::"))
+    }
+}
+
+/// Returns for the name of each public item the modules in which it is.
+fn paths_of_items() -> BTreeMap<String, Vec<Vec<String>>> {
+    let mut paths = BTreeMap::<String, Vec<Vec<String>>>::new();
+    let mut files = Vec::new();
+    collect(&root().join("src"), &mut files);
+    files.sort();
+    for file in files.iter().filter(|file| is_public(file)) {
+        let text = fs::read_to_string(file).unwrap();
+        for part in text.split("\npub ").skip(1) {
+            let names: Vec<&str> = match part.strip_prefix("use ") {
+                Some(names) => names
+                    .split(';')
+                    .next()
+                    .unwrap()
+                    .split([',', ':', '{', '}', ' ', '\n'])
+                    .collect(),
+                None => item_of(part).into_iter().collect(),
+            };
+            for name in names.iter().filter(|name| !name.is_empty()) {
+                paths
+                    .entry((*name).to_owned())
+                    .or_default()
+                    .push(module_of(file));
+            }
+        }
+    }
+    paths
+}
+
 /// Returns each word of a `doc(alias)`, with the items that have it.
-fn words() -> BTreeMap<String, Vec<String>> {
-    let mut all = BTreeMap::<String, Vec<String>>::new();
+fn words() -> BTreeMap<String, Vec<Item>> {
+    let mut all = BTreeMap::<String, Vec<Item>>::new();
     let mut files = Vec::new();
     collect(&root().join("src"), &mut files);
     files.sort();
     for file in files {
+        let module = module_of(&file);
         let text = fs::read_to_string(file).unwrap();
         let mut owner = String::new();
         let mut open: Option<String> = None;
@@ -200,13 +261,22 @@ fn words() -> BTreeMap<String, Vec<String>> {
                 waiting.push(name.to_owned());
             }
             let is_inside = line.starts_with(' ') && !owner.is_empty();
-            let item = match is_inside {
-                true => format!("{owner}::{name}"),
-                false => name.to_owned(),
+            let is_function = code.contains("fn ") || code.starts_with("pub use ");
+            let item = Item {
+                name: match is_inside {
+                    true => format!("{owner}::{name}"),
+                    false => name.to_owned(),
+                },
+                module: module.clone(),
+                kind: match code {
+                    _ if code.starts_with("macro_rules") => "!",
+                    _ if is_function && !is_inside && name.starts_with(char::is_lowercase) => "()",
+                    _ => "",
+                },
             };
             for word in waiting.drain(..) {
                 let items = all.entry(word).or_default();
-                if !items.contains(&item) {
+                if !items.iter().any(|other| other.name == item.name) {
                     items.push(item.clone());
                 }
             }
@@ -222,6 +292,7 @@ fn owner_of(line: &str) -> Option<String> {
         return Some(match name.trim_end_matches(" {") {
             "connection_options" => "ListenOptions".to_owned(),
             "reads" | "receives" | "sends" | "writes" => "Connection".to_owned(),
+            "shared_settings" => "ServerConfig".to_owned(),
             _ => String::new(),
         });
     }

@@ -40,6 +40,6 @@
 //! | `tokio::time::pause` | [`testing::run`](crate::testing::run), [`VirtualClock`](crate::VirtualClock) |
 //!
 //! More names. The search of this documentation finds the items by tokio's names too, and the table
-//! is generated from these aliases; *their word* is tokio's, *ours* the item here:
+//! is generated from these aliases:
 //!
 #![doc = include_str!("from_tokio.md")]

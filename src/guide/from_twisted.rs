@@ -29,7 +29,7 @@
 //! * Options go with the endpoint, as a pair: `reactor.listen(("tcp:80", options), ..)`.
 //!
 //! [Futures for those who know Deferreds](super::futures) has the names that most programs use,
-//! with links. The table here is for looking up names: *their word* is Twisted's, *ours* the item
-//! here. It is generated from the aliases by which the search of this documentation finds items.
+//! by topic. The table here is for looking up names. It is generated from the aliases by which the
+//! search of this documentation finds items.
 //!
 #![doc = include_str!("from_twisted.md")]
