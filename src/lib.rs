@@ -36,6 +36,7 @@ pub mod protocols;
 mod queue;
 pub mod reactor;
 pub mod repeat;
+#[doc(alias = "startLogging")]
 pub mod report;
 pub mod scope;
 pub mod services;

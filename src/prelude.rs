@@ -23,5 +23,5 @@
 
 pub use crate::{
     Address, Clock, Connection, Context, Deferred, DelayedCall, Factory, Failure, Group, Handle,
-    Port, Protocol, Reactor, Resolver, Signal, Task, Transport, spawn,
+    Port, Protocol, Reactor, Resolver, Signal, Task, Transport, interval, spawn,
 };

@@ -7,7 +7,9 @@
 //! when a time limit passes or a task is cancelled. Only the tasks that the crates spawn on tokio
 //! run on the runtime's thread.
 //!
-//! Cargo feature `tokio-rt`. Without a call of `enter` there is no runtime and no thread. For the
+//! Cargo feature `tokio-rt`. Without a call of `enter` there is no runtime and no thread, and these
+//! crates panic: "there is no reactor running, must be called from the context of a Tokio 1.x
+//! runtime". (tokio's I/O traits on connections are another feature, `tokio-io`.) For the
 //! opposite, a reactor inside a program that runs on tokio, see [hosts](crate::guide::hosts).
 //!
 //! # Limits

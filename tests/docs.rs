@@ -443,13 +443,15 @@ fn root() -> PathBuf {
 }
 
 /// The main item of a word where the order of [`OWNERS`] does not tell.
-const MAIN: [(&str, &str); 27] = [
+const MAIN: [(&str, &str); 30] = [
     ("DeferredList", "DeferredList"),
     ("IListeningPort", "Port"),
     ("LineOnlyReceiver", "LineProtocol"),
     ("LineReceiver", "LineProtocol"),
     ("ProcessDone", "ProcessError::Done"),
     ("TcpListener", "StreamListener"),
+    ("TimeoutError", "TimedOut"),
+    ("TimeoutMixin", "Transport::set_idle_timeout"),
     ("UnixListener", "StreamListener"),
     ("block_on", "Reactor::run_until"),
     ("callFromThread", "Remote::call"),
@@ -467,6 +469,7 @@ const MAIN: [(&str, &str); 27] = [
     ("react", "run"),
     ("retryPolicy", "ClientService::backoff"),
     ("serverFromString", "ServerEndpoint"),
+    ("setTimeout", "Context::call_later"),
     ("spawnProcess", "Command::spawn_protocol"),
     ("startService", "Service::start"),
     ("stopService", "Service::stop"),
@@ -495,7 +498,7 @@ const OWNERS: [&str; 14] = [
 ];
 
 /// Words of Twisted that are not in camel case.
-const MORE: [&str; 24] = [
+const MORE: [&str; 29] = [
     "AlreadyCalledError",
     "Application",
     "CancelledError",
@@ -510,20 +513,26 @@ const MORE: [&str; 24] = [
     "LineOnlyReceiver",
     "LineReceiver",
     "LoopingCall",
-    "ReconnectingClientFactory",
     "MemoryReactor",
     "ProcessDone",
+    "ReconnectingClientFactory",
     "StandardIO",
     "StreamServerEndpointService",
     "StringTransport",
     "TCP4ClientEndpoint",
     "TCP4ServerEndpoint",
+    "TestCase",
+    "TimeoutError",
     "TimeoutMixin",
+    "portforward",
+    "proto_helpers",
     "react",
+    "self.factory",
 ];
 
 /// Words of tokio.
-const TOKIO: [&str; 39] = [
+const TOKIO: [&str; 46] = [
+    "AbortHandle",
     "AsyncFd",
     "CancellationToken",
     "Handle::enter",
@@ -536,6 +545,7 @@ const TOKIO: [&str; 39] = [
     "RwLock",
     "Semaphore",
     "SignalKind",
+    "TaskTracker",
     "TcpListener",
     "UdpSocket::bind",
     "UnixDatagram",
@@ -547,12 +557,16 @@ const TOKIO: [&str; 39] = [
     "block_on",
     "borrow_and_update",
     "consume_budget",
+    "copy_bidirectional",
     "ctrl_c",
     "interval_at",
+    "into_split",
     "join_all",
     "lookup_host",
     "max_blocking_threads",
     "mpsc",
+    "new_multi_thread",
+    "notify_one",
     "notify_waiters",
     "oneshot",
     "select",
@@ -560,6 +574,7 @@ const TOKIO: [&str; 39] = [
     "spawn_blocking",
     "spawn_local",
     "task_local",
+    "tokio::fs",
     "tokio::time::interval",
     "tokio::time::timeout",
     "unconstrained",

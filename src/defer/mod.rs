@@ -252,6 +252,7 @@ impl<T: 'static> Deferred<T> {
         "fromCoroutine",
         "ensureDeferred",
         "inlineCallbacks",
+        "returnValue",
         "waitForDeferred"
     ))]
     #[track_caller]

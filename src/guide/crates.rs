@@ -7,6 +7,7 @@
 //! | crate | how | tested |
 //! |---|---|---|
 //! | `futures`, `flume`, `async-channel`, `async-lock` | unchanged; also from other threads, because any thread may wake a task | `channels`, both |
+//! | `tokio::sync`, `tokio::select!`, `tokio_util`'s `CancellationToken` and `TaskTracker` | unchanged, without a runtime | `channels`, both |
 //! | `tower` | services and layers unchanged; spawn the worker of a `Buffer` as a task; layers with a clock need `tokio-rt` | `tower`, both |
 //! | codecs of `asynchronous-codec`, `tokio-util` | over a [`Connection`](crate::Connection) or its halves (the latter with `tokio-io`) | `codecs`, both |
 //! | `futures-rustls` | over a connection; [`Connection::over`](crate::Connection::over) makes a connection of the TLS stream | `tls`, both |

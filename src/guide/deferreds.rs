@@ -139,7 +139,7 @@
 //! | `spawn`, `JoinHandle`, `JoinSet` | [`spawn`](crate::spawn), [`Task`](crate::Task), [`JoinSet`](crate::scope::JoinSet) |
 //! | `thread::scope`, nurseries | [`scope`](crate::scope::scope) |
 //! | `Mutex`, `Semaphore` | [`DeferredLock`](crate::DeferredLock), [`DeferredSemaphore`](crate::DeferredSemaphore) |
-//! | `mpsc`, `watch`, `Notify` | [`DeferredQueue`](crate::DeferredQueue), [`Watched`](crate::locks::Watched), [`Event`](crate::locks::Event) |
+//! | `mpsc`, `watch` | [`DeferredQueue`](crate::DeferredQueue), [`Watched`](crate::locks::Watched) |
 //! | `interval` | [`interval`](crate::interval), [`LoopingCall`](crate::LoopingCall) |
 //! | `spawn_blocking` | [`Reactor::spawn_blocking`](crate::Reactor::spawn_blocking) |
 //! | `signal::ctrl_c`, `signal::unix` | [`Signal::wait`](crate::Signal::wait), [`Reactor::signals`](crate::Reactor::signals) |

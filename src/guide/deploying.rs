@@ -9,33 +9,88 @@
 //!    all connections and ports are open.
 //! 2. When `main` and these tasks have ended, the triggers of the *shutdown* event run
 //!    ([`add_system_event_trigger`](crate::Reactor::add_system_event_trigger)).
+//!    Spawned tasks have [`Grace::total`](crate::reactor::Grace::total) (60 seconds) for that.
 //! 3. The queued bytes of all connections are sent, and threads finish their work, within the
 //!    limits of [`Grace`](crate::reactor::Grace).
 //! 4. `run` returns; with [`ends_by_signal`](crate::ReactorBuilder::ends_by_signal), the process
 //!    ends by the signal instead, as a shell expects.
 //!
-//! ```no_run
+//! This server accepts no more at the stop, lets its handlers finish for ten seconds, and then
+//! closes what is left. (An [`http::HttpPort`](crate::http::HttpPort) does that by
+//! [`stop(limit)`](crate::http::HttpPort::stop).)
+//!
+//! ```
 //! use std::time::Duration;
 //! use torsade::prelude::*;
-//! use torsade::reactor::Grace;
+//! use torsade::{locks::Event, reactor::Grace};
 //!
-//! async fn hello(mut conn: Connection) -> Result<(), Failure> {
-//!     conn.write_all(b"hello\n").await?;
+//! const LIMIT: Duration = Duration::from_secs(10);
+//!
+//! async fn echo(mut conn: Connection, stopping: Event) -> Result<(), Failure> {
+//!     while !stopping.is_set() {
+//!         let Some(line) = conn.read_line(100).await? else { break };
+//!         conn.write_all(&[&line[..], b"\n"].concat()).await?;
+//!     }
 //!     Ok(())
 //! }
 //!
 //! fn main() -> Result<(), Failure> {
-//!     let grace = Grace { total: Duration::from_secs(20), ..Grace::default() };
+//!     let grace = Grace { total: LIMIT, ..Grace::default() };
 //!     Reactor::builder().grace(grace).ends_by_signal(true).run(async |reactor| {
-//!         let port = reactor.serve("127.0.0.1:4002", hello)?;
+//!         let stopping = Event::new();
+//!         let event = stopping.clone();
+//!         let handler = async move |conn| echo(conn, event.clone()).await;
+//!         let port = reactor.serve("127.0.0.1:0", handler)?;
+//!         # let client = reactor.connect_stream(port.local_addr()).await?;
+//!         # let stopper = reactor.clone();
+//!         # reactor.call_later(Duration::from_millis(20), move || drop((client, stopper.stop())));
 //!         reactor.stopped().await?;
 //!         port.stop().await?; // accept no more
-//!         // Lets the handlers finish, for ten seconds.
-//!         let _ = reactor.timeout(Duration::from_secs(10), port.disconnected()).await;
-//!         port.lose_connections(Duration::from_secs(1)).await?; // then close what is left
+//!         stopping.set();
+//!         // The handlers finish.
+//!         let _ = reactor.timeout(LIMIT, port.disconnected()).await;
+//!         // Closes what is left.
+//!         port.lose_connections(Duration::from_secs(1)).await?;
 //!         Ok(())
 //!     })
 //! }
+//! ```
+//!
+//! The stop waits up to [`Grace::total`](crate::reactor::Grace::total) for every task and handler
+//! that has waited for `stopped()`, also when `main` has returned. So set it to the drain limit, or
+//! let handlers wait for an [`Event`](crate::locks::Event) instead, as here: it can be a branch of
+//! a `select!`.
+//!
+//! # Several cores
+//!
+//! A reactor uses one thread. For more, run one reactor on each thread, with
+//! [`reuse_port`](crate::net::ListenOptions::reuse_port), by which the system distributes the
+//! connections:
+//!
+//! ```
+//! use std::thread;
+//! use torsade::net::ListenOptions;
+//! use torsade::prelude::*;
+//!
+//! # fn main() -> Result<(), Failure> {
+//! let work = |address: String| {
+//!     torsade::run(async |reactor| {
+//!         let options = ListenOptions::new().reuse_port(true);
+//!         let port = reactor.serve((address.as_str(), options), async |mut conn| {
+//!             Ok(conn.write_all(b"hello\n").await?)
+//!         })?;
+//!         # if true { return port.stop().await; }
+//!         port.closed().await
+//!     })
+//! };
+//! let address = "127.0.0.1:4002";
+//! # let address = "127.0.0.1:0";
+//! let threads: Vec<_> = (0..2).map(|_| thread::spawn(move || work(address.into()))).collect();
+//! for thread in threads {
+//!     thread.join().expect("a reactor does not panic")?;
+//! }
+//! # Ok(())
+//! # }
 //! ```
 //!
 //! # Other signals

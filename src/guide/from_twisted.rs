@@ -28,6 +28,99 @@
 //!   [`Lines::inner`](crate::protocols::Lines::inner).
 //! * Options go with the endpoint, as a pair: `reactor.listen(("tcp:80", options), ..)`.
 //!
+//! # A first program
+//!
+//! A chat with a factory, nicknames and a limit on silence, in Twisted:
+//!
+//! ```python
+//! class Chat(LineOnlyReceiver, TimeoutMixin):
+//!     nick = None
+//!
+//!     def connectionMade(self):
+//!         self.setTimeout(60)
+//!         self.sendLine(b"nick?")
+//!
+//!     def lineReceived(self, line):
+//!         self.resetTimeout()
+//!         if self.nick is None:
+//!             self.nick = line
+//!             self.factory.members.append(self)
+//!         else:
+//!             for member in self.factory.members:
+//!                 member.sendLine(self.nick + b": " + line)
+//!
+//!     def timeoutConnection(self):
+//!         self.sendLine(b"you were silent")
+//!         self.transport.loseConnection()
+//!
+//!     def connectionLost(self, reason):
+//!         self.setTimeout(None)
+//!         if self in self.factory.members:
+//!             self.factory.members.remove(self)
+//!
+//! class ChatFactory(Factory):
+//!     protocol = Chat
+//!
+//!     def __init__(self):
+//!         self.members = []
+//!
+//! endpoints.serverFromString(reactor, "tcp:4004").listen(ChatFactory())
+//! reactor.run()
+//! ```
+//!
+//! and here. The delayed call and the membership end with the connection:
+//!
+//! ```
+//! use std::time::Duration;
+//! use torsade::clock::DelayedCall;
+//! use torsade::prelude::*;
+//! use torsade::protocols::{LineProtocol, Lines};
+//!
+//! const SILENCE: Duration = Duration::from_secs(60);
+//!
+//! struct Chat {
+//!     members: Group, // what `self.factory` has
+//!     nick: Option<Vec<u8>>,
+//!     timeout: Option<DelayedCall>,
+//! }
+//!
+//! impl LineProtocol for Chat {
+//!     fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
+//!         self.timeout = Some(cx.call_later(SILENCE, |_me, cx| {
+//!             cx.send_line("you were silent");
+//!             cx.lose_connection();
+//!         }));
+//!         cx.send_line("nick?");
+//!     }
+//!
+//!     fn line_received(&mut self, cx: &mut Context<'_, Self>, line: &[u8]) {
+//!         if let Some(timeout) = &self.timeout {
+//!             timeout.reset(SILENCE);
+//!         }
+//!         match &self.nick {
+//!             Some(nick) => self.members.write([nick, &b": "[..], line, b"\r\n"].concat()),
+//!             None => {
+//!                 self.nick = Some(line.to_vec());
+//!                 self.members.join(cx);
+//!             }
+//!         };
+//!     }
+//! }
+//!
+//! fn main() -> Result<(), Failure> {
+//!     # if true { return Ok(()); }
+//!     torsade::run(async |reactor| {
+//!         let members = Group::new();
+//!         reactor.listen("tcp:4004", move |_peer| {
+//!             Lines::new(Chat { members: members.clone(), nick: None, timeout: None })
+//!         })?;
+//!         reactor.stopped().await
+//!     })
+//! }
+//! ```
+//!
+//! # The names
+//!
 //! [Futures for those who know Deferreds](super::futures) has the names that most programs use,
 //! by topic. The table here is for looking up names. It is generated from the aliases by which the
 //! search of this documentation finds items.

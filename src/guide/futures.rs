@@ -163,7 +163,7 @@
 //! | `serverFromString`, `clientFromString` | [`net::ServerEndpoint`](crate::net::ServerEndpoint), [`net::ClientEndpoint`](crate::net::ClientEndpoint) |
 //! | `signal.signal(SIGHUP, f)` | [`Signal::wait`](crate::Signal::wait), [`Reactor::signals`](crate::Reactor::signals) |
 //! | `connectProtocol`, `ClientCreator` | [`connect`](crate::Reactor::connect) |
-//! | `TimeoutMixin` | [`Context::call_later`](crate::Context::call_later), whose handle the protocol keeps, and `reset`s |
+//! | `TimeoutMixin` | [`set_idle_timeout`](crate::Transport::set_idle_timeout) (counts sent bytes too, no hook), or [`Context::call_later`](crate::Context::call_later), whose handle the protocol keeps, and `reset`s |
 //! | `setRawMode` | [`become_protocol`](crate::Context::become_protocol) |
 //! | `reactor.iterate` | [`iterate`](crate::Reactor::iterate) |
 //! | `flushLoggedErrors` | [`testing::take_reports`](crate::testing::take_reports) |

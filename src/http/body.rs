@@ -135,6 +135,9 @@ impl Body {
     ///
     /// The body ends when the writer's [`finish`](BodyWriter::finish) is called. It breaks off with
     /// [`HttpError::WriterDropped`] when the writer is dropped before that.
+    ///
+    /// When the client goes away, writing fails with [`HttpError::BodyDropped`]. A task that writes
+    /// then returns `Ok`, unless that is to be reported as a failure.
     #[doc(alias("pipe", "startProducing"))]
     pub fn channel() -> (BodyWriter, Self) {
         let (sender, receiver) = mpsc::unbounded();

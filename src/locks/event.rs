@@ -11,6 +11,11 @@ use crate::defer::{Deferred, Listeners};
 /// Clones are handles to the same event. An event stays set until [`clear`](Event::clear), and all
 /// its waiters fire at once.
 ///
+/// tokio's `Notify` does not stay set. Its `notify_waiters` is a [`set`](Event::set) followed by a
+/// `clear`; for `notify_one`, which wakes one waiter or the next one, use a
+/// [`DeferredQueue<()>`](super::DeferredQueue), or [`Watched`](super::Watched) for a value that
+/// changes.
+///
 /// # Examples
 ///
 /// ```

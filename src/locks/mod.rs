@@ -95,7 +95,7 @@ mod semaphore;
 mod watched;
 
 pub use self::errors::{LockError, QueueOverflow};
-#[doc(alias("Notify", "Condvar", "Condition", "CancellationToken"))]
+#[doc(alias("Condvar", "Condition", "CancellationToken"))]
 pub use self::event::Event;
 #[cfg(all(unix, any(doc, feature = "fs-lock")))]
 #[cfg_attr(docsrs, doc(cfg(feature = "fs-lock")))]
@@ -110,7 +110,7 @@ pub use self::lock::DeferredLock;
 pub use self::lock::LockGuard;
 #[cfg(unix)]
 pub(crate) use self::lock_file::{Locked, is_locked, lock_at, unlock};
-#[doc(alias("mpsc", "channel", "Queue"))]
+#[doc(alias("mpsc", "channel", "Queue", "Notify", "notify_one"))]
 pub use self::queue::DeferredQueue;
 pub use self::queue::Items;
 #[doc(alias("Semaphore", "BoundedSemaphore"))]

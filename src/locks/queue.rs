@@ -18,13 +18,15 @@ use crate::defer::{self, Deferred, Resolver, WaitSource};
 use crate::index::Indexed;
 use crate::report;
 use crate::slots::shrink_queue;
-use crate::task::Wait;
+use crate::task::{Wait, budget};
 
 /// A queue of items; both items and readers are first come, first served.
 ///
 /// Clones are handles to the same queue. When the last handle is dropped, waiting Deferreds fail
 /// with [`DeferredError::Abandoned`](crate::defer::DeferredError::Abandoned), and the
-/// [`stream`](DeferredQueue::stream)s end after the last item.
+/// [`stream`](DeferredQueue::stream)s end after the last item. So a task that reads until the
+/// senders are gone needs a `stream`, and no clone: `while let Ok(x) = queue.get().await` never
+/// ends, because `queue` is a handle itself.
 ///
 /// # Examples
 ///
@@ -337,7 +339,8 @@ impl<T: 'static> Stream for Items<T> {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
         let mut next = match self.next.take() {
             Some(next) => next,
-            None if self.is_terminated() => return Poll::Ready(None),
+            // The cost lets the loop turn.
+            None if self.is_terminated() => return budget::metered(cx, |_| Poll::Ready(None)),
             None => Next::join(&self.shared, self.location),
         };
         match Pin::new(&mut next.deferred).poll(cx) {

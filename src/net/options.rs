@@ -259,7 +259,7 @@ impl ListenOptions {
     /// Sets whether other sockets, in this process or another, may listen at the same address; the
     /// system distributes the connections among them (`SO_REUSEPORT`). All of them must set this.
     /// Default: `false`. Ignored on Windows, which has no such option.
-    #[doc(alias = "SO_REUSEPORT")]
+    #[doc(alias("SO_REUSEPORT", "new_multi_thread"))]
     pub fn reuse_port(mut self, reuse: bool) -> Self {
         self.reuse_port = Some(reuse);
         self

@@ -133,7 +133,8 @@ impl<'a, P: 'static, T: 'static> Context<'a, P, T> {
     /// wire.advance(LIMIT / 2);
     /// assert!(wire.is_closed());
     /// ```
-    #[doc(alias("callLater", "TimeoutMixin", "setTimeout", "resetTimeout"))]
+    #[doc(alias("callLater", "TimeoutMixin"))]
+    #[doc(alias("setTimeout", "resetTimeout", "timeoutConnection"))]
     #[track_caller]
     pub fn call_later(
         &self,

@@ -20,7 +20,7 @@ pub trait Factory: 'static {
     type Protocol: Protocol;
 
     /// Returns a protocol for a connection from `peer`, or `None` to refuse the connection.
-    #[doc(alias = "buildProtocol")]
+    #[doc(alias("buildProtocol", "forProtocol", "self.factory"))]
     fn build_protocol(&mut self, peer: Address) -> Option<Self::Protocol>;
 
     /// Called when the port has been opened. The default does nothing.

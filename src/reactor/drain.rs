@@ -55,7 +55,11 @@ pub struct Grace {
     /// 5 seconds.
     pub stalled: Duration,
     /// Longest time to send the bytes of all connections together. Default: 60 seconds.
-    /// [`Reactor::stopped`] limits tasks that wait for the stop by the same time.
+    ///
+    /// It is also the limit for spawned tasks and handlers that have waited for
+    /// [`Reactor::stopped`]: the stop waits for each of them, also after `main` has returned. Set
+    /// it to your drain limit, or let the handlers wait for a [`locks::Event`](crate::locks::Event)
+    /// that `main` sets.
     pub total: Duration,
     /// Longest real time, after the shutdown triggers, to wait for work that is still running on
     /// the reactor's own [thread pool](super::Reactor::thread_pool). Default: 500 milliseconds.

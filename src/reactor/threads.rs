@@ -103,6 +103,7 @@ impl Reactor {
         "run_in_executor",
         "to_thread"
     ))]
+    #[doc(alias = "tokio::fs")]
     #[track_caller]
     pub fn spawn_blocking<T: Send + 'static>(
         &self,

@@ -9,12 +9,16 @@ use futures::stream::{FusedStream, FuturesUnordered, Stream, StreamExt};
 
 use crate::failure::Failure;
 use crate::index;
-use crate::task::{Task, own_waker, spawn, spawn_named};
+use crate::task::{Task, budget, own_waker, spawn, spawn_named};
 
 /// A set of tasks, which are joined in the order in which they end. Dropping the set cancels them.
 ///
 /// The tasks run on this thread's reactor. The children of a [`scope`](super::scope()) may borrow,
 /// which tasks may not.
+///
+/// The set has no ids or abort handles for single tasks. Where a program must know or cancel a
+/// certain task, spawn a future of `futures::future::abortable`, and return the id with the result:
+/// the second example.
 ///
 /// # Examples
 ///
@@ -36,6 +40,32 @@ use crate::task::{Task, own_waker, spawn, spawn_named};
 ///         order.push(done??);
 ///     }
 ///     assert_eq!(order, [1, 2, 3]);
+///     Ok(())
+/// });
+/// ```
+///
+/// ```
+/// use std::collections::HashMap;
+/// use std::time::Duration;
+/// use futures::future::abortable;
+/// use torsade::Clock;
+/// use torsade::scope::JoinSet;
+///
+/// torsade::testing::run(async |reactor| {
+///     let mut set = JoinSet::new();
+///     let mut handles = HashMap::new();
+///     for id in [1, 2] {
+///         let (work, handle) = abortable(reactor.sleep(Duration::from_secs(id)));
+///         handles.insert(id, handle);
+///         set.spawn(async move { (id, work.await) });
+///     }
+///     handles[&1].abort();
+///     let mut order = Vec::new();
+///     while let Some(done) = set.join_next().await {
+///         let (id, result) = done?;
+///         order.push((id, result.is_ok()));
+///     }
+///     assert_eq!(order, [(1, false), (2, true)]);
 ///     Ok(())
 /// });
 /// ```
@@ -88,6 +118,11 @@ impl<T: 'static> JoinSet<T> {
 
     /// Waits for the next task that is done, and returns its result; `None` when the set is empty.
     /// `Err` holds the task's panic.
+    ///
+    /// For an empty set the future is ready at once. In the `select!` of `futures`, which has no
+    /// patterns, such a branch would win for ever: guard it by
+    /// `if set.is_empty() { Fuse::terminated() } else { set.join_next().fuse() }`, or `select` the
+    /// set itself by `set.select_next_some()`.
     ///
     /// # Cancel safety
     ///
@@ -158,7 +193,12 @@ impl<T: 'static> Stream for JoinSet<T> {
     type Item = Result<T, Failure>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Pin::new(&mut self.tasks).poll_next(&mut Context::from_waker(&own_waker(cx)))
+        let next = Pin::new(&mut self.tasks).poll_next(&mut Context::from_waker(&own_waker(cx)));
+        match next {
+            // An empty set is ready at once: the cost lets the loop turn.
+            Poll::Ready(None) => budget::metered(cx, |_| Poll::Ready(None)),
+            next => next,
+        }
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

@@ -68,7 +68,7 @@ use futures::stream::{FuturesUnordered, Stream};
 
 use self::child::ChildTask;
 pub use self::child::ScopedTask;
-#[doc(alias("TaskSet", "TaskGroup"))]
+#[doc(alias("TaskSet", "TaskGroup", "TaskTracker", "AbortHandle"))]
 pub use self::join_set::JoinSet;
 #[doc(alias("graceful cancel", "abort"))]
 pub use self::shield::cancel_within;

@@ -268,7 +268,9 @@ impl Connection {
     /// Splits the connection into two halves, for a task that reads and a task that writes.
     ///
     /// Dropping the writing half sends the end of file to the peer; dropping both halves closes the
-    /// connection.
+    /// connection. A proxy copies the reading half of each connection to the writing half of the
+    /// other (example `proxy`).
+    #[doc(alias("into_split", "copy_bidirectional", "portforward"))]
     pub fn split(mut self) -> (ReadHalf, WriteHalf) {
         let conn = self.reader.conn().clone();
         // One for each half; the third is released when `self` is dropped.

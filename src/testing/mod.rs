@@ -53,7 +53,7 @@ pub use self::seeds::each_seed;
 #[cfg(unix)]
 #[doc(alias("StandardIO", "stdin", "stdout"))]
 pub use self::stdio::Stdio;
-#[doc(alias("StringTransport", "iosim"))]
+#[doc(alias("StringTransport", "iosim", "proto_helpers"))]
 pub use self::wire::Wire;
 use crate::clock::Clock;
 pub use crate::driver::{NetworkFaults, Random};
@@ -102,6 +102,7 @@ use crate::task::yield_now;
 ///     Ok(())
 /// });
 /// ```
+#[doc(alias = "TestCase")]
 #[track_caller]
 pub fn run(test: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) {
     run_on(

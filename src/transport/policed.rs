@@ -458,6 +458,10 @@ impl Transport {
     ///
     /// The connection is lost with [`ConnectionError::Idle`].
     ///
+    /// Unlike Twisted's `TimeoutMixin`, the limit counts sent bytes too (a member of a chat who is
+    /// silent but receives is not idle), and there is no hook before the end. For both, keep a
+    /// delayed call: the second example of [`Context::call_later`](crate::Context::call_later).
+    ///
     /// # Examples
     ///
     /// ```
@@ -484,13 +488,7 @@ impl Transport {
     /// wire.advance(Duration::from_secs(1));
     /// assert!(wire.is_closed());
     /// ```
-    #[doc(alias(
-        "TimeoutMixin",
-        "TimeoutFactory",
-        "setTimeout",
-        "resetTimeout",
-        "timeoutConnection"
-    ))]
+    #[doc(alias("TimeoutMixin", "TimeoutFactory"))]
     pub fn set_idle_timeout(&self, limit: impl Into<Option<Duration>>) -> Option<Duration> {
         let (limit, link) = (limit.into(), self.0.link());
         let now = link.reactor()?.now();

@@ -1,15 +1,21 @@
 //! No task, timer or connection keeps the loop from the others, and no timer is early.
 
 use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use futures::{FutureExt, StreamExt};
 use torsade::clock::TimedOut;
+use torsade::locks::DeferredQueue;
 use torsade::protocols::{LineProtocol, Lines};
+use torsade::scope::JoinSet;
 use torsade::testing::Wire;
 use torsade::transport::Limits;
 use torsade::{Clock, Context, Deferred, Failure, LoopingCall, Protocol, Reactor, yield_now};
@@ -216,7 +222,7 @@ fn limits_whose_low_mark_is_not_below_the_high_one_do_not_spin() -> Result<(), F
         let writing = reactor.spawn(async move {
             let block = vec![0; 1 << 20];
             let mut write = Box::pin(conn.write_all(&block));
-            std::future::poll_fn(|cx| {
+            poll_fn(|cx| {
                 count.set(count.get() + 1);
                 write.as_mut().poll(cx)
             })
@@ -288,4 +294,37 @@ fn lines_that_came_together_are_answered_as_fast_as_the_answers_leave() {
     assert_eq!(received, 20_000 * 1024);
     let most = answered.borrow().iter().copied().max();
     assert!(most <= Some(Limits::default().high + 1024), "{most:?}");
+}
+
+#[test]
+fn a_source_that_has_ended_does_not_keep_the_loop_from_timers() -> Result<(), Failure> {
+    for reactor in [Reactor::new()?, Reactor::in_memory()?] {
+        reactor.clone().run_until(async {
+            let mut set = JoinSet::<()>::new();
+            let queue = DeferredQueue::<()>::new();
+            let mut items = queue.stream();
+            drop(queue);
+            for source in 0..2 {
+                let mut over = reactor.sleep(5 * MS);
+                poll_fn(|cx| {
+                    loop {
+                        if over.poll_unpin(cx).is_ready() {
+                            return Poll::Ready(());
+                        }
+                        let ended = match source {
+                            0 => pin!(set.join_next()).poll(cx).map(|next| next.is_none()),
+                            _ => items.poll_next_unpin(cx).map(|next| next.is_none()),
+                        };
+                        match ended {
+                            Poll::Ready(ended) => assert!(ended),
+                            Poll::Pending => return Poll::Pending,
+                        }
+                    }
+                })
+                .await;
+            }
+            Ok::<(), Failure>(())
+        })??;
+    }
+    Ok(())
 }

@@ -112,6 +112,9 @@ impl Reactor {
     /// # }
     /// ```
     ///
+    /// Write an async closure, `async |mut conn| ..`. The compiler cannot infer the type of `conn`
+    /// in `|mut conn| async move { .. }` (E0282): write `|mut conn: Connection|` there.
+    ///
     /// A handler that needs a value for each connection, such as the reactor, clones it:
     ///
     /// ```

@@ -224,7 +224,10 @@ impl Port {
     ///
     /// Connections that are accepted after the call are not closed, so to stop a server call
     /// [`stop`](Self::stop) first. Bytes that a protocol writes after the call are dropped, as
-    /// after any `lose_connection`.
+    /// after any `lose_connection`. Handlers that wait for
+    /// [`Reactor::stopped`](crate::Reactor::stopped) are not ended by `limit`:
+    /// [`Grace::total`](crate::reactor::Grace::total) is also the limit for them. The guide's page
+    /// [deploying](crate::guide::deploying) has a stop that lets handlers finish first.
     ///
     /// # Cancel safety
     ///
