@@ -1,13 +1,65 @@
-//! `flume`, `async-channel` and `async-lock`: channels and locks between tasks, and between a
-//! thread and tasks.
+//! `flume`, `async-channel`, `async-lock` and tokio's `sync`: channels and locks between tasks, and
+//! between a thread and tasks.
 
 use std::sync::Arc;
 use std::thread;
 
 use futures::StreamExt;
-use torsade::{spawn, yield_now};
+use std::time::Duration;
+
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use torsade::{Clock, Failure, spawn, yield_now};
+
+const MS: Duration = Duration::from_millis(1);
 
 on_both! {
+    async fn tokios_channels_and_select_need_no_runtime(reactor) {
+        let (news, mut heard) = broadcast::channel(4);
+        let (items, mut queue) = mpsc::channel(1);
+        let (last, mut done) = oneshot::channel();
+        let token = CancellationToken::new();
+        let (clock, stop) = (reactor.clone(), token.clone());
+        let sender = spawn(async move {
+            clock.sleep(5 * MS).await?;
+            news.send(1)?;
+            items.send(2).await?;
+            items.send(3).await?;
+            last.send(4).expect("the receiver is there");
+            clock.sleep(MS).await?;
+            stop.cancel();
+            Ok::<(), Failure>(())
+        });
+        let (mut got, mut is_done) = (Vec::new(), false);
+        loop {
+            tokio::select! {
+                Ok(item) = heard.recv() => got.push(item),
+                Some(item) = queue.recv() => got.push(item),
+                item = &mut done, if !is_done => {
+                    is_done = true;
+                    got.push(item?);
+                }
+                () = token.cancelled() => break,
+            }
+        }
+        sender.await??;
+        got.sort_unstable();
+        assert_eq!(got, [1, 2, 3, 4]);
+    }
+
+    async fn a_task_tracker_of_tokio_util_waits_for_its_tasks(reactor) {
+        let tracker = TaskTracker::new();
+        let start = reactor.now();
+        for n in 1..4 {
+            let sleep = reactor.sleep(n * 5 * MS);
+            spawn(tracker.track_future(sleep)).detach();
+        }
+        tracker.close();
+        tracker.wait().await;
+        assert!(reactor.now() - start >= 15 * MS);
+    }
+
     async fn flume_wakes_a_task_from_a_thread_and_a_thread_from_a_task(_reactor) {
         let (to_thread, from_task) = flume::bounded(2);
         let (to_task, from_thread) = flume::bounded(2);
