@@ -247,7 +247,9 @@ async fn late(count: usize) -> f64 {
         let (seen, deadline) = (seen.clone(), start + step * n as u32);
         tokio::spawn(async move {
             tokio::time::sleep_until(deadline).await;
-            seen.lock().expect("no thread panics").push(deadline.elapsed());
+            seen.lock()
+                .expect("no thread panics")
+                .push(deadline.elapsed());
         });
     }
     // A timer may be late by a millisecond here.
