@@ -60,6 +60,15 @@
 //! the authority's certificate to [`Roots`](crate::tls::Roots);
 //! [`pin`](crate::tls::ClientConfig::pin) requires a certain key in addition.
 //!
+//! For tests, this command makes a certificate for `localhost`, which is its own authority; it must
+//! name the host, and not be that of an authority for others (`CA:FALSE`):
+//!
+//! ```sh
+//! openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 30 \
+//!     -subj /CN=localhost -addext subjectAltName=DNS:localhost \
+//!     -addext basicConstraints=critical,CA:FALSE
+//! ```
+//!
 //! # STARTTLS
 //!
 //! [`Connection::start_tls`](crate::Connection::start_tls), in async code, and

@@ -267,8 +267,17 @@ impl CertificateProblem {
             CertificateError::Revoked => Self::Revoked,
             // The verifier of this crate gives it, see `verify`.
             CertificateError::ApplicationVerificationFailure => Self::NotPinned,
+            CertificateError::BadSignature => Self::Other {
+                problem: String::from("the key of its issuer has not signed it"),
+            },
             other => Self::Other {
-                problem: other.to_string(),
+                problem: match format!("{other:?}") {
+                    // An error of the library below, which has no type here.
+                    debug if debug.contains("CaUsedAsEndEntity") => String::from(
+                        "it is that of an authority (CA:TRUE), which is not accepted for a peer",
+                    ),
+                    _ => other.to_string(),
+                },
             },
         }
     }

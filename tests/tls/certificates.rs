@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use rcgen::{CertificateParams, ExtendedKeyUsagePurpose};
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa};
 use rustls::pki_types::pem::PemObject;
 
 use crate::certs::{Authority, Dir, authority, here, pair, tls_error, to};
@@ -130,6 +130,16 @@ on_both! {
         // The pin alone is not enough.
         let other = client.roots(Authority::new().roots()).pin(pin);
         assert_eq!(problem_with(&reactor, &pem, other).await?, Some(CertificateProblem::UnknownIssuer));
+    }
+
+    async fn the_certificate_of_an_authority_is_not_accepted_for_a_server(reactor) {
+        let (_, client) = pair();
+        let pem = issued(|params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained));
+        let problem = problem_with(&reactor, &pem, client).await?.unwrap();
+        let CertificateProblem::Other { problem } = problem else {
+            panic!("{problem:?}");
+        };
+        assert_eq!(problem, "it is that of an authority (CA:TRUE), which is not accepted for a peer");
     }
 
     async fn a_pinned_key_counts_only_where_it_has_issued_the_certificate(reactor) {

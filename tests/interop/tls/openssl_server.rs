@@ -1,10 +1,10 @@
 //! Our client with `openssl s_server`.
 
-use super::certs::{Dir, authority, tls_error};
+use super::certs::{Dir, authority, here, tls_error, to};
 use super::{KEYS, SUITES, end, file, files, have_openssl, limited, roots};
 use torsade::net::ClientEndpoint;
 use torsade::process::{Child, Command};
-use torsade::tls::{CertificateProblem, ClientConfig, Identity, TlsError};
+use torsade::tls::{CertificateProblem, ClientConfig, Identity, Roots, ServerConfig, TlsError};
 use torsade::{Connection, Failure, Reactor, testing};
 
 /// A server that runs until it is dropped.
@@ -351,5 +351,37 @@ fn a_server_of_openssl_is_known_by_its_pinned_key() {
         let problem = CertificateProblem::NotPinned;
         assert_eq!(*tls_error(&failure), TlsError::Certificate { problem });
         server.end().await
+    });
+}
+
+#[test]
+fn the_command_in_the_guide_makes_a_certificate_that_is_accepted() {
+    if !have_openssl() {
+        return;
+    }
+    let guide = include_str!("../../../src/guide/tls.rs");
+    let lines = guide
+        .lines()
+        .skip_while(|line| !line.contains("openssl req"));
+    let script: String = lines
+        .take_while(|line| !line.contains("```"))
+        .map(|line| format!("{}\n", line.trim_start_matches("//!")))
+        .collect();
+    testing::run_on(Reactor::new().unwrap(), async move |reactor| {
+        let dir = Dir::new();
+        let command = limited("sh").args(["-c", &script]).current_dir(dir.path());
+        command.output(&reactor).await?.success()?;
+        let [pem, key] = ["cert.pem", "key.pem"].map(|name| file(&dir, name));
+        let server = ServerConfig::new(Identity::from_pem_files(&pem, &key)?);
+        let port = reactor.serve(here().tls(server), async |mut conn| {
+            conn.write_all(b"here").await?;
+            Ok(())
+        })?;
+        let roots = Roots::empty().pem(std::fs::read_to_string(pem)?)?;
+        let config = ClientConfig::new().roots(roots).server_name("localhost");
+        let mut conn = reactor.connect_stream(to(&port).tls(config)).await?;
+        assert_eq!(conn.read_line(10).await?.unwrap(), b"here");
+        drop(conn);
+        port.stop().await
     });
 }
