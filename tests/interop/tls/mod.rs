@@ -1,4 +1,4 @@
-//! TLS with programs that other libraries are in: OpenSSL's own, curl, stunnel, sslscan, OpenSMTPD,
+//! TLS with programs that other libraries are in: OpenSSL's own, curl, stunnel, sslscan, Exim,
 //! Python, Twisted and tlsfuzzer.
 //!
 //! A test whose program is missing says so and passes.
